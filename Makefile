@@ -1,0 +1,42 @@
+# The two commands of the README: `make train` and `make test`. Both set up a virtual environment first.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+GPU := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU && echo cuda12)
+EXTRAS := $(if $(GPU),[$(GPU)],)
+WORKDIR ?= runs/quickstart
+
+.PHONY: help train test check clean
+
+help:
+	@echo "make train   set up, train the quickstart model on synthetic people, evaluate it (WORKDIR=$(WORKDIR))"
+	@echo "make test    set up, run the tests"
+	@echo "make check   what CI runs: linters, types, tests"
+	@echo "make clean   remove the virtual environment (runs/ and data/ stay)"
+
+$(VENV)/.run: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $$($(PYTHON) --version) found; Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --quiet --editable '.$(EXTRAS)'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(RUN) -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+train: $(VENV)/.run
+	$(RUN) train.py --config=configs/quickstart.py --workdir=$(WORKDIR)
+
+test: $(VENV)/.dev
+	JAX_PLATFORMS=cpu $(RUN) -m pytest -q
+
+check: $(VENV)/.dev
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m pyright
+	$(MAKE) test
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,22 @@
+"""The ablations of MamKPD's table 5 (a to d) and figure 3, on COCO keypoints 2017; the paper ran them on MPII.
+
+python train.py --config=configs/coco_ablation.py:NAME --workdir=runs/NAME
+with NAME one of ablation_a, ablation_b, ablation_c, ablation_d, without_stem, without_cmm, patch_merging,
+without_stem_and_cmm.
+
+Hardware, time and scores: not run yet.
+"""
+
+from mamkpd_jax.config import Config
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.models.mamkpd import VARIANTS, variant
+
+_ABLATIONS = [name for name in VARIANTS if name not in ("small", "base", "large")]
+
+
+def get_config(name: str = "") -> Config:
+    if name not in _ABLATIONS:
+        raise UserError(
+            f"--config=configs/coco_ablation.py:{name}: there is no such ablation; expected one of {', '.join(_ABLATIONS)}"
+        )
+    return Config(model=variant(name))

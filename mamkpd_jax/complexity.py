@@ -1,0 +1,131 @@
+"""Parameters and multiply-accumulates (MACs) of every variant, beside the paper's figures (tables 1 and 5).
+
+python -m mamkpd_jax.complexity --format=table|json
+"""
+
+import dataclasses
+import json
+import math
+
+import jax
+from absl import flags
+from flax import nnx
+
+from mamkpd_jax import cli
+from mamkpd_jax.config import ModelConfig
+from mamkpd_jax.models.mamkpd import VARIANTS, MamKPD
+
+# Source: MamKPD tables 1 and 5, (parameters, GFLOPs); the ablations of figure 3 have no figures in the paper.
+PAPER = {
+    "small": (6.3e6, 0.5),
+    "base": (7.1e6, 3.0),
+    "large": (12.4e6, 4.3),
+    "ablation_a": (4.0e6, 2.9),
+    "ablation_b": (8.9e6, 2.1),
+    "ablation_c": (3.2e6, 2.0),
+    "ablation_d": (27.9e6, 7.1),
+}
+_N_JOINTS = 17
+_INPUT_HW = (256, 192)
+
+_FORMAT = flags.DEFINE_enum("format", "table", ["table", "json"], "What to print.")
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class Cost:
+    """Parameters and MACs of one crop."""
+
+    params: int = 0
+    macs: int = 0
+
+    def add(self, params: int, macs: int) -> None:
+        self.params += params
+        self.macs += macs
+
+
+def costs(config: ModelConfig, n_joints: int, input_hw: tuple[int, int]) -> dict[str, Cost]:
+    """Cost of a model by part, in the order of the forward pass.
+
+    A weight costs its size times the positions that it is applied to; norms, biases and activations cost nothing,
+    and the scan 9 L d N / 2 per direction, as VMamba counts it (arXiv 2401.10166).
+    """
+    model = nnx.eval_shape(lambda: MamKPD(config, n_joints, rngs=nnx.Rngs(0)))
+    parts = {"stem": Cost()} if config.stem else {}
+    for i in range(len(config.depths)):
+        parts |= {f"stage {i + 1} down": Cost(), f"stage {i + 1} blocks": Cost(), f"stage {i + 1} norm": Cost()}
+    parts["decoder"] = Cost()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(nnx.state(model, nnx.Param))):
+        names = [key.key for key in path]
+        size = math.prod(leaf.shape)
+        parts[_part(names)].add(size, _macs(names, size, config, input_hw))
+    return parts
+
+
+def _part(names: list) -> str:
+    if names[:2] == ["encoder", "stages"]:
+        return f"stage {names[2] + 1} {names[3]}"
+    return "stem" if names[:2] == ["encoder", "stem"] else "decoder"
+
+
+def _macs(names: list, size: int, config: ModelConfig, input_hw: tuple[int, int]) -> int:
+    positions = math.prod(input_hw) // _stride(names, config) ** 2
+    if names[-1] == "A_log":
+        return 9 * size * positions // 2
+    return size * positions if names[-1] in ("kernel", "x_proj", "dt_weight") else 0
+
+
+def _stride(names: list, config: ModelConfig) -> int:
+    """Input pixels a side of a position that the weight is applied to; a deconvolution's are its input's."""
+    match names:
+        case ["encoder", "stem", *_]:
+            return 2
+        case ["encoder", "stages", 0, "down", "inter", *_] if not config.stem:
+            return 1
+        case ["encoder", "stages", stage, *_]:
+            return 4 * 2**stage
+        case ["decoder", "deconvs", layer, *_]:
+            return config.stride // 2**layer
+        case _:
+            return config.heatmap_stride
+
+
+def rows() -> list[dict]:
+    """One row a variant: name, params, macs, the paper's figures (None where it has none) and both by part."""
+    table = []
+    for name, config in VARIANTS.items():
+        parts = costs(config, _N_JOINTS, _INPUT_HW)
+        paper_params, paper_gflops = PAPER.get(name, (None, None))
+        table.append(
+            {
+                "name": name,
+                "params": sum(part.params for part in parts.values()),
+                "macs": sum(part.macs for part in parts.values()),
+                "paper_params": paper_params,
+                "paper_gflops": paper_gflops,
+                "parts": {part: dataclasses.asdict(cost) for part, cost in parts.items()},
+            }
+        )
+    return table
+
+
+def format_table(table: list[dict]) -> str:
+    """The rows for people: a line a variant, and its parts below it."""
+    lines = [f"{'one 256x192 crop, 17 joints':28}{'params':>12}{'paper':>9}{'GMACs':>8}{'paper GFLOPs':>14}"]
+    for row in table:
+        paper_params = "" if row["paper_params"] is None else f"{row['paper_params'] / 1e6:.1f} M"
+        paper_gflops = "" if row["paper_gflops"] is None else f"{row['paper_gflops']:.1f}"
+        lines.append(
+            f"{row['name']:28}{row['params']:12,}{paper_params:>9}{row['macs'] / 1e9:8.2f}{paper_gflops:>14}"
+        )
+        for part, cost in row["parts"].items():
+            lines.append(f"    {part:24}{cost['params']:12,}{'':9}{cost['macs'] / 1e9:8.3f}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    table = rows()
+    print(json.dumps(table, indent=1) if _FORMAT.value == "json" else format_table(table))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,159 @@
+"""The configuration of a run: typed fields with the paper's values as defaults, derived values, validation.
+
+A file of `configs/` returns a `Config`; the command line overrides single fields with `--config.data.root=...`.
+The dataclasses are mutable because the overrides are applied after construction; `Config.validate` runs after them.
+"""
+
+import dataclasses
+import math
+
+from mamkpd_jax.errors import UserError
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class ModelConfig:
+    """Sizes of the network; the defaults are Base. Source: MamKPD table 1."""
+
+    stem: bool = True
+    depths: tuple[int, ...] = (2, 4, 6)
+    dims: tuple[int, ...] = (96, 192, 384)
+    downsampling: str = "cmm"  # "cmm", "conv" (figure 3, w/o CMM) or "merging" (figure 3, w-PM)
+    decoder_dim: int = 96
+    d_state: int = 1
+    drop_path: float = 0.1
+    scan: str = "auto"  # an implementation of ops/selective_scan, or "auto"
+    dtype: str = "float32"  # of activations; parameters stay float32
+
+    @property
+    def stride(self) -> int:
+        """Input pixels a side of an encoder feature."""
+        return 4 * 2 ** (len(self.depths) - 1)
+
+    @property
+    def heatmap_stride(self) -> int:
+        """Input pixels a side of a heatmap pixel."""
+        return self.stride // 4
+
+    def validate(self) -> None:
+        if len(self.depths) != len(self.dims):
+            raise UserError(
+                f"config.model.depths names {len(self.depths)} stages and config.model.dims {len(self.dims)}; "
+                "give both one number a stage"
+            )
+        _one_of("model.downsampling", self.downsampling, ("cmm", "conv", "merging"))
+        _one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
+        _at_least("model.d_state", self.d_state, 1)
+        _in_range("model.drop_path", self.drop_path, 0.0, 1.0)
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class DataConfig:
+    """The data set and what a crop of it looks like."""
+
+    dataset: str = "coco_keypoints"  # "coco_keypoints" or "synthetic_people"
+    root: str = "data/coco"  # the official files (annotations/, train2017/, val2017/); not read by synthetic_people
+    build_dir: str = "data/tfds"  # where the data set is built
+    input_hw: tuple[int, int] = (256, 192)
+    sigma_px: float = 8.0  # of the target Gaussians, in input pixels: 2 heatmap pixels at stride 4
+    augmentation: str = "mmpose"  # "mmpose", "hrnet" or "none"
+    workers: int = 4  # loader processes; 0 loads in threads of the training process
+    synthetic_train_images: int = 4000
+    synthetic_val_images: int = 400
+
+    def validate(self) -> None:
+        _one_of("data.dataset", self.dataset, ("coco_keypoints", "synthetic_people"))
+        _one_of("data.augmentation", self.augmentation, ("mmpose", "hrnet", "none"))
+        _at_least("data.workers", self.workers, 0)
+        _at_least("data.synthetic_train_images", self.synthetic_train_images, 1)
+        _at_least("data.synthetic_val_images", self.synthetic_val_images, 1)
+        _in_range("data.sigma_px", self.sigma_px, 1e-3, math.inf)
+        if len(self.input_hw) != 2:
+            raise UserError(f"config.data.input_hw is {self.input_hw}; expected (height, width) in pixels")
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class OptimConfig:
+    """Adam with warm-up and step decay.
+
+    Source: MamKPD sec. 4.1. Choice: the batch (128 on each of the paper's two GPUs), the warm-up and the clip are not
+    in the paper; they are those of MMPose's heatmap configs, but for the clip, a safety net.
+    """
+
+    batch_size: int = 256  # over all devices
+    epochs: int = 210
+    learning_rate: float = 1e-3
+    decay_epochs: tuple[int, ...] = (170, 200)
+    decay_factor: float = 0.1
+    warmup_steps: int = 500
+    warmup_factor: float = 1e-3
+    clip_norm: float = 1.0
+
+    def validate(self) -> None:
+        _at_least("optim.batch_size", self.batch_size, 1)
+        _at_least("optim.epochs", self.epochs, 1)
+        _at_least("optim.warmup_steps", self.warmup_steps, 0)
+        _in_range("optim.learning_rate", self.learning_rate, 0.0, math.inf)
+        _in_range("optim.decay_factor", self.decay_factor, 0.0, 1.0)
+        _in_range("optim.warmup_factor", self.warmup_factor, 0.0, 1.0)
+        _in_range("optim.clip_norm", self.clip_norm, 1e-12, math.inf)
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class EvalConfig:
+    """How the held-out split is scored."""
+
+    batch_size: int = 256
+    flip_test: bool = True
+    detections: str = ""  # a detections file in COCO's form; empty: ground-truth boxes
+    every_epochs: int = 10
+
+    def validate(self) -> None:
+        _at_least("eval.batch_size", self.batch_size, 1)
+        _at_least("eval.every_epochs", self.every_epochs, 1)
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class Config:
+    """Everything that defines a run."""
+
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
+    eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
+    seed: int = 0
+    log_every_steps: int = 50
+    checkpoint_every_steps: int = 1000
+    keep_checkpoints: int = 3
+
+    @property
+    def heatmap_hw(self) -> tuple[int, int]:
+        """Height and width of the predicted heatmaps, in heatmap pixels."""
+        height, width = self.data.input_hw
+        return height // self.model.heatmap_stride, width // self.model.heatmap_stride
+
+    def validate(self) -> None:
+        """Raises UserError with the first field that can't be right."""
+        for section in (self.model, self.data, self.optim, self.eval):
+            section.validate()
+        for name in ("log_every_steps", "checkpoint_every_steps", "keep_checkpoints"):
+            _at_least(name, getattr(self, name), 1)
+        if any(size % self.model.stride or size <= 0 for size in self.data.input_hw):
+            raise UserError(
+                f"config.data.input_hw is {tuple(self.data.input_hw)}; the {len(self.model.depths)}-stage model "
+                f"needs positive multiples of {self.model.stride}"
+            )
+
+
+def _one_of(field: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"config.{field} is {value!r}; expected one of {', '.join(choices)}")
+
+
+def _at_least(field: str, value: int, least: int) -> None:
+    if value < least:
+        raise UserError(f"config.{field} is {value}; expected at least {least}")
+
+
+def _in_range(field: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high or math.isinf(value):
+        raise UserError(f"config.{field} is {value}; expected a finite number from {low} to {high}")

@@ -1,0 +1,100 @@
+"""From a built data set to batches: grain shuffles, decodes, augments and batches.
+
+A batch is a dict of numpy arrays whose first axis is the instance. What happens to an instance depends only on the
+seed, the epoch and the instance, whatever the number of workers.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import grain
+import numpy as np
+from absl import logging
+
+from mamkpd_jax.config import Config
+from mamkpd_jax.data.functional import DamagedImage, decode_image
+from mamkpd_jax.data.source import InstanceSource
+from mamkpd_jax.data.transforms import TopDownCrop
+from mamkpd_jax.errors import UserError
+
+Batch = dict[str, np.ndarray]
+_MAX_DAMAGED_SHARE = 0.01
+_READ_THREADS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadCrop:
+    """An item of a source to its crop; an image that can't be decoded gives a black crop without labels."""
+
+    crop: TopDownCrop
+
+    def __call__(self, item: Mapping[str, Any], rng: np.random.Generator | None = None) -> dict[str, Any]:
+        try:
+            image, damaged = decode_image(item["image"]), False
+        except DamagedImage:
+            image, damaged = np.zeros((item["height_px"], item["width_px"], 3), np.uint8), True
+        example = self.crop({**item, "image": image}, rng)
+        if damaged:
+            example["visible"] = np.zeros_like(example["visible"])
+        return {**example, "image_id": item["image_id"], "damaged": damaged}
+
+
+def train_batches(source: InstanceSource, crop: TopDownCrop, config: Config) -> grain.DatasetIterator:
+    """Endless training batches: image, keypoints, visible, image_id, damaged.
+
+    Choice: the last incomplete batch of an epoch is dropped.
+    """
+    batches = (
+        grain.MapDataset.source(source)
+        .seed(config.seed)
+        .shuffle()
+        .random_map(LoadCrop(crop))
+        .batch(config.optim.batch_size, drop_remainder=True)
+        .repeat()
+    )
+    workers = config.data.workers
+    if workers:
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+        workers_options = grain.MultiprocessingOptions(num_workers=workers)
+        return iter(batches.to_iter_dataset(options).mp_prefetch(workers_options))
+    return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=4)))
+
+
+def eval_batches(source: Any, crop: TopDownCrop, batch_size: int) -> Iterator[Batch]:
+    """Every item of a source once, in order; the last batch is padded with copies of its first item.
+
+    Args:
+        source: an InstanceSource or a DetectionSource.
+    """
+    batches = grain.MapDataset.source(source).map(LoadCrop(crop)).batch(batch_size, drop_remainder=False)
+    options = grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=2)
+    for batch in batches.to_iter_dataset(options):
+        missing = batch_size - len(batch["image"])
+        yield {name: np.concatenate([v, np.repeat(v[:1], missing, axis=0)]) for name, v in batch.items()}
+
+
+class DamageGuard:
+    """Counts images that could not be decoded, names each once, and stops the run beyond 1% of the instances."""
+
+    def __init__(self, source: InstanceSource):
+        self._source = source
+        self._damaged: set[int] = set()
+
+    def check(self, batch: Mapping[str, np.ndarray]) -> None:
+        """Looks at a batch.
+
+        Raises:
+            UserError: more than 1% of the split's images are damaged.
+        """
+        new = {int(image_id) for image_id in batch["image_id"][batch["damaged"]]} - self._damaged
+        if not new:
+            return
+        self._damaged |= new
+        for image_id in sorted(new):
+            logging.warning("image %s can't be decoded; it is skipped", self._source.file_name(image_id))
+        if len(self._damaged) > _MAX_DAMAGED_SHARE * self._source.n_images:
+            raise UserError(
+                f"{len(self._damaged)} of {self._source.n_images} images can't be decoded, more than 1%, the last "
+                f"{self._source.file_name(max(new))}; copy the images again and build the data set anew"
+            )

@@ -1,0 +1,38 @@
+"""The compiled prediction: crops to joints, with the flip test."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import nnx
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from mamkpd_jax.codec import decode_heatmaps, flip_heatmaps, to_input_px
+from mamkpd_jax.config import Config
+from mamkpd_jax.models.mamkpd import normalize
+from mamkpd_jax.skeletons import Skeleton
+
+Predict = Callable[[Any, Any, Array], tuple[Array, Array]]
+
+
+def make_predict(graphdef: nnx.GraphDef, config: Config, skeleton: Skeleton, mesh: Mesh) -> Predict:
+    """The function `(params, batch_stats, images uint8 [b, h, w, 3]) -> (points [b, j, 2], scores [b, j])`.
+
+    Points are in pixels of the crop. With `config.eval.flip_test` the heatmaps are the mean of the crop's and of its
+    mirror image's. The images are split over the mesh, which must divide b.
+    """
+
+    def predict(params: Any, batch_stats: Any, images: Array) -> tuple[Array, Array]:
+        model = nnx.merge(graphdef, params, batch_stats, copy=True)
+        model.eval()
+        crops = normalize(images)
+        heatmaps = model(crops)
+        if config.eval.flip_test:
+            mirrored = model(crops[:, :, ::-1])
+            heatmaps = (heatmaps + flip_heatmaps(mirrored, skeleton.flip_indices)) / 2
+        points, scores = decode_heatmaps(heatmaps)
+        return to_input_px(points, config.data.input_hw, config.heatmap_hw), scores
+
+    everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
+    return jax.jit(predict, in_shardings=(everywhere, everywhere, split), out_shardings=everywhere)

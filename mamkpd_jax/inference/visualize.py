@@ -1,0 +1,58 @@
+"""Pictures of poses."""
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from mamkpd_jax.skeletons import Skeleton
+
+# Okabe and Ito's palette, told apart by colour-blind people: left, right, middle.
+_LEFT, _RIGHT, _MIDDLE = (230, 159, 0), (86, 180, 233), (240, 228, 66)
+
+
+def draw_pose(
+    image: UInt8[np.ndarray, "h w 3"],
+    keypoints: Float[np.ndarray, "j 3"],
+    skeleton: Skeleton,
+    *,
+    threshold: float = 0.2,
+) -> None:
+    """Draws a pose on an RGB image, in place: left joints orange, right blue, the middle yellow.
+
+    Args:
+        keypoints: x, y in pixels, and a score or visibility; joints up to `threshold` are left out.
+    """
+    shown = keypoints[:, 2] > threshold
+    thickness = max(1, round(max(image.shape) / 250))
+    points = [(round(float(x)), round(float(y))) for x, y in np.nan_to_num(keypoints[:, :2])]
+    for a, b in skeleton.edges:
+        if shown[a] and shown[b]:
+            colours = {_colour(skeleton.joints[a]), _colour(skeleton.joints[b])}
+            colour = colours.pop() if len(colours) == 1 else _MIDDLE
+            cv2.line(image, points[a], points[b], colour, thickness, cv2.LINE_AA)
+    for joint in np.flatnonzero(shown):
+        cv2.circle(image, points[joint], thickness + 1, (0, 0, 0), -1, cv2.LINE_AA)
+        cv2.circle(image, points[joint], thickness, _colour(skeleton.joints[joint]), -1, cv2.LINE_AA)
+
+
+def contact_sheet(
+    images: Sequence[UInt8[np.ndarray, "_h _w 3"]], *, tile_hw: tuple[int, int], columns: int
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The images in rows of `columns`, each shrunk or grown to fit a tile and centred on it."""
+    rows = math.ceil(len(images) / columns)
+    height, width = tile_hw
+    sheet = np.full((rows * height, columns * width, 3), 255, np.uint8)
+    for i, image in enumerate(images):
+        scale = min(height / image.shape[0], width / image.shape[1])
+        h, w = (max(1, int(side * scale)) for side in image.shape[:2])
+        interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        top, left = i // columns * height + (height - h) // 2, i % columns * width + (width - w) // 2
+        sheet[top : top + h, left : left + w] = cv2.resize(image, (w, h), interpolation=interpolation)
+    return sheet
+
+
+def _colour(joint: str) -> tuple[int, int, int]:
+    return _LEFT if joint.startswith("left") else _RIGHT if joint.startswith("right") else _MIDDLE

@@ -1,0 +1,1 @@
+"""MamKPD: encoder, decoder and their assembly."""

@@ -1,0 +1,71 @@
+"""MamKPD: encoder and decoder, and the table of its variants (MamKPD sec. 3.1, tables 1 and 5, figure 3)."""
+
+import copy
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+from jaxtyping import Float, UInt8
+
+from mamkpd_jax.config import ModelConfig
+from mamkpd_jax.models.decoder import Decoder
+from mamkpd_jax.models.encoder import Encoder
+
+# Source: MamKPD table 1 (small, base, large), table 5 (ablation_a to ablation_d) and figure 3 (the others).
+# Choice: the decoder is a quarter as wide as the last stage, 32 in Small: the paper gives no width.
+VARIANTS = {
+    "small": ModelConfig(stem=False, decoder_dim=32),
+    "base": ModelConfig(),
+    "large": ModelConfig(dims=(128, 256, 512), decoder_dim=128),
+    "ablation_a": ModelConfig(depths=(1, 2, 3)),
+    "ablation_b": ModelConfig(depths=(2, 4, 6, 3), dims=(64, 128, 256, 512), decoder_dim=128),
+    "ablation_c": ModelConfig(dims=(64, 128, 256), decoder_dim=64),
+    "ablation_d": ModelConfig(dims=(192, 384, 768), decoder_dim=192),
+    "without_stem": ModelConfig(stem=False),
+    "without_cmm": ModelConfig(downsampling="conv"),
+    "patch_merging": ModelConfig(downsampling="merging"),
+    "without_stem_and_cmm": ModelConfig(stem=False, downsampling="conv"),
+}
+
+
+# ImageNet's statistics of RGB, of values 0 to 255.
+_MEAN = (123.675, 116.28, 103.53)
+_STD = (58.395, 57.12, 57.375)
+
+
+def variant(name: str) -> ModelConfig:
+    """A copy of a row of `VARIANTS`, to be changed freely.
+
+    Raises:
+        KeyError: no such variant.
+    """
+    return copy.deepcopy(VARIANTS[name])
+
+
+def normalize(image: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
+    """RGB bytes to what the network takes, fp32. Source: ImageNet's mean and std (MamKPD sec. 3.1 names none)."""
+    return (image.astype(jnp.float32) - jnp.array(_MEAN)) / jnp.array(_STD)
+
+
+class MamKPD(nnx.Module):
+    """A crop of one person or animal to a heatmap per joint.
+
+    Args:
+        config: the sizes; `variant("base")` for example.
+        n_joints: heatmaps to predict.
+        rngs: stream `params` initialises.
+    """
+
+    def __init__(self, config: ModelConfig, n_joints: int, *, rngs: nnx.Rngs):
+        dtype = jnp.dtype(config.dtype)
+        self.encoder = Encoder(config, dtype=dtype, rngs=rngs)
+        self.decoder = Decoder(config.dims[-1], config.decoder_dim, n_joints, dtype=dtype, rngs=rngs)
+
+    def __call__(self, image: Float[Array, "b h w 3"], rngs: nnx.Rngs | None = None) -> Float[Array, "b h2 w2 j"]:
+        """Heatmaps of crops from `normalize`.
+
+        Args:
+            image: height and width divisible by `config.stride`.
+            rngs: stream `drop_path`; without it no path is dropped.
+        """
+        return self.decoder(self.encoder(image, rngs))

@@ -1,0 +1,1 @@
+"""Neural network layers of MamKPD, channel-last."""

@@ -1,0 +1,111 @@
+"""Convolutions, norms and stochastic depth with PyTorch's geometry, channel-last.
+
+Parameters are fp32 whatever the compute `dtype` is. Padding is explicit and symmetric, because Flax's "SAME"
+pads a stride-2 convolution unevenly.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array, lax
+from jaxtyping import Float
+
+_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+linear_init = nnx.initializers.truncated_normal(0.02)
+# Kaiming normal over the fan-out. The plain initializer counts a depth-wise kernel [k, k, 1, d] as fan-out k k d,
+# where each group has k k: `DepthwiseConv` divides it out.
+conv_init = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
+decoder_init = nnx.initializers.normal(0.001)
+
+BatchNorm = functools.partial(nnx.BatchNorm, momentum=0.9, epsilon=1e-5)
+LayerNorm = functools.partial(nnx.LayerNorm, epsilon=1e-5)
+Linear = functools.partial(nnx.Linear, kernel_init=linear_init)
+
+
+def conv(
+    c_in: int, c_out: int, kernel: int, *, stride: int = 1, use_bias: bool, dtype: jnp.dtype, rngs: nnx.Rngs
+) -> nnx.Conv:
+    """A convolution padded by (kernel - 1) / 2 on both sides, or a partition where kernel equals stride."""
+    pad = 0 if kernel == stride else (kernel - 1) // 2
+    return nnx.Conv(
+        c_in,
+        c_out,
+        (kernel, kernel),
+        strides=stride,
+        padding=((pad, pad), (pad, pad)),
+        use_bias=use_bias,
+        kernel_init=conv_init,
+        dtype=dtype,
+        rngs=rngs,
+    )
+
+
+class DepthwiseConv(nnx.Module):
+    """3x3 depth-wise convolution, padded by 1, with stride 1 or 2.
+
+    Choice: written as a sum of nine shifted products, not as a grouped convolution. The two agree; XLA fuses the
+    sum, while its grouped convolution on CPU takes 50 times as long forward and 4 to 20 times as long backward
+    (`python -m benchmarks.layers`).
+    """
+
+    def __init__(self, dim: int, *, stride: int = 1, use_bias: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
+        std = (2.0 / 9) ** 0.5
+        self.kernel = nnx.Param(std * jax.random.normal(rngs.params(), (3, 3, dim)))
+        self.bias = nnx.Param(jnp.zeros(dim)) if use_bias else None
+        self.stride = stride
+        self.dtype = dtype
+
+    def __call__(self, x: Float[Array, "b h w d"]) -> Float[Array, "b h2 w2 d"]:
+        b, h, w, d = x.shape
+        s = self.stride
+        x = jnp.pad(x.astype(self.dtype), ((0, 0), (1, 1), (1, 1), (0, 0)))
+        kernel = self.kernel[...].astype(self.dtype)
+        y = jnp.zeros((), self.dtype)
+        for i in range(3):
+            for j in range(3):
+                end = (b, i + h - (h - 1) % s, j + w - (w - 1) % s, d)
+                y = y + lax.slice(x, (0, i, j, 0), end, (1, s, s, 1)) * kernel[i, j]
+        return y if self.bias is None else y + self.bias[...].astype(self.dtype)
+
+
+class Deconv(nnx.Module):
+    """4x4 transposed convolution with stride 2 and no bias: PyTorch's ConvTranspose2d(4, stride=2, padding=1).
+
+    The kernel [4, 4, c_in, c_out] is correlated with the zero-dilated input, so it is PyTorch's kernel turned by
+    180 degrees.
+
+    Choice: computed as four 2x2 convolutions, one per parity of the output pixel, instead of one convolution over
+    the dilated input, three quarters of which is zeros: XLA's gradient of the latter on CPU takes 6 to 12 times as
+    long (`python -m benchmarks.layers`).
+    """
+
+    def __init__(self, c_in: int, c_out: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.kernel = nnx.Param(decoder_init(rngs.params(), (4, 4, c_in, c_out)))
+        self.dtype = dtype
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c2"]:
+        b, h, w, _ = x.shape
+        x = jnp.pad(x.astype(self.dtype), ((0, 0), (1, 1), (1, 1), (0, 0)))
+        kernel = self.kernel[...].astype(self.dtype)
+
+        def pixels(row: int, column: int) -> Array:
+            window = x[:, row : row + h + 1, column : column + w + 1]
+            taps = kernel[row::2, column::2]
+            return lax.conv_general_dilated(window, taps, (1, 1), "VALID", dimension_numbers=_DIMENSIONS)
+
+        y = jnp.stack([jnp.stack([pixels(i, j) for j in (0, 1)], axis=3) for i in (0, 1)], axis=2)
+        return y.reshape(b, 2 * h, 2 * w, -1)
+
+
+def drop_path(x: Float[Array, "b h w d"], rate: float, rngs: nnx.Rngs | None) -> Float[Array, "b h w d"]:
+    """Drops the residual branch of whole examples at `rate` and scales the others up; nothing without `rngs`.
+
+    Source: stochastic depth, arXiv 1603.09382.
+    """
+    if rngs is None or rate == 0.0:
+        return x
+    keep = jax.random.bernoulli(rngs.drop_path(), 1 - rate, (x.shape[0], 1, 1, 1))
+    return jnp.where(keep, x / (1 - rate), 0)

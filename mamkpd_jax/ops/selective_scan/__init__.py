@@ -1,0 +1,5 @@
+"""The selective scan, plain and over the four directions of a map."""
+
+from mamkpd_jax.ops.selective_scan.api import IMPLEMENTATIONS, selective_scan, ss2d_scan
+
+__all__ = ["IMPLEMENTATIONS", "selective_scan", "ss2d_scan"]

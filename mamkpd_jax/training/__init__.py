@@ -1,0 +1,1 @@
+"""Training: state, step, optimizer, mesh, checkpoints, logs."""

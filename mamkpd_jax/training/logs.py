@@ -1,0 +1,55 @@
+"""What a person sees of a run: progress bar, lines of figures, TensorBoard."""
+
+import time
+from pathlib import Path
+
+import jax
+from absl import logging
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from mamkpd_jax.config import Config
+
+
+class Logger:
+    """Shows progress and writes TensorBoard scalars below `workdir`/tensorboard.
+
+    Losses are fetched from the device only every `config.log_every_steps` steps, so that the host runs ahead.
+    """
+
+    def __init__(self, workdir: Path, config: Config, first_step: int, last_step: int, steps_per_epoch: int):
+        self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step)
+        self._bar = tqdm(total=last_step, initial=first_step, unit="step", dynamic_ncols=True)
+        self._config = config
+        self._steps_per_epoch = steps_per_epoch
+        self._since = (first_step, time.monotonic())
+
+    def log_step(self, step: int, metrics: dict[str, jax.Array], learning_rate: float) -> None:
+        """Advances the bar; every `log_every_steps` steps writes the figures of this step."""
+        self._bar.update()
+        if step % self._config.log_every_steps:
+            return
+        values = {name: float(value) for name, value in metrics.items()}
+        since_step, since_s = self._since
+        self._since = (step, time.monotonic())
+        images = (step - since_step) * self._config.optim.batch_size
+        values["images_per_s"] = images / (self._since[1] - since_s)
+        values["learning_rate"] = learning_rate
+        for name, value in values.items():
+            self._writer.add_scalar(f"train/{name}", value, step)
+        self._bar.set_postfix_str(
+            f"epoch {step / self._steps_per_epoch:.1f}, loss {values['loss']:.3g}, "
+            f"{values['images_per_s']:.0f} images/s"
+        )
+
+    def log_evaluation(self, step: int, metrics: dict[str, float]) -> None:
+        """Writes an evaluation's figures, and its time does not count as training time."""
+        for name, value in metrics.items():
+            self._writer.add_scalar(f"eval/{name}", value, step)
+        logging.info("step %d: AP %.3f, AR %.3f", step, metrics["coco/AP"], metrics["coco/AR"])
+        self._since = (step, time.monotonic())
+
+    def close(self) -> None:
+        """Writes what is pending."""
+        self._bar.close()
+        self._writer.close()
