@@ -8,13 +8,13 @@ from pathlib import Path
 
 import jax
 from absl import flags, logging
+from mamkpd_jax.data.datasets import open_dataset
+from mamkpd_jax.evaluation.evaluator import Evaluator
 
 from mamkpd_jax import cli
 from mamkpd_jax.config import Config
-from mamkpd_jax.data.datasets import open_dataset
 from mamkpd_jax.data.pipeline import DamageGuard, train_batches
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.evaluation.evaluator import Evaluator
 from mamkpd_jax.inference.predict import make_predict
 from mamkpd_jax.training.checkpoint import Checkpointer
 from mamkpd_jax.training.logs import Logger
@@ -24,7 +24,9 @@ from mamkpd_jax.training.state import create_state
 from mamkpd_jax.training.step import make_train_step
 
 _CONFIG = cli.define_config()
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, logs, report.", required=True)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run: checkpoints, logs, report.", required=True
+)
 
 
 def train(config: Config, workdir: Path) -> dict[str, float]:

@@ -14,7 +14,10 @@ from mamkpd_jax.errors import UserError
 def define_config() -> flags.FlagHolder[Config]:
     """The flag `--config=configs/NAME.py`, with overrides of single fields as `--config.data.root=DIR`."""
     return config_flags.DEFINE_config_file(
-        "config", None, "A file of configs/; change a field with --config.SECTION.FIELD=VALUE.", lock_config=False
+        "config",
+        None,
+        "A file of configs/; change a field with --config.SECTION.FIELD=VALUE.",
+        lock_config=False,
     )
 
 

@@ -52,7 +52,11 @@ def costs(config: ModelConfig, n_joints: int, input_hw: tuple[int, int]) -> dict
     model = nnx.eval_shape(lambda: MamKPD(config, n_joints, rngs=nnx.Rngs(0)))
     parts = {"stem": Cost()} if config.stem else {}
     for i in range(len(config.depths)):
-        parts |= {f"stage {i + 1} down": Cost(), f"stage {i + 1} blocks": Cost(), f"stage {i + 1} norm": Cost()}
+        parts |= {
+            f"stage {i + 1} down": Cost(),
+            f"stage {i + 1} blocks": Cost(),
+            f"stage {i + 1} norm": Cost(),
+        }
     parts["decoder"] = Cost()
     for path, leaf in jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(nnx.state(model, nnx.Param))):
         names = [key.key for key in path]

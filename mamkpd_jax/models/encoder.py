@@ -30,7 +30,12 @@ class Stage(nnx.Module):
         self.down = _DOWNSAMPLING[config.downsampling](c_in, c_out, patch, dtype=dtype, rngs=rngs)
         self.blocks = nnx.List(
             VSSBlock(
-                c_out, d_state=config.d_state, drop_path=rate, scan=None if config.scan == "auto" else config.scan, dtype=dtype, rngs=rngs
+                c_out,
+                d_state=config.d_state,
+                drop_path=rate,
+                scan=None if config.scan == "auto" else config.scan,
+                dtype=dtype,
+                rngs=rngs,
             )
             for rate in drop_paths
         )
@@ -60,7 +65,9 @@ class Encoder(nnx.Module):
             stages.append(Stage(c_in, c_out, patch, drop_paths, config, dtype=dtype, rngs=rngs))
         self.stages = nnx.List(stages)
 
-    def __call__(self, image: Float[Array, "b h w 3"], rngs: nnx.Rngs | None = None) -> Float[Array, "b h2 w2 d"]:
+    def __call__(
+        self, image: Float[Array, "b h w 3"], rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b h2 w2 d"]:
         x = image if self.stem is None else self.stem(image)
         for stage in self.stages:
             x = stage(x, rngs)

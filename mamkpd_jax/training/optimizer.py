@@ -9,7 +9,9 @@ def learning_rate(config: OptimConfig, steps_per_epoch: int) -> optax.Schedule:
     """Learning rate by step: linear warm-up, then divided at the decay epochs."""
     decays = {epoch * steps_per_epoch: config.decay_factor for epoch in config.decay_epochs}
     decayed = optax.piecewise_constant_schedule(config.learning_rate, decays)
-    warmup = optax.linear_schedule(config.warmup_factor, 1.0, config.warmup_steps) if config.warmup_steps else None
+    warmup = (
+        optax.linear_schedule(config.warmup_factor, 1.0, config.warmup_steps) if config.warmup_steps else None
+    )
 
     def schedule(step):
         return decayed(step) * (1.0 if warmup is None else warmup(step))

@@ -35,7 +35,10 @@ def create_state(
     def init() -> TrainState:
         _, params, batch_stats = split(MamKPD(config, n_joints, rngs=nnx.Rngs(params=seed)))
         return TrainState(
-            step=jnp.zeros((), jnp.int32), params=params, batch_stats=batch_stats, opt_state=optimizer.init(params)
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            batch_stats=batch_stats,
+            opt_state=optimizer.init(params),
         )
 
     model = nnx.eval_shape(lambda: MamKPD(config, n_joints, rngs=nnx.Rngs(params=seed)))

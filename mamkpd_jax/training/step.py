@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax import Array
@@ -17,7 +16,9 @@ from mamkpd_jax.models.mamkpd import normalize
 from mamkpd_jax.training.mesh import batch_sharded, replicated
 from mamkpd_jax.training.state import TrainState
 
-Batch = dict[str, Array]  # image uint8 [b, h, w, 3], keypoints float [b, j, 2] in crop pixels, visible float [b, j]
+Batch = dict[
+    str, Array
+]  # image uint8 [b, h, w, 3], keypoints float [b, j, 2] in crop pixels, visible float [b, j]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]
 
 
@@ -36,7 +37,11 @@ def make_train_step(
         rngs = nnx.Rngs(drop_path=jax.random.fold_in(jax.random.key(config.seed), step))
         predicted = model(normalize(batch["image"]), rngs)
         target, weights = encode_heatmaps(
-            batch["keypoints"], batch["visible"], config.data.input_hw, config.heatmap_hw, config.sigma
+            batch["keypoints"],
+            batch["visible"],
+            config.data.input_hw,
+            config.heatmap_hw,
+            config.data.sigma_px,
         )
         return heatmap_mse(predicted, target, weights), nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
 

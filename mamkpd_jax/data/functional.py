@@ -1,0 +1,97 @@
+"""The geometry of top-down crops, as pure functions of numpy arrays.
+
+Coordinates are (x, y) in pixels, pixel centres at integers; boxes are x, y, width, height; sizes `*_hw` are (height,
+width). Source of the conventions: SimpleBaseline, arXiv 1804.06208, and MMPose 1.x.
+"""
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Shaped, UInt8
+
+
+class DamagedImage(ValueError):
+    """Bytes that are no image that can be decoded."""
+
+
+def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
+    """Image bytes to RGB; grayscale and alpha become RGB too.
+
+    Annotations refer to the stored pixels, so a rotation noted in the file's EXIF data is not applied.
+
+    Raises:
+        DamagedImage: they can't be decoded.
+    """
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    if image is None:
+        raise DamagedImage(f"{len(data)} bytes that are no image")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def clip_box(box: Float[np.ndarray, "4"], height: int, width: int) -> Float[np.ndarray, "4"]:
+    """The part of a ground-truth box inside its image; its right and lower edges end on the last pixel."""
+    x, y, w, h = box
+    x1, y1 = max(0.0, x), max(0.0, y)
+    x2, y2 = min(width - 1.0, x1 + max(0.0, w)), min(height - 1.0, y1 + max(0.0, h))
+    return np.array([x1, y1, x2 - x1, y2 - y1])
+
+
+def box_to_crop(
+    box: Float[np.ndarray, "4"], input_hw: tuple[int, int], padding: float
+) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
+    """Centre and size (width, height) of the crop around a box: padded, then grown on one side to the aspect."""
+    x, y, w, h = box
+    size = np.array([w, h], np.float64) * padding
+    aspect = input_hw[1] / input_hw[0]
+    size = np.maximum(size, [size[1] * aspect, size[0] / aspect])
+    return np.array([x + w / 2, y + h / 2]), size
+
+
+def crop_matrix(
+    centre: Float[np.ndarray, "2"],
+    size: Float[np.ndarray, "2"],
+    rotation_deg: float,
+    output_hw: tuple[int, int],
+) -> Float[np.ndarray, "2 3"]:
+    """The affine map from the image to the crop: the centre to the middle, scaled by widths, rotated about it."""
+    radians = np.deg2rad(rotation_deg)
+    scale = output_hw[1] / size[0]
+    cos, sin = scale * np.cos(radians), scale * np.sin(radians)
+    linear = np.array([[cos, sin], [-sin, cos]])
+    middle = np.array([output_hw[1], output_hw[0]]) / 2
+    return np.column_stack([linear, middle - linear @ centre])
+
+
+def invert(matrix: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
+    """The inverse affine map."""
+    linear = np.linalg.inv(matrix[:, :2])
+    return np.column_stack([linear, -linear @ matrix[:, 2]])
+
+
+def warp_points(
+    points: Float[np.ndarray, "*n 2"], matrix: Float[np.ndarray, "2 3"]
+) -> Float[np.ndarray, "*n 2"]:
+    """Points through an affine map."""
+    return points @ matrix[:, :2].T + matrix[:, 2]
+
+
+def warp_image(
+    image: UInt8[np.ndarray, "h w 3"], matrix: Float[np.ndarray, "2 3"], output_hw: tuple[int, int]
+) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """An image through an affine map: bilinear, black outside."""
+    return cv2.warpAffine(image, matrix, output_hw[::-1], flags=cv2.INTER_LINEAR)
+
+
+def flip_points(
+    points: Shaped[np.ndarray, "j c"], width: int, flip_indices: tuple[int, ...]
+) -> Shaped[np.ndarray, "j c"]:
+    """Joints (x, y, ...) of the mirror image: x mirrored, left and right exchanged."""
+    flipped = points[list(flip_indices)]
+    flipped[:, 0] = width - 1 - flipped[:, 0]
+    return flipped
+
+
+def points_box(points: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "4"]:
+    """The smallest box around points."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    return np.concatenate([low, high - low])
