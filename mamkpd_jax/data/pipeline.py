@@ -75,26 +75,24 @@ def eval_batches(source: Any, crop: TopDownCrop, batch_size: int) -> Iterator[Ba
 
 
 class DamageGuard:
-    """Counts images that could not be decoded, names each once, and stops the run beyond 1% of the instances."""
+    """Counts images that could not be decoded, names each once, and stops the run beyond 1% of the images."""
 
-    def __init__(self, source: InstanceSource):
-        self._source = source
+    def __init__(self, n_images: int):
+        self._n_images = n_images
         self._damaged: set[int] = set()
 
     def check(self, batch: Mapping[str, np.ndarray]) -> None:
         """Looks at a batch.
 
         Raises:
-            UserError: more than 1% of the split's images are damaged.
+            UserError: more than 1% of the images are damaged.
         """
         new = {int(image_id) for image_id in batch["image_id"][batch["damaged"]]} - self._damaged
-        if not new:
-            return
         self._damaged |= new
         for image_id in sorted(new):
-            logging.warning("image %s can't be decoded; it is skipped", self._source.file_name(image_id))
-        if len(self._damaged) > _MAX_DAMAGED_SHARE * self._source.n_images:
+            logging.warning("image %d can't be decoded; it is skipped (%d so far)", image_id, len(self._damaged))
+        if new and len(self._damaged) > _MAX_DAMAGED_SHARE * self._n_images:
             raise UserError(
-                f"{len(self._damaged)} of {self._source.n_images} images can't be decoded, more than 1%, the last "
-                f"{self._source.file_name(max(new))}; copy the images again and build the data set anew"
+                f"{len(self._damaged)} of {self._n_images} images can't be decoded, more than 1%, the last with id "
+                f"{max(new)}; copy the images again, remove config.data.build_dir and start again"
             )

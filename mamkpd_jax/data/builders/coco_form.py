@@ -1,0 +1,132 @@
+"""What all builders share: records of images with their annotations in COCO's form, checked while they are built.
+
+A record is an image, as bytes, with all of its annotations: crowds too, which COCOeval's ground truth needs. Which of
+them are instances to train and evaluate on is kept beside the records, in the data set's metadata.
+"""
+
+import abc
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+
+from mamkpd_jax.data.functional import clip_box
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.skeletons import Skeleton
+
+# TFDS would otherwise look in its own cloud storage for a finished copy.
+tfds.core.utils.gcs_utils._is_gcs_disabled = True
+
+# TFDS tells at length what goes on inside; its progress bars and our own lines tell a user enough.
+logging.get_absl_logger().addFilter(
+    lambda record: "tensorflow_datasets" not in record.pathname or record.levelname == "ERROR"
+)
+
+_ANNOTATION_FIELDS = ("id", "image_id", "category_id", "iscrowd", "num_keypoints", "area", "bbox", "keypoints")
+_COUNTS = ("images", "annotations", "instances")
+
+
+class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """A data set of images with annotations in COCO's form. Subclasses say where these come from."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    SKELETON: Skeleton
+
+    def __init__(self, config: str, data_dir: Path):
+        """The data set as it is, or will be, below `data_dir`; `config` names the variant and goes into the path."""
+        super().__init__(
+            data_dir=data_dir, config=tfds.core.BuilderConfig(name=config), file_format="array_record"
+        )
+
+    @abc.abstractmethod
+    def splits(self) -> tuple[str, ...]:
+        """The splits that can be built."""
+
+    @abc.abstractmethod
+    def examples(self, split: str) -> Iterator[tuple[dict[str, Any], bytes, list[dict[str, Any]]]]:
+        """Each image's entry in COCO's form, its bytes and its annotations; raises UserError for what can't be used."""
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(),
+                    "image/id": np.int64,
+                    "image/file_name": tfds.features.Text(),
+                    "image/height": np.int64,
+                    "image/width": np.int64,
+                    # JSON, because TFDS stores arrays of float64 in 32 bits, which moves boxes, areas and so AP.
+                    "annotations": tfds.features.Text(),
+                }
+            ),
+            # Records stay in the order that they are generated in: the index of instances counts on it.
+            disable_shuffling=True,
+            metadata=tfds.core.MetadataDict(instances={}, counts={}),
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
+        del dl_manager
+        return {split: self._generate_examples(split) for split in self.splits()}
+
+    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The records, and in the metadata the instances as (record, place in the record) and the counts."""
+        instances, counts = [], Counter(dict.fromkeys(_COUNTS, 0))
+        for record, (image, content, annotations) in enumerate(self.examples(split)):
+            for place, annotation in enumerate(annotations):
+                reason = _unusable(annotation, image)
+                counts["instances" if reason is None else f"dropped: {reason}"] += 1
+                if reason is None:
+                    instances.append([record, place])
+            counts["images"] += 1
+            counts["annotations"] += len(annotations)
+            yield record, self._record(image, content, annotations)
+        if not instances:
+            raise UserError(f"{self.name}: the split {split} has no instance with a labelled keypoint; check its files")
+        metadata: Any = self.info.metadata
+        metadata["instances"][split], metadata["counts"][split] = instances, dict(counts)
+
+    def _record(self, image: dict, content: bytes, annotations: list[dict]) -> dict[str, Any]:
+        return {
+            "image": content,
+            "image/id": image["id"],
+            "image/file_name": image["file_name"],
+            "image/height": image["height"],
+            "image/width": image["width"],
+            "annotations": json.dumps([{field: a[field] for field in _ANNOTATION_FIELDS} for a in annotations]),
+        }
+
+
+def prepare(builder: CocoFormBuilder) -> CocoFormBuilder:
+    """Builds the data set unless it is there already, and logs its counts.
+
+    TFDS builds in a folder of another name and renames it at the end, so an interrupted build is never taken for a
+    finished one.
+
+    Raises:
+        UserError: the source files are missing, damaged or contradict each other; nothing is left behind.
+    """
+    if not builder.data_path.exists():
+        logging.info("building %s in %s", builder.name, builder.data_path)
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+    counts: dict = builder.info.metadata["counts"]  # type: ignore[index]
+    for split, count in counts.items():
+        logging.info("%s %s: %s", builder.name, split, ", ".join(f"{n} {name}" for name, n in count.items()))
+    return builder
+
+
+def _unusable(annotation: dict, image: dict) -> str | None:
+    """Why an annotation is no instance to train or evaluate on. Source: the top-down protocol of SimpleBaseline."""
+    if annotation["iscrowd"]:
+        return "crowd"
+    if not any(annotation["keypoints"][2::3]):
+        return "no labelled keypoint"
+    box = clip_box(np.array(annotation["bbox"], np.float64), image["height"], image["width"])
+    if annotation["area"] <= 0 or box[2] <= 0 or box[3] <= 0:
+        return "degenerate box"
+    return None

@@ -1,0 +1,121 @@
+"""Random access to a built data set: one item an instance, or one a detected box."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from mamkpd_jax.data.builders.coco_form import CocoFormBuilder
+from mamkpd_jax.data.functional import clip_box
+from mamkpd_jax.errors import UserError
+
+Item = dict[str, Any]  # image bytes, image_id, category_id, bbox float64 [4], score, height_px, width_px
+
+
+class InstanceSource:
+    """The instances of a split, with ground-truth boxes; items have keypoints float64 [j, 3] too."""
+
+    def __init__(self, builder: CocoFormBuilder, split: str):
+        # Decoding in TFDS is 14 times slower than reading, and the crops decode by OpenCV.
+        decoders = {"image": tfds.decode.SkipDecoding()}
+        self._records = builder.as_data_source(split=split, decoders=decoders)
+        self._instances = np.array(builder.info.metadata["instances"][split])  # type: ignore[index]
+
+    def __len__(self) -> int:
+        return len(self._instances)
+
+    @property
+    def n_images(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, i: int) -> Item:
+        record, place = self._instances[i]
+        content = self._records[int(record)]
+        item = image_item(content)
+        annotation = json.loads(content["annotations"])[place]
+        return item | {
+            "category_id": annotation["category_id"],
+            "bbox": clip_box(np.array(annotation["bbox"], np.float64), item["height_px"], item["width_px"]),
+            "score": 1.0,
+            "keypoints": np.array(annotation["keypoints"], np.float64).reshape(-1, 3),
+        }
+
+    def record(self, i: int) -> dict[str, Any]:
+        """A record as it is stored: an image and all of its annotations."""
+        return self._records[i]
+
+    def ground_truth(self) -> dict[str, list[dict[str, Any]]]:
+        """The whole split in COCO's annotation form, crowds included."""
+        images, annotations = [], []
+        for content in (self._records[i] for i in range(len(self._records))):
+            item = image_item(content)
+            images.append(
+                {
+                    "id": item["image_id"],
+                    "file_name": item["file_name"],
+                    "height": item["height_px"],
+                    "width": item["width_px"],
+                }
+            )
+            annotations += json.loads(content["annotations"])
+        categories = sorted({annotation["category_id"] for annotation in annotations})
+        return {
+            "images": images,
+            "annotations": annotations,
+            "categories": [{"id": category, "name": str(category)} for category in categories],
+        }
+
+
+class DetectionSource:
+    """Detected boxes of a split's images, from a file in COCO's detection form.
+
+    Boxes are taken as they are, not clipped, whatever their score. Only category 1, person, is read.
+    """
+
+    def __init__(self, source: InstanceSource, path: Path):
+        self._source = source
+        self._record_of = {int(source.record(i)["image/id"]): i for i in range(source.n_images)}
+        self._boxes = [box for box in _read_detections(path) if box["category_id"] == 1]
+        unknown = [box["image_id"] for box in self._boxes if box["image_id"] not in self._record_of]
+        if unknown:
+            raise UserError(
+                f"{path}: {len(unknown)} of {len(self._boxes)} boxes are of images that the data set lacks, the first of "
+                f"image {unknown[0]}; give the detections of this split"
+            )
+
+    def __len__(self) -> int:
+        return len(self._boxes)
+
+    def __getitem__(self, i: int) -> Item:
+        box = self._boxes[i]
+        content = self._source.record(self._record_of[box["image_id"]])
+        return image_item(content) | {
+            "category_id": box["category_id"],
+            "bbox": np.array(box["bbox"], np.float64),
+            "score": float(box["score"]),
+        }
+
+
+def image_item(content: dict[str, Any]) -> Item:
+    """What an item tells of its image."""
+    return {
+        "image": content["image"],
+        "image_id": int(content["image/id"]),
+        "file_name": content["image/file_name"].decode(),
+        "height_px": int(content["image/height"]),
+        "width_px": int(content["image/width"]),
+    }
+
+
+def _read_detections(path: Path) -> list[dict[str, Any]]:
+    try:
+        boxes = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"config.eval.detections: {path} can't be read ({error}); give a detections file") from error
+    fields = {"image_id", "category_id", "bbox", "score"}
+    for i, box in enumerate(boxes if isinstance(boxes, list) else [None]):
+        if not isinstance(box, dict) or not fields <= set(box) or len(box["bbox"]) != 4 or min(box["bbox"][2:]) <= 0:
+            raise UserError(f"{path}: entry {i} is no detection; expected {', '.join(sorted(fields))} with a box x y w h")
+    return boxes
