@@ -4,29 +4,29 @@ The run goes on from the newest checkpoint of the working directory, where there
 the held-out split: report.json, results.json (COCO's results form) and predictions.png in the working directory.
 """
 
+import dataclasses
+from functools import partial
 from pathlib import Path
 
-import jax
 from absl import flags, logging
-from mamkpd_jax.data.datasets import open_dataset
-from mamkpd_jax.evaluation.evaluator import Evaluator
 
 from mamkpd_jax import cli
 from mamkpd_jax.config import Config
+from mamkpd_jax.data.datasets import open_dataset
 from mamkpd_jax.data.pipeline import DamageGuard, train_batches
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.evaluation import report
+from mamkpd_jax.evaluation.evaluator import Evaluator
 from mamkpd_jax.inference.predict import make_predict
 from mamkpd_jax.training.checkpoint import Checkpointer
 from mamkpd_jax.training.logs import Logger
-from mamkpd_jax.training.mesh import batch_sharded, check_batch, data_mesh
-from mamkpd_jax.training.optimizer import learning_rate, optimizer
+from mamkpd_jax.training.mesh import check_batch, data_mesh
+from mamkpd_jax.training.optimizer import optimizer
 from mamkpd_jax.training.state import create_state
-from mamkpd_jax.training.step import make_train_step
+from mamkpd_jax.training.step import make_train_step, shard_batch
 
 _CONFIG = cli.define_config()
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the run: checkpoints, logs, report.", required=True
-)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, logs, report.", required=True)
 
 
 def train(config: Config, workdir: Path) -> dict[str, float]:
@@ -43,7 +43,7 @@ def train(config: Config, workdir: Path) -> dict[str, float]:
     check_batch("optim.batch_size", config.optim.batch_size, mesh)
     check_batch("eval.batch_size", config.eval.batch_size, mesh)
 
-    dataset = open_dataset(config.data)
+    dataset = open_dataset(config)
     steps_per_epoch = len(dataset.train) // config.optim.batch_size
     if steps_per_epoch == 0:
         raise UserError(
@@ -52,34 +52,34 @@ def train(config: Config, workdir: Path) -> dict[str, float]:
         )
     last_step = config.optim.epochs * steps_per_epoch
     batches = train_batches(dataset.train, dataset.train_crop, config)
-    guard = DamageGuard(dataset.train)
+    guard = DamageGuard(dataset.train.n_images)
 
     adam = optimizer(config.optim, steps_per_epoch)
     graphdef, state = create_state(config.model, dataset.skeleton.n_joints, adam, config.seed, mesh)
     train_step = make_train_step(graphdef, adam, config, mesh)
-    evaluator = Evaluator(dataset, config, make_predict(graphdef, config, dataset.skeleton, mesh))
+    predict = make_predict(graphdef, config, dataset.skeleton, mesh)
+    evaluator = Evaluator(dataset, config)
 
     checkpointer = Checkpointer(workdir, config)
     if checkpointer.latest_step is not None:
         state = checkpointer.restore(state, batches)
-        logging.info("going on from step %d of %d in %s", state.step, last_step, workdir)
-    first_step = int(state.step)
-    schedule = learning_rate(config.optim, steps_per_epoch)
-    logger = Logger(workdir, config, first_step, last_step, steps_per_epoch)
-    for step in range(first_step + 1, last_step + 1):
+        logging.info("%s: going on from step %d of %d", workdir, state.step, last_step)
+    logger = Logger(workdir, config, int(state.step), last_step, steps_per_epoch)
+    for step in range(int(state.step) + 1, last_step + 1):
         batch = next(batches)
         guard.check(batch)
-        arrays = {name: batch[name] for name in ("image", "keypoints", "visible")}
-        state, metrics = train_step(state, jax.device_put(arrays, batch_sharded(mesh)))
-        logger.log_step(step, metrics, float(schedule(step - 1)))
+        state, metrics = train_step(state, shard_batch(batch, mesh))
+        logger.log_step(step, metrics)
         if step % (config.eval.every_epochs * steps_per_epoch) == 0 and step < last_step:
-            logger.log_evaluation(step, evaluator(state.params, state.batch_stats).metrics)
+            logger.log_evaluation(step, evaluator(partial(predict, state.params, state.batch_stats)).metrics)
         checkpointer.maybe_save(step, state, batches, force=step == last_step)
     logger.close()
     checkpointer.close()
 
-    evaluation = evaluator(state.params, state.batch_stats)
-    evaluation.write(workdir)
+    evaluation = evaluator(partial(predict, state.params, state.batch_stats))
+    report.save(workdir, evaluation, dataset, step=last_step, config=dataclasses.asdict(config))
+    print(report.format_table(evaluation.metrics, dataset.skeleton))
+    print(f"checkpoints, TensorBoard logs, {report.REPORT}, {report.RESULTS} and {report.PICTURE} are in {workdir}")
     return evaluation.metrics
 
 

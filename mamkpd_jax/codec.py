@@ -68,9 +68,7 @@ def decode_heatmaps(heatmaps: Float[Array, "b h w j"]) -> tuple[Float[Array, "b 
     return jnp.stack([x, y], axis=-1) + quarter, scores
 
 
-def flip_heatmaps(
-    heatmaps: Float[Array, "b h w j"], flip_indices: tuple[int, ...]
-) -> Float[Array, "b h w j"]:
+def flip_heatmaps(heatmaps: Float[Array, "b h w j"], flip_indices: tuple[int, ...]) -> Float[Array, "b h w j"]:
     """Heatmaps of a mirrored crop as those of the crop.
 
     They are moved right by a pixel, since the mirror image of a strided grid falls on the next pixel: the flip test

@@ -118,9 +118,7 @@ def format_table(table: list[dict]) -> str:
     for row in table:
         paper_params = "" if row["paper_params"] is None else f"{row['paper_params'] / 1e6:.1f} M"
         paper_gflops = "" if row["paper_gflops"] is None else f"{row['paper_gflops']:.1f}"
-        lines.append(
-            f"{row['name']:28}{row['params']:12,}{paper_params:>9}{row['macs'] / 1e9:8.2f}{paper_gflops:>14}"
-        )
+        lines.append(f"{row['name']:28}{row['params']:12,}{paper_params:>9}{row['macs'] / 1e9:8.2f}{paper_gflops:>14}")
         for part, cost in row["parts"].items():
             lines.append(f"    {part:24}{cost['params']:12,}{'':9}{cost['macs'] / 1e9:8.3f}")
     return "\n".join(lines)

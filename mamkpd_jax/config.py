@@ -51,9 +51,7 @@ class DataConfig:
     """The data set and what a crop of it looks like."""
 
     dataset: str = "coco_keypoints"  # "coco_keypoints" or "synthetic_people"
-    root: str = (
-        "data/coco"  # the official files (annotations/, train2017/, val2017/); not read by synthetic_people
-    )
+    root: str = "data/coco"  # the official files (annotations/, train2017/, val2017/); not read by synthetic_people
     build_dir: str = "data/tfds"  # where the data set is built
     input_hw: tuple[int, int] = (256, 192)
     sigma_px: float = 8.0  # of the target Gaussians, in input pixels: 2 heatmap pixels at stride 4

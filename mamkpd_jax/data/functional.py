@@ -68,9 +68,7 @@ def invert(matrix: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
     return np.column_stack([linear, -linear @ matrix[:, 2]])
 
 
-def warp_points(
-    points: Float[np.ndarray, "*n 2"], matrix: Float[np.ndarray, "2 3"]
-) -> Float[np.ndarray, "*n 2"]:
+def warp_points(points: Float[np.ndarray, "*n 2"], matrix: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "*n 2"]:
     """Points through an affine map."""
     return points @ matrix[:, :2].T + matrix[:, 2]
 

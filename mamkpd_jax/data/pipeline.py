@@ -37,7 +37,8 @@ class LoadCrop:
         example = self.crop({**item, "image": image}, rng)
         if damaged:
             example["visible"] = np.zeros_like(example["visible"])
-        return {**example, "image_id": item["image_id"], "damaged": damaged}
+        about = {name: item[name] for name in ("image_id", "category_id", "score")}
+        return example | about | {"damaged": damaged}
 
 
 def train_batches(source: InstanceSource, crop: TopDownCrop, config: Config) -> grain.DatasetIterator:

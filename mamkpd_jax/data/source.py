@@ -117,5 +117,7 @@ def _read_detections(path: Path) -> list[dict[str, Any]]:
     fields = {"image_id", "category_id", "bbox", "score"}
     for i, box in enumerate(boxes if isinstance(boxes, list) else [None]):
         if not isinstance(box, dict) or not fields <= set(box) or len(box["bbox"]) != 4 or min(box["bbox"][2:]) <= 0:
-            raise UserError(f"{path}: entry {i} is no detection; expected {', '.join(sorted(fields))} with a box x y w h")
+            raise UserError(
+                f"{path}: entry {i} is no detection; expected {', '.join(sorted(fields))} with a box x y w h"
+            )
     return boxes

@@ -64,9 +64,7 @@ class TopDownCrop:
     skeleton: Skeleton
     augmentation: Augmentation | None = None
 
-    def __call__(
-        self, instance: Mapping[str, Any], rng: np.random.Generator | None = None
-    ) -> dict[str, np.ndarray]:
+    def __call__(self, instance: Mapping[str, Any], rng: np.random.Generator | None = None) -> dict[str, np.ndarray]:
         image, box = instance["image"], np.asarray(instance["bbox"], np.float64)
         joints = np.array(instance.get("keypoints", np.zeros((self.skeleton.n_joints, 3))), np.float64)
         padding, rotation_deg, flipped = _PADDING, 0.0, False

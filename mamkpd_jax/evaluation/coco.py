@@ -50,11 +50,7 @@ def coco_results(
         {
             "image_id": int(image_ids[i]),
             "category_id": int(category_ids[i]),
-            "keypoints": np.column_stack([points[i], joint_scores[i]])
-            .astype(np.float64)
-            .round(3)
-            .ravel()
-            .tolist(),
+            "keypoints": np.column_stack([points[i], joint_scores[i]]).astype(np.float64).round(3).ravel().tolist(),
             "score": float(scores[i]),
         }
         for i in kept
@@ -93,9 +89,7 @@ def evaluate_coco(
     return metrics | _joint_similarities(evaluation, truth, found, skeleton)
 
 
-def check_results(
-    ground_truth: dict[str, Any], results: Sequence[dict[str, Any]], skeleton: Skeleton
-) -> None:
+def check_results(ground_truth: dict[str, Any], results: Sequence[dict[str, Any]], skeleton: Skeleton) -> None:
     """Raises UserError with the first result that can't be scored."""
     images = {image["id"] for image in ground_truth["images"]}
     for i, result in enumerate(results):
@@ -114,9 +108,7 @@ def check_results(
             )
 
 
-def _joint_similarities(
-    evaluation: COCOeval, truth: COCO, found: COCO, skeleton: Skeleton
-) -> dict[str, float]:
+def _joint_similarities(evaluation: COCOeval, truth: COCO, found: COCO, skeleton: Skeleton) -> dict[str, float]:
     total, count = np.zeros(skeleton.n_joints), np.zeros(skeleton.n_joints)
     all_areas = evaluation.params.areaRng[0]
     for image in evaluation.evalImgs:
@@ -132,10 +124,7 @@ def _joint_similarities(
             count += labelled
             if match:
                 points = np.array(found.anns[int(match)]["keypoints"]).reshape(1, -1, 3)[..., :2]
-                total += (
-                    labelled * joint_similarity(points, joints[:, :2], annotation["area"], skeleton.sigmas)[0]
-                )
+                total += labelled * joint_similarity(points, joints[:, :2], annotation["area"], skeleton.sigmas)[0]
     return {
-        f"coco/oks/{joint}": float(total[i] / count[i]) if count[i] else -1.0
-        for i, joint in enumerate(skeleton.joints)
+        f"coco/oks/{joint}": float(total[i] / count[i]) if count[i] else -1.0 for i, joint in enumerate(skeleton.joints)
     }

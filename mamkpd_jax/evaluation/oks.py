@@ -48,9 +48,7 @@ def oks_nms(
     return np.array(kept, np.int64)
 
 
-def rescore(
-    box_scores: Float[np.ndarray, " n"], joint_scores: Float[np.ndarray, "n j"]
-) -> Float[np.ndarray, " n"]:
+def rescore(box_scores: Float[np.ndarray, " n"], joint_scores: Float[np.ndarray, "n j"]) -> Float[np.ndarray, " n"]:
     """Score of each pose: the box's times the mean of the joint scores above 0.2; the box's where none is."""
     box_scores, joint_scores = box_scores.astype(np.float64), joint_scores.astype(np.float64)
     good = joint_scores > _MIN_JOINT_SCORE

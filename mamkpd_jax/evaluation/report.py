@@ -1,29 +1,70 @@
-"""Reports: a table for people, JSON for programs."""
+"""What an evaluation leaves in a folder: report.json, results.json, predictions.png; and the table for people."""
 
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from mamkpd_jax.data.datasets import PoseData
+from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.evaluation.coco import METRICS
+from mamkpd_jax.evaluation.evaluator import Evaluation
 from mamkpd_jax.skeletons import Skeleton
+from mamkpd_jax.visualize import contact_sheet, draw_pose
+
+REPORT, RESULTS, PICTURE = "report.json", "results.json", "predictions.png"
+_SHOWN_IMAGES = 16
+_TILE_HW = (240, 640)
+
+
+def save(folder: Path, evaluation: Evaluation, dataset: PoseData, **about: Any) -> None:
+    """Writes the three files; `about` says in the report what was evaluated. The report comes last."""
+    write_json(folder / RESULTS, evaluation.results)
+    sheet = cv2.cvtColor(picture(evaluation.results, dataset), cv2.COLOR_RGB2BGR)
+    cv2.imwrite(str(folder / PICTURE), sheet)
+    order = [f"coco/{name}" for name in METRICS]
+    figures = {name: evaluation.metrics[name] for name in [*order, *(evaluation.metrics.keys() - set(order))]}
+    write_json(folder / REPORT, {**about, "poses": len(evaluation.results), **figures})
 
 
 def format_table(metrics: dict[str, float], skeleton: Skeleton) -> str:
-    """COCO's figures in a line, and the OKS of each joint, left and right beside each other."""
+    """COCO's figures in a line, and the OKS of each joint, two beside each other. -1: there is none to score."""
     shown = ("AP", "AP50", "AP75", "APM", "APL", "AR")
-    lines = ["  ".join(f"{name:>5}" for name in shown)]
-    lines.append("  ".join(f"{metrics[f'coco/{name}']:5.3f}" for name in shown))
-    lines.append("OKS by joint:")
+    lines = ["  ".join(f"{name:>6}" for name in shown)]
+    lines.append("  ".join(f"{metrics[f'coco/{name}']:6.3f}" for name in shown))
+    lines.append("OKS by joint")
     cells = [f"{joint:16}{metrics[f'coco/oks/{joint}']:6.3f}" for joint in skeleton.joints]
     lines += ["    ".join(cells[i : i + 2]) for i in range(0, len(cells), 2)]
     return "\n".join(lines)
 
 
-def report(metrics: dict[str, float], **about: Any) -> dict[str, Any]:
-    """What report.json holds: the figures in COCO's order, OKS by joint, then what they are of."""
-    first = [f"coco/{name}" for name in METRICS]
-    return {name: metrics[name] for name in [*first, *(n for n in metrics if n not in first)]} | about
+def picture(results: list[dict[str, Any]], dataset: PoseData) -> UInt8[np.ndarray, "h w 3"]:
+    """Images of the split, evenly chosen: the labelled poses at the left of each pair, the predicted at the right."""
+    source, skeleton = dataset.val, dataset.skeleton
+    pairs = []
+    for i in np.unique(np.linspace(0, source.n_images - 1, _SHOWN_IMAGES).astype(int)):
+        record = source.record(int(i))
+        try:
+            image = decode_image(record["image"])
+        except DamagedImage:
+            continue
+        labelled = [a["keypoints"] for a in json.loads(record["annotations"]) if a["num_keypoints"]]
+        predicted = [r["keypoints"] for r in results if r["image_id"] == int(record["image/id"])]
+        pair = [_with_poses(image, poses, skeleton) for poses in (labelled, predicted)]
+        pairs.append(np.concatenate(pair, axis=1))
+    return contact_sheet(pairs, tile_hw=_TILE_HW, columns=2)
+
+
+def _with_poses(image: np.ndarray, poses: list[list[float]], skeleton: Skeleton) -> np.ndarray:
+    scale = _TILE_HW[0] / image.shape[0]
+    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    for pose in poses:
+        draw_pose(image, np.array(pose, np.float64).reshape(-1, 3) * [scale, scale, 1], skeleton)
+    return image
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -65,9 +65,7 @@ class Encoder(nnx.Module):
             stages.append(Stage(c_in, c_out, patch, drop_paths, config, dtype=dtype, rngs=rngs))
         self.stages = nnx.List(stages)
 
-    def __call__(
-        self, image: Float[Array, "b h w 3"], rngs: nnx.Rngs | None = None
-    ) -> Float[Array, "b h2 w2 d"]:
+    def __call__(self, image: Float[Array, "b h w 3"], rngs: nnx.Rngs | None = None) -> Float[Array, "b h2 w2 d"]:
         x = image if self.stem is None else self.stem(image)
         for stage in self.stages:
             x = stage(x, rngs)

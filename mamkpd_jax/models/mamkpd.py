@@ -61,9 +61,7 @@ class MamKPD(nnx.Module):
         self.encoder = Encoder(config, dtype=dtype, rngs=rngs)
         self.decoder = Decoder(config.dims[-1], config.decoder_dim, n_joints, dtype=dtype, rngs=rngs)
 
-    def __call__(
-        self, image: Float[Array, "b h w 3"], rngs: nnx.Rngs | None = None
-    ) -> Float[Array, "b h2 w2 j"]:
+    def __call__(self, image: Float[Array, "b h w 3"], rngs: nnx.Rngs | None = None) -> Float[Array, "b h2 w2 j"]:
         """Heatmaps of crops from `normalize`.
 
         Args:

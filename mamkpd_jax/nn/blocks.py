@@ -22,9 +22,7 @@ class Stem(nnx.Module):
     def __init__(self, dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.conv = conv(3, dim, 7, stride=2, use_bias=False, dtype=dtype, rngs=rngs)
         self.norm = BatchNorm(dim, dtype=dtype, rngs=rngs)
-        self.depthwise = nnx.List(
-            DepthwiseConv(dim, use_bias=False, dtype=dtype, rngs=rngs) for _ in range(2)
-        )
+        self.depthwise = nnx.List(DepthwiseConv(dim, use_bias=False, dtype=dtype, rngs=rngs) for _ in range(2))
         self.depthwise_norms = nnx.List(BatchNorm(dim, dtype=dtype, rngs=rngs) for _ in range(2))
 
     def __call__(self, image: Float[Array, "b h w 3"]) -> Float[Array, "b h2 w2 d"]:
@@ -91,9 +89,7 @@ class VSSBlock(nnx.Module):
     Choice: as in VMamba, with an MLP as wide as the features.
     """
 
-    def __init__(
-        self, dim: int, *, d_state: int, drop_path: float, scan: str | None, dtype: jnp.dtype, rngs: nnx.Rngs
-    ):
+    def __init__(self, dim: int, *, d_state: int, drop_path: float, scan: str | None, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.norm = LayerNorm(dim, dtype=dtype, rngs=rngs)
         self.ss2d = SS2D(dim, d_state=d_state, scan=scan, dtype=dtype, rngs=rngs)
         self.mlp_norm = LayerNorm(dim, dtype=dtype, rngs=rngs)

@@ -39,9 +39,7 @@ class SS2D(nnx.Module):
             uniform(rngs.params(), (dim, _DIRECTIONS, rank + 2 * d_state), minval=-bound, maxval=bound)
         )
         bound = rank**-0.5
-        self.dt_weight = nnx.Param(
-            uniform(rngs.params(), (_DIRECTIONS, rank, dim), minval=-bound, maxval=bound)
-        )
+        self.dt_weight = nnx.Param(uniform(rngs.params(), (_DIRECTIONS, rank, dim), minval=-bound, maxval=bound))
         self.dt_bias = nnx.Param(_delta_bias(rngs.params(), (_DIRECTIONS, dim)))
         states = jnp.arange(1, d_state + 1, dtype=jnp.float32)
         self.A_log = nnx.Param(jnp.broadcast_to(jnp.log(states), (_DIRECTIONS, dim, d_state)))

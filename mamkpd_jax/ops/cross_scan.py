@@ -22,8 +22,4 @@ def to_map(x: Shaped[Array, "l b d"], direction: int, h: int, w: int) -> Shaped[
     """The inverse of `to_sequence`."""
     _, b, d = x.shape
     x = x[::-1] if direction >= 2 else x
-    return (
-        x.reshape(w, h, b, d).transpose(2, 1, 0, 3)
-        if direction % 2
-        else x.reshape(h, w, b, d).transpose(2, 0, 1, 3)
-    )
+    return x.reshape(w, h, b, d).transpose(2, 1, 0, 3) if direction % 2 else x.reshape(h, w, b, d).transpose(2, 0, 1, 3)

@@ -31,9 +31,7 @@ class Checkpointer:
         """The step of the newest checkpoint, None where there is none."""
         return self._manager.latest_step()
 
-    def maybe_save(
-        self, step: int, state: TrainState, data: grain.DatasetIterator, *, force: bool = False
-    ) -> None:
+    def maybe_save(self, step: int, state: TrainState, data: grain.DatasetIterator, *, force: bool = False) -> None:
         """Saves every `config.checkpoint_every_steps` steps, and whenever forced to; never the same step twice."""
         due = step % self._config.checkpoint_every_steps == 0
         if (due or force) and step != self._manager.latest_step():

@@ -9,6 +9,7 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from mamkpd_jax.config import Config
+from mamkpd_jax.training.optimizer import learning_rate
 
 
 class Logger:
@@ -22,9 +23,10 @@ class Logger:
         self._bar = tqdm(total=last_step, initial=first_step, unit="step", dynamic_ncols=True)
         self._config = config
         self._steps_per_epoch = steps_per_epoch
+        self._learning_rate = learning_rate(config.optim, steps_per_epoch)
         self._since = (first_step, time.monotonic())
 
-    def log_step(self, step: int, metrics: dict[str, jax.Array], learning_rate: float) -> None:
+    def log_step(self, step: int, metrics: dict[str, jax.Array]) -> None:
         """Advances the bar; every `log_every_steps` steps writes the figures of this step."""
         self._bar.update()
         if step % self._config.log_every_steps:
@@ -34,7 +36,7 @@ class Logger:
         self._since = (step, time.monotonic())
         images = (step - since_step) * self._config.optim.batch_size
         values["images_per_s"] = images / (self._since[1] - since_s)
-        values["learning_rate"] = learning_rate
+        values["learning_rate"] = float(self._learning_rate(step - 1))
         for name, value in values.items():
             self._writer.add_scalar(f"train/{name}", value, step)
         self._bar.set_postfix_str(

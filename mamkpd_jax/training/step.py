@@ -1,9 +1,10 @@
 """The compiled training step: the one place where the module is merged with its state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from flax import nnx
 from jax import Array
@@ -16,10 +17,16 @@ from mamkpd_jax.models.mamkpd import normalize
 from mamkpd_jax.training.mesh import batch_sharded, replicated
 from mamkpd_jax.training.state import TrainState
 
-Batch = dict[
-    str, Array
-]  # image uint8 [b, h, w, 3], keypoints float [b, j, 2] in crop pixels, visible float [b, j]
+Batch = dict[str, Array]  # image uint8 [b, h, w, 3], keypoints float [b, j, 2] in crop pixels, visible float [b, j]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]
+
+
+_KEYS = ("image", "keypoints", "visible")
+
+
+def shard_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> Batch:
+    """What the step needs of a batch, split over the devices."""
+    return jax.device_put({name: batch[name] for name in _KEYS}, batch_sharded(mesh))
 
 
 def make_train_step(

@@ -39,9 +39,7 @@ class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def __init__(self, config: str, data_dir: Path):
         """The data set as it is, or will be, below `data_dir`; `config` names the variant and goes into the path."""
-        super().__init__(
-            data_dir=data_dir, config=tfds.core.BuilderConfig(name=config), file_format="array_record"
-        )
+        super().__init__(data_dir=data_dir, config=tfds.core.BuilderConfig(name=config), file_format="array_record")
 
     @abc.abstractmethod
     def splits(self) -> tuple[str, ...]:

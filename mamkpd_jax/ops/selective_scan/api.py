@@ -142,6 +142,4 @@ def _check_floating(**arrays: Array) -> None:
 
 def _check_shape(name: str, array: Array, expected: tuple[int, ...]) -> None:
     if array.shape != expected or 0 in expected[1:]:
-        raise ValueError(
-            f"{name} has shape {array.shape}; expected {expected} with no axis but the batch empty"
-        )
+        raise ValueError(f"{name} has shape {array.shape}; expected {expected} with no axis but the batch empty")

@@ -1,0 +1,128 @@
+"""Procedural pictures of people with COCO's 17 joints: the scenes of `synthetic_people`.
+
+Bodies are posed in 3-D and projected, so that left and right, foreshortening and self-occlusion come out right; they
+stand among and behind objects and each other. Nothing marks a joint: a network must see bodies.
+"""
+
+import dataclasses
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from mamkpd_jax.data.drawing import PART_NAMES, Canvas, background, draw_figure, draw_object
+from mamkpd_jax.data.figure import Figure, random_figure
+from mamkpd_jax.skeletons import COCO
+
+_SUPERSAMPLING = 2
+_HEIGHT_SHARE = (0.4, 0.95)  # of a body in the picture's height
+_MIN_VISIBLE_SHARE = 0.3
+_MIN_VISIBLE_JOINTS = 6
+# The parts that show a joint: a joint is visible where one of them is on top.
+_SHOWN_BY = {
+    "shoulder": ("torso", "upper_arm"),
+    "elbow": ("upper_arm", "forearm"),
+    "wrist": ("forearm", "hand"),
+    "hip": ("torso", "thigh"),
+    "knee": ("thigh", "shin"),
+    "ankle": ("shin", "foot"),
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """A labelled person: x, y in pixels and COCO's visibility (0 outside the picture, 1 hidden, 2 seen)."""
+
+    keypoints: Float[np.ndarray, "17 3"]
+    box_xywh: Float[np.ndarray, "4"]
+    area_px: float  # of what is seen of it
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """An RGB picture and the people in it that can be seen well enough to be labelled."""
+
+    image: UInt8[np.ndarray, "h w 3"]
+    people: tuple[Person, ...]
+
+
+def render_scene(seed: int, index: int, size_hw: tuple[int, int]) -> Scene:
+    """The scene of a seed and an index: always the same one, whatever was drawn before."""
+    rng = np.random.default_rng((seed, index))
+    height, width = (side * _SUPERSAMPLING for side in size_hw)
+    canvas = Canvas(background(rng, height, width))
+    heights_px = np.sort(rng.uniform(*_HEIGHT_SHARE, rng.choice([1, 2, 3, 4], p=[0.4, 0.3, 0.2, 0.1]))) * height
+    bodies = []
+    for person, height_px in enumerate(heights_px):
+        figure = random_figure(rng)
+        points = _place(figure, height_px, height, width, rng)
+        draw_figure(canvas, figure, points, height_px, person, rng)
+        bodies.append((figure, points, int((canvas.owner // len(PART_NAMES) == person).sum())))
+    for _ in range(rng.choice([0, 1, 2], p=[0.45, 0.35, 0.2])):
+        draw_object(canvas, rng)
+    people = [_label(canvas, person, *body) for person, body in enumerate(bodies)]
+    return Scene(image=_photograph(canvas.image, size_hw, rng), people=tuple(p for p in people if p is not None))
+
+
+def _place(
+    figure: Figure, height_px: float, height: int, width: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """The figure's points in the picture, most of them inside."""
+    points = {name: point[:2] * [height_px, -height_px] for name, point in figure.points.items()}
+    corners = np.array(list(points.values()))
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    room = np.array([width, height]) - (high - low)
+    margin = 0.06 * np.abs(high - low)
+    start = rng.uniform(np.minimum(0, room) - margin, np.maximum(0, room) + margin)
+    return {name: point - low + start for name, point in points.items()}
+
+
+def _label(canvas: Canvas, person: int, figure: Figure, points: dict[str, np.ndarray], drawn_px: int) -> Person | None:
+    """The person's annotation; None if too little of it is to be seen."""
+    mask = canvas.owner // len(PART_NAMES) == person
+    area = int(mask.sum())
+    if area < _MIN_VISIBLE_SHARE * max(drawn_px, 1):
+        return None
+    joints = np.array([_joint(canvas, person, figure, points, name) for name in COCO.joints])
+    if (joints[:, 2] == 2).sum() < _MIN_VISIBLE_JOINTS:
+        return None
+    x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
+    return Person(
+        keypoints=joints / [_SUPERSAMPLING, _SUPERSAMPLING, 1],
+        box_xywh=np.array([x, y, w, h]) / _SUPERSAMPLING,
+        area_px=area / _SUPERSAMPLING**2,
+    )
+
+
+def _joint(
+    canvas: Canvas, person: int, figure: Figure, points: dict[str, np.ndarray], name: str
+) -> tuple[float, float, int]:
+    x, y = points[name]
+    column, row = round(float(x)), round(float(y))
+    height, width = canvas.owner.shape
+    if not (0 <= column < width and 0 <= row < height):
+        return 0.0, 0.0, 0
+    side, _, joint = name.partition("_")
+    if joint in _SHOWN_BY:
+        parts = [part if part == "torso" else f"{side}_{part}" for part in _SHOWN_BY[joint]]
+        faces = True
+    else:
+        parts = ["head"]
+        faces = (figure.points[name] - figure.points["head"])[2] > (-0.02 if joint == "ear" else 0.0)
+    owners = [person * len(PART_NAMES) + PART_NAMES.index(part) for part in parts]
+    near = canvas.owner[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3]
+    return float(x), float(y), 2 if faces and np.isin(near, owners).any() else 1
+
+
+def _photograph(
+    image: UInt8[np.ndarray, "h w 3"], size_hw: tuple[int, int], rng: np.random.Generator
+) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """The picture as a camera would take it: its light, focus and noise."""
+    small = cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
+    if rng.random() < 0.4:
+        small = cv2.GaussianBlur(small, (0, 0), rng.uniform(0.3, 0.9))
+    mean = small.mean()
+    small = (small - mean) * rng.uniform(0.65, 1.2) + mean + rng.normal(0, 18)
+    small = small * rng.uniform(0.9, 1.1, 3).astype(np.float32)
+    small += rng.normal(0, rng.uniform(1, 6), small.shape).astype(np.float32)
+    return np.clip(small, 0, 255).astype(np.uint8)

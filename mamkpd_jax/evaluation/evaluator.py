@@ -1,0 +1,66 @@
+"""Runs a predictor over the held-out split and scores it."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from absl import logging
+from jaxtyping import Float, UInt8
+
+from mamkpd_jax.config import Config
+from mamkpd_jax.data.datasets import PoseData
+from mamkpd_jax.data.functional import invert, warp_points
+from mamkpd_jax.data.pipeline import eval_batches
+from mamkpd_jax.evaluation.coco import coco_results, evaluate_coco
+
+PredictCrops = Callable[[UInt8[np.ndarray, "b h w 3"]], tuple[Float[np.ndarray, "b j 2"], Float[np.ndarray, "b j"]]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Metrics, and the predictions in COCO's results form."""
+
+    metrics: dict[str, float]
+    results: list[dict[str, Any]]
+
+
+class Evaluator:
+    """Scores predictors on the validation split, with ground-truth boxes or `config.eval.detections`."""
+
+    def __init__(self, dataset: PoseData, config: Config):
+        self._dataset = dataset
+        self._config = config
+        self._ground_truth = dataset.val.ground_truth()
+
+    def __call__(self, predict: PredictCrops) -> Evaluation:
+        """Evaluates a function from crops to points in crop pixels, and scores."""
+        dataset = self._dataset
+        source = dataset.val if dataset.detections is None else dataset.detections
+        columns: dict[str, list[np.ndarray]] = {}
+        for batch in eval_batches(source, dataset.eval_crop, self._config.eval.batch_size):
+            points, scores = predict(batch["image"])
+            inverses = [invert(matrix) for matrix in batch["matrix"]]
+            rows = {
+                "points": np.stack([warp_points(p, m) for p, m in zip(np.float64(points), inverses, strict=True)]),
+                "joint_scores": np.float64(scores),
+                "areas_px": np.array([np.prod(dataset.eval_crop.input_hw) * np.linalg.det(m[:, :2]) for m in inverses]),
+                **{name: batch[name] for name in ("image_id", "category_id", "score", "damaged")},
+            }
+            for name, values in rows.items():
+                columns.setdefault(name, []).append(values)
+        # The last batch is padded, and a damaged image has no prediction.
+        table = {name: np.concatenate(parts)[: len(source)] for name, parts in columns.items()}
+        if damaged := int(table["damaged"].sum()):
+            logging.warning("%d of %d crops are left out: their images can't be decoded", damaged, len(source))
+        table = {name: values[~table["damaged"]] for name, values in table.items()}
+        results = coco_results(
+            table["points"],
+            table["joint_scores"],
+            table["score"],
+            table["areas_px"],
+            table["image_id"],
+            table["category_id"],
+            dataset.skeleton.sigmas if dataset.detections is not None else None,
+        )
+        return Evaluation(metrics=evaluate_coco(self._ground_truth, results, dataset.skeleton), results=results)
