@@ -3,12 +3,15 @@
 import difflib
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from mamkpd_jax.config import Config
 from mamkpd_jax.errors import UserError
+
+_OURS = str(Path(__file__).parents[1])
 
 
 def define_config() -> flags.FlagHolder[Config]:
@@ -30,6 +33,10 @@ def _parse(argv: Sequence[str]) -> list[str]:
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     logging.set_stderrthreshold(logging.INFO)
+    # Libraries tell at length what goes on inside; a user wants our lines, and the libraries' warnings.
+    logging.get_absl_logger().addFilter(
+        lambda record: record.levelname in ("WARNING", "ERROR") or record.pathname.startswith(_OURS)
+    )
     try:
         rest = flags.FLAGS(list(argv))
     except KeyError as error:

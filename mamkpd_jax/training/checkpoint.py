@@ -19,12 +19,14 @@ class Checkpointer:
     Saving is asynchronous and atomic: orbax renames a checkpoint into place when all of it is written.
     """
 
-    def __init__(self, workdir: Path, config: Config):
+    def __init__(self, workdir: Path, config: Config, *, read_only: bool = False):
+        """Opens the folder, made first unless `read_only`; then a missing one raises UserError."""
         self._folder = workdir.resolve() / "checkpoints"
         self._config = config
-        self._manager = ocp.CheckpointManager(
-            self._folder, options=ocp.CheckpointManagerOptions(max_to_keep=config.keep_checkpoints)
-        )
+        if read_only and not self._folder.is_dir():
+            raise UserError(f"no checkpoints in {workdir}; train first, or give the --workdir of a training run")
+        options = ocp.CheckpointManagerOptions(max_to_keep=config.keep_checkpoints, read_only=read_only)
+        self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     @property
     def latest_step(self) -> int | None:
