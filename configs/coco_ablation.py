@@ -17,6 +17,6 @@ _ABLATIONS = [name for name in VARIANTS if name not in ("small", "base", "large"
 def get_config(name: str = "") -> Config:
     if name not in _ABLATIONS:
         raise UserError(
-            f"--config=configs/coco_ablation.py:{name}: there is no such ablation; expected one of {', '.join(_ABLATIONS)}"
+            f"--config=configs/coco_ablation.py:{name}: there is no such ablation; give one of {', '.join(_ABLATIONS)}"
         )
     return Config(model=variant(name))

@@ -35,7 +35,7 @@ def open_dataset(config: Config) -> PoseData:
     skeleton = builder.SKELETON
     val = InstanceSource(builder, "val")
     detections = DetectionSource(val, Path(config.eval.detections)) if config.eval.detections else None
-    eval_crop = TopDownCrop(input_hw=tuple(data.input_hw), skeleton=skeleton)
+    eval_crop = TopDownCrop(input_hw=(data.input_hw[0], data.input_hw[1]), skeleton=skeleton)
     return PoseData(
         skeleton=skeleton,
         train=InstanceSource(builder, "train"),

@@ -20,7 +20,7 @@ class InstanceSource:
     def __init__(self, builder: CocoFormBuilder, split: str):
         # Decoding in TFDS is 14 times slower than reading, and the crops decode by OpenCV.
         decoders = {"image": tfds.decode.SkipDecoding()}
-        self._records = builder.as_data_source(split=split, decoders=decoders)
+        self._records: Any = builder.as_data_source(split=split, decoders=decoders)  # type: ignore[call-arg]
         self._instances = np.array(builder.info.metadata["instances"][split])  # type: ignore[index]
 
     def __len__(self) -> int:
@@ -30,8 +30,8 @@ class InstanceSource:
     def n_images(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, i: int) -> Item:
-        record, place = self._instances[i]
+    def __getitem__(self, index: int) -> Item:
+        record, place = self._instances[index]
         content = self._records[int(record)]
         item = image_item(content)
         annotation = json.loads(content["annotations"])[place]
@@ -81,15 +81,15 @@ class DetectionSource:
         unknown = [box["image_id"] for box in self._boxes if box["image_id"] not in self._record_of]
         if unknown:
             raise UserError(
-                f"{path}: {len(unknown)} of {len(self._boxes)} boxes are of images that the data set lacks, the first of "
-                f"image {unknown[0]}; give the detections of this split"
+                f"{path}: {len(unknown)} of {len(self._boxes)} boxes are of images that the data set lacks, the first "
+                f"of image {unknown[0]}; give the detections of this split"
             )
 
     def __len__(self) -> int:
         return len(self._boxes)
 
-    def __getitem__(self, i: int) -> Item:
-        box = self._boxes[i]
+    def __getitem__(self, index: int) -> Item:
+        box = self._boxes[index]
         content = self._source.record(self._record_of[box["image_id"]])
         return image_item(content) | {
             "category_id": box["category_id"],

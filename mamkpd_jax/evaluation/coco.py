@@ -74,7 +74,7 @@ def evaluate_coco(
     """
     check_results(ground_truth, results, skeleton)
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
+        truth: Any = COCO()
         truth.dataset = {"info": {}, **ground_truth}
         truth.createIndex()
         # loadRes refuses an empty list; no result at all is an honest outcome and scores 0.
@@ -95,7 +95,8 @@ def check_results(ground_truth: dict[str, Any], results: Sequence[dict[str, Any]
     for i, result in enumerate(results):
         if result["image_id"] not in images:
             raise UserError(
-                f"result {i} is of image {result['image_id']}, which the annotations lack; give the matching annotations"
+                f"result {i} is of image {result['image_id']}, which the annotations lack; give the annotations of its "
+                "split"
             )
         if len(result["keypoints"]) != 3 * skeleton.n_joints:
             raise UserError(
@@ -108,7 +109,7 @@ def check_results(ground_truth: dict[str, Any], results: Sequence[dict[str, Any]
             )
 
 
-def _joint_similarities(evaluation: COCOeval, truth: COCO, found: COCO, skeleton: Skeleton) -> dict[str, float]:
+def _joint_similarities(evaluation: Any, truth: Any, found: Any, skeleton: Skeleton) -> dict[str, float]:
     total, count = np.zeros(skeleton.n_joints), np.zeros(skeleton.n_joints)
     all_areas = evaluation.params.areaRng[0]
     for image in evaluation.evalImgs:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from absl import logging
-from jaxtyping import Float, UInt8
+from numpy.typing import ArrayLike
 
 from mamkpd_jax.config import Config
 from mamkpd_jax.data.datasets import PoseData
@@ -14,7 +14,8 @@ from mamkpd_jax.data.functional import invert, warp_points
 from mamkpd_jax.data.pipeline import eval_batches
 from mamkpd_jax.evaluation.coco import coco_results, evaluate_coco
 
-PredictCrops = Callable[[UInt8[np.ndarray, "b h w 3"]], tuple[Float[np.ndarray, "b j 2"], Float[np.ndarray, "b j"]]]
+# Crops uint8 [b, h, w, 3] to joints [b, j, 2] in pixels of the crop, and their scores [b, j].
+PredictCrops = Callable[[np.ndarray], tuple[ArrayLike, ArrayLike]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +40,11 @@ class Evaluator:
         source = dataset.val if dataset.detections is None else dataset.detections
         columns: dict[str, list[np.ndarray]] = {}
         for batch in eval_batches(source, dataset.eval_crop, self._config.eval.batch_size):
-            points, scores = predict(batch["image"])
+            points, scores = (np.asarray(values, np.float64) for values in predict(batch["image"]))
             inverses = [invert(matrix) for matrix in batch["matrix"]]
             rows = {
-                "points": np.stack([warp_points(p, m) for p, m in zip(np.float64(points), inverses, strict=True)]),
-                "joint_scores": np.float64(scores),
+                "points": np.stack([warp_points(p, m) for p, m in zip(points, inverses, strict=True)]),
+                "joint_scores": scores,
                 "areas_px": np.array([np.prod(dataset.eval_crop.input_hw) * np.linalg.det(m[:, :2]) for m in inverses]),
                 **{name: batch[name] for name in ("image_id", "category_id", "score", "damaged")},
             }

@@ -7,13 +7,14 @@ import jax
 from flax import nnx
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.typing import ArrayLike
 
 from mamkpd_jax.codec import decode_heatmaps, flip_heatmaps, to_input_px
 from mamkpd_jax.config import Config
 from mamkpd_jax.models.mamkpd import normalize
 from mamkpd_jax.skeletons import Skeleton
 
-Predict = Callable[[Any, Any, Array], tuple[Array, Array]]
+Predict = Callable[[Any, Any, ArrayLike], tuple[Array, Array]]
 
 
 def make_predict(graphdef: nnx.GraphDef, config: Config, skeleton: Skeleton, mesh: Mesh) -> Predict:

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import jax
+import numpy as np
 from absl import logging
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
@@ -36,7 +37,7 @@ class Logger:
         self._since = (step, time.monotonic())
         images = (step - since_step) * self._config.optim.batch_size
         values["images_per_s"] = images / (self._since[1] - since_s)
-        values["learning_rate"] = float(self._learning_rate(step - 1))
+        values["learning_rate"] = np.asarray(self._learning_rate(step - 1)).item()
         for name, value in values.items():
             self._writer.add_scalar(f"train/{name}", value, step)
         self._bar.set_postfix_str(

@@ -58,7 +58,7 @@ def make_train_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         state = TrainState(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            params=dict(optax.apply_updates(state.params, updates)),  # type: ignore[arg-type]
             batch_stats=batch_stats,
             opt_state=opt_state,
         )

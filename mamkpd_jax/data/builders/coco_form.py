@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
+from tensorflow_datasets.core.utils import gcs_utils
 
 from mamkpd_jax.data.functional import clip_box
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import Skeleton
 
 # TFDS would otherwise look in its own cloud storage for a finished copy.
-tfds.core.utils.gcs_utils._is_gcs_disabled = True
+gcs_utils._is_gcs_disabled = True
 
 # It warns that a configuration is made on the fly: that is how each of these data sets is made.
 logging.get_absl_logger().addFilter(lambda record: not record.getMessage().startswith("Using custom data config"))
@@ -72,7 +73,7 @@ class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         """The records, and in the metadata the instances as (record, place in the record) and the counts."""
-        instances, counts = [], Counter(dict.fromkeys(_COUNTS, 0))
+        instances, counts = [], Counter[str](dict.fromkeys(_COUNTS, 0))
         for record, (image, content, annotations) in enumerate(self.examples(split)):
             for place, annotation in enumerate(annotations):
                 reason = _unusable(annotation, image)

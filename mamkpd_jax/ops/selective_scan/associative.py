@@ -20,7 +20,7 @@ def scan(
     B: Float[Array, "l b n"],
     C: Float[Array, "l b n"],
 ) -> Float[Array, "l b d"]:
-    """The scan of fp32 sequences, without the D skip; states are [.., n, d], as the last axis is the one that vectorises."""
+    """The scan of fp32 sequences, without the D skip. States are [.., n, d]: the last axis is the vectorised one."""
     length, batch, dim = u.shape
     chunk = min(CHUNK, length)
     n_chunks = -(-length // chunk)
@@ -28,7 +28,7 @@ def scan(
     # A padded token has delta 0: decay 1 and no input, so it changes nothing.
     def chunked(x: Array) -> Array:
         x = jnp.pad(x, ((0, n_chunks * chunk - length), (0, 0), (0, 0)))
-        return x.reshape(n_chunks, chunk, batch, -1)
+        return x.reshape(n_chunks, chunk, *x.shape[1:])
 
     @jax.checkpoint
     def one(h: Array, tokens: tuple[Array, ...]) -> tuple[Array, Array]:

@@ -48,7 +48,7 @@ def scan(
     B: Float[Array, "l b n"],
     C: Float[Array, "l b n"],
 ) -> Float[Array, "l b d"]:
-    """The scan of fp32 sequences, without the D skip; states are [.., n, d], as the last axis is the one that vectorises."""
+    """The scan of fp32 sequences, without the D skip. States are [.., n, d]: the last axis is the vectorised one."""
     a = jnp.exp(delta[:, :, None] * A.T)
     x = (delta * u)[:, :, None] * B[..., None]
     return jnp.sum(recurrence(a, x) * C[..., None], axis=2)
