@@ -1,27 +1,34 @@
-"""How the command-line programs start: the `--config` flag, and mistakes of the user told in one line."""
+"""How the command-line programs start: the `--config` flag, the log, and mistakes of the user told in one line."""
 
 import difflib
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
+from tqdm import tqdm
 
 from mamkpd_jax.config import Config
 from mamkpd_jax.errors import UserError
 
-_OURS = str(Path(__file__).parents[1])
+_PACKAGE = Path(__file__).parent
+_EXAMPLE = "an experiment's file, such as --config=configs/quickstart.py"
 
 
 def define_config() -> flags.FlagHolder[Config]:
     """The flag `--config=configs/NAME.py`, with overrides of single fields as `--config.data.root=DIR`."""
-    return config_flags.DEFINE_config_file(
+    config = config_flags.DEFINE_config_file(
         "config",
         None,
-        "A file of configs/; change a field with --config.SECTION.FIELD=VALUE.",
+        "A file of configs/; change a field with --config.SECTION.FIELD=VALUE. "
+        f"Fields: {', '.join(_fields(Config()))}; mamkpd_jax/config.py says what they mean.",
         lock_config=False,
     )
+    # ml_collections reports a file that can't be read when a field is first read: hasattr is that reading.
+    flags.register_validator("config", lambda config: hasattr(config, "model"), message=f"give {_EXAMPLE}")
+    return config
 
 
 def run(main: Callable[[], None]) -> None:
@@ -30,13 +37,7 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.INFO)
-    logging.set_stderrthreshold(logging.INFO)
-    # Libraries tell at length what goes on inside; a user wants our lines, and the libraries' warnings.
-    logging.get_absl_logger().addFilter(
-        lambda record: record.levelname in ("WARNING", "ERROR") or record.pathname.startswith(_OURS)
-    )
+    _log_to_stderr()
     try:
         rest = flags.FLAGS(list(argv))
     except KeyError as error:
@@ -44,10 +45,32 @@ def _parse(argv: Sequence[str]) -> list[str]:
     except flags.Error as error:
         _fail(f"{error} (see --help)")
     except OSError as error:
-        _fail(f"--config: {error}")
+        _fail(f"--config: {str(error).splitlines()[-1].strip()}; give {_EXAMPLE}")
+    except UserError as error:
+        _fail(str(error))
     if len(rest) > 1:
         _fail(f"unexpected argument {rest[1]!r}; flags are written --name=value (see --help)")
     return rest
+
+
+class _AboveProgressBar(logging.Handler):
+    """Writes a line above the progress bar, if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def _log_to_stderr() -> None:
+    """Our own lines, and the libraries' warnings: they tell at length what goes on inside them."""
+    handler = _AboveProgressBar()
+    handler.setFormatter(logging.Formatter("{asctime} {levelname:.1} {message}", "%H:%M:%S", style="{"))
+    handler.addFilter(lambda record: record.levelno >= logging.WARNING or _is_ours(Path(record.pathname)))
+    logging.root.handlers = [handler]
+    logging.getLogger("absl").setLevel(logging.INFO)
+
+
+def _is_ours(path: Path) -> bool:
+    return path.is_relative_to(_PACKAGE) or path.parent == _PACKAGE.parent
 
 
 def _unknown_field(argv: Sequence[str], error: KeyError) -> str:
