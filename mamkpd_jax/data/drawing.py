@@ -84,7 +84,7 @@ def draw_figure(
         else:
             ends = ("neck", "head", 0.034, 0.03) if name == "neck" else _PARTS[name]
             a, b, radius_a, radius_b = ends
-            scale = height_px * (1.0 if name in ("neck",) else figure.girth)
+            scale = height_px * (1.0 if name == "neck" else figure.girth)
             _shade(
                 canvas, [points_px[a], points_px[b]], [radius_a * scale, radius_b * scale], colours[name], light, owner
             )
@@ -128,23 +128,23 @@ def _draw_head(
         return centre + r * (figure.head @ [x, y, z])[:2] * [1, -1]
 
     def faces(x: float, y: float, z: float) -> bool:
-        return (figure.head @ [x, y, z])[2] > 0.1
+        return bool((figure.head @ [x, y, z])[2] > 0.1)
 
     skin, dark = colours["head"], colours["head"] * 0.55
     for side in (-1, 1):
         canvas.fill(_circle(at(side * 1.0, 0.0, -0.05), 0.2 * r), skin * 0.8, owner)
-    _shade(canvas, [at(0, 0.28, 0), at(0, -0.35, 0.1)], [0.95 * r, 0.75 * r], skin, light, owner)
-    hair = [at(0, 0.42, -0.28), at(0, 0.1, -0.42)]
+    _shade(canvas, [at(0.0, 0.28, 0.0), at(0.0, -0.35, 0.1)], [0.95 * r, 0.75 * r], skin, light, owner)
+    hair = [at(0.0, 0.42, -0.28), at(0.0, 0.1, -0.42)]
     back = (figure.head @ [0, 0, 1])[2] < 0
     canvas.fill(_hull(hair, [0.93 * r, 0.88 * r] if back else [0.85 * r, 0.75 * r]), colours["hair"], owner)
     if not back:
-        _shade(canvas, [at(0, 0.02, 0.3), at(0, -0.4, 0.25)], [0.76 * r, 0.62 * r], skin, light, owner)
+        _shade(canvas, [at(0.0, 0.02, 0.3), at(0.0, -0.4, 0.25)], [0.76 * r, 0.62 * r], skin, light, owner)
     for side in (-1, 1):
         if faces(side * 0.38, 0.25, 0.9):
             canvas.fill(_circle(at(side * 0.38, 0.25, 0.9), 0.17 * r), np.array([235.0, 235, 230]), owner)
             canvas.fill(_circle(at(side * 0.38, 0.25, 0.92), 0.11 * r), np.array([30.0, 25, 25]), owner)
-    if faces(0, -0.05, 1.0):
-        canvas.fill(_hull([at(0, 0.15, 1.0), at(0, -0.08, 1.1)], [0.06 * r, 0.13 * r]), skin * 0.78, owner)
+    if faces(0.0, -0.05, 1.0):
+        canvas.fill(_hull([at(0.0, 0.15, 1.0), at(0.0, -0.08, 1.1)], [0.06 * r, 0.13 * r]), skin * 0.78, owner)
         canvas.fill(_hull([at(-0.22, -0.48, 0.85), at(0.22, -0.48, 0.85)], [0.05 * r] * 2), dark, owner)
 
 

@@ -128,11 +128,11 @@ def _walking(rng: np.random.Generator) -> Pose:
     stride, swing = rng.uniform(10, 45), rng.choice([-1, 1])
     return Pose(
         arms=_opposite(
-            lambda s: Limb(forward=-swing * s * stride * rng.uniform(0.5, 1.2), bend=rng.uniform(5, 90), sideways=8)
+            lambda s: Limb(forward=-swing * s * stride * rng.uniform(0.5, 1.2), bend=rng.uniform(5, 90), sideways=8.0)
         ),
         legs=_opposite(
             lambda s: Limb(
-                forward=swing * s * stride, bend=rng.uniform(0, 25) + (swing * s < 0) * rng.uniform(0, 70), sideways=2
+                forward=swing * s * stride, bend=rng.uniform(0, 25) + (swing * s < 0) * rng.uniform(0, 70), sideways=2.0
             )
         ),
         lean=rng.uniform(0, 20),

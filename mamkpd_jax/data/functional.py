@@ -36,15 +36,10 @@ def clip_box(box: Float[np.ndarray, "4"], height: int, width: int) -> Float[np.n
     return np.array([x1, y1, x2 - x1, y2 - y1])
 
 
-def box_to_crop(
-    box: Float[np.ndarray, "4"], input_hw: tuple[int, int], padding: float
-) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
-    """Centre and size (width, height) of the crop around a box: padded, then grown on one side to the aspect."""
-    x, y, w, h = box
-    size = np.array([w, h], np.float64) * padding
-    aspect = input_hw[1] / input_hw[0]
-    size = np.maximum(size, [size[1] * aspect, size[0] / aspect])
-    return np.array([x + w / 2, y + h / 2]), size
+def grow_to_aspect(size: Float[np.ndarray, "2"], output_hw: tuple[int, int]) -> Float[np.ndarray, "2"]:
+    """A size (width, height) grown on one side to the output's aspect."""
+    aspect = output_hw[1] / output_hw[0]
+    return np.maximum(size, [size[1] * aspect, size[0] / aspect])
 
 
 def crop_matrix(
@@ -87,9 +82,3 @@ def flip_points(
     flipped = points[list(flip_indices)]
     flipped[:, 0] = width - 1 - flipped[:, 0]
     return flipped
-
-
-def points_box(points: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "4"]:
-    """The smallest box around points."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    return np.concatenate([low, high - low])

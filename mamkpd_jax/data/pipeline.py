@@ -14,11 +14,12 @@ from absl import logging
 
 from mamkpd_jax.config import Config
 from mamkpd_jax.data.functional import DamagedImage, decode_image
-from mamkpd_jax.data.source import InstanceSource
+from mamkpd_jax.data.source import Item
 from mamkpd_jax.data.transforms import TopDownCrop
 from mamkpd_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
+Source = grain.sources.RandomAccessDataSource[Item]
 _MAX_DAMAGED_SHARE = 0.01
 _READ_THREADS = 4
 
@@ -37,12 +38,12 @@ class LoadCrop:
         example = self.crop({**item, "image": image}, rng)
         if damaged:
             example["visible"] = np.zeros_like(example["visible"])
-        about = {name: item[name] for name in ("image_id", "category_id", "score")}
+        about = {name: item[name] for name in ("image_id", "category_id", "score", "file_name")}
         return example | about | {"damaged": damaged}
 
 
-def train_batches(source: InstanceSource, crop: TopDownCrop, config: Config) -> grain.DatasetIterator:
-    """Endless training batches: image, keypoints, visible, image_id, damaged.
+def train_batches(source: Source, crop: TopDownCrop, config: Config) -> grain.DatasetIterator:
+    """Endless training batches: what `LoadCrop` gives, a leading axis for the instance.
 
     Choice: the last incomplete batch of an epoch is dropped.
     """
@@ -59,17 +60,15 @@ def train_batches(source: InstanceSource, crop: TopDownCrop, config: Config) -> 
         options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
         workers_options = grain.MultiprocessingOptions(num_workers=workers)
         return iter(batches.to_iter_dataset(options).mp_prefetch(workers_options))
-    return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=4)))
+    return iter(
+        batches.to_iter_dataset(grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=_READ_THREADS))
+    )
 
 
-def eval_batches(source: Any, crop: TopDownCrop, batch_size: int) -> Iterator[Batch]:
-    """Every item of a source once, in order; the last batch is padded with copies of its first item.
-
-    Args:
-        source: an InstanceSource or a DetectionSource.
-    """
+def eval_batches(source: Source, crop: TopDownCrop, batch_size: int) -> Iterator[Batch]:
+    """Every item of a source once, in order; the last batch is padded with copies of its first item."""
     batches = grain.MapDataset.source(source).map(LoadCrop(crop)).batch(batch_size, drop_remainder=False)
-    options = grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=2)
+    options = grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=_READ_THREADS)
     for batch in batches.to_iter_dataset(options):
         missing = batch_size - len(batch["image"])
         yield {name: np.concatenate([v, np.repeat(v[:1], missing, axis=0)]) for name, v in batch.items()}
@@ -80,7 +79,7 @@ class DamageGuard:
 
     def __init__(self, n_images: int):
         self._n_images = n_images
-        self._damaged: set[int] = set()
+        self._damaged: set[str] = set()
 
     def check(self, batch: Mapping[str, np.ndarray]) -> None:
         """Looks at a batch.
@@ -88,12 +87,12 @@ class DamageGuard:
         Raises:
             UserError: more than 1% of the images are damaged.
         """
-        new = {int(image_id) for image_id in batch["image_id"][batch["damaged"]]} - self._damaged
+        new = {str(name) for name in batch["file_name"][batch["damaged"]]} - self._damaged
         self._damaged |= new
-        for image_id in sorted(new):
-            logging.warning("image %d can't be decoded; it is skipped (%d so far)", image_id, len(self._damaged))
+        for name in sorted(new):
+            logging.warning("image %s can't be decoded; it is skipped (%d so far)", name, len(self._damaged))
         if new and len(self._damaged) > _MAX_DAMAGED_SHARE * self._n_images:
             raise UserError(
-                f"{len(self._damaged)} of {self._n_images} images can't be decoded, more than 1%, the last with id "
+                f"{len(self._damaged)} of {self._n_images} images can't be decoded, more than 1%, the last "
                 f"{max(new)}; copy the images again, remove config.data.build_dir and start again"
             )

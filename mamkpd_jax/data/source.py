@@ -18,10 +18,12 @@ class InstanceSource:
     """The instances of a split, with ground-truth boxes; items have keypoints float64 [j, 3] too."""
 
     def __init__(self, builder: CocoFormBuilder, split: str):
+        # Read through TFDS's own reader, which can be sent to worker processes; a builder of ours can't.
+        reader = tfds.builder_from_directory(builder.data_path)
         # Decoding in TFDS is 14 times slower than reading, and the crops decode by OpenCV.
         decoders = {"image": tfds.decode.SkipDecoding()}
-        self._records: Any = builder.as_data_source(split=split, decoders=decoders)  # type: ignore[call-arg]
-        self._instances = np.array(builder.info.metadata["instances"][split])  # type: ignore[index]
+        self._records: Any = reader.as_data_source(split=split, decoders=decoders)  # type: ignore[call-arg]
+        self._instances = np.array(reader.info.metadata["instances"][split])  # type: ignore[index]
 
     def __len__(self) -> int:
         return len(self._instances)

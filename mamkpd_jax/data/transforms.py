@@ -65,21 +65,17 @@ class TopDownCrop:
     augmentation: Augmentation | None = None
 
     def __call__(self, instance: Mapping[str, Any], rng: np.random.Generator | None = None) -> dict[str, np.ndarray]:
+        """The crop; `rng` is needed where there is an augmentation."""
         image, box = instance["image"], np.asarray(instance["bbox"], np.float64)
         joints = np.array(instance.get("keypoints", np.zeros((self.skeleton.n_joints, 3))), np.float64)
-        padding, rotation_deg, flipped = _PADDING, 0.0, False
+        centre, size, rotation_deg = box[:2] + box[2:] / 2, box[2:] * _PADDING, 0.0
         if self.augmentation is not None:
             assert rng is not None
-            flipped = rng.random() < self.augmentation.flip_p
-            if flipped:
-                image, box, joints = self._flip(image, box, joints)
-            half = self._half_body(joints, rng)
-            if half is not None:
-                box, padding = half, _HALF_BODY_PADDING
-        centre, size = F.box_to_crop(box, self.input_hw, padding)
-        if self.augmentation is not None and rng is not None:
-            centre, size, rotation_deg = self._vary(centre, size, self.augmentation, rng)
-        matrix = F.crop_matrix(centre, size, rotation_deg, self.input_hw)
+            if rng.random() < self.augmentation.flip_p:
+                image, centre, joints = self._flip(image, centre, joints)
+            half = self._half_body(joints, self.augmentation, rng)
+            centre, size, rotation_deg = self._vary(*(half or (centre, size)), self.augmentation, rng)
+        matrix = F.crop_matrix(centre, F.grow_to_aspect(size, self.input_hw), rotation_deg, self.input_hw)
         return {
             "image": F.warp_image(image, matrix, self.input_hw),
             "keypoints": F.warp_points(joints[:, :2], matrix).astype(np.float32),
@@ -87,32 +83,28 @@ class TopDownCrop:
             "matrix": matrix,
         }
 
-    def _flip(self, image: np.ndarray, box: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _flip(self, image: np.ndarray, centre: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, ...]:
         width = image.shape[1]
-        box = np.array([width - 1 - box[0] - box[2], *box[1:]])
-        return (
-            np.ascontiguousarray(image[:, ::-1]),
-            box,
-            F.flip_points(joints, width, self.skeleton.flip_indices),
-        )
+        centre = np.array([width - 1 - centre[0], centre[1]])
+        return np.ascontiguousarray(image[:, ::-1]), centre, F.flip_points(joints, width, self.skeleton.flip_indices)
 
-    def _half_body(self, joints: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
-        """The box of the upper or lower body's labelled joints, now and then, where there are enough of them."""
-        augmentation = self.augmentation
-        assert augmentation is not None
+    def _half_body(
+        self, joints: np.ndarray, augmentation: Augmentation, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Centre and size of the upper or lower body, now and then, where enough of its joints are labelled."""
         labelled = joints[:, 2] > 0
         if labelled.sum() < augmentation.half_body_min_joints or rng.random() >= augmentation.half_body_p:
             return None
-        parts = []
+        halves = []
         for part, least in zip(
             (self.skeleton.upper_body, self.skeleton.lower_body), augmentation.half_body_min_part, strict=True
         ):
             points = joints[[joint for joint in part if labelled[joint]], :2]
-            parts.append(F.points_box(points) if len(points) >= least else None)
-        upper, lower = parts
+            halves.append((points.mean(axis=0), np.ptp(points, axis=0)) if len(points) >= least else None)
+        upper, lower = halves
         first, second = (upper, lower) if rng.random() < augmentation.half_body_upper_p else (lower, upper)
-        box = first if first is not None else second
-        return None if box is None or min(box[2:]) <= 0 else box
+        half = first or second
+        return None if half is None or min(half[1]) <= 0 else (half[0], half[1] * _HALF_BODY_PADDING)
 
     def _vary(
         self, centre: np.ndarray, size: np.ndarray, augmentation: Augmentation, rng: np.random.Generator

@@ -124,8 +124,9 @@ def _joint_similarities(evaluation: Any, truth: Any, found: Any, skeleton: Skele
             labelled = joints[:, 2] > 0
             count += labelled
             if match:
-                points = np.array(found.anns[int(match)]["keypoints"]).reshape(1, -1, 3)[..., :2]
-                total += labelled * joint_similarity(points, joints[:, :2], annotation["area"], skeleton.sigmas)[0]
+                points = np.array(found.anns[int(match)]["keypoints"], np.float64).reshape(1, -1, 3)[..., :2]
+                area = float(annotation["area"])
+                total += labelled * joint_similarity(points, joints[:, :2], area, skeleton.sigmas)[0]
     return {
         f"coco/oks/{joint}": float(total[i] / count[i]) if count[i] else -1.0 for i, joint in enumerate(skeleton.joints)
     }

@@ -5,13 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from absl import logging
 from numpy.typing import ArrayLike
 
 from mamkpd_jax.config import Config
 from mamkpd_jax.data.datasets import PoseData
 from mamkpd_jax.data.functional import invert, warp_points
-from mamkpd_jax.data.pipeline import eval_batches
+from mamkpd_jax.data.pipeline import DamageGuard, eval_batches
 from mamkpd_jax.evaluation.coco import coco_results, evaluate_coco
 
 # Crops uint8 [b, h, w, 3] to joints [b, j, 2] in pixels of the crop, and their scores [b, j].
@@ -35,11 +34,17 @@ class Evaluator:
         self._ground_truth = dataset.val.ground_truth()
 
     def __call__(self, predict: PredictCrops) -> Evaluation:
-        """Evaluates a function from crops to points in crop pixels, and scores."""
+        """Evaluates a function from crops to points in crop pixels, and scores.
+
+        Raises:
+            UserError: more than 1% of the images can't be decoded; fewer are left out.
+        """
         dataset = self._dataset
         source = dataset.val if dataset.detections is None else dataset.detections
+        guard = DamageGuard(dataset.val.n_images)
         columns: dict[str, list[np.ndarray]] = {}
         for batch in eval_batches(source, dataset.eval_crop, self._config.eval.batch_size):
+            guard.check(batch)
             points, scores = (np.asarray(values, np.float64) for values in predict(batch["image"]))
             inverses = [invert(matrix) for matrix in batch["matrix"]]
             rows = {
@@ -52,8 +57,6 @@ class Evaluator:
                 columns.setdefault(name, []).append(values)
         # The last batch is padded, and a damaged image has no prediction.
         table = {name: np.concatenate(parts)[: len(source)] for name, parts in columns.items()}
-        if damaged := int(table["damaged"].sum()):
-            logging.warning("%d of %d crops are left out: their images can't be decoded", damaged, len(source))
         table = {name: values[~table["damaged"]] for name, values in table.items()}
         results = coco_results(
             table["points"],

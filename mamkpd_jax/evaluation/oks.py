@@ -12,13 +12,14 @@ _MIN_JOINT_SCORE = 0.2
 def joint_similarity(
     points: Float[np.ndarray, "n j 2"],
     reference: Float[np.ndarray, "j 2"],
-    area_px: float,
+    area_px: float | Float[np.ndarray, " n"],
     sigmas: tuple[float, ...],
 ) -> Float[np.ndarray, "n j"]:
     """exp(-distance^2 / (2 area (2 sigma)^2)), the term of each joint in the OKS. Source: COCOeval."""
     variances = np.square(2 * np.asarray(sigmas))
     squared = np.sum(np.square(points - reference), axis=-1)
-    return np.exp(-squared / (2 * variances * (area_px + np.spacing(1))))
+    areas_px = np.broadcast_to(area_px, len(points))[:, None] + np.spacing(1)
+    return np.exp(-squared / (2 * variances * areas_px))
 
 
 def oks_nms(
@@ -38,13 +39,8 @@ def oks_nms(
         best, rest = order[0], order[1:]
         kept.append(best)
         areas = (areas_px[best] + areas_px[rest]) / 2
-        similar = np.array(
-            [
-                joint_similarity(points[i : i + 1], points[best], area, sigmas).mean()
-                for i, area in zip(rest, areas, strict=True)
-            ]
-        )
-        order = rest[similar <= threshold] if rest.size else rest
+        oks = joint_similarity(points[rest], points[best], areas, sigmas).mean(axis=1)
+        order = rest[oks <= threshold]
     return np.array(kept, np.int64)
 
 

@@ -1,0 +1,41 @@
+"""What all builders share: a build counts only when it is finished."""
+
+import signal
+import subprocess
+import sys
+
+from mamkpd_jax.data.builders.coco_form import prepare
+from mamkpd_jax.data.builders.synthetic_people import SyntheticPeople
+
+# Draws two pictures, says so, and then takes for ever over the third.
+_STUCK_BUILD = """
+import sys, time
+from pathlib import Path
+from mamkpd_jax.data.builders import synthetic_people
+from mamkpd_jax.data.builders.coco_form import prepare
+
+def render(seed, index, size_hw, real=synthetic_people.render_scene):
+    if index == 2:
+        print("in the middle", flush=True)
+        time.sleep(600)
+    return real(seed, index, size_hw)
+
+synthetic_people.render_scene = render
+prepare(synthetic_people.SyntheticPeople(4, 3, Path(sys.argv[1])))
+"""
+
+
+def test_a_killed_build_is_not_taken_for_a_finished_one(tmp_path):
+    command = [sys.executable, "-c", _STUCK_BUILD, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    with process:
+        try:
+            assert process.stdout is not None and "in the middle\n" in process.stdout
+        finally:
+            process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert list(tmp_path.rglob("*incomplete*")), "the build had not begun"
+
+    builder = SyntheticPeople(4, 3, tmp_path)
+    assert not builder.data_path.exists()
+    assert prepare(builder).info.metadata["counts"]["train"]["images"] == 4

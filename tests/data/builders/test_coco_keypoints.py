@@ -1,0 +1,137 @@
+"""The builder of COCO keypoints, on real files whole and broken."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mamkpd_jax.data.builders.coco_form import prepare
+from mamkpd_jax.data.builders.coco_keypoints import CocoKeypoints
+from mamkpd_jax.data.source import InstanceSource
+from mamkpd_jax.errors import UserError
+
+TRAIN, VAL = "annotations/person_keypoints_train2017.json", "annotations/person_keypoints_val2017.json"
+IMAGE = "val2017/000000196141.jpg"
+
+
+def test_counts_of_the_real_files(shared_data, tmp_path):
+    builder = prepare(CocoKeypoints(shared_data / "coco", tmp_path))
+    assert builder.info.metadata["counts"] == {
+        "train": {
+            "images": 103,
+            "annotations": 383,
+            "instances": 282,
+            "dropped: no labelled keypoint": 93,
+            "dropped: crowd": 8,
+        },
+        "val": {
+            "images": 171,
+            "annotations": 586,
+            "instances": 512,
+            "dropped: no labelled keypoint": 69,
+            "dropped: crowd": 5,
+        },
+    }
+
+
+def test_records_are_the_files(coco_root, tmp_path):
+    source = InstanceSource(prepare(CocoKeypoints(coco_root, tmp_path / "build")), "val")
+    data = json.loads((coco_root / VAL).read_bytes())
+    truth = source.ground_truth()
+    fields = ("id", "image_id", "category_id", "iscrowd", "num_keypoints", "area", "bbox", "keypoints")
+    assert truth["annotations"] == [{field: a[field] for field in fields} for a in data["annotations"]]
+    assert [image["id"] for image in truth["images"]] == [image["id"] for image in data["images"]]
+    usable = [a for a in data["annotations"] if a["num_keypoints"]]
+    assert len(source) == len(usable)
+    for item, annotation in zip((source[i] for i in range(len(source))), usable, strict=True):
+        assert item["image"] == (coco_root / "val2017" / item["file_name"]).read_bytes()
+        np.testing.assert_array_equal(item["keypoints"].ravel(), annotation["keypoints"])
+        np.testing.assert_allclose(item["bbox"], annotation["bbox"], atol=1.0)  # clipped to the last pixel
+
+
+def test_a_second_run_does_not_build_again(coco_root, tmp_path):
+    built = Path(prepare(CocoKeypoints(coco_root, tmp_path / "build")).data_path)
+    before = {path: path.stat().st_mtime_ns for path in built.iterdir()}
+    (coco_root / IMAGE).unlink()  # so that building would fail
+    prepare(CocoKeypoints(coco_root, tmp_path / "build"))
+    assert {path: path.stat().st_mtime_ns for path in built.iterdir()} == before
+
+
+def test_changed_annotations_are_built_anew(coco_root, tmp_path):
+    first = prepare(CocoKeypoints(coco_root, tmp_path / "build"))
+    _edit(lambda data: data["annotations"].pop())(coco_root)
+    second = prepare(CocoKeypoints(coco_root, tmp_path / "build"))
+    assert first.data_path != second.data_path
+    n_annotations = [builder.info.metadata["counts"]["val"]["annotations"] for builder in (first, second)]
+    assert n_annotations[1] == n_annotations[0] - 1
+
+
+def _edit(change: Callable[[dict], object]) -> Callable[[Path], None]:
+    def edit(root: Path) -> None:
+        data = json.loads((root / VAL).read_bytes())
+        change(data)
+        (root / VAL).write_text(json.dumps(data))
+
+    return edit
+
+
+def _cut(name: str, share: float) -> Callable[[Path], None]:
+    def cut(root: Path) -> None:
+        content = (root / name).read_bytes()
+        (root / name).write_bytes(content[: int(share * len(content))])
+
+    return cut
+
+
+def _move_all(root: Path, folder: str) -> None:
+    (root / folder).rename(root / f"{folder}.away")
+
+
+# What is broken, how, and what the line must say: the file or field, and the remedy.
+BROKEN = {
+    "no folder": (lambda root: root.rename(root.with_name("elsewhere")), r"coco does not exist.*--config.data.root"),
+    "no annotations": (lambda root: (root / TRAIN).unlink(), r"train2017.json is missing.*--config.data.root"),
+    "no images": (lambda root: _move_all(root, "val2017"), r"folder .*val2017 is missing.*--config.data.root"),
+    "half-copied images": (lambda root: (root / IMAGE).unlink(), r"lacks 1 of the 2 .*000000196141.jpg; copy"),
+    "absent image": (
+        _edit(lambda data: data["annotations"][3].update(image_id=7)),
+        r"val2017.json: annotation \d+ names image 7, which is not in the file's list",
+    ),
+    "truncated JPEG": (_cut(IMAGE, 0.7), r"000000196141.jpg is a truncated or damaged JPEG.*copy it again"),
+    "empty JPEG": (_cut(IMAGE, 0.0), r"000000196141.jpg is a truncated or damaged JPEG \(0 bytes\); copy it again"),
+    "truncated JSON": (_cut(VAL, 0.5), r"val2017.json is no complete JSON.*copy it again"),
+    "no JSON of annotations": (lambda root: (root / VAL).write_text("[]"), r"val2017.json has no list 'images'"),
+    "duplicate annotation": (
+        _edit(lambda data: data["annotations"].append(data["annotations"][0])),
+        r"val2017.json: two annotations have the id \d+; ids must be unique",
+    ),
+    "duplicate image": (
+        _edit(lambda data: data["images"].append(data["images"][0])),
+        r"val2017.json: two images have the id \d+; ids must be unique",
+    ),
+    "missing field": (
+        _edit(lambda data: data["annotations"][0].pop("area")),
+        r"val2017.json: annotation 0 has no valid field 'area'",
+    ),
+    "other number of joints": (
+        _edit(lambda data: data["annotations"][0].update(keypoints=[1, 1, 2])),
+        r"val2017.json: annotation \d+ has a keypoints of 3 values; expected 51",
+    ),
+    "nothing labelled": (
+        _edit(lambda data: [a.update(keypoints=[0] * 51, num_keypoints=0) for a in data["annotations"]]),
+        r"the split val has no instance with a labelled keypoint",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_files_give_one_line_and_leave_nothing(case, coco_root, tmp_path):
+    damage, line = BROKEN[case]
+    damage(coco_root)
+    build_dir = tmp_path / "build"
+    with pytest.raises(UserError, match=line) as caught:
+        prepare(CocoKeypoints(coco_root, build_dir))
+    assert "\n" not in str(caught.value)
+    assert [path for path in build_dir.rglob("*") if path.is_file()] == []

@@ -1,0 +1,35 @@
+"""Small data sets in the official layout, made of real COCO images."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _parsed_flags():
+    """grain's worker processes read absl's flags."""
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture
+def coco_root(shared_data: Path, tmp_path: Path) -> Path:
+    """COCO's official layout: two real images, with all their annotations, in each split."""
+    source, root = shared_data / "coco_mini", tmp_path / "coco"
+    data = json.loads((source / "test_coco.json").read_bytes())
+    (root / "annotations").mkdir(parents=True)
+    for split, images in (("train", data["images"][:2]), ("val", data["images"][2:])):
+        (root / f"{split}2017").mkdir()
+        for image in images:
+            shutil.copy(source / image["file_name"], root / f"{split}2017")
+        ids = {image["id"] for image in images}
+        part = {
+            "images": images,
+            "annotations": [a for a in data["annotations"] if a["image_id"] in ids],
+            "categories": data["categories"],
+        }
+        (root / "annotations" / f"person_keypoints_{split}2017.json").write_text(json.dumps(part))
+    return root

@@ -1,0 +1,96 @@
+"""The geometry of crops: known figures, inverses, images and points that move together."""
+
+import cv2
+import numpy as np
+import pytest
+
+from mamkpd_jax.data import functional as F
+
+SQRT8 = 2.0 * np.sqrt(2.0)
+
+
+@pytest.mark.parametrize(
+    ("rotation_deg", "expected"),
+    [
+        (0.0, [[4, 0, -300], [0, 4, -300]]),
+        (45.0, [[SQRT8, SQRT8, -465.685303], [-SQRT8, SQRT8, 100]]),
+    ],
+)
+def test_crop_matrix_has_the_published_figures(rotation_deg, expected):
+    matrix = F.crop_matrix(np.array([100.0, 100.0]), np.array([50.0, 50.0]), rotation_deg, (200, 200))
+    np.testing.assert_allclose(matrix, expected, atol=1e-4)
+
+
+def test_flip_points_has_the_published_figures():
+    flipped = F.flip_points(np.array([[0.0, 0.0], [1.0, 1.0]]), 5, (1, 0))
+    np.testing.assert_array_equal(flipped, [[3, 1], [4, 0]])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_invert_undoes_a_crop(seed):
+    rng = np.random.default_rng(seed)
+    size = rng.uniform(5, 500, 2)
+    matrix = F.crop_matrix(rng.uniform(-50, 700, 2), size, rng.uniform(-180, 180), (256, 192))
+    points = rng.uniform(-100, 800, (17, 2))
+    np.testing.assert_allclose(F.warp_points(F.warp_points(points, matrix), F.invert(matrix)), points, atol=1e-8)
+
+
+def test_flip_points_undoes_itself():
+    points = np.random.default_rng(0).uniform(0, 99, (4, 3))
+    indices = (1, 0, 2, 3)
+    np.testing.assert_allclose(F.flip_points(F.flip_points(points, 100, indices), 100, indices), points, atol=1e-12)
+
+
+@pytest.mark.parametrize("rotation_deg", [0.0, 30.0, -75.0, 180.0])
+def test_image_and_points_are_warped_alike(rotation_deg):
+    """A spot of light is found where its centre is mapped to."""
+    spot = np.array([61.0, 47.0])
+    rows, columns = np.mgrid[:120, :160]
+    light = 255 * np.exp(-((columns - spot[0]) ** 2 + (rows - spot[1]) ** 2) / 32)
+    image = np.repeat(light[..., None], 3, axis=2).astype(np.uint8)
+    matrix = F.crop_matrix(np.array([70.0, 55.0]), np.array([60.0, 80.0]), rotation_deg, (256, 192))
+    crop = F.warp_image(image, matrix, (256, 192))[..., 0].astype(np.float64)
+    rows, columns = np.mgrid[:256, :192]
+    found = np.array([(crop * columns).sum(), (crop * rows).sum()]) / crop.sum()
+    np.testing.assert_allclose(found, F.warp_points(spot[None], matrix)[0], atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ([10.0, 5.0, 30.0, 40.0], [10, 5, 30, 40]),
+        ([-5.0, -6.0, 30.0, 40.0], [0, 0, 30, 40]),
+        ([80.0, 40.0, 60.0, 60.0], [80, 40, 19, 9]),
+        ([200.0, 10.0, 20.0, 20.0], [200, 10, -101, 20]),  # outside: a side below 0, which the builder drops
+    ],
+)
+def test_clip_box(box, expected):
+    np.testing.assert_allclose(F.clip_box(np.array(box), 50, 100), expected)
+
+
+@pytest.mark.parametrize(("size", "expected"), [([30.0, 80.0], [60, 80]), ([90.0, 80.0], [90, 120])])
+def test_grow_to_aspect_never_shrinks(size, expected):
+    np.testing.assert_allclose(F.grow_to_aspect(np.array(size), (256, 192)), expected)
+
+
+RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+
+
+def test_decode_image_gives_rgb_of_every_kind_of_file():
+    bgr = RGB[..., ::-1]
+    grey = cv2.cvtColor(RGB, cv2.COLOR_RGB2GRAY)
+    alpha = np.dstack([bgr, np.full(bgr.shape[:2], 9, np.uint8)])
+    for stored, expected in (
+        (bgr, RGB),
+        (alpha, RGB),
+        (grey, np.dstack([grey] * 3)),
+        (bgr.astype(np.uint16) << 8, RGB),
+    ):
+        data = cv2.imencode(".png", stored)[1].tobytes()
+        np.testing.assert_array_equal(F.decode_image(data), expected)
+
+
+@pytest.mark.parametrize("data", [b"", b"no image", b"\xff\xd8" + b"\0" * 5000 + b"\xff\xd9"])
+def test_decode_image_refuses_what_is_no_image(data):
+    with pytest.raises(F.DamagedImage):
+        F.decode_image(data)

@@ -1,0 +1,60 @@
+"""Items of a built data set: instances, and detected boxes."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mamkpd_jax.data.builders.coco_form import prepare
+from mamkpd_jax.data.builders.coco_keypoints import CocoKeypoints
+from mamkpd_jax.data.source import DetectionSource, InstanceSource
+from mamkpd_jax.errors import UserError
+
+
+@pytest.fixture
+def val(coco_root, tmp_path) -> InstanceSource:
+    return InstanceSource(prepare(CocoKeypoints(coco_root, tmp_path / "build")), "val")
+
+
+def _write(path, boxes):
+    path.write_text(json.dumps(boxes))
+    return path
+
+
+def test_detections_of_a_real_file_are_taken_as_they_are(val, shared_data, tmp_path):
+    ids = {image["id"] for image in val.ground_truth()["images"]}
+    boxes = json.loads((shared_data / "coco_mini" / "test_coco_det_AP_H_56.json").read_bytes())
+    ours = [box for box in boxes if box["image_id"] in ids]
+    other = {**ours[0], "category_id": 18}
+    source = DetectionSource(val, _write(tmp_path / "boxes.json", [*ours, other]))
+    assert len(source) == len(ours) > 0, "only persons are read"
+    for i, box in enumerate(ours):
+        item = source[i]
+        np.testing.assert_array_equal(item["bbox"], box["bbox"])
+        assert (item["image_id"], item["score"]) == (box["image_id"], box["score"])
+
+
+def test_detections_of_other_images_are_refused(val, tmp_path):
+    box = {"image_id": 5, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 0.5}
+    with pytest.raises(UserError, match="1 of 1 boxes are of images that the data set lacks, the first of image 5"):
+        DetectionSource(val, _write(tmp_path / "boxes.json", [box]))
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("[{", "can't be read"),
+        ("{}", "entry 0 is no detection"),
+        ('[{"image_id": 1, "category_id": 1, "score": 1}]', "entry 0 is no detection"),
+        ('[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 0, 9], "score": 1}]', "entry 0 is no detection"),
+    ],
+)
+def test_files_that_are_no_detections_are_refused(content, line, val, tmp_path):
+    (tmp_path / "boxes.json").write_text(content)
+    with pytest.raises(UserError, match=rf"boxes.json.*{line}"):
+        DetectionSource(val, tmp_path / "boxes.json")
+
+
+def test_a_missing_detections_file_is_named(val, tmp_path):
+    with pytest.raises(UserError, match=r"config.eval.detections: .*nowhere.json can't be read"):
+        DetectionSource(val, tmp_path / "nowhere.json")

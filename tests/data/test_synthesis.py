@@ -1,0 +1,79 @@
+"""Synthetic people: the same for ever, other ones in the other split, labelled where they are."""
+
+import numpy as np
+import pytest
+
+from mamkpd_jax.data.builders import synthetic_people
+from mamkpd_jax.data.builders.coco_form import prepare
+from mamkpd_jax.data.builders.synthetic_people import SIZE_HW, SyntheticPeople
+from mamkpd_jax.data.functional import decode_image
+from mamkpd_jax.data.source import InstanceSource
+from mamkpd_jax.data.synthesis import render_scene
+from mamkpd_jax.evaluation.coco import evaluate_coco
+from mamkpd_jax.skeletons import COCO
+
+N_TRAIN, N_VAL = 60, 40
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory) -> dict[str, InstanceSource]:
+    builder = prepare(SyntheticPeople(N_TRAIN, N_VAL, tmp_path_factory.mktemp("build")))
+    return {split: InstanceSource(builder, split) for split in ("train", "val")}
+
+
+def test_a_scene_depends_on_seed_and_index_alone():
+    first, again = (render_scene(1, 5, SIZE_HW) for _ in range(2))
+    np.testing.assert_array_equal(first.image, again.image)
+    for a, b in zip(first.people, again.people, strict=True):
+        np.testing.assert_array_equal(a.keypoints, b.keypoints)
+    assert not np.array_equal(first.image, render_scene(1, 6, SIZE_HW).image)
+
+
+def test_splits_share_no_scene(sources):
+    images = {split: {source.record(i)["image"] for i in range(source.n_images)} for split, source in sources.items()}
+    assert [len(images[split]) for split in ("train", "val")] == [N_TRAIN, N_VAL]
+    assert not images["train"] & images["val"]
+
+
+def test_people_are_labelled_where_they_are(sources):
+    """Seen joints lie in the box of what is seen, hidden ones in the picture; areas fill a likely share of boxes."""
+    height, width = SIZE_HW
+    shown = []
+    for source in sources.values():
+        for i in range(len(source)):
+            item = source[i]
+            joints, (x, y, w, h) = item["keypoints"], item["bbox"]
+            seen, labelled = joints[joints[:, 2] == 2, :2], joints[joints[:, 2] > 0, :2]
+            assert len(seen) >= 6
+            assert (seen >= np.array([x, y]) - 2).all() and (seen <= np.array([x + w, y + h]) + 2).all()
+            assert (labelled >= -0.5).all() and (labelled <= [width, height]).all()
+            shown.append(len(seen) / 17)
+    assert 0.6 < np.mean(shown) < 0.95, "people hide joints of themselves and of each other"
+    for annotation in sources["val"].ground_truth()["annotations"]:
+        assert 0.1 < annotation["area"] / np.prod(annotation["bbox"][2:]) < 1.0
+
+
+def test_the_mean_pose_scores_nothing(sources):
+    """A network must see: the training split's mean pose, put into each box of the other split."""
+
+    def in_box(item: dict) -> np.ndarray:
+        return (item["keypoints"][:, :2] - item["bbox"][:2]) / item["bbox"][2:]
+
+    train, val = ([source[i] for i in range(len(source))] for source in sources.values())
+    poses, labelled = np.stack([in_box(item) for item in train]), np.stack([i["keypoints"][:, 2] > 0 for i in train])
+    mean = (poses * labelled[..., None]).sum(axis=0) / labelled.sum(axis=0)[:, None]
+    results = [
+        {
+            "image_id": item["image_id"],
+            "category_id": item["category_id"],
+            "keypoints": np.column_stack([mean * item["bbox"][2:] + item["bbox"][:2], np.ones(17)]).ravel().tolist(),
+            "score": 1.0,
+        }
+        for item in val
+    ]
+    assert evaluate_coco(sources["val"].ground_truth(), results, COCO)["coco/AP"] < 0.02
+
+
+def test_pictures_are_jpegs_of_the_declared_size(sources):
+    for source in sources.values():
+        assert decode_image(source.record(0)["image"]).shape == (*synthetic_people.SIZE_HW, 3)

@@ -1,0 +1,110 @@
+"""COCO's metrics on real annotations."""
+
+import json
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO as CocoFile
+from pycocotools.cocoeval import COCOeval
+
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.evaluation.coco import METRICS, coco_results, evaluate_coco
+from mamkpd_jax.skeletons import COCO
+
+VAL = "coco/annotations/person_keypoints_val2017.json"
+
+
+@pytest.fixture(scope="module")
+def truth(shared_data) -> dict:
+    return json.loads((shared_data / VAL).read_bytes())
+
+
+def _perfect(truth: dict) -> list[dict]:
+    fields = ("image_id", "category_id", "keypoints")
+    return [{f: a[f] for f in fields} | {"score": 1.0} for a in truth["annotations"] if a["num_keypoints"]]
+
+
+def _noisy(truth: dict, sigma_px: float) -> list[dict]:
+    rng = np.random.default_rng(0)
+    results = _perfect(truth)
+    for result in results:
+        keypoints = np.array(result["keypoints"], np.float64).reshape(-1, 3)
+        keypoints[:, :2] += rng.normal(0, sigma_px, (17, 2))
+        result |= {"keypoints": keypoints.ravel().tolist(), "score": float(rng.random())}
+    return results
+
+
+def test_predictions_equal_to_the_ground_truth_score_one(truth):
+    metrics = evaluate_coco(truth, _perfect(truth), COCO)
+    for name in METRICS:
+        assert metrics[f"coco/{name}"] == pytest.approx(1.0, abs=1e-9), name
+    for joint in COCO.joints:
+        assert metrics[f"coco/oks/{joint}"] == pytest.approx(1.0, abs=1e-9), joint
+
+
+def test_figures_are_those_of_pycocotools(truth, shared_data, capsys):
+    results = _noisy(truth, 4.0)
+    metrics = evaluate_coco(truth, results, COCO)
+    data = CocoFile(str(shared_data / VAL))
+    evaluation = COCOeval(data, data.loadRes(results), "keypoints")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert [metrics[f"coco/{name}"] for name in METRICS] == evaluation.stats.tolist()
+    assert 0.2 < metrics["coco/AP"] < 0.9
+
+
+def test_a_joint_that_is_off_is_the_one_that_suffers(truth):
+    results = _perfect(truth)
+    wrist = COCO.joints.index("left_wrist")
+    for result in results:
+        keypoints = np.array(result["keypoints"], np.float64).reshape(-1, 3)
+        keypoints[wrist, :2] += 1000
+        result["keypoints"] = keypoints.ravel().tolist()
+    metrics = evaluate_coco(truth, results, COCO)
+    assert metrics["coco/oks/left_wrist"] < 1e-6
+    assert metrics["coco/oks/right_wrist"] > 0.95  # 0 only where a pose of few joints matches no more
+
+
+def test_no_result_scores_zero(truth):
+    metrics = evaluate_coco(truth, [], COCO)
+    assert metrics["coco/AP"] == metrics["coco/AR"] == metrics["coco/oks/nose"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"keypoints": [float("nan")] * 51}, r"result 3 \(image \d+\) holds NaN"),
+        ({"score": float("inf")}, r"result 3 \(image \d+\) holds NaN or infinite"),
+        ({"image_id": 5}, "result 3 is of image 5, which the annotations lack"),
+        ({"keypoints": [1.0] * 12}, "result 3 has 12 keypoint numbers; coco has 17 joints"),
+    ],
+)
+def test_results_that_cannot_be_scored_are_named(truth, change, line):
+    results = _perfect(truth)
+    results[3] |= change
+    with pytest.raises(UserError, match=line):
+        evaluate_coco(truth, results, COCO)
+
+
+def _results(sigmas) -> list[dict]:
+    points = np.stack([np.full((17, 2), at) for at in (10.0, 10.0, 100.0, 10.0)])
+    return coco_results(
+        points,
+        np.full((4, 17), 0.5),
+        np.array([0.9, 0.4, 0.7, 0.2]),
+        np.full(4, 100.0),
+        np.array([1, 1, 1, 2]),
+        np.ones(4, np.int64),
+        sigmas,
+    )
+
+
+def test_detected_boxes_are_suppressed_within_an_image():
+    kept = {(result["image_id"], result["score"]) for result in _results(COCO.sigmas)}
+    assert kept == {(1, 0.45), (1, 0.35), (2, 0.1)}
+
+
+def test_ground_truth_boxes_all_stay():
+    assert len(_results(None)) == 4
+    assert len(_results(None)[0]["keypoints"]) == 51
