@@ -5,17 +5,18 @@ from mamkpd_jax.config import Config, DataConfig, EvalConfig, ModelConfig, Optim
 
 def get_config() -> Config:
     return Config(
-        model=ModelConfig(depths=(1, 1, 2), dims=(32, 64, 128), decoder_dim=64, drop_path=0.0),
+        model=ModelConfig(stem=False, depths=(1, 1, 2), dims=(32, 64, 128), decoder_dim=64, drop_path=0.0),
         data=DataConfig(
             dataset="synthetic_people",
             input_hw=(96, 64),
             sigma_px=6.0,
-            augmentation="none",
+            codec="dark",
+            augmentation="flip",
             workers=0,
             synthetic_train_images=3000,
-            synthetic_val_images=300,
+            synthetic_val_images=400,
         ),
-        optim=OptimConfig(batch_size=16, epochs=8, learning_rate=1e-3, decay_epochs=(6, 7), warmup_steps=100),
-        eval=EvalConfig(batch_size=32, every_epochs=2),
+        optim=OptimConfig(batch_size=16, epochs=8, learning_rate=2e-3, decay_epochs=(6, 7), warmup_steps=100),
+        eval=EvalConfig(batch_size=32, every_epochs=4),
         checkpoint_every_steps=500,
     )

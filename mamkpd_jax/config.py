@@ -55,14 +55,16 @@ class DataConfig:
     build_dir: str = "data/tfds"  # where the data set is built
     input_hw: tuple[int, int] = (256, 192)
     sigma_px: float = 8.0  # of the target Gaussians, in input pixels: 2 heatmap pixels at stride 4
-    augmentation: str = "mmpose"  # "mmpose", "hrnet" or "none"
+    codec: str = "plain"  # of keypoints and heatmaps: "plain" or "dark"
+    augmentation: str = "mmpose"  # "mmpose", "hrnet", "flip" or "none"
     workers: int = 4  # loader processes; 0 loads in threads of the training process
     synthetic_train_images: int = 4000
     synthetic_val_images: int = 400
 
     def validate(self) -> None:
         _one_of("data.dataset", self.dataset, ("coco_keypoints", "synthetic_people"))
-        _one_of("data.augmentation", self.augmentation, ("mmpose", "hrnet", "none"))
+        _one_of("data.codec", self.codec, ("plain", "dark"))
+        _one_of("data.augmentation", self.augmentation, ("mmpose", "hrnet", "flip", "none"))
         _at_least("data.workers", self.workers, 0)
         _at_least("data.synthetic_train_images", self.synthetic_train_images, 1)
         _at_least("data.synthetic_val_images", self.synthetic_val_images, 1)

@@ -84,3 +84,21 @@ def test_the_flip_test_undoes_the_mirror():
     heatmaps, _ = _encode(points)
     back = flip_heatmaps(_encode(mirrored)[0], indices)
     np.testing.assert_allclose(back[:, :, 1:], heatmaps[:, :, 1:], atol=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [1.5, 2.0, 3.0])
+def test_dark_round_trip_is_exact_below_a_pixel(sigma):
+    points = np.random.default_rng(0).uniform(0, 1, (40, 17, 2)) * [120, 180] + 32
+    heatmaps, weights = encode_heatmaps(
+        jnp.asarray(points, jnp.float32), jnp.ones((40, 17)), INPUT_HW, HEATMAP_HW, 4 * sigma, "dark"
+    )
+    np.testing.assert_array_equal(weights, 1)
+    found, _ = decode_heatmaps(heatmaps, "dark", sigma)
+    assert np.abs(found - points / 4).max() < 0.05
+
+
+def test_dark_stays_at_the_peak_where_nothing_curves():
+    heatmaps = jnp.zeros((1, 16, 12, 2)).at[0, :, :, 1].set(0.5)
+    points, scores = decode_heatmaps(heatmaps, "dark")
+    np.testing.assert_array_equal(points, 0)
+    np.testing.assert_array_equal(scores, [[0, 0.5]])

@@ -16,7 +16,7 @@ from mamkpd_jax.skeletons import COCO
 
 _SUPERSAMPLING = 2
 _HEIGHT_SHARE = (0.4, 0.95)  # of a body in the picture's height
-_MIN_VISIBLE_SHARE = 0.3
+_MIN_VISIBLE_SHARE = 0.4
 _MIN_VISIBLE_JOINTS = 6
 # The parts that show a joint: a joint is visible where one of them is on top.
 _SHOWN_BY = {
@@ -51,7 +51,7 @@ def render_scene(seed: int, index: int, size_hw: tuple[int, int]) -> Scene:
     rng = np.random.default_rng((seed, index))
     height, width = (side * _SUPERSAMPLING for side in size_hw)
     canvas = Canvas(background(rng, height, width))
-    heights_px = np.sort(rng.uniform(*_HEIGHT_SHARE, rng.choice([1, 2, 3, 4], p=[0.4, 0.3, 0.2, 0.1]))) * height
+    heights_px = np.sort(rng.uniform(*_HEIGHT_SHARE, rng.choice([1, 2, 3, 4], p=[0.4, 0.35, 0.2, 0.05]))) * height
     bodies = []
     for person, height_px in enumerate(heights_px):
         figure = random_figure(rng)
@@ -100,8 +100,6 @@ def _joint(
     x, y = points[name]
     column, row = round(float(x)), round(float(y))
     height, width = canvas.owner.shape
-    if not (0 <= column < width and 0 <= row < height):
-        return 0.0, 0.0, 0
     side, _, joint = name.partition("_")
     if joint in _SHOWN_BY:
         parts = [part if part == "torso" else f"{side}_{part}" for part in _SHOWN_BY[joint]]
@@ -109,9 +107,12 @@ def _joint(
     else:
         parts = ["head"]
         faces = (figure.points[name] - figure.points["head"])[2] > (-0.02 if joint == "ear" else 0.0)
+    # As COCO's annotators, who leave out the features of a face that is turned away.
+    if not (faces and 0 <= column < width and 0 <= row < height):
+        return 0.0, 0.0, 0
     owners = [person * len(PART_NAMES) + PART_NAMES.index(part) for part in parts]
     near = canvas.owner[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3]
-    return float(x), float(y), 2 if faces and np.isin(near, owners).any() else 1
+    return float(x), float(y), 2 if np.isin(near, owners).any() else 1
 
 
 def _photograph(

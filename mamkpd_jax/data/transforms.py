@@ -47,6 +47,7 @@ PRESETS = {
         shift_p=0.0,
         redraw=False,
     ),
+    "flip": Augmentation(half_body_p=0.0, scale=0.0, rotation_p=0.0, shift_p=0.0),
     "none": None,
 }
 

@@ -32,7 +32,8 @@ def make_predict(graphdef: nnx.GraphDef, config: Config, skeleton: Skeleton, mes
         if config.eval.flip_test:
             mirrored = model(crops[:, :, ::-1])
             heatmaps = (heatmaps + flip_heatmaps(mirrored, skeleton.flip_indices)) / 2
-        points, scores = decode_heatmaps(heatmaps)
+        sigma = config.data.sigma_px / config.model.heatmap_stride
+        points, scores = decode_heatmaps(heatmaps, config.data.codec, sigma)
         return to_input_px(points, config.data.input_hw, config.heatmap_hw), scores
 
     everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))

@@ -49,6 +49,7 @@ def make_train_step(
             config.data.input_hw,
             config.heatmap_hw,
             config.data.sigma_px,
+            config.data.codec,
         )
         return heatmap_mse(predicted, target, weights), nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
 
