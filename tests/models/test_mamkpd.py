@@ -1,0 +1,66 @@
+"""The assembled network: sizes of all variants, shapes, precision, stochastic depth."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from mamkpd_jax.config import ModelConfig
+from mamkpd_jax.models.mamkpd import VARIANTS, MamKPD, normalize, variant
+
+N_JOINTS = 17
+NARROW = dict(depths=(1, 1, 2), dims=(8, 16, 24), decoder_dim=8)
+
+
+def _crops(b: int = 2, hw: tuple[int, int] = (64, 48)) -> jax.Array:
+    return normalize(jnp.asarray(np.random.default_rng(0).integers(0, 256, (b, *hw, 3)), jnp.uint8))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_heatmaps_of_a_256x192_crop(name):
+    model = nnx.eval_shape(lambda: MamKPD(variant(name), N_JOINTS, rngs=nnx.Rngs(0)))
+    heatmaps = nnx.eval_shape(lambda m: m(jnp.zeros((1, 256, 192, 3))), model)
+    # Row b of table 5 has a fourth stage: it ends at stride 32, its heatmaps at stride 8.
+    assert heatmaps.shape == ((1, 32, 24, 17) if name == "ablation_b" else (1, 64, 48, 17))
+    assert heatmaps.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("stem", [True, False])
+@pytest.mark.parametrize("downsampling", ["cmm", "conv", "merging"])
+def test_every_parameter_has_a_gradient(stem, downsampling):
+    config = ModelConfig(**NARROW, stem=stem, downsampling=downsampling, d_state=2)
+    model = MamKPD(config, N_JOINTS, rngs=nnx.Rngs(0))
+    model.train()
+    loss = lambda m: jnp.sum(jnp.square(m(_crops()) - 1))  # noqa: E731
+    gradients = nnx.to_pure_dict(nnx.jit(nnx.grad(loss))(model))
+    for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
+        assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, jax.tree_util.keystr(path)
+
+
+def test_bfloat16_activations_keep_the_heatmaps():
+    heatmaps = {}
+    for dtype in ("float32", "bfloat16"):
+        model = MamKPD(ModelConfig(**NARROW, dtype=dtype), N_JOINTS, rngs=nnx.Rngs(0))
+        assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))} == {jnp.dtype("float32")}
+        model.train()
+        heatmaps[dtype] = nnx.jit(lambda m: m(_crops()))(model)
+        assert heatmaps[dtype].dtype == jnp.float32
+    scale = np.abs(heatmaps["float32"]).max()
+    difference = np.abs(heatmaps["bfloat16"] - heatmaps["float32"]).max() / scale
+    assert 0 < difference < 0.05
+
+
+def test_paths_are_dropped_only_with_keys():
+    model = MamKPD(ModelConfig(**NARROW, drop_path=0.9), N_JOINTS, rngs=nnx.Rngs(0))
+    model.eval()
+    forward = nnx.jit(lambda m, rngs: m(_crops(), rngs))
+    plain = forward(model, None)
+    np.testing.assert_array_equal(plain, forward(model, None))
+    assert np.abs(forward(model, nnx.Rngs(drop_path=1)) - plain).max() > 0
+
+
+def test_normalize_is_imagenets():
+    image = jnp.asarray([[[[124, 116, 104], [0, 255, 10]]]], jnp.uint8)
+    expected = (np.asarray(image, np.float64) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    np.testing.assert_allclose(normalize(image), expected, atol=1e-5)

@@ -1,0 +1,66 @@
+"""The layers that are not Flax's own, against XLA's general convolution, and their initialisation."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax import lax
+
+from mamkpd_jax.nn.layers import Deconv, DepthwiseConv, conv, drop_path
+
+_FP32 = {"dtype": jnp.dtype("float32")}
+_convolve = functools.partial(
+    lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=lax.Precision.HIGHEST
+)
+
+
+def _map(h: int, w: int, d: int) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(0).normal(size=(2, h, w, d)), jnp.float32)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("h", "w"), [(8, 6), (7, 5), (1, 1)])
+def test_depthwise_is_a_grouped_convolution(h, w, stride):
+    d = 5
+    layer = DepthwiseConv(d, stride=stride, use_bias=True, rngs=nnx.Rngs(0), **_FP32)
+    layer.bias[...] = jnp.arange(d, dtype=jnp.float32)
+    x = _map(h, w, d)
+    kernel = layer.kernel[...].reshape(3, 3, 1, d)
+    expected = _convolve(x, kernel, (stride, stride), ((1, 1), (1, 1)), feature_group_count=d) + layer.bias[...]
+    np.testing.assert_allclose(layer(x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("h", "w"), [(4, 3), (1, 5)])
+def test_deconv_is_a_convolution_of_the_dilated_input(h, w):
+    layer = Deconv(5, 3, rngs=nnx.Rngs(0), **_FP32)
+    layer.kernel[...] = jax.random.normal(jax.random.key(0), (4, 4, 5, 3))
+    x = _map(h, w, 5)
+    expected = _convolve(x, layer.kernel[...], (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2))
+    assert expected.shape == (2, 2 * h, 2 * w, 3)
+    np.testing.assert_allclose(layer(x), expected, atol=1e-4)
+
+
+def test_strided_convolutions_pad_both_sides_alike():
+    layer = conv(1, 1, 7, stride=2, use_bias=False, rngs=nnx.Rngs(0), **_FP32)
+    layer.kernel[...] = jnp.zeros((7, 7, 1, 1)).at[3, 3].set(1.0)
+    x = _map(8, 6, 1)
+    np.testing.assert_array_equal(layer(x), x[:, ::2, ::2])
+
+
+def test_initial_spread_is_kaimings_of_a_groups_fan_out():
+    depthwise = DepthwiseConv(4096, use_bias=False, rngs=nnx.Rngs(0), **_FP32)
+    assert np.std(depthwise.kernel[...]) == pytest.approx((2 / 9) ** 0.5, rel=0.02)
+    dense = conv(64, 64, 7, use_bias=False, rngs=nnx.Rngs(0), **_FP32)
+    assert np.std(dense.kernel[...]) == pytest.approx((2 / (49 * 64)) ** 0.5, rel=0.02)
+
+
+def test_drop_path_keeps_the_mean_and_drops_whole_examples():
+    x = jnp.ones((4000, 1, 1, 3))
+    y = np.asarray(drop_path(x, 0.25, nnx.Rngs(drop_path=0)))
+    assert set(np.unique(y)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert (y == y[..., :1]).all()
+    assert y.mean() == pytest.approx(1.0, abs=0.03)
+    assert drop_path(x, 0.25, None) is x

@@ -1,0 +1,51 @@
+"""Imports run one way; the numerical core needs no data, the data side no network."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import mamkpd_jax
+
+PACKAGE = Path(mamkpd_jax.__file__).parent
+
+# What each part of the package may import of it, besides itself; a part that is not here is a tool or a program.
+_CORE = {"config", "errors", "skeletons"}
+ALLOWED = {
+    "errors": set(),
+    "skeletons": set(),
+    "config": {"errors"},
+    "codec": set(),
+    "losses": set(),
+    "ops": set(),
+    "nn": {"ops"},
+    "models": {"nn", "config"},
+    "visualize": {"skeletons"},
+    "data": _CORE,
+    "evaluation": _CORE | {"data", "visualize"},
+    "inference": _CORE | {"codec", "models", "visualize"},
+    "training": _CORE | {"codec", "losses", "models"},
+}
+
+
+def _imported_parts(path: Path) -> set[str]:
+    parts = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            names = [f"{node.module}.{a.name}" for a in node.names]
+        parts |= {name.split(".")[1] for name in names if name.startswith("mamkpd_jax.")}
+    return parts
+
+
+@pytest.mark.parametrize("part", ALLOWED)
+def test_a_part_imports_only_what_it_may(part):
+    files = list((PACKAGE / part).rglob("*.py")) or [PACKAGE / f"{part}.py"]
+    for path in files:
+        assert _imported_parts(path) <= ALLOWED[part] | {part}, path
+
+
+def test_the_package_is_the_program_without_torch():
+    text = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py") if "convert" not in path.parts)
+    assert "import torch" not in text and "import tensorflow as" not in text

@@ -1,0 +1,44 @@
+"""The schedule of MamKPD sec. 4.1, and the clip."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mamkpd_jax.config import OptimConfig
+from mamkpd_jax.training.optimizer import learning_rate, optimizer
+
+STEPS = 1000  # an epoch
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        (0, 1e-6),
+        (250, 1e-3 * (0.001 + 0.999 / 2)),
+        (500, 1e-3),
+        (169 * STEPS + 999, 1e-3),
+        (170 * STEPS, 1e-4),
+        (200 * STEPS - 1, 1e-4),
+        (200 * STEPS, 1e-5),
+        (210 * STEPS, 1e-5),
+    ],
+)
+def test_learning_rate(step, expected):
+    assert float(learning_rate(OptimConfig(), STEPS)(step)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_resumed_step_has_the_rate_of_an_uninterrupted_one():
+    schedule = learning_rate(OptimConfig(epochs=4, decay_epochs=(2, 3), warmup_steps=0), 10)
+    assert [round(float(schedule(step)), 7) for step in (0, 19, 20, 29, 30)] == [1e-3, 1e-3, 1e-4, 1e-4, 1e-5]
+
+
+def test_gradients_are_clipped_by_their_global_norm():
+    """Adam's first step hides the gradient's scale, its first moment doesn't."""
+    transformation = optimizer(OptimConfig(clip_norm=1.0), STEPS)
+    params = {"a": jnp.zeros(3), "b": jnp.zeros(4)}
+    gradients = {"a": jnp.full(3, 30.0), "b": jnp.full(4, -40.0)}
+    _, state = transformation.update(gradients, transformation.init(params), params)
+    first_moment = optax.tree.get(state, "mu")
+    assert float(optax.tree.norm(first_moment)) == pytest.approx(0.1, rel=1e-5)
+    np.testing.assert_allclose(first_moment["a"][0] / first_moment["b"][0], -0.75, rtol=1e-5)
