@@ -36,17 +36,21 @@ class Augmentation:
 
 
 # Source: MMPose 1.3's td-hm configs, and the official HRNet repository (arXiv 1902.09212).
+_MMPOSE = Augmentation()
+_HRNET = Augmentation(
+    half_body_upper_p=0.6915,  # of a standard normal below 0.5
+    half_body_min_part=(3, 3),
+    scale=0.35,
+    rotation_deg=45.0,
+    rotation_cut=2.0,
+    shift_p=0.0,
+    redraw=False,
+)
 PRESETS = {
-    "mmpose": Augmentation(),
-    "hrnet": Augmentation(
-        half_body_upper_p=0.6915,  # of a standard normal below 0.5
-        half_body_min_part=(3, 3),
-        scale=0.35,
-        rotation_deg=45.0,
-        rotation_cut=2.0,
-        shift_p=0.0,
-        redraw=False,
-    ),
+    "mmpose": _MMPOSE,
+    "hrnet": _HRNET,
+    "mmpose_mpii": dataclasses.replace(_MMPOSE, half_body_p=0.0, shift_p=0.0),
+    "hrnet_mpii": dataclasses.replace(_HRNET, half_body_p=0.0, scale=0.25, rotation_deg=30.0),
     "flip": Augmentation(half_body_p=0.0, scale=0.0, rotation_p=0.0, shift_p=0.0),
     "none": None,
 }

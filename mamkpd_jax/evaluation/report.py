@@ -11,7 +11,6 @@ from jaxtyping import UInt8
 
 from mamkpd_jax.data.datasets import PoseData
 from mamkpd_jax.data.functional import DamagedImage, decode_image
-from mamkpd_jax.evaluation.coco import METRICS
 from mamkpd_jax.evaluation.evaluator import Evaluation
 from mamkpd_jax.skeletons import Skeleton
 from mamkpd_jax.visualize import contact_sheet, draw_pose
@@ -26,19 +25,18 @@ def save(folder: Path, evaluation: Evaluation, dataset: PoseData, **about: Any) 
     write_json(folder / RESULTS, evaluation.results)
     sheet = cv2.cvtColor(picture(evaluation.results, dataset), cv2.COLOR_RGB2BGR)
     cv2.imwrite(str(folder / PICTURE), sheet)
-    order = [f"coco/{name}" for name in METRICS]
-    figures = {name: evaluation.metrics[name] for name in [*order, *(evaluation.metrics.keys() - set(order))]}
-    write_json(folder / REPORT, {**about, "poses": len(evaluation.results), **figures})
+    write_json(folder / REPORT, {**about, "poses": len(evaluation.results), **evaluation.metrics})
 
 
-def format_table(metrics: dict[str, float], skeleton: Skeleton) -> str:
-    """COCO's figures in a line, and the OKS of each joint, two beside each other. -1: there is none to score."""
-    shown = ("AP", "AP50", "AP75", "APM", "APL", "AR")
-    lines = ["  ".join(f"{name:>6}" for name in shown)]
-    lines.append("  ".join(f"{metrics[f'coco/{name}']:6.3f}" for name in shown))
-    lines.append("OKS by joint")
-    cells = [f"{joint:16}{metrics[f'coco/oks/{joint}']:6.3f}" for joint in skeleton.joints]
-    lines += ["    ".join(cells[i : i + 2]) for i in range(0, len(cells), 2)]
+def format_table(metrics: dict[str, float]) -> str:
+    """The figures in rows below the name that they share, 'coco' or 'coco/oks'. -1: there is none to score."""
+    groups: dict[str, list[str]] = {}
+    for name, value in metrics.items():
+        group, _, figure = name.rpartition("/")
+        groups.setdefault(group, []).append(f"{figure:17} {value:7.3f}")
+    lines = []
+    for group, cells in groups.items():
+        lines += [group, *("    ".join(cells[i : i + 4]) for i in range(0, len(cells), 4))]
     return "\n".join(lines)
 
 
