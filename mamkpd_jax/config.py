@@ -63,9 +63,10 @@ class DataConfig:
     skeleton: str = ""  # of custom_coco: a ready one by name, a skeleton file, or empty: that of the categories
     build_dir: str = "data/tfds"  # where the data set is built
     input_hw: tuple[int, int] = (256, 192)
-    sigma_px: float = 8.0  # of the target Gaussians, in input pixels: 2 heatmap pixels at stride 4
-    codec: str = "plain"  # of keypoints and heatmaps: "plain" or "dark"
+    sigma_px: float = 8.0  # of the target Gaussians, in input pixels; the literature takes 12 at 384x288
+    codec: str = "plain"  # of keypoints and heatmaps: "plain", "dark" or "udp"
     augmentation: str = "mmpose"  # one of AUGMENTATIONS
+    erasing_p: float = 0.0  # how often a training crop is covered by a random rectangle
     workers: int = 4  # loader processes; 0 loads in threads of the training process
     synthetic_train_images: int = 4000
     synthetic_val_images: int = 400
@@ -77,7 +78,8 @@ class DataConfig:
         return ready.get(self.dataset, self.skeleton)
 
     def validate(self) -> None:
-        _one_of("data.codec", self.codec, ("plain", "dark"))
+        _one_of("data.codec", self.codec, ("plain", "dark", "udp"))
+        _in_range("data.erasing_p", self.erasing_p, 0.0, 1.0)
         _one_of("data.dataset", self.dataset, DATASETS)
         _one_of("data.augmentation", self.augmentation, AUGMENTATIONS)
         _in_range("data.ap10k_fold", self.ap10k_fold, 1, 3)

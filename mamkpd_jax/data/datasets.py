@@ -41,13 +41,13 @@ def open_dataset(config: Config) -> PoseData:
         raise UserError(f"config.eval.split is {config.eval.split!r}; {builder.name} has {', '.join(builder.splits())}")
     val = InstanceSource(builder, config.eval.split)
     detections = DetectionSource(val, Path(config.eval.detections)) if config.eval.detections else None
-    eval_crop = TopDownCrop(input_hw=(data.input_hw[0], data.input_hw[1]), skeleton=skeleton)
+    eval_crop = TopDownCrop(input_hw=(data.input_hw[0], data.input_hw[1]), skeleton=skeleton, udp=data.codec == "udp")
     return PoseData(
         skeleton=skeleton,
         train=InstanceSource(builder, "train"),
         val=val,
         detections=detections,
-        train_crop=dataclasses.replace(eval_crop, augmentation=PRESETS[data.augmentation]),
+        train_crop=dataclasses.replace(eval_crop, augmentation=PRESETS[data.augmentation], erasing_p=data.erasing_p),
         eval_crop=eval_crop,
     )
 
