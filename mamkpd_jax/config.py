@@ -178,6 +178,6 @@ def _at_least(field: str, value: int, least: int) -> None:
         raise UserError(f"config.{field} is {value}; expected at least {least}")
 
 
-def _in_range(field: str, value: float, low: float, high: float) -> None:
+def _in_range(field: str, value: int | float, low: int | float, high: int | float) -> None:
     if not low <= value <= high or math.isinf(value):
         raise UserError(f"config.{field} is {value}; expected a finite number from {low} to {high}")

@@ -20,10 +20,11 @@ PredictCrops = Callable[[np.ndarray], tuple[ArrayLike, ArrayLike]]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Metrics, the one to judge by first; the predictions in COCO's results form; each annotation's score, 0 to 1."""
+    """Metrics, the one to judge by first; predictions and truth in COCO's forms; each annotation's score, 0 to 1."""
 
     metrics: dict[str, float]
     results: list[dict[str, Any]]
+    ground_truth: dict[str, Any]
     instances: dict[int, float]
 
 
@@ -72,4 +73,6 @@ class Evaluator:
             dataset.skeleton.sigmas if dataset.detections is not None else None,
         )
         scores = score(self._metrics, self._ground_truth, results, dataset.skeleton)
-        return Evaluation(metrics=scores.figures, results=results, instances=scores.instances)
+        return Evaluation(
+            metrics=scores.figures, results=results, ground_truth=self._ground_truth, instances=scores.instances
+        )
