@@ -78,7 +78,7 @@ def train(config: Config, workdir: Path) -> dict[str, float]:
 
     evaluation = evaluator(partial(predict, state.params, state.batch_stats))
     report.save(workdir, evaluation, dataset, step=last_step, config=dataclasses.asdict(config))
-    print(report.format_table(evaluation.metrics, dataset.skeleton))
+    print(report.format_table(evaluation.metrics))
     print(f"checkpoints, TensorBoard logs, {report.REPORT}, {report.RESULTS} and {report.PICTURE} are in {workdir}")
     return evaluation.metrics
 

@@ -1,6 +1,7 @@
 """Keypoints to heatmaps and back, on the device (MamKPD sec. 3.1; SimpleBaseline, arXiv 1804.06208).
 
-Coordinates are (x, y) in pixels, pixel centres at integers.
+Coordinates are (x, y) in pixels, pixel centres at integers. Three codecs: "plain" (SimpleBaseline), "dark" (DARK, arXiv
+1910.06278) and "udp" (UDP, arXiv 1911.07524), which measures sizes from the first pixel's centre to the last one's.
 """
 
 from collections.abc import Callable
@@ -24,17 +25,16 @@ def encode_heatmaps(
         keypoints_px: in pixels of the crop.
         visible: above 0 where the joint is labelled.
         sigma_px: of the Gaussian, in pixels of the crop.
-        codec: "plain" centres it on a heatmap pixel and cuts it off at three sigma; "dark" does neither.
+        codec: "plain" centres it on a heatmap pixel and cuts it off at three sigma; "dark" does neither; "udp" cuts.
 
     Returns:
         Heatmaps, and weights: 0 where the joint is unlabelled or three sigma around it are outside, else 1.
 
-    Source: SimpleBaseline's target generation; DARK, arXiv 1910.06278, sec. 3.2.
+    Source: SimpleBaseline's target generation; DARK, sec. 3.2; UDP as in MMPose.
     """
     height, width = heatmap_hw
-    stride = jnp.array([input_hw[1] / width, input_hw[0] / height])
     sigma = sigma_px * width / input_hw[1]
-    exact = keypoints_px / stride
+    exact = keypoints_px / jnp.array(_stride(input_hw, heatmap_hw, codec))
     # Choice: floor, where the reference truncates towards 0; the two differ left of the crop by half a pixel only.
     pixel = jnp.floor(exact + 0.5)
     centre = pixel if codec == "plain" else exact
@@ -42,7 +42,7 @@ def encode_heatmaps(
     def profile(size: int, axis: int) -> tuple[Array, Array]:
         inside = jnp.abs(jnp.arange(size) - pixel[..., axis, None]) <= 3 * sigma
         values = jnp.exp(-jnp.square(jnp.arange(size) - centre[..., axis, None]) / (2 * sigma**2))
-        return jnp.where(inside, values, 0.0) if codec == "plain" else values, jnp.any(inside, axis=-1)
+        return values if codec == "dark" else jnp.where(inside, values, 0.0), jnp.any(inside, axis=-1)
 
     columns, in_width = profile(width, 0)
     rows, in_height = profile(height, 1)
@@ -57,26 +57,32 @@ def decode_heatmaps(
     """Joints in heatmap pixels, and their scores: the peak's place, refined below a pixel, and its height.
 
     Args:
-        codec: "plain" moves the peak by a quarter of a pixel towards its larger neighbour; "dark" by one Newton step
-            on the logarithm of the blurred heatmap. Neither does at the heatmap's edge.
-        sigma: of the targets, in heatmap pixels; "dark" blurs accordingly.
+        codec: "plain" moves the peak by a quarter of a pixel towards its larger neighbour; "dark" and "udp" by one
+            Newton step on the logarithm of the blurred heatmap. "plain" and "dark" do not at the heatmap's edge.
+        sigma: of the targets, in heatmap pixels; the blur is chosen accordingly.
 
-    Source: SimpleBaseline's decoding; DARK, arXiv 1910.06278, sec. 3.1.
+    Source: SimpleBaseline's decoding; DARK, sec. 3.1; UDP as in MMPose.
     """
     _, height, width, _ = heatmaps.shape
     flat = heatmaps.reshape(len(heatmaps), height * width, -1)
     index = jnp.argmax(flat, axis=1)
     x, y = index % width, index // width
-    move, reach = (_quarter, 1) if codec == "plain" else (_newton, 2)
-    surface = heatmaps if codec == "plain" else jnp.log(jnp.maximum(_blur(heatmaps, sigma), 1e-10))
+    surface = heatmaps if codec == "plain" else jnp.log(jnp.clip(_blur(heatmaps, sigma), *_LIMITS[codec]))
 
     def value(dx: int, dy: int) -> Array:
         near = jnp.clip(y + dy, 0, height - 1) * width + jnp.clip(x + dx, 0, width - 1)
         return jnp.take_along_axis(surface.reshape(flat.shape), near[:, None, :], axis=1)[:, 0]
 
-    inner = (x > 1) & (x < width - reach) & (y > 1) & (y < height - reach)
-    offset = jnp.where(inner[..., None], move(value), 0.0)
+    offset = {"plain": _quarter, "dark": _dark_step, "udp": _udp_step}[codec](value)
+    if codec != "udp":
+        reach = 1 if codec == "plain" else 2
+        inner = (x > 1) & (x < width - reach) & (y > 1) & (y < height - reach)
+        offset = jnp.where(inner[..., None], offset, 0.0)
     return jnp.stack([x, y], axis=-1) + offset, jnp.max(flat, axis=1)
+
+
+# Between them the logarithm is taken. Source: the two papers' code, as in MMPose.
+_LIMITS = {"dark": (1e-10, None), "udp": (1e-3, 50.0)}
 
 
 def _quarter(value: Callable[[int, int], Array]) -> Float[Array, "b j 2"]:
@@ -84,20 +90,35 @@ def _quarter(value: Callable[[int, int], Array]) -> Float[Array, "b j 2"]:
     return 0.25 * jnp.sign(slope)
 
 
-def _newton(value: Callable[[int, int], Array]) -> Float[Array, "b j 2"]:
-    """The step to the top of the parabola through the neighbours, 0 where they lie in a plane."""
-    dx, dy = (value(1, 0) - value(-1, 0)) / 2, (value(0, 1) - value(0, -1)) / 2
+def _dark_step(value: Callable[[int, int], Array]) -> Float[Array, "b j 2"]:
+    gradient = (value(1, 0) - value(-1, 0)) / 2, (value(0, 1) - value(0, -1)) / 2
     dxx = (value(2, 0) - 2 * value(0, 0) + value(-2, 0)) / 4
     dyy = (value(0, 2) - 2 * value(0, 0) + value(0, -2)) / 4
     dxy = (value(1, 1) - value(-1, 1) - value(1, -1) + value(-1, -1)) / 4
+    return _newton(*gradient, dxx, dxy, dyy)
+
+
+def _udp_step(value: Callable[[int, int], Array]) -> Float[Array, "b j 2"]:
+    gradient = (value(1, 0) - value(-1, 0)) / 2, (value(0, 1) - value(0, -1)) / 2
+    middle = value(0, 0)
+    dxx = value(1, 0) - 2 * middle + value(-1, 0)
+    dyy = value(0, 1) - 2 * middle + value(0, -1)
+    cross = value(1, 0) + value(0, 1) + value(-1, 0) + value(0, -1)
+    dxy = (value(1, 1) + value(-1, -1) + 2 * middle - cross) / 2
+    return _newton(*gradient, dxx, dxy, dyy)
+
+
+def _newton(dx: Array, dy: Array, dxx: Array, dxy: Array, dyy: Array) -> Float[Array, "b j 2"]:
+    """The step to the top of a parabola with these derivatives, 0 where it is none."""
     determinant = dxx * dyy - dxy**2
     step = jnp.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], axis=-1)
     return jnp.where(determinant[..., None] != 0, step / jnp.where(determinant == 0, 1, determinant)[..., None], 0.0)
 
 
 def _blur(heatmaps: Float[Array, "b h w j"], sigma: float) -> Float[Array, "b h w j"]:
-    """A Gaussian blur, zeros outside. Source: DARK's, of 11 pixels for a sigma of 2 and 17 for 3.
+    """A Gaussian blur, zeros outside, that keeps each heatmap's maximum.
 
+    Source: DARK's, of 11 pixels for a sigma of 2 and 17 for 3.
     Choice: in between and below, 2.5 sigma to each side; OpenCV's rule gives the blur's own sigma.
     """
     reach = round(2.5 * sigma)
@@ -108,21 +129,32 @@ def _blur(heatmaps: Float[Array, "b h w j"], sigma: float) -> Float[Array, "b h 
         return jnp.where(distance <= reach, jnp.exp(-jnp.square(distance) / (2 * blur_sigma**2)), 0.0)
 
     _, height, width, _ = heatmaps.shape
-    return jnp.einsum("bhwj,yh,xw->byxj", heatmaps, band(height), band(width))
+    # In full precision, as a logarithm follows: a GPU would round the factors to 10 bits.
+    blurred = jnp.einsum("bhwj,yh,xw->byxj", heatmaps, band(height), band(width), precision="highest")
+    before, after = (jnp.max(maps, axis=(1, 2), keepdims=True) for maps in (heatmaps, blurred))
+    return blurred * jnp.where(after > 0, before / jnp.where(after > 0, after, 1.0), 1.0)
 
 
-def flip_heatmaps(heatmaps: Float[Array, "b h w j"], flip_indices: tuple[int, ...]) -> Float[Array, "b h w j"]:
+def flip_heatmaps(
+    heatmaps: Float[Array, "b h w j"], flip_indices: tuple[int, ...], codec: str = "plain"
+) -> Float[Array, "b h w j"]:
     """Heatmaps of a mirrored crop as those of the crop.
 
-    They are moved right by a pixel, since the mirror image of a strided grid falls on the next pixel: the flip test
-    of SimpleBaseline and HRNet.
+    But for "udp" they are moved right by a pixel, since the mirror image of a strided grid falls on the next pixel: the
+    flip test of SimpleBaseline and HRNet.
     """
     mirrored = heatmaps[:, :, ::-1][..., jnp.array(flip_indices)]
-    return jnp.concatenate([mirrored[:, :, :1], mirrored[:, :, :-1]], axis=2)
+    return mirrored if codec == "udp" else jnp.concatenate([mirrored[:, :, :1], mirrored[:, :, :-1]], axis=2)
 
 
 def to_input_px(
-    points: Float[Array, "b j 2"], input_hw: tuple[int, int], heatmap_hw: tuple[int, int]
+    points: Float[Array, "b j 2"], input_hw: tuple[int, int], heatmap_hw: tuple[int, int], codec: str = "plain"
 ) -> Float[Array, "b j 2"]:
     """Points in heatmap pixels to pixels of the crop."""
-    return points * jnp.array([input_hw[1] / heatmap_hw[1], input_hw[0] / heatmap_hw[0]])
+    return points * jnp.array(_stride(input_hw, heatmap_hw, codec))
+
+
+def _stride(input_hw: tuple[int, int], heatmap_hw: tuple[int, int], codec: str) -> tuple[float, float]:
+    """Crop pixels for a heatmap pixel, in x and in y."""
+    less = 1 if codec == "udp" else 0
+    return (input_hw[1] - less) / (heatmap_hw[1] - less), (input_hw[0] - less) / (heatmap_hw[0] - less)

@@ -9,6 +9,9 @@ import math
 
 from mamkpd_jax.errors import UserError
 
+DATASETS = ("coco_keypoints", "mpii", "ap10k", "custom_coco", "synthetic_people")
+AUGMENTATIONS = ("mmpose", "hrnet", "mmpose_mpii", "hrnet_mpii", "flip", "none")
+
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class ModelConfig:
@@ -50,21 +53,36 @@ class ModelConfig:
 class DataConfig:
     """The data set and what a crop of it looks like."""
 
-    dataset: str = "coco_keypoints"  # "coco_keypoints" or "synthetic_people"
+    dataset: str = "coco_keypoints"  # one of DATASETS
     root: str = "data/coco"  # the official files (annotations/, train2017/, val2017/); not read by synthetic_people
+    ap10k_fold: int = 1  # which of AP-10K's three splits into train, val and test
+    train_annotations: str = "train.json"  # of custom_coco, below root, like the next three
+    train_images: str = "images"
+    val_annotations: str = "val.json"
+    val_images: str = "images"
+    skeleton: str = ""  # of custom_coco: a ready one by name, a skeleton file, or empty: that of the categories
     build_dir: str = "data/tfds"  # where the data set is built
     input_hw: tuple[int, int] = (256, 192)
-    sigma_px: float = 8.0  # of the target Gaussians, in input pixels: 2 heatmap pixels at stride 4
-    codec: str = "plain"  # of keypoints and heatmaps: "plain" or "dark"
-    augmentation: str = "mmpose"  # "mmpose", "hrnet", "flip" or "none"
+    sigma_px: float = 8.0  # of the target Gaussians, in input pixels; the literature takes 12 at 384x288
+    codec: str = "plain"  # of keypoints and heatmaps: "plain", "dark" or "udp"
+    augmentation: str = "mmpose"  # one of AUGMENTATIONS
+    erasing_p: float = 0.0  # how often a training crop is covered by a random rectangle
     workers: int = 4  # loader processes; 0 loads in threads of the training process
     synthetic_train_images: int = 4000
     synthetic_val_images: int = 400
 
+    @property
+    def skeleton_name(self) -> str:
+        """What `skeletons.find_skeleton` knows the data set's skeleton by."""
+        ready = {"coco_keypoints": "coco", "synthetic_people": "coco", "mpii": "mpii", "ap10k": "ap10k"}
+        return ready.get(self.dataset, self.skeleton)
+
     def validate(self) -> None:
-        _one_of("data.dataset", self.dataset, ("coco_keypoints", "synthetic_people"))
-        _one_of("data.codec", self.codec, ("plain", "dark"))
-        _one_of("data.augmentation", self.augmentation, ("mmpose", "hrnet", "flip", "none"))
+        _one_of("data.codec", self.codec, ("plain", "dark", "udp"))
+        _in_range("data.erasing_p", self.erasing_p, 0.0, 1.0)
+        _one_of("data.dataset", self.dataset, DATASETS)
+        _one_of("data.augmentation", self.augmentation, AUGMENTATIONS)
+        _in_range("data.ap10k_fold", self.ap10k_fold, 1, 3)
         _at_least("data.workers", self.workers, 0)
         _at_least("data.synthetic_train_images", self.synthetic_train_images, 1)
         _at_least("data.synthetic_val_images", self.synthetic_val_images, 1)
@@ -102,8 +120,10 @@ class OptimConfig:
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class EvalConfig:
-    """How the held-out split is scored."""
+    """How the held-out split is scored; the first figure of the first metric is the one to judge by."""
 
+    metrics: tuple[str, ...] = ("coco",)  # of "coco", "ap10k", "mpii", and "pck_torso@0.2" and the like
+    split: str = "val"  # AP-10K has "test" too
     batch_size: int = 256
     flip_test: bool = True
     detections: str = ""  # a detections file in COCO's form; empty: ground-truth boxes
@@ -112,6 +132,8 @@ class EvalConfig:
     def validate(self) -> None:
         _at_least("eval.batch_size", self.batch_size, 1)
         _at_least("eval.every_epochs", self.every_epochs, 1)
+        if not self.metrics:
+            raise UserError("config.eval.metrics is empty; give at least one, such as ('coco',)")
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -156,6 +178,6 @@ def _at_least(field: str, value: int, least: int) -> None:
         raise UserError(f"config.{field} is {value}; expected at least {least}")
 
 
-def _in_range(field: str, value: float, low: float, high: float) -> None:
+def _in_range(field: str, value: int | float, low: int | float, high: int | float) -> None:
     if not low <= value <= high or math.isinf(value):
         raise UserError(f"config.{field} is {value}; expected a finite number from {low} to {high}")

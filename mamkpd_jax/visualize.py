@@ -38,6 +38,30 @@ def draw_pose(
         cv2.circle(image, points[joint], thickness, _colour(skeleton.joints[joint]), -1, cv2.LINE_AA)
 
 
+def draw_region(
+    image: UInt8[np.ndarray, "h w 3"],
+    region: tuple[int, int, int, int],
+    poses: Sequence[Sequence[int | float]],
+    skeleton: Skeleton,
+    *,
+    height_px: int,
+) -> UInt8[np.ndarray, "{height_px} w2 3"]:
+    """A region (left, top, right, bottom) of an image, cut at its edges, scaled to a height, with poses on it.
+
+    Args:
+        poses: in COCO's form, 3 numbers a joint: x, y in pixels of the image, and a score or visibility.
+    """
+    left, top, right, bottom = (max(0, side) for side in region)
+    view = image[top:bottom, left:right]
+    scale = height_px / view.shape[0]
+    size = max(1, round(scale * view.shape[1])), height_px
+    view = cv2.resize(view, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
+    for pose in poses:
+        joints = (np.array(pose, np.float64).reshape(-1, 3) - [left, top, 0]) * [scale, scale, 1]
+        draw_pose(view, joints, skeleton)
+    return view
+
+
 def contact_sheet(
     images: Sequence[UInt8[np.ndarray, "_h _w 3"]], *, tile_hw: tuple[int, int], columns: int
 ) -> UInt8[np.ndarray, "h w 3"]:

@@ -1,5 +1,6 @@
 """Keypoints to heatmaps and back."""
 
+import cv2
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -95,6 +96,67 @@ def test_dark_round_trip_is_exact_below_a_pixel(sigma):
     np.testing.assert_array_equal(weights, 1)
     found, _ = decode_heatmaps(heatmaps, "dark", sigma)
     assert np.abs(found - points / 4).max() < 0.05
+
+
+def _mmpose_refine(heatmap: np.ndarray, codec: str) -> np.ndarray:
+    """The place of one heatmap's peak as MMPose finds it: OpenCV's blur and an explicit Hessian, in float64."""
+    height, width = heatmap.shape
+    y, x = np.unravel_index(heatmap.argmax(), heatmap.shape)
+    padded = cv2.GaussianBlur(np.pad(heatmap, 5), (11, 11), 0)[5:-5, 5:-5]
+    blurred = padded * heatmap.max() / padded.max()
+    if codec == "dark":
+        f = np.log(np.maximum(blurred, 1e-10))
+        if not (1 < x < width - 2 and 1 < y < height - 2):
+            return np.array([x, y])
+        second = lambda a, b: (f[y + 2 * b, x + 2 * a] - 2 * f[y, x] + f[y - 2 * b, x - 2 * a]) / 4  # noqa: E731
+        cross = (f[y + 1, x + 1] - f[y - 1, x + 1] - f[y + 1, x - 1] + f[y - 1, x - 1]) / 4
+    else:
+        f = np.pad(np.log(np.clip(blurred, 1e-3, 50.0)), 1, mode="edge")
+        x, y = x + 1, y + 1
+        second = lambda a, b: f[y + b, x + a] - 2 * f[y, x] + f[y - b, x - a]  # noqa: E731
+        cross = 0.5 * (
+            (f[y + 1, x + 1] - f[y, x + 1] - f[y + 1, x] + f[y, x])
+            + (f[y, x] - f[y, x - 1] - f[y - 1, x] + f[y - 1, x - 1])
+        )
+    gradient = np.array([f[y, x + 1] - f[y, x - 1], f[y + 1, x] - f[y - 1, x]]) / 2
+    hessian = np.array([[second(1, 0), cross], [cross, second(0, 1)]])
+    offset = -np.linalg.solve(hessian, gradient) if abs(np.linalg.det(hessian)) > 1e-12 else np.zeros(2)
+    return np.array([x, y]) - (codec == "udp") + offset
+
+
+@pytest.mark.parametrize("codec", ["dark", "udp"])
+def test_refinement_is_that_of_mmpose_on_uneven_heatmaps(codec):
+    """Two Gaussians of different widths and a floor, at the edges too: nothing for which one step is exact."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:64, :48]
+    heatmaps = np.zeros((1, 64, 48, 100), np.float32)
+    for j in range(100):
+        x, y = rng.uniform(-1, 1, 2) + rng.uniform(0, 1, 2) * [47, 63]
+        for dx, dy, height in ((0, 0, 1.0), (*rng.uniform(-4, 4, 2), rng.uniform(0.1, 0.6))):
+            sigma = rng.uniform(1.5, 3)
+            heatmaps[0, :, :, j] += height * np.exp(-((columns - x - dx) ** 2 + (rows - y - dy) ** 2) / 2 / sigma**2)
+    found, _ = decode_heatmaps(jnp.asarray(heatmaps), codec, 2.0)
+    expected = np.stack([_mmpose_refine(heatmaps[0, :, :, j].astype(np.float64), codec) for j in range(100)])
+    np.testing.assert_allclose(found[0], expected, atol=2e-3)
+
+
+def test_udp_round_trip_is_exact_below_a_pixel():
+    points = np.random.default_rng(0).uniform(0, 1, (40, 17, 2)) * [150, 210] + 20
+    visible = jnp.ones((40, 17))
+    heatmaps, _ = encode_heatmaps(jnp.asarray(points, jnp.float32), visible, INPUT_HW, HEATMAP_HW, SIGMA_PX, "udp")
+    found, _ = decode_heatmaps(heatmaps, "udp", 2.0)
+    assert np.abs(to_input_px(found, INPUT_HW, HEATMAP_HW, "udp") - points).max() / 4 < 0.1
+
+
+def test_udp_needs_no_shift_in_the_flip_test():
+    indices = (1, 0, 2)
+    points = np.array([[[64.3, 60.0], [100.0, 90.7], [120.0, 200.0]]])
+    mirrored = points[:, indices] * [-1, 1] + [191, 0]
+    straight, turned = (
+        encode_heatmaps(jnp.asarray(p, jnp.float32), jnp.ones((1, 3)), INPUT_HW, HEATMAP_HW, SIGMA_PX, "udp")[0]
+        for p in (points, mirrored)
+    )
+    np.testing.assert_allclose(flip_heatmaps(turned, indices, "udp"), straight, atol=1e-4)
 
 
 def test_dark_stays_at_the_peak_where_nothing_curves():

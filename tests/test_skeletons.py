@@ -1,28 +1,116 @@
-"""Skeletons: indices agree with names and with the figures that COCO's own tools use."""
+"""Skeletons: indices agree with names and with the figures that others' tools use."""
+
+import json
 
 import numpy as np
+import pytest
 from pycocotools.cocoeval import Params
+from scipy.io import loadmat
 
-from mamkpd_jax.skeletons import COCO
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.skeletons import (
+    ANIMALPOSE,
+    AP10K,
+    COCO,
+    LSPET,
+    MPII,
+    SKELETONS,
+    find_skeleton,
+    make_skeleton,
+    read_skeleton,
+    skeleton_of_category,
+)
+
+# The joints that have no mirror image.
+MIDDLE = {
+    "coco": {"nose"},
+    "mpii": {"pelvis", "thorax", "upper_neck", "head_top"},
+    "ap10k": {"nose", "neck", "root_of_tail"},
+    "lspet": {"neck", "head_top"},
+    "animalpose": {"nose", "throat", "withers", "tailbase"},
+}
+every = pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=lambda skeleton: skeleton.name)
 
 
-def test_flip_pairs_are_the_left_and_right_of_a_joint():
-    for a, b in COCO.flip_pairs:
-        assert COCO.joints[a].replace("left", "right") == COCO.joints[b]
-    paired = {joint for pair in COCO.flip_pairs for joint in pair}
-    assert {joint for i, joint in enumerate(COCO.joints) if i not in paired} == {"nose"}
+@every
+def test_flip_pairs_are_the_left_and_right_of_a_joint(skeleton):
+    for a, b in skeleton.flip_pairs:
+        left, right = sorted((skeleton.joints[a], skeleton.joints[b]))
+        assert left.replace("left", "right") == right != left
+    paired = {joint for pair in skeleton.flip_pairs for joint in pair}
+    assert {joint for i, joint in enumerate(skeleton.joints) if i not in paired} == MIDDLE[skeleton.name]
 
 
-def test_flip_indices_undo_themselves():
-    indices = np.array(COCO.flip_indices)
-    np.testing.assert_array_equal(indices[indices], np.arange(17))
-    assert (indices != np.arange(17)).sum() == 16
+@every
+def test_flip_indices_undo_themselves(skeleton):
+    indices = np.array(skeleton.flip_indices)
+    np.testing.assert_array_equal(indices[indices], np.arange(skeleton.n_joints))
 
 
-def test_halves_are_the_whole_body_and_edges_are_joints():
-    assert sorted(COCO.upper_body + COCO.lower_body) == list(range(17))
-    assert {joint for edge in COCO.edges for joint in edge} == set(range(17))
+@every
+def test_halves_are_the_whole_body_and_edges_are_joints(skeleton):
+    assert sorted(skeleton.upper_body + skeleton.lower_body) == list(range(skeleton.n_joints))
+    assert {joint for edge in skeleton.edges for joint in edge} == set(range(skeleton.n_joints))
+    assert len(skeleton.sigmas) == skeleton.n_joints
 
 
 def test_sigmas_are_those_of_cocoeval():
     np.testing.assert_allclose(COCO.sigmas, Params("keypoints").kpt_oks_sigmas)
+
+
+def test_the_joints_of_mpii_are_those_of_its_scoring_file(shared_data):
+    names = [str(name[0]) for name in loadmat(shared_data / "mpii" / "gt_valid.mat")["dataset_joints"][0]]
+    short = {"ankle": "ank", "knee": "kne", "hip": "hip", "wrist": "wri", "elbow": "elb", "shoulder": "sho"}
+    middle = {"pelvis": "pelv", "thorax": "thor", "upper_neck": "neck", "head_top": "head"}
+    ours = [middle.get(joint) or joint[0] + short[joint.split("_")[1]] for joint in MPII.joints]
+    assert ours == names
+
+
+@pytest.mark.parametrize("skeleton", [LSPET, ANIMALPOSE, AP10K, COCO], ids=lambda skeleton: skeleton.name)
+def test_ready_skeletons_are_those_of_the_files(skeleton, shared_data, request):
+    if skeleton in (LSPET, ANIMALPOSE):
+        path = request.getfixturevalue(skeleton.name) / f"{skeleton.name}_val.json"
+    else:
+        path = shared_data / ("ap10k/test_ap10k.json" if skeleton is AP10K else "coco_mini/test_coco.json")
+    for category in json.loads(path.read_bytes())["categories"]:
+        found = skeleton_of_category(category)
+        assert found.joints == skeleton.joints
+        assert {frozenset(pair) for pair in found.flip_pairs} == {frozenset(pair) for pair in skeleton.flip_pairs}
+        assert {frozenset(edge) for edge in found.edges} == {frozenset(edge) for edge in skeleton.edges}
+
+
+def test_a_skeleton_file(tmp_path):
+    path = tmp_path / "hand.json"
+    path.write_text(json.dumps({"joints": ["wrist", "tip"], "sigmas": [0.1, 0.2], "edges": [[0, 1]]}))
+    hand = read_skeleton(path)
+    assert (hand.name, hand.joints, hand.sigmas, hand.edges) == ("hand", ("wrist", "tip"), (0.1, 0.2), ((0, 1),))
+    assert find_skeleton(str(path), []) == hand
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({}, "expected joints"),
+        ({"joints": ["a"], "bones": []}, "has the fields joints, bones; expected joints"),
+        ({"joints": ["a", "b"], "sigmas": [0.1]}, "a sigma above 0 for each joint"),
+        ({"joints": ["a", "b"], "sigmas": [0.1, 0.0]}, "a sigma above 0 for each joint"),
+        ({"joints": ["a", "b", "c"], "flip_pairs": [[0, 1], [1, 2]]}, "each joint in one flip pair"),
+        ({"joints": ["a", "b"], "edges": [[1, 2]]}, "joints outside 0 to 1"),
+    ],
+)
+def test_skeletons_that_can_not_be_are_refused(fields, line):
+    with pytest.raises(UserError, match=line):
+        make_skeleton("odd", fields)
+
+
+@pytest.mark.parametrize("content", ["[", "[]", '{"joints": 3}', '{"joints": ["a"], "edges": [1]}'])
+def test_files_that_are_no_skeletons_are_named(content, tmp_path):
+    (tmp_path / "odd.json").write_text(content)
+    with pytest.raises(UserError, match="odd"):
+        read_skeleton(tmp_path / "odd.json")
+
+
+def test_categories_of_different_joints_need_a_skeleton():
+    categories = [{"id": 1, "keypoints": ["a"]}, {"id": 2, "keypoints": ["b"]}]
+    with pytest.raises(UserError, match="the 2 categories .* have not the same joints; set config.data.skeleton"):
+        find_skeleton("", categories)

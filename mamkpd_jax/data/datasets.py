@@ -4,11 +4,15 @@ import dataclasses
 from pathlib import Path
 
 from mamkpd_jax.config import Config
+from mamkpd_jax.data.builders.ap10k import Ap10k
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder, prepare
 from mamkpd_jax.data.builders.coco_keypoints import CocoKeypoints
+from mamkpd_jax.data.builders.custom_coco import CustomCoco
+from mamkpd_jax.data.builders.mpii import Mpii
 from mamkpd_jax.data.builders.synthetic_people import SyntheticPeople
 from mamkpd_jax.data.source import DetectionSource, InstanceSource
 from mamkpd_jax.data.transforms import PRESETS, TopDownCrop
+from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import Skeleton
 
 
@@ -18,7 +22,7 @@ class PoseData:
 
     skeleton: Skeleton
     train: InstanceSource
-    val: InstanceSource
+    val: InstanceSource  # the split that `config.eval.split` names
     detections: DetectionSource | None  # boxes to evaluate with in place of the ground truth's
     train_crop: TopDownCrop
     eval_crop: TopDownCrop
@@ -32,26 +36,38 @@ def open_dataset(config: Config) -> PoseData:
     """
     data = config.data
     builder = prepare(_builder(config))
-    skeleton = builder.SKELETON
-    val = InstanceSource(builder, "val")
+    skeleton = builder.skeleton
+    if config.eval.split not in builder.splits():
+        raise UserError(f"config.eval.split is {config.eval.split!r}; {builder.name} has {', '.join(builder.splits())}")
+    val = InstanceSource(builder, config.eval.split)
     detections = DetectionSource(val, Path(config.eval.detections)) if config.eval.detections else None
-    eval_crop = TopDownCrop(input_hw=(data.input_hw[0], data.input_hw[1]), skeleton=skeleton)
+    eval_crop = TopDownCrop(input_hw=(data.input_hw[0], data.input_hw[1]), skeleton=skeleton, udp=data.codec == "udp")
     return PoseData(
         skeleton=skeleton,
         train=InstanceSource(builder, "train"),
         val=val,
         detections=detections,
-        train_crop=dataclasses.replace(eval_crop, augmentation=PRESETS[data.augmentation]),
+        train_crop=dataclasses.replace(eval_crop, augmentation=PRESETS[data.augmentation], erasing_p=data.erasing_p),
         eval_crop=eval_crop,
     )
 
 
 def _builder(config: Config) -> CocoFormBuilder:
     data = config.data
-    build_dir = Path(data.build_dir).absolute()
+    root, build_dir = Path(data.root), Path(data.build_dir).absolute()
     match data.dataset:
         case "coco_keypoints":
-            return CocoKeypoints(Path(data.root), build_dir)
+            return CocoKeypoints(root, build_dir)
+        case "mpii":
+            return Mpii(root, build_dir)
+        case "ap10k":
+            return Ap10k(root, data.ap10k_fold, build_dir)
+        case "custom_coco":
+            files = {
+                "train": (data.train_annotations, data.train_images),
+                "val": (data.val_annotations, data.val_images),
+            }
+            return CustomCoco(root, files, data.skeleton, build_dir)
         case "synthetic_people":
             return SyntheticPeople(data.synthetic_train_images, data.synthetic_val_images, build_dir)
         case _:

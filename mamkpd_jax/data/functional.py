@@ -47,14 +47,18 @@ def crop_matrix(
     size: Float[np.ndarray, "2"],
     rotation_deg: float,
     output_hw: tuple[int, int],
+    *,
+    udp: bool = False,
 ) -> Float[np.ndarray, "2 3"]:
-    """The affine map from the image to the crop: the centre to the middle, scaled by widths, rotated about it."""
+    """The affine map from the image to the crop: the centre to the middle, scaled to the size, rotated about it.
+
+    With `udp` the crop is measured from its first pixel's centre to its last one's. Source: UDP, arXiv 1911.07524.
+    """
     radians = np.deg2rad(rotation_deg)
-    scale = output_hw[1] / size[0]
-    cos, sin = scale * np.cos(radians), scale * np.sin(radians)
-    linear = np.array([[cos, sin], [-sin, cos]])
-    middle = np.array([output_hw[1], output_hw[0]]) / 2
-    return np.column_stack([linear, middle - linear @ centre])
+    extent = np.array([output_hw[1], output_hw[0]]) - float(udp)
+    cos, sin = np.cos(radians), np.sin(radians)
+    linear = (extent / size)[:, None] * np.array([[cos, sin], [-sin, cos]])
+    return np.column_stack([linear, extent / 2 - linear @ centre])
 
 
 def invert(matrix: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
@@ -82,3 +86,18 @@ def flip_points(
     flipped = points[list(flip_indices)]
     flipped[:, 0] = width - 1 - flipped[:, 0]
     return flipped
+
+
+def erase(
+    image: UInt8[np.ndarray, "h w 3"], share: float, aspect: float, corner: Float[np.ndarray, "2"], fill: np.ndarray
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A copy with a rectangle covered: `share` of the area, height / width `aspect`, `corner` from 0 to 1 of the room.
+
+    Source: random erasing, arXiv 1708.04896.
+    """
+    h, w = image.shape[:2]
+    height, width = (min(side, round(np.sqrt(share * h * w * ratio))) for side, ratio in ((h, aspect), (w, 1 / aspect)))
+    left, top = (int(at * (room + 1)) for at, room in zip(corner, (w - width, h - height), strict=True))
+    image = image.copy()
+    image[top : top + height, left : left + width] = fill
+    return image

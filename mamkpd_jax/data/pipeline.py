@@ -38,7 +38,7 @@ class LoadCrop:
         example = self.crop({**item, "image": image}, rng)
         if damaged:
             example["visible"] = np.zeros_like(example["visible"])
-        about = {name: item[name] for name in ("image_id", "category_id", "score", "file_name")}
+        about = {name: item[name] for name in ("image_id", "file_name", "category_id", "annotation_id", "score")}
         return example | about | {"damaged": damaged}
 
 

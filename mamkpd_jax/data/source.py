@@ -11,7 +11,9 @@ from mamkpd_jax.data.builders.coco_form import CocoFormBuilder
 from mamkpd_jax.data.functional import clip_box
 from mamkpd_jax.errors import UserError
 
-Item = dict[str, Any]  # image bytes, image_id, category_id, bbox float64 [4], score, height_px, width_px
+# image bytes, image_id, file_name, height_px, width_px, category_id, annotation_id, bbox float64 [4], score
+Item = dict[str, Any]
+NO_ANNOTATION = -1  # the annotation_id of a detected box
 
 
 class InstanceSource:
@@ -23,6 +25,7 @@ class InstanceSource:
         # Decoding in TFDS is 14 times slower than reading, and the crops decode by OpenCV.
         decoders = {"image": tfds.decode.SkipDecoding()}
         self._records: Any = reader.as_data_source(split=split, decoders=decoders)  # type: ignore[call-arg]
+        self._clips_boxes = builder.CLIPS_BOXES
         self._instances = np.array(reader.info.metadata["instances"][split])  # type: ignore[index]
 
     def __len__(self) -> int:
@@ -37,9 +40,11 @@ class InstanceSource:
         content = self._records[int(record)]
         item = image_item(content)
         annotation = json.loads(content["annotations"])[place]
+        box = np.array(annotation["bbox"], np.float64)
         return item | {
             "category_id": annotation["category_id"],
-            "bbox": clip_box(np.array(annotation["bbox"], np.float64), item["height_px"], item["width_px"]),
+            "annotation_id": annotation["id"],
+            "bbox": clip_box(box, item["height_px"], item["width_px"]) if self._clips_boxes else box,
             "score": 1.0,
             "keypoints": np.array(annotation["keypoints"], np.float64).reshape(-1, 3),
         }
@@ -95,6 +100,7 @@ class DetectionSource:
         content = self._source.record(self._record_of[box["image_id"]])
         return image_item(content) | {
             "category_id": box["category_id"],
+            "annotation_id": NO_ANNOTATION,
             "bbox": np.array(box["bbox"], np.float64),
             "score": float(box["score"]),
         }

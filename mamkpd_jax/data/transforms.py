@@ -1,7 +1,7 @@
 """Top-down crops with augmentation: thin classes over `functional`.
 
-The order is flip, half-body, then scale, rotation and shift in one warp. The two presets are those that the
-literature trains with; the paper names flip, crop (half-body), resize and rotation without figures (MamKPD sec. 4.1).
+The order is flip, half-body, then scale, rotation and shift in one warp, then erasing. The two presets are those that
+the literature trains with; the paper names flip, crop (half-body), resize and rotation without figures (sec. 4.1).
 """
 
 import dataclasses
@@ -13,8 +13,11 @@ import numpy as np
 from mamkpd_jax.data import functional as F
 from mamkpd_jax.skeletons import Skeleton
 
+_CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
 _PADDING = 1.25
 _HALF_BODY_PADDING = 1.5
+# Choice: less than the 2 to 40% of random erasing (arXiv 1708.04896), so that most joints stay in sight.
+_ERASED_SHARE, _ERASED_ASPECT = (0.02, 0.2), (0.3, 1 / 0.3)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,17 +39,21 @@ class Augmentation:
 
 
 # Source: MMPose 1.3's td-hm configs, and the official HRNet repository (arXiv 1902.09212).
+_MMPOSE = Augmentation()
+_HRNET = Augmentation(
+    half_body_upper_p=0.6915,  # of a standard normal below 0.5
+    half_body_min_part=(3, 3),
+    scale=0.35,
+    rotation_deg=45.0,
+    rotation_cut=2.0,
+    shift_p=0.0,
+    redraw=False,
+)
 PRESETS = {
-    "mmpose": Augmentation(),
-    "hrnet": Augmentation(
-        half_body_upper_p=0.6915,  # of a standard normal below 0.5
-        half_body_min_part=(3, 3),
-        scale=0.35,
-        rotation_deg=45.0,
-        rotation_cut=2.0,
-        shift_p=0.0,
-        redraw=False,
-    ),
+    "mmpose": _MMPOSE,
+    "hrnet": _HRNET,
+    "mmpose_mpii": dataclasses.replace(_MMPOSE, half_body_p=0.0, shift_p=0.0),
+    "hrnet_mpii": dataclasses.replace(_HRNET, half_body_p=0.0, scale=0.25, rotation_deg=30.0),
     "flip": Augmentation(half_body_p=0.0, scale=0.0, rotation_p=0.0, shift_p=0.0),
     "none": None,
 }
@@ -57,37 +64,47 @@ class TopDownCrop:
     """An instance to the crop around its box, augmented if asked.
 
     Takes the keys image uint8 [h, w, 3], bbox [4], and if there are joints keypoints [j, 3] (x, y, visibility).
-    Gives image uint8 [input_hw, 3], keypoints float32 [j, 2] in crop pixels, visible float32 [j], and the float64
-    affine map `matrix` [2, 3] from the image to the crop.
+    Gives image uint8 [input_hw, 3], keypoints float32 [j, 2] and the box's corners float32 [4, 2] in crop pixels,
+    visible float32 [j], and the float64 affine map `matrix` [2, 3] from the image (mirrored if it was) to the crop.
     """
 
     input_hw: tuple[int, int]
     skeleton: Skeleton
     augmentation: Augmentation | None = None
+    erasing_p: float = 0.0
+    udp: bool = False
 
     def __call__(self, instance: Mapping[str, Any], rng: np.random.Generator | None = None) -> dict[str, np.ndarray]:
         """The crop; `rng` is needed where there is an augmentation."""
         image, box = instance["image"], np.asarray(instance["bbox"], np.float64)
         joints = np.array(instance.get("keypoints", np.zeros((self.skeleton.n_joints, 3))), np.float64)
-        centre, size, rotation_deg = box[:2] + box[2:] / 2, box[2:] * _PADDING, 0.0
-        if self.augmentation is not None:
+        corners, size, rotation_deg = box[:2] + _CORNERS * box[2:], box[2:] * _PADDING, 0.0
+        if self.augmentation is None:
+            centre = corners.mean(axis=0)
+        else:
             assert rng is not None
             if rng.random() < self.augmentation.flip_p:
-                image, centre, joints = self._flip(image, centre, joints)
-            half = self._half_body(joints, self.augmentation, rng)
-            centre, size, rotation_deg = self._vary(*(half or (centre, size)), self.augmentation, rng)
-        matrix = F.crop_matrix(centre, F.grow_to_aspect(size, self.input_hw), rotation_deg, self.input_hw)
+                image, corners, joints = self._flip(image, corners, joints)
+            part = self._half_body(joints, self.augmentation, rng) or (corners.mean(axis=0), size)
+            centre, size, rotation_deg = self._vary(*part, self.augmentation, rng)
+        size = F.grow_to_aspect(size, self.input_hw)
+        matrix = F.crop_matrix(centre, size, rotation_deg, self.input_hw, udp=self.udp)
+        crop = F.warp_image(image, matrix, self.input_hw)
+        if rng is not None and rng.random() < self.erasing_p:
+            share, aspect = rng.uniform(*_ERASED_SHARE), float(np.exp(rng.uniform(*np.log(_ERASED_ASPECT))))
+            crop = F.erase(crop, share, aspect, rng.random(2), rng.integers(0, 256, 3))
         return {
-            "image": F.warp_image(image, matrix, self.input_hw),
+            "image": crop,
             "keypoints": F.warp_points(joints[:, :2], matrix).astype(np.float32),
+            "corners": F.warp_points(corners, matrix).astype(np.float32),
             "visible": (joints[:, 2] > 0).astype(np.float32),
             "matrix": matrix,
         }
 
-    def _flip(self, image: np.ndarray, centre: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _flip(self, image: np.ndarray, corners: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, ...]:
         width = image.shape[1]
-        centre = np.array([width - 1 - centre[0], centre[1]])
-        return np.ascontiguousarray(image[:, ::-1]), centre, F.flip_points(joints, width, self.skeleton.flip_indices)
+        mirror = np.array([-1, 1]) * corners + np.array([width - 1, 0])
+        return np.ascontiguousarray(image[:, ::-1]), mirror, F.flip_points(joints, width, self.skeleton.flip_indices)
 
     def _half_body(
         self, joints: np.ndarray, augmentation: Augmentation, rng: np.random.Generator

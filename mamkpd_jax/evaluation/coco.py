@@ -1,4 +1,4 @@
-"""COCO's keypoint metrics: AP and AR over OKS thresholds by pycocotools, and OKS by joint."""
+"""COCO's keypoint metrics: AP and AR over OKS thresholds by pycocotools, and OKS by joint and by instance."""
 
 import contextlib
 import io
@@ -11,8 +11,11 @@ from jaxtyping import Float, Int
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from mamkpd_jax.data.annotation_files import are_numbers
+from mamkpd_jax.data.source import NO_ANNOTATION
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.oks import joint_similarity, oks_nms, rescore
+from mamkpd_jax.evaluation.scores import Scores, check_poses
 from mamkpd_jax.skeletons import Skeleton
 
 METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
@@ -26,13 +29,15 @@ def coco_results(
     areas_px: Float[np.ndarray, " n"],
     image_ids: Int[np.ndarray, " n"],
     category_ids: Int[np.ndarray, " n"],
+    annotation_ids: Int[np.ndarray, " n"],
     sigmas: tuple[float, ...] | None,
 ) -> list[dict[str, Any]]:
-    """Predictions in COCO's results form, rescored.
+    """Predictions in COCO's results form, rescored; with 'annotation_id' where the box was an annotation's.
 
     Args:
         points: in pixels of the image.
         areas_px: of the crops, for the NMS.
+        annotation_ids: whose box it was, or NO_ANNOTATION.
         sigmas: of the OKS-NMS among an image's poses (OKS above 0.9); None for ground-truth boxes, which need none.
     """
     scores = rescore(box_scores, joint_scores)
@@ -52,18 +57,20 @@ def coco_results(
             "category_id": int(category_ids[i]),
             "keypoints": np.column_stack([points[i], joint_scores[i]]).astype(np.float64).round(3).ravel().tolist(),
             "score": float(scores[i]),
+            **({"annotation_id": int(annotation_ids[i])} if annotation_ids[i] != NO_ANNOTATION else {}),
         }
         for i in kept
     ]
 
 
 def evaluate_coco(
-    ground_truth: dict[str, Any], results: Sequence[dict[str, Any]], skeleton: Skeleton
-) -> dict[str, float]:
-    """AP and AR as COCO reports them, and the mean OKS term of each joint, 'coco/oks/<joint>'.
+    ground_truth: dict[str, Any], results: Sequence[dict[str, Any]], skeleton: Skeleton, family: str = "coco"
+) -> Scores:
+    """AP and AR as COCO reports them, '<family>/AP' first, and the mean OKS term of each joint, '<family>/oks/<joint>'.
 
-    A joint's figure is over the ground-truth instances in which it is labelled, each with the prediction that COCOeval
-    matches it with at OKS 0.5, 0 where it matches none.
+    AP is over the categories that have instances, which for AP-10K are the species. A joint's figure is over the
+    ground-truth instances in which it is labelled, each with the prediction that COCOeval matches it with at OKS 0.5,
+    0 where it matches none. An instance's score is the OKS of that match.
 
     Args:
         ground_truth: in COCO's annotation form, crowds included.
@@ -72,7 +79,7 @@ def evaluate_coco(
     Raises:
         UserError: a result is of an image that the ground truth lacks, has NaN or another number of joints.
     """
-    check_results(ground_truth, results, skeleton)
+    _check_results(ground_truth, results, skeleton)
     with contextlib.redirect_stdout(io.StringIO()):
         truth: Any = COCO()
         truth.dataset = {"info": {}, **ground_truth}
@@ -85,48 +92,49 @@ def evaluate_coco(
         evaluation.accumulate()
         evaluation.summarize()
     # COCOeval marks a figure without any instance (no large persons, say) by -1.
-    metrics = {f"coco/{name}": float(v) for name, v in zip(METRICS, evaluation.stats, strict=True)}
-    return metrics | _joint_similarities(evaluation, truth, found, skeleton)
+    figures = {f"{family}/{name}": float(v) for name, v in zip(METRICS, evaluation.stats, strict=True)}
+    joints, instances = _similarities(evaluation, truth, found, skeleton)
+    return Scores(figures=figures | {f"{family}/oks/{name}": oks for name, oks in joints.items()}, instances=instances)
 
 
-def check_results(ground_truth: dict[str, Any], results: Sequence[dict[str, Any]], skeleton: Skeleton) -> None:
-    """Raises UserError with the first result that can't be scored."""
+def _check_results(ground_truth: dict[str, Any], results: Sequence[dict[str, Any]], skeleton: Skeleton) -> None:
+    check_poses(results, skeleton)
     images = {image["id"] for image in ground_truth["images"]}
     for i, result in enumerate(results):
+        if not {"image_id", "category_id", "score"} <= result.keys():
+            raise UserError(f"result {i} has no image_id, category_id or score; expected COCO's results form")
         if result["image_id"] not in images:
             raise UserError(
                 f"result {i} is of image {result['image_id']}, which the annotations lack; give the annotations of its "
                 "split"
             )
-        if len(result["keypoints"]) != 3 * skeleton.n_joints:
+        if not are_numbers([result["score"]], 1):
             raise UserError(
-                f"result {i} has {len(result['keypoints'])} keypoint numbers; {skeleton.name} has "
-                f"{skeleton.n_joints} joints, three numbers each"
-            )
-        if not np.isfinite([*result["keypoints"], result["score"]]).all():
-            raise UserError(
-                f"result {i} (image {result['image_id']}) holds NaN or infinite numbers; expected finite ones"
+                f"result {i} (image {result['image_id']}) has the score {result['score']}, no finite number"
             )
 
 
-def _joint_similarities(evaluation: Any, truth: Any, found: Any, skeleton: Skeleton) -> dict[str, float]:
+def _similarities(
+    evaluation: Any, truth: Any, found: Any, skeleton: Skeleton
+) -> tuple[dict[str, float], dict[int, float]]:
+    """Mean OKS terms by joint, -1 for a joint that is never labelled, and OKS by annotation."""
     total, count = np.zeros(skeleton.n_joints), np.zeros(skeleton.n_joints)
+    instances = {}
     all_areas = evaluation.params.areaRng[0]
     for image in evaluation.evalImgs:
         if image is None or image["aRng"] != all_areas:
             continue
-        matches = zip(image["gtIds"], image["gtMatches"][0], image["gtIgnore"], strict=True)
-        for gt_id, match, ignored in matches:
+        for gt_id, match, ignored in zip(image["gtIds"], image["gtMatches"][0], image["gtIgnore"], strict=True):
             if ignored:
                 continue
             annotation = truth.anns[gt_id]
             joints = np.array(annotation["keypoints"], np.float64).reshape(-1, 3)
             labelled = joints[:, 2] > 0
-            count += labelled
+            similar = np.zeros(skeleton.n_joints)
             if match:
                 points = np.array(found.anns[int(match)]["keypoints"], np.float64).reshape(1, -1, 3)[..., :2]
-                area = float(annotation["area"])
-                total += labelled * joint_similarity(points, joints[:, :2], area, skeleton.sigmas)[0]
-    return {
-        f"coco/oks/{joint}": float(total[i] / count[i]) if count[i] else -1.0 for i, joint in enumerate(skeleton.joints)
-    }
+                similar = joint_similarity(points, joints[:, :2], float(annotation["area"]), skeleton.sigmas)[0]
+            total, count = total + labelled * similar, count + labelled
+            instances[int(gt_id)] = float(similar[labelled].mean())
+    means = np.where(count > 0, total / np.maximum(count, 1), -1.0)
+    return dict(zip(skeleton.joints, means.tolist(), strict=True)), instances

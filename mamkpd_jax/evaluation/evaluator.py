@@ -11,7 +11,8 @@ from mamkpd_jax.config import Config
 from mamkpd_jax.data.datasets import PoseData
 from mamkpd_jax.data.functional import invert, warp_points
 from mamkpd_jax.data.pipeline import DamageGuard, eval_batches
-from mamkpd_jax.evaluation.coco import coco_results, evaluate_coco
+from mamkpd_jax.evaluation.coco import coco_results
+from mamkpd_jax.evaluation.metrics import metric, score
 
 # Crops uint8 [b, h, w, 3] to joints [b, j, 2] in pixels of the crop, and their scores [b, j].
 PredictCrops = Callable[[np.ndarray], tuple[ArrayLike, ArrayLike]]
@@ -19,18 +20,21 @@ PredictCrops = Callable[[np.ndarray], tuple[ArrayLike, ArrayLike]]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Metrics, and the predictions in COCO's results form."""
+    """Metrics, the one to judge by first; predictions and truth in COCO's forms; each annotation's score, 0 to 1."""
 
     metrics: dict[str, float]
     results: list[dict[str, Any]]
+    ground_truth: dict[str, Any]
+    instances: dict[int, float]
 
 
 class Evaluator:
-    """Scores predictors on the validation split, with ground-truth boxes or `config.eval.detections`."""
+    """Scores predictors on the held-out split, with ground-truth boxes or `config.eval.detections`."""
 
     def __init__(self, dataset: PoseData, config: Config):
         self._dataset = dataset
         self._config = config
+        self._metrics = [metric(name) for name in config.eval.metrics]
         self._ground_truth = dataset.val.ground_truth()
 
     def __call__(self, predict: PredictCrops) -> Evaluation:
@@ -51,7 +55,7 @@ class Evaluator:
                 "points": np.stack([warp_points(p, m) for p, m in zip(points, inverses, strict=True)]),
                 "joint_scores": scores,
                 "areas_px": np.array([np.prod(dataset.eval_crop.input_hw) * np.linalg.det(m[:, :2]) for m in inverses]),
-                **{name: batch[name] for name in ("image_id", "category_id", "score", "damaged")},
+                **{name: batch[name] for name in ("image_id", "category_id", "annotation_id", "score", "damaged")},
             }
             for name, values in rows.items():
                 columns.setdefault(name, []).append(values)
@@ -65,6 +69,10 @@ class Evaluator:
             table["areas_px"],
             table["image_id"],
             table["category_id"],
+            table["annotation_id"],
             dataset.skeleton.sigmas if dataset.detections is not None else None,
         )
-        return Evaluation(metrics=evaluate_coco(self._ground_truth, results, dataset.skeleton), results=results)
+        scores = score(self._metrics, self._ground_truth, results, dataset.skeleton)
+        return Evaluation(
+            metrics=scores.figures, results=results, ground_truth=self._ground_truth, instances=scores.instances
+        )

@@ -1,4 +1,4 @@
-"""What an evaluation leaves in a folder: report.json, results.json, predictions.png; and the table for people."""
+"""What an evaluation leaves in a folder: the report, the results, two pictures; and the table for people."""
 
 import json
 import os
@@ -11,34 +11,33 @@ from jaxtyping import UInt8
 
 from mamkpd_jax.data.datasets import PoseData
 from mamkpd_jax.data.functional import DamagedImage, decode_image
-from mamkpd_jax.evaluation.coco import METRICS
+from mamkpd_jax.evaluation.analysis import breakdown, worst_instances
 from mamkpd_jax.evaluation.evaluator import Evaluation
-from mamkpd_jax.skeletons import Skeleton
-from mamkpd_jax.visualize import contact_sheet, draw_pose
+from mamkpd_jax.visualize import contact_sheet, draw_region
 
-REPORT, RESULTS, PICTURE = "report.json", "results.json", "predictions.png"
+REPORT, RESULTS, PICTURE, WORST = "report.json", "results.json", "predictions.png", "worst.png"
 _SHOWN_IMAGES = 16
 _TILE_HW = (240, 640)
 
 
 def save(folder: Path, evaluation: Evaluation, dataset: PoseData, **about: Any) -> None:
-    """Writes the three files; `about` says in the report what was evaluated. The report comes last."""
+    """Writes the four files; `about` says in the report what was evaluated. The report comes last."""
     write_json(folder / RESULTS, evaluation.results)
-    sheet = cv2.cvtColor(picture(evaluation.results, dataset), cv2.COLOR_RGB2BGR)
-    cv2.imwrite(str(folder / PICTURE), sheet)
-    order = [f"coco/{name}" for name in METRICS]
-    figures = {name: evaluation.metrics[name] for name in [*order, *(evaluation.metrics.keys() - set(order))]}
+    for name, sheet in ((PICTURE, picture(evaluation.results, dataset)), (WORST, worst_instances(evaluation, dataset))):
+        cv2.imwrite(str(folder / name), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    figures = {**evaluation.metrics, **breakdown(evaluation)}
     write_json(folder / REPORT, {**about, "poses": len(evaluation.results), **figures})
 
 
-def format_table(metrics: dict[str, float], skeleton: Skeleton) -> str:
-    """COCO's figures in a line, and the OKS of each joint, two beside each other. -1: there is none to score."""
-    shown = ("AP", "AP50", "AP75", "APM", "APL", "AR")
-    lines = ["  ".join(f"{name:>6}" for name in shown)]
-    lines.append("  ".join(f"{metrics[f'coco/{name}']:6.3f}" for name in shown))
-    lines.append("OKS by joint")
-    cells = [f"{joint:16}{metrics[f'coco/oks/{joint}']:6.3f}" for joint in skeleton.joints]
-    lines += ["    ".join(cells[i : i + 2]) for i in range(0, len(cells), 2)]
+def format_table(metrics: dict[str, float]) -> str:
+    """The figures in rows below the name that they share, 'coco' or 'coco/oks'. -1: there is none to score."""
+    groups: dict[str, list[str]] = {}
+    for name, value in metrics.items():
+        group, _, figure = name.rpartition("/")
+        groups.setdefault(group, []).append(f"{figure:17} {value:7.3f}")
+    lines = []
+    for group, cells in groups.items():
+        lines += [group, *("    ".join(cells[i : i + 4]) for i in range(0, len(cells), 4))]
     return "\n".join(lines)
 
 
@@ -54,17 +53,10 @@ def picture(results: list[dict[str, Any]], dataset: PoseData) -> UInt8[np.ndarra
             continue
         labelled = [a["keypoints"] for a in json.loads(record["annotations"]) if a["num_keypoints"]]
         predicted = [r["keypoints"] for r in results if r["image_id"] == int(record["image/id"])]
-        pair = [_with_poses(image, poses, skeleton) for poses in (labelled, predicted)]
+        whole = (0, 0, image.shape[1], image.shape[0])
+        pair = [draw_region(image, whole, poses, skeleton, height_px=_TILE_HW[0]) for poses in (labelled, predicted)]
         pairs.append(np.concatenate(pair, axis=1))
     return contact_sheet(pairs, tile_hw=_TILE_HW, columns=2)
-
-
-def _with_poses(image: np.ndarray, poses: list[list[float]], skeleton: Skeleton) -> np.ndarray:
-    scale = _TILE_HW[0] / image.shape[0]
-    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-    for pose in poses:
-        draw_pose(image, np.array(pose, np.float64).reshape(-1, 3) * [scale, scale, 1], skeleton)
-    return image
 
 
 def write_json(path: Path, data: Any) -> None:

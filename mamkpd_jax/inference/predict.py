@@ -31,10 +31,10 @@ def make_predict(graphdef: nnx.GraphDef, config: Config, skeleton: Skeleton, mes
         heatmaps = model(crops)
         if config.eval.flip_test:
             mirrored = model(crops[:, :, ::-1])
-            heatmaps = (heatmaps + flip_heatmaps(mirrored, skeleton.flip_indices)) / 2
+            heatmaps = (heatmaps + flip_heatmaps(mirrored, skeleton.flip_indices, config.data.codec)) / 2
         sigma = config.data.sigma_px / config.model.heatmap_stride
         points, scores = decode_heatmaps(heatmaps, config.data.codec, sigma)
-        return to_input_px(points, config.data.input_hw, config.heatmap_hw), scores
+        return to_input_px(points, config.data.input_hw, config.heatmap_hw, config.data.codec), scores
 
     everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
     return jax.jit(predict, in_shardings=(everywhere, everywhere, split), out_shardings=everywhere)

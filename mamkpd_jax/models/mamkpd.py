@@ -8,6 +8,7 @@ from jax import Array
 from jaxtyping import Float, UInt8
 
 from mamkpd_jax.config import ModelConfig
+from mamkpd_jax.errors import UserError
 from mamkpd_jax.models.decoder import Decoder
 from mamkpd_jax.models.encoder import Encoder
 
@@ -37,8 +38,10 @@ def variant(name: str) -> ModelConfig:
     """A copy of a row of `VARIANTS`, to be changed freely.
 
     Raises:
-        KeyError: no such variant.
+        UserError: there is no such variant.
     """
+    if name not in VARIANTS:
+        raise UserError(f"there is no model variant {name!r}; expected one of {', '.join(VARIANTS)}")
     return copy.deepcopy(VARIANTS[name])
 
 

@@ -49,7 +49,7 @@ class Logger:
         """Writes an evaluation's figures, and its time does not count as training time."""
         for name, value in metrics.items():
             self._writer.add_scalar(f"eval/{name}", value, step)
-        logging.info("step %d: AP %.3f, AR %.3f", step, metrics["coco/AP"], metrics["coco/AR"])
+        logging.info("step %d: %s %.3f", step, *next(iter(metrics.items())))
         self._since = (step, time.monotonic())
 
     def close(self) -> None:

@@ -21,6 +21,26 @@ def test_crop_matrix_has_the_published_figures(rotation_deg, expected):
     np.testing.assert_allclose(matrix, expected, atol=1e-4)
 
 
+def test_a_udp_crop_reaches_from_pixel_centre_to_pixel_centre():
+    matrix = F.crop_matrix(np.array([100.0, 100.0]), np.array([60.0, 80.0]), 0.0, (256, 192), udp=True)
+    corners = F.warp_points(np.array([[70.0, 60.0], [130.0, 140.0]]), matrix)
+    np.testing.assert_allclose(corners, [[0, 0], [191, 255]], atol=1e-9)
+    turned = F.crop_matrix(np.array([100.0, 100.0]), np.array([60.0, 80.0]), 33.0, (256, 192), udp=True)
+    np.testing.assert_allclose(F.warp_points(np.array([[100.0, 100.0]]), turned), [[95.5, 127.5]])
+    points = np.random.default_rng(0).uniform(-50, 300, (9, 2))
+    np.testing.assert_allclose(F.warp_points(F.warp_points(points, turned), F.invert(turned)), points, atol=1e-9)
+
+
+def test_erasing_covers_a_rectangle_of_the_share():
+    image = np.zeros((100, 80, 3), np.uint8)
+    erased = F.erase(image, 0.1, 2.0, np.array([0.5, 0.999]), np.array([9, 8, 7]))
+    covered = (erased == [9, 8, 7]).all(axis=2)
+    rows, columns = np.flatnonzero(covered.any(axis=1)), np.flatnonzero(covered.any(axis=0))
+    assert covered.sum() == len(rows) * len(columns) == 40 * 20
+    assert rows[-1] == 99 and 25 <= columns[0] <= 35
+    assert not image.any(), "the image itself stays"
+
+
 def test_flip_points_has_the_published_figures():
     flipped = F.flip_points(np.array([[0.0, 0.0], [1.0, 1.0]]), 5, (1, 0))
     np.testing.assert_array_equal(flipped, [[3, 1], [4, 0]])

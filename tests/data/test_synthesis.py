@@ -71,7 +71,7 @@ def test_the_mean_pose_scores_nothing(sources):
         }
         for item in val
     ]
-    assert evaluate_coco(sources["val"].ground_truth(), results, COCO)["coco/AP"] < 0.02
+    assert evaluate_coco(sources["val"].ground_truth(), results, COCO).figures["coco/AP"] < 0.02
 
 
 def test_pictures_are_jpegs_of_the_declared_size(sources):

@@ -35,6 +35,17 @@ def test_without_augmentation_the_padded_box_fills_the_crop():
     np.testing.assert_allclose((high - low)[1], 256 / 1.25)  # the higher side decides: 220 * 3/4 > 120
 
 
+@pytest.mark.parametrize("udp", [False, True])
+@pytest.mark.parametrize("input_hw", [(256, 192), (384, 288), (256, 256)])
+def test_every_input_size_keeps_the_aspect(input_hw, udp):
+    example = TopDownCrop(input_hw=input_hw, skeleton=COCO, udp=udp)(_instance())
+    assert example["image"].shape == (*input_hw, 3)
+    extent = np.array(input_hw[::-1]) - float(udp)
+    np.testing.assert_allclose(np.diag(example["matrix"][:, :2]), extent[1] / (220 * 1.25), rtol=0.002)
+    centre = F.warp_points(np.array([[250.0, 200.0]]), example["matrix"])
+    np.testing.assert_allclose(centre[0], extent / 2)
+
+
 @pytest.mark.parametrize("preset", ["mmpose", "hrnet"])
 @pytest.mark.parametrize("seed", range(10))
 def test_joints_go_back_to_the_image(preset, seed):
@@ -119,3 +130,16 @@ def test_unlabelled_joints_stay_unlabelled_on_their_side():
     crop = TopDownCrop(input_hw=INPUT_HW, skeleton=COCO, augmentation=dataclasses.replace(STILL, flip_p=1.0))
     visible = crop(instance, np.random.default_rng(0))["visible"]
     assert visible[right_wrist] == 0 and visible.sum() == 16
+
+
+def test_erasing_is_an_option_and_changes_no_label():
+    crop = TopDownCrop(input_hw=INPUT_HW, skeleton=COCO, augmentation=STILL)
+    erasing = dataclasses.replace(crop, erasing_p=0.5)
+    instance, differ, rng = _instance(), [], np.random.default_rng(0)
+    plain = crop(instance, np.random.default_rng(0))
+    for _ in range(200):
+        example = erasing(instance, rng)
+        np.testing.assert_array_equal(example["keypoints"], plain["keypoints"])
+        differ.append((example["image"] != plain["image"]).any(axis=2).mean())
+    assert 0.4 < np.mean(np.array(differ) > 0) < 0.6
+    assert max(differ) < 0.22

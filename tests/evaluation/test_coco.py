@@ -35,7 +35,7 @@ def _noisy(truth: dict, sigma_px: float) -> list[dict]:
 
 
 def test_predictions_equal_to_the_ground_truth_score_one(truth):
-    metrics = evaluate_coco(truth, _perfect(truth), COCO)
+    metrics = evaluate_coco(truth, _perfect(truth), COCO).figures
     for name in METRICS:
         assert metrics[f"coco/{name}"] == pytest.approx(1.0, abs=1e-9), name
     for joint in COCO.joints:
@@ -44,7 +44,7 @@ def test_predictions_equal_to_the_ground_truth_score_one(truth):
 
 def test_figures_are_those_of_pycocotools(truth, shared_data, capsys):
     results = _noisy(truth, 4.0)
-    metrics = evaluate_coco(truth, results, COCO)
+    metrics = evaluate_coco(truth, results, COCO).figures
     data = CocoFile(str(shared_data / VAL))
     evaluation = COCOeval(data, data.loadRes(results), "keypoints")
     evaluation.evaluate()
@@ -61,23 +61,24 @@ def test_a_joint_that_is_off_is_the_one_that_suffers(truth):
         keypoints = np.array(result["keypoints"], np.float64).reshape(-1, 3)
         keypoints[wrist, :2] += 1000
         result["keypoints"] = keypoints.ravel().tolist()
-    metrics = evaluate_coco(truth, results, COCO)
+    metrics = evaluate_coco(truth, results, COCO).figures
     assert metrics["coco/oks/left_wrist"] < 1e-6
     assert metrics["coco/oks/right_wrist"] > 0.95  # 0 only where a pose of few joints matches no more
 
 
 def test_no_result_scores_zero(truth):
-    metrics = evaluate_coco(truth, [], COCO)
+    metrics = evaluate_coco(truth, [], COCO).figures
     assert metrics["coco/AP"] == metrics["coco/AR"] == metrics["coco/oks/nose"] == 0.0
 
 
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"keypoints": [float("nan")] * 51}, r"result 3 \(image \d+\) holds NaN"),
-        ({"score": float("inf")}, r"result 3 \(image \d+\) holds NaN or infinite"),
+        ({"keypoints": [float("nan")] * 51}, "result 3 has no 'keypoints' of 51 finite numbers.*look for NaN"),
+        ({"keypoints": [1.0] * 12}, "result 3 has no 'keypoints' of 51 finite numbers, three for each of the 17"),
+        ({"keypoints": ["1"] * 51}, "result 3 has no 'keypoints' of 51 finite numbers"),
+        ({"score": float("inf")}, r"result 3 \(image \d+\) has the score inf"),
         ({"image_id": 5}, "result 3 is of image 5, which the annotations lack"),
-        ({"keypoints": [1.0] * 12}, "result 3 has 12 keypoint numbers; coco has 17 joints"),
     ],
 )
 def test_results_that_cannot_be_scored_are_named(truth, change, line):
@@ -96,6 +97,7 @@ def _results(sigmas) -> list[dict]:
         np.full(4, 100.0),
         np.array([1, 1, 1, 2]),
         np.ones(4, np.int64),
+        np.array([-1, -1, -1, -1]) if sigmas else np.arange(4),
         sigmas,
     )
 
@@ -106,5 +108,13 @@ def test_detected_boxes_are_suppressed_within_an_image():
 
 
 def test_ground_truth_boxes_all_stay():
-    assert len(_results(None)) == 4
-    assert len(_results(None)[0]["keypoints"]) == 51
+    results = _results(None)
+    assert [result["annotation_id"] for result in results] == [0, 1, 2, 3]
+    assert len(results[0]["keypoints"]) == 51
+
+
+def test_an_instance_scores_the_oks_of_its_match(truth):
+    results = _perfect(truth)[1:]
+    instances = evaluate_coco(truth, results, COCO).instances
+    missed, *others = (instances[a["id"]] for a in truth["annotations"] if a["num_keypoints"])
+    assert missed == 0.0 and others == pytest.approx([1.0] * 511)

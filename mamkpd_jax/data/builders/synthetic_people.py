@@ -19,7 +19,7 @@ _JPEG_QUALITY = 95
 class SyntheticPeople(CocoFormBuilder):
     """`n_train` and `n_val` pictures; the two splits come from different seeds."""
 
-    SKELETON = COCO
+    skeleton = COCO
 
     def __init__(self, n_train: int, n_val: int, data_dir: Path):
         self._n = {"train": n_train, "val": n_val}

@@ -1,0 +1,20 @@
+"""MamKPD on AP-10K (MamKPD table 4), trained on the training part and evaluated on the test part of a split.
+
+python train.py --config=configs/ap10k.py:NAME --config.data.root=data/ap-10k --workdir=runs/ap10k_NAME
+with NAME one of the table of variants: small, base (the default), large, ablation_a and so on.
+
+`data.root` holds data/ and annotations/; `data.ap10k_fold` is one of the three splits, `eval.split` val or test.
+
+Hardware, time and score: not run yet.
+"""
+
+from mamkpd_jax.config import Config, DataConfig, EvalConfig
+from mamkpd_jax.models.mamkpd import variant
+
+
+def get_config(name: str = "base") -> Config:
+    return Config(
+        model=variant(name),
+        data=DataConfig(dataset="ap10k", root="data/ap-10k", input_hw=(256, 256)),
+        eval=EvalConfig(metrics=("ap10k",), split="test"),
+    )

@@ -1,0 +1,20 @@
+"""MamKPD on MPII (MamKPD tables 3 and 5), train and validation lists of the HRNet repository.
+
+python train.py --config=configs/mpii.py:NAME --config.data.root=data/mpii --workdir=runs/mpii_NAME
+with NAME one of the table of variants: small, base (the default), large, ablation_a and so on.
+
+`data.root` holds images/ and annot/ with train.json, valid.json and gt_valid.mat.
+
+Hardware, time and score: not run yet.
+"""
+
+from mamkpd_jax.config import Config, DataConfig, EvalConfig
+from mamkpd_jax.models.mamkpd import variant
+
+
+def get_config(name: str = "base") -> Config:
+    return Config(
+        model=variant(name),
+        data=DataConfig(dataset="mpii", root="data/mpii", input_hw=(256, 256), augmentation="mmpose_mpii"),
+        eval=EvalConfig(metrics=("mpii",)),
+    )

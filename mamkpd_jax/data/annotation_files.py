@@ -1,0 +1,130 @@
+"""Annotation files of the data sets, read and checked before anything is built or scored with them."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy.io import loadmat
+
+from mamkpd_jax.errors import UserError
+
+_NUMBER = (int, float)
+_IMAGE_FIELDS = {"id": int, "file_name": str, "height": int, "width": int}
+_ANNOTATION_FIELDS = {
+    **{"id": int, "image_id": int, "category_id": int, "iscrowd": int, "num_keypoints": int},
+    **{"area": _NUMBER, "bbox": list, "keypoints": list},
+}
+_PERSON_FIELDS = {"image": str, "scale": _NUMBER, "center": list, "joints": list, "joints_vis": list}
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        UserError: the file is missing or no complete JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}); check the path") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is no complete JSON ({error}); copy it again") from error
+
+
+def check_annotations(path: Path, data: Any, n_joints: int) -> None:
+    """Raises UserError with the first reason why a file's content is no keypoint annotation list in COCO's form."""
+    for field in ("images", "annotations"):
+        if not isinstance(data, dict) or not isinstance(data.get(field), list):
+            raise UserError(f"{path} has no list {field!r}; expected a keypoint annotation file in COCO's form")
+    ids = _check_entries(path, "image", data["images"], _IMAGE_FIELDS)
+    _check_entries(path, "annotation", data["annotations"], _ANNOTATION_FIELDS)
+    for annotation in data["annotations"]:
+        what = f"{path}: annotation {annotation['id']}"
+        if annotation["image_id"] not in ids:
+            raise UserError(f"{what} names image {annotation['image_id']}, which is not in the file's list of images")
+        for field, length in (("bbox", 4), ("keypoints", 3 * n_joints)):
+            if not are_numbers(annotation[field], length):
+                raise UserError(
+                    f"{what} has a {field} of {len(annotation[field])} values; expected {length} finite numbers"
+                )
+        if not math.isfinite(annotation["area"]):
+            raise UserError(f"{what} has the area {annotation['area']}; expected a finite number")
+        if wrong := set(annotation["keypoints"][2::3]) - {0, 1, 2}:
+            raise UserError(f"{what} has the visibility {min(wrong)}; expected 0 (unlabelled), 1 (hidden) or 2 (seen)")
+
+
+def check_persons(path: Path, persons: Any, n_joints: int) -> None:
+    """Raises UserError with the first reason why a file's content is no person list of MPII in HRNet's form."""
+    if not isinstance(persons, list):
+        raise UserError(f"{path} is no list; expected MPII's persons in the form of the HRNet repository")
+    for i, person in enumerate(persons):
+        _check_fields(path, "person", i, person, _PERSON_FIELDS)
+        if not (
+            are_numbers(person["center"], 2)
+            and math.isfinite(person["scale"])
+            and len(person["joints"]) == n_joints
+            and all(isinstance(joint, list) and are_numbers(joint, 2) for joint in person["joints"])
+            and are_numbers(person["joints_vis"], n_joints)
+        ):
+            raise UserError(f"{path}: person {i} has no centre, scale or {n_joints} joints in finite numbers")
+
+
+def read_mpii_truth(path: Path) -> dict[str, Float[np.ndarray, "..."]]:
+    """The arrays of gt_valid.mat, persons first: joints [n, 16, 2] (1-based), visible [n, 16], head_box [n, 4].
+
+    Raises:
+        UserError: it is no such file.
+    """
+    joints, missing, heads = read_arrays(path, "pos_gt_src", "jnt_missing", "headboxes_src")
+    n_joints, n = missing.shape if missing.ndim == 2 else (0, 0)
+    if joints.shape != (n_joints, 2, n) or heads.shape != (2, 2, n):
+        raise UserError(
+            f"{path} has arrays of shapes {joints.shape}, {missing.shape} and {heads.shape}; expected those of MPII's "
+            "gt_valid.mat, as in the HRNet repository's annot/ folder"
+        )
+    return {
+        "joints": joints.transpose(2, 0, 1),
+        "visible": 1 - missing.T,
+        "head_box": heads.transpose(2, 0, 1).reshape(-1, 4),
+    }
+
+
+def read_arrays(path: Path, *names: str) -> list[Float[np.ndarray, "..."]]:
+    """Arrays of a .mat or .npz file, as float64.
+
+    Raises:
+        UserError: the file is missing or damaged, or lacks one of them.
+    """
+    try:
+        content = np.load(path) if path.suffix == ".npz" else loadmat(path)
+        return [np.asarray(content[name], np.float64) for name in names]
+    except Exception as error:  # the readers raise all kinds of errors for a damaged file
+        raise UserError(
+            f"{path} can't be read ({error}); expected a .mat or .npz file with {', '.join(names)}"
+        ) from error
+
+
+def are_numbers(values: Any, length: int) -> bool:
+    """Whether it is a list of so many finite numbers."""
+    if not isinstance(values, list):
+        return False
+    return len(values) == length and all(isinstance(value, _NUMBER) and math.isfinite(value) for value in values)
+
+
+def _check_entries(path: Path, kind: str, entries: list, fields: dict[str, Any]) -> set[int]:
+    ids = set()
+    for i, entry in enumerate(entries):
+        _check_fields(path, kind, i, entry, fields)
+        if entry["id"] in ids:
+            raise UserError(f"{path}: two {kind}s have the id {entry['id']}; ids must be unique")
+        ids.add(entry["id"])
+    return ids
+
+
+def _check_fields(path: Path, kind: str, i: int, entry: Any, fields: dict[str, Any]) -> None:
+    for field, types in fields.items():
+        if not isinstance(entry, dict) or not isinstance(entry.get(field), types):
+            raise UserError(f"{path}: {kind} {i} has no valid field {field!r}; copy or repair the file")

@@ -1,0 +1,52 @@
+"""Builders of data sets that are annotation files in COCO's form and folders of images."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mamkpd_jax.data.annotation_files import check_annotations, read_json
+from mamkpd_jax.data.builders.coco_form import CocoFormBuilder
+from mamkpd_jax.data.builders.images import check_folder, read_image
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.skeletons import Skeleton, find_skeleton
+
+_HINT = "give the folder of the data set's files by --config.data.root"
+
+
+class CocoFiles(CocoFormBuilder, skip_registration=True):
+    """The configuration's name is a digest of the annotations: changed ones are built anew."""
+
+    def __init__(self, root: Path, files: dict[str, tuple[str, str]], skeleton: Skeleton | None, data_dir: Path):
+        """`files`: annotation file and image folder by split, below `root`; `skeleton` None: that of the categories."""
+        if not root.is_dir():
+            raise UserError(f"the data folder {root} does not exist; {_HINT}")
+        self._files = {split: (root / annotations, root / images) for split, (annotations, images) in files.items()}
+        digest = hashlib.sha256()
+        for path, _ in self._files.values():
+            if not path.is_file():
+                raise UserError(f"{path} is missing; {_HINT}")
+            digest.update(path.read_bytes())
+        self.skeleton = skeleton or self._skeleton_of_categories()
+        super().__init__(f"{self.skeleton.name}_{digest.hexdigest()[:16]}", data_dir)
+
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self._files)
+
+    def examples(self, split: str) -> Iterator[tuple[dict[str, Any], bytes, list[dict[str, Any]]]]:
+        path, folder = self._files[split]
+        data = read_json(path)
+        check_annotations(path, data, self.skeleton.n_joints)
+        check_folder(folder, [image["file_name"] for image in data["images"]])
+        by_image = defaultdict(list)
+        for annotation in data["annotations"]:
+            by_image[annotation["image_id"]].append(annotation)
+        for image in data["images"]:
+            content, _ = read_image(folder / image["file_name"], (image["height"], image["width"]))
+            yield image, content, by_image[image["id"]]
+
+    def _skeleton_of_categories(self) -> Skeleton:
+        path, _ = next(iter(self._files.values()))
+        data = read_json(path)
+        return find_skeleton("", data.get("categories", []) if isinstance(data, dict) else [])

@@ -1,0 +1,13 @@
+"""Any data set with keypoint annotations in COCO's form."""
+
+from pathlib import Path
+
+from mamkpd_jax.data.builders.coco_files import CocoFiles
+from mamkpd_jax.skeletons import find_skeleton
+
+
+class CustomCoco(CocoFiles):
+    """The files below `root` by split: annotation file and image folder. `skeleton` as in `config.data.skeleton`."""
+
+    def __init__(self, root: Path, files: dict[str, tuple[str, str]], skeleton: str, data_dir: Path):
+        super().__init__(root, files, find_skeleton(skeleton, []) if skeleton else None, data_dir)

@@ -1,0 +1,84 @@
+"""MPII from the files of the HRNet repository: annot/train.json, annot/valid.json, annot/gt_valid.mat, and images/."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mamkpd_jax.data.annotation_files import check_persons, read_json, read_mpii_truth
+from mamkpd_jax.data.builders.coco_form import CocoFormBuilder
+from mamkpd_jax.data.builders.images import check_folder, read_image
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.skeletons import MPII
+
+_FILES = {"train": "train.json", "val": "valid.json"}
+_HEADS = "gt_valid.mat"
+_UNIT_PX = 200.0  # of a person's `scale`
+
+
+class Mpii(CocoFormBuilder):
+    """MPII below `root`. Annotations count from 0 in the order of the file, and their pixels from 0 too."""
+
+    CLIPS_BOXES = False
+    skeleton = MPII
+
+    def __init__(self, root: Path, data_dir: Path):
+        self._annotations, self._images = root / "annot", root / "images"
+        digest = hashlib.sha256()
+        for name in (*_FILES.values(), _HEADS):
+            path = self._annotations / name
+            if not path.is_file():
+                raise UserError(
+                    f"{path} is missing; give the folder of MPII's annot/ and images/ by --config.data.root"
+                )
+            digest.update(path.read_bytes())
+        super().__init__(digest.hexdigest()[:16], data_dir)
+
+    def splits(self) -> tuple[str, ...]:
+        return tuple(_FILES)
+
+    def examples(self, split: str) -> Iterator[tuple[dict[str, Any], bytes, list[dict[str, Any]]]]:
+        by_image = self.annotations(split)
+        check_folder(self._images, list(by_image))
+        for image_id, (name, annotations) in enumerate(by_image.items()):
+            content, (height, width) = read_image(self._images / name)
+            image = {"id": image_id, "file_name": name, "height": height, "width": width}
+            yield image, content, [annotation | {"image_id": image_id} for annotation in annotations]
+
+    def annotations(self, split: str) -> dict[str, list[dict[str, Any]]]:
+        """Annotations in COCO's form, less their image, by image file; those of `val` have a 'head_box'."""
+        path = self._annotations / _FILES[split]
+        persons = read_json(path)
+        check_persons(path, persons, MPII.n_joints)
+        heads = read_mpii_truth(self._annotations / _HEADS)["head_box"] if split == "val" else None
+        if heads is not None and len(heads) != len(persons):
+            raise UserError(
+                f"{path} has {len(persons)} persons and {_HEADS} {len(heads)}; give two files that belong together"
+            )
+        by_image = defaultdict(list)
+        for i, person in enumerate(persons):
+            annotation = _annotation(i, person)
+            by_image[person["image"]].append(
+                annotation if heads is None else annotation | {"head_box": heads[i].tolist()}
+            )
+        return dict(by_image)
+
+
+def _annotation(i: int, person: dict[str, Any]) -> dict[str, Any]:
+    """Source: the official HRNet repository: the centre is lowered, and the file's pixels count from 1."""
+    visible = np.array(person["joints_vis"]) > 0
+    joints = np.array(person["joints"], np.float64) - 1
+    side = person["scale"] * _UNIT_PX
+    x, y = np.array(person["center"], np.float64) + [0, 15 * person["scale"]] - 1
+    return {
+        "id": i,
+        "category_id": 1,
+        "iscrowd": 0,
+        "num_keypoints": int(visible.sum()),
+        "area": side**2,
+        "bbox": [x - side / 2, y - side / 2, side, side],
+        "keypoints": np.column_stack([joints * visible[:, None], 2 * visible]).ravel().tolist(),
+    }

@@ -1,0 +1,70 @@
+"""Where a model errs: scores by the size and by the labelled joints of instances, and pictures of the worst ones."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from mamkpd_jax.data.datasets import PoseData
+from mamkpd_jax.data.functional import DamagedImage, decode_image
+from mamkpd_jax.evaluation.evaluator import Evaluation
+from mamkpd_jax.visualize import contact_sheet, draw_region
+
+_SIDES_PX = (32, 96)  # between small, medium and large; COCO's
+_JOINTS = (5, 10, 15)
+_SHOWN = 16
+_TILE_HW = (240, 640)
+_MARGIN = 0.25  # around a box, of its sides
+
+
+def breakdown(evaluation: Evaluation) -> dict[str, dict[str, dict[str, int | float]]]:
+    """Counts and mean scores of instances, by size and by the number of labelled joints.
+
+    The scores are those of the first metric, from 0 to 1: the OKS of the match, or the share of correct joints.
+    """
+
+    def size(annotation: dict[str, Any]) -> str:
+        side = annotation["area"] ** 0.5
+        return "small" if side < _SIDES_PX[0] else "medium" if side < _SIDES_PX[1] else "large"
+
+    def joints(annotation: dict[str, Any]) -> str:
+        n = sum(v > 0 for v in annotation["keypoints"][2::3])
+        return next((f"up to {limit}" for limit in _JOINTS if n <= limit), f"above {_JOINTS[-1]}")
+
+    return {"by_size": _group(evaluation, size), "by_labelled_joints": _group(evaluation, joints)}
+
+
+def _group(evaluation: Evaluation, name: Callable[[dict[str, Any]], str]) -> dict[str, dict[str, int | float]]:
+    groups: dict[str, list[float]] = {}
+    for annotation in evaluation.ground_truth["annotations"]:
+        if annotation["id"] in evaluation.instances:
+            groups.setdefault(name(annotation), []).append(evaluation.instances[annotation["id"]])
+    return {group: {"instances": len(s), "mean_score": float(np.mean(s))} for group, s in sorted(groups.items())}
+
+
+def worst_instances(evaluation: Evaluation, dataset: PoseData) -> UInt8[np.ndarray, "h w 3"]:
+    """The instances with the lowest scores, the worst first: labelled at the left of each pair, predicted at the right.
+
+    The right picture shows every pose predicted in the image, as far as the instance's surroundings reach.
+    """
+    truth = evaluation.ground_truth
+    record_of = {image["id"]: record for record, image in enumerate(truth["images"])}
+    annotations = [a for a in truth["annotations"] if a["id"] in evaluation.instances]
+    annotations.sort(key=lambda annotation: evaluation.instances[annotation["id"]])
+    pairs = []
+    for annotation in annotations[:_SHOWN]:
+        try:
+            image = decode_image(dataset.val.record(record_of[annotation["image_id"]])["image"])
+        except DamagedImage:
+            continue
+        predicted = [r["keypoints"] for r in evaluation.results if r["image_id"] == annotation["image_id"]]
+        x, y, w, h = annotation["bbox"]
+        ends = x - _MARGIN * w, y - _MARGIN * h, x + (1 + _MARGIN) * w + 1, y + (1 + _MARGIN) * h + 1
+        left, top, right, bottom = (int(end) for end in ends)
+        pair = [
+            draw_region(image, (left, top, right, bottom), poses, dataset.skeleton, height_px=_TILE_HW[0])
+            for poses in ([annotation["keypoints"]], predicted)
+        ]
+        pairs.append(np.concatenate(pair, axis=1))
+    return contact_sheet(pairs, tile_hw=_TILE_HW, columns=2)

@@ -1,0 +1,156 @@
+"""PCK, the percentage of correct keypoints: at a chosen normaliser, and MPII's PCKh with HRNet's conventions.
+
+Each predicted pose belongs to one annotation, whose box it was predicted in. An annotation without a prediction counts
+as wrong in all of its joints. Figures are in percent.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.evaluation.scores import Scores, check_poses
+from mamkpd_jax.skeletons import Skeleton
+
+NORMALISERS = ("torso", "head", "box")
+_TORSO = (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip"))
+_MPII_GROUPS = {
+    "Head": ("head_top",),
+    **{
+        name.capitalize(): (f"left_{name}", f"right_{name}")
+        for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+    },
+}
+_MPII_MASKED = ("pelvis", "thorax")
+
+
+def evaluate_pck(
+    ground_truth: dict[str, Any],
+    results: Sequence[dict[str, Any]],
+    skeleton: Skeleton,
+    normaliser: str,
+    threshold: float,
+) -> Scores:
+    """'pck_<normaliser>@<threshold>/mean', the plain mean of the joints' rates, and each joint's.
+
+    A joint is correct within `threshold` times the normaliser: the torso (the mean of the labelled ones of the two
+    distances from a shoulder to the opposite hip), the head (from neck to head top), or the longer side of the box.
+    Instances that lack the normaliser are left out, and counted in '.../left_out'.
+
+    Raises:
+        UserError: results and annotations don't fit together, or the skeleton lacks the normaliser's joints.
+    """
+    points, joints, annotations = match(ground_truth, results, skeleton)
+    lengths = _lengths(joints, annotations, skeleton, normaliser)
+    usable = np.isfinite(lengths) & (lengths > 0)
+    labelled = (joints[..., 2] > 0) & usable[:, None]
+    right = correct(points, joints[..., :2], lengths, threshold) & labelled
+    rates = _rates(right, labelled)
+    name = f"pck_{normaliser}@{threshold:g}"
+    figures = {f"{name}/mean": _mean(rates), f"{name}/left_out": float((~usable).sum())}
+    figures |= {f"{name}/{joint}": rate for joint, rate in zip(skeleton.joints, rates.tolist(), strict=True)}
+    return Scores(figures=figures, instances=_by_instance(right, labelled, annotations))
+
+
+def evaluate_mpii(ground_truth: dict[str, Any], results: Sequence[dict[str, Any]], skeleton: Skeleton) -> Scores:
+    """PCKh@0.5, and the means at 0.1 too: 'mpii/Mean_weighted' (over all joints, HRNet's), 'mpii/Mean' (of 14 joints).
+
+    The head size is 0.6 of the diagonal of the annotation's 'head_box' [x1, y1, x2, y2]. Pelvis and thorax don't count.
+
+    Source: MPII's evaluation code as in the official HRNet repository (arXiv 1902.09212).
+    """
+    points, joints, annotations = match(ground_truth, results, skeleton)
+    corners = np.array([annotation["head_box"] for annotation in annotations], np.float64).reshape(-1, 2, 2)
+    heads = 0.6 * np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1)
+    labelled = joints[..., 2] > 0
+    labelled[:, [skeleton.joints.index(name) for name in _MPII_MASKED]] = False
+    right, right_at_tenth = (correct(points, joints[..., :2], heads, at) & labelled for at in (0.5, 0.1))
+    rates, rates_at_tenth = _rates(right, labelled), _rates(right_at_tenth, labelled)
+    figures = {"mpii/Mean_weighted": _share(right, labelled), "mpii/Mean": _mean(rates)}
+    for group, names in _MPII_GROUPS.items():
+        figures[f"mpii/{group}"] = _mean(rates[[skeleton.joints.index(name) for name in names]])
+    figures |= {
+        "mpii/Mean_weighted@0.1": _share(right_at_tenth, labelled),
+        "mpii/Mean@0.1": _mean(rates_at_tenth),
+    }
+    return Scores(figures=figures, instances=_by_instance(right, labelled, annotations))
+
+
+def correct(
+    points: Float[np.ndarray, "n j 2"],
+    reference: Float[np.ndarray, "n j 2"],
+    lengths: Float[np.ndarray, " n"],
+    threshold: float,
+) -> Bool[np.ndarray, "n j"]:
+    """Whether each joint is within `threshold` times its instance's length; NaN never is."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.linalg.norm(points - reference, axis=-1) / lengths[:, None] <= threshold
+
+
+def match(
+    ground_truth: dict[str, Any], results: Sequence[dict[str, Any]], skeleton: Skeleton
+) -> tuple[Float[np.ndarray, "n j 2"], Float[np.ndarray, "n j 3"], list[dict[str, Any]]]:
+    """The predicted points (NaN where there is none), joints and entries of the annotations with a labelled joint.
+
+    Raises:
+        UserError: a result is of no annotation or of one that another is of, has NaN or another number of joints.
+    """
+    check_poses(results, skeleton)
+    annotations = [a for a in ground_truth["annotations"] if not a.get("iscrowd") and any(a["keypoints"][2::3])]
+    row_of = {annotation["id"]: row for row, annotation in enumerate(annotations)}
+    points = np.full((len(annotations), skeleton.n_joints, 2), np.nan)
+    for i, result in enumerate(results):
+        row = row_of.get(result.get("annotation_id"))
+        if row is None:
+            raise UserError(
+                f"result {i} has the annotation_id {result.get('annotation_id')}; PCK needs that of a labelled "
+                "annotation (our own results have it with ground-truth boxes: leave config.eval.detections empty)"
+            )
+        if np.isfinite(points[row]).all():
+            raise UserError(f"result {i} is the second of annotation {result['annotation_id']}; give one of each")
+        points[row] = np.array(result["keypoints"], np.float64).reshape(-1, 3)[:, :2]
+    joints = np.array([a["keypoints"] for a in annotations], np.float64).reshape(-1, skeleton.n_joints, 3)
+    return points, joints, annotations
+
+
+def _lengths(
+    joints: Float[np.ndarray, "n j 3"], annotations: list[dict[str, Any]], skeleton: Skeleton, normaliser: str
+) -> Float[np.ndarray, " n"]:
+    if normaliser == "box":
+        return np.array([max(a["bbox"][2:]) for a in annotations], np.float64)
+    ends = _TORSO if normaliser == "torso" else (("neck", "head_top"),)
+    try:
+        pairs = np.array([[skeleton.joints.index(name) for name in pair] for pair in ends])
+    except ValueError as error:
+        raise UserError(f"config.eval.metrics: {skeleton.name} can't be scored by its {normaliser}: {error}") from error
+    a, b = joints[:, pairs[:, 0]], joints[:, pairs[:, 1]]
+    both = (a[..., 2] > 0) & (b[..., 2] > 0)
+    total = (np.linalg.norm(a[..., :2] - b[..., :2], axis=-1) * both).sum(axis=1)
+    count = both.sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _rates(right: Bool[np.ndarray, "n j"], labelled: Bool[np.ndarray, "n j"]) -> Float[np.ndarray, " j"]:
+    """Percentages by joint; NaN for a joint that is never labelled."""
+    count = labelled.sum(axis=0)
+    return np.where(count > 0, 100.0 * right.sum(axis=0) / np.maximum(count, 1), np.nan)
+
+
+def _mean(rates: Float[np.ndarray, " n"]) -> float:
+    """Of the rates that there are; -1 where there is none, as in COCO's figures."""
+    there = rates[np.isfinite(rates)]
+    return float(there.mean()) if there.size else -1.0
+
+
+def _share(right: Bool[np.ndarray, "n j"], labelled: Bool[np.ndarray, "n j"]) -> float:
+    return float(100.0 * right.sum() / labelled.sum()) if labelled.any() else -1.0
+
+
+def _by_instance(
+    right: Bool[np.ndarray, "n j"], labelled: Bool[np.ndarray, "n j"], annotations: list[dict[str, Any]]
+) -> dict[int, float]:
+    """The share of correct joints of every annotation that has one to score."""
+    counts = zip(annotations, right.sum(axis=1), labelled.sum(axis=1), strict=True)
+    return {annotation["id"]: float(n / of) for annotation, n, of in counts if of}

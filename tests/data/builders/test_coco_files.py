@@ -1,0 +1,117 @@
+"""Builders of sets in COCO's form: AP-10K, and any other with the skeletons of its categories or of a file."""
+
+import gzip
+import json
+from collections import Counter
+
+import cv2
+import numpy as np
+import pytest
+
+from mamkpd_jax.config import Config, DataConfig, EvalConfig
+from mamkpd_jax.data.annotation_files import check_annotations
+from mamkpd_jax.data.builders.ap10k import Ap10k
+from mamkpd_jax.data.builders.coco_form import prepare, unusable
+from mamkpd_jax.data.builders.custom_coco import CustomCoco
+from mamkpd_jax.data.datasets import open_dataset
+from mamkpd_jax.data.functional import decode_image
+from mamkpd_jax.data.source import InstanceSource
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.skeletons import AP10K
+
+
+def test_the_whole_training_list_of_ap10k(shared_data):
+    with gzip.open(shared_data / "ap10k" / "ap10k-train-split1.json.gz") as file:
+        data = json.load(file)
+    check_annotations(shared_data / "ap10k", data, AP10K.n_joints)
+    images = {image["id"]: image for image in data["images"]}
+    reasons = Counter(unusable(annotation, images[annotation["image_id"]]) for annotation in data["annotations"])
+    assert len(images) == 7023
+    assert reasons == {None: 9122}
+
+
+def test_ap10k_of_real_images(ap10k_root, tmp_path):
+    builder = prepare(Ap10k(ap10k_root, 1, tmp_path))
+    assert builder.splits() == ("train", "val", "test")
+    source = InstanceSource(builder, "test")
+    assert sorted(source[i]["category_id"] for i in range(2)) == [1, 26]  # the species go into the results
+
+
+def test_a_missing_split_of_ap10k_is_named(ap10k_root, tmp_path):
+    with pytest.raises(UserError, match="ap10k-train-split2.json is missing"):
+        Ap10k(ap10k_root, 2, tmp_path)
+
+
+@pytest.mark.parametrize(("name", "n_val", "n_joints"), [("lspet", 1000, 14), ("animalpose", 607, 20)])
+def test_ready_custom_sets(name, n_val, n_joints, request, tmp_path):
+    """The validation lists, in both splits to save time."""
+    root = request.getfixturevalue(name)
+    data = DataConfig(
+        dataset="custom_coco",
+        root=str(root),
+        build_dir=str(tmp_path),
+        train_annotations=f"{name}_val.json",
+        val_annotations=f"{name}_val.json",
+        skeleton=name,
+    )
+    dataset = open_dataset(Config(data=data))
+    assert (len(dataset.val), dataset.skeleton.n_joints) == (n_val, n_joints)
+    assert dataset.train[0]["keypoints"].shape == (n_joints, 3)
+
+
+def test_a_split_that_there_is_not_is_told(ap10k_root, tmp_path):
+    data = DataConfig(dataset="ap10k", root=str(ap10k_root), build_dir=str(tmp_path))
+    with pytest.raises(UserError, match="config.eval.split is 'dev'; ap10k has train, val, test"):
+        open_dataset(Config(data=data, eval=EvalConfig(split="dev")))
+
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+
+
+def _set(root, encoded: dict[str, np.ndarray], **changes):
+    """A set of one annotation an image, with the joints of its one category."""
+    entries = [(i, name, pixels) for i, (name, pixels) in enumerate(encoded.items())]
+    for _, name, pixels in entries:
+        cv2.imwrite(str(root / name), pixels)
+    annotation = {"category_id": 1, "iscrowd": 0, "num_keypoints": 2, "area": 300.0, "bbox": [5, 5, 20, 20]}
+    annotation |= {"keypoints": [6, 6, 2, 20, 20, 1]} | changes
+    data = {
+        "images": [{"id": i, "file_name": name, "height": 40, "width": 60} for i, name, _ in entries],
+        "annotations": [annotation | {"id": i, "image_id": i} for i, _, _ in entries],
+        "categories": [{"id": 1, "name": "fish", "keypoints": ["left_fin", "right_fin"]}],
+    }
+    (root / "all.json").write_text(json.dumps(data))
+    return CustomCoco(root, {"train": ("all.json", "."), "val": ("all.json", ".")}, "", root / "build")
+
+
+def test_the_skeleton_of_the_categories(tmp_path):
+    skeleton = _set(tmp_path, {"a.png": IMAGE}).skeleton
+    assert (skeleton.name, skeleton.joints, skeleton.flip_pairs) == ("fish", ("left_fin", "right_fin"), ((0, 1),))
+
+
+def test_images_of_every_kind_become_rgb(tmp_path):
+    grey = cv2.cvtColor(IMAGE, cv2.COLOR_BGR2GRAY)
+    alpha = np.dstack([IMAGE, np.full((40, 60), 9, np.uint8)])
+    kinds = {"grey.jpg": grey, "alpha.png": alpha, "deep.png": IMAGE.astype(np.uint16) << 8, "plain.bmp": IMAGE}
+    source = InstanceSource(prepare(_set(tmp_path, kinds)), "val")
+    assert [decode_image(source[i]["image"]).shape for i in range(4)] == [(40, 60, 3)] * 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"bbox": [5, 5, 0, 20]}, "degenerate box"),
+        ({"bbox": [5, 5, -3, 20]}, "degenerate box"),
+        ({"bbox": [70, 5, 20, 20]}, "degenerate box"),  # outside the image
+        ({"area": 0}, "degenerate box"),
+        ({"keypoints": [0] * 6}, "no labelled keypoint"),
+        ({"iscrowd": 1}, "crowd"),
+    ],
+)
+def test_unusable_instances_are_dropped_and_counted(changes, reason, tmp_path):
+    builder = _set(tmp_path, {"a.png": IMAGE, "b.png": IMAGE}, **changes)
+    data = json.loads((tmp_path / "all.json").read_bytes())
+    data["annotations"][0] |= {"bbox": [5, 5, 20, 20], "area": 300.0, "keypoints": [-9, 6, 2, 99, 20, 1], "iscrowd": 0}
+    (tmp_path / "all.json").write_text(json.dumps(data))
+    counts = prepare(builder).info.metadata["counts"]["val"]
+    assert counts == {"images": 2, "annotations": 2, "instances": 1, f"dropped: {reason}": 1}

@@ -1,0 +1,70 @@
+"""The report and its error analysis on real images."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from mamkpd_jax.config import Config, DataConfig
+from mamkpd_jax.data.datasets import PoseData, open_dataset
+from mamkpd_jax.evaluation import report
+from mamkpd_jax.evaluation.analysis import breakdown
+from mamkpd_jax.evaluation.coco import evaluate_coco
+from mamkpd_jax.evaluation.evaluator import Evaluation
+from mamkpd_jax.skeletons import COCO
+
+
+@pytest.fixture(scope="module")
+def dataset(shared_data, tmp_path_factory) -> PoseData:
+    build_dir = tmp_path_factory.mktemp("build")
+    return open_dataset(Config(data=DataConfig(root=str(shared_data / "coco"), build_dir=str(build_dir))))
+
+
+@pytest.fixture(scope="module")
+def evaluation(dataset) -> Evaluation:
+    """Perfect predictions, but none for small persons."""
+    truth = dataset.val.ground_truth()
+    fields = ("image_id", "category_id", "keypoints")
+    results = [
+        {field: a[field] for field in fields} | {"score": 1.0}
+        for a in truth["annotations"]
+        if a["num_keypoints"] and a["area"] >= 32**2
+    ]
+    scores = evaluate_coco(truth, results, COCO)
+    return Evaluation(metrics=scores.figures, results=results, ground_truth=truth, instances=scores.instances)
+
+
+def test_breakdown_counts_every_instance_and_finds_the_weak_ones(evaluation):
+    parts = breakdown(evaluation)
+    for groups in parts.values():
+        assert sum(group["instances"] for group in groups.values()) == 512
+    by_size = {name: group["mean_score"] for name, group in parts["by_size"].items()}
+    assert by_size == {"small": 0.0, "medium": 1.0, "large": 1.0}
+    labelled = [a["num_keypoints"] for a in evaluation.ground_truth["annotations"] if a["num_keypoints"]]
+    assert parts["by_labelled_joints"]["up to 5"]["instances"] == sum(n <= 5 for n in labelled)
+    assert parts["by_labelled_joints"]["above 15"]["instances"] == sum(n > 15 for n in labelled)
+
+
+def test_a_report_has_its_four_files(evaluation, dataset, tmp_path):
+    report.save(tmp_path, evaluation, dataset, step=7)
+    content = json.loads((tmp_path / report.REPORT).read_bytes())
+    assert content["step"] == 7 and content["coco/AP"] == evaluation.metrics["coco/AP"]
+    assert content["by_size"] == breakdown(evaluation)["by_size"]
+    assert json.loads((tmp_path / report.RESULTS).read_bytes()) == evaluation.results
+    for name in (report.PICTURE, report.WORST):
+        assert cv2.imread(str(tmp_path / name)).shape == (8 * 240, 2 * 640, 3)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        report.REPORT,
+        report.RESULTS,
+        report.PICTURE,
+        report.WORST,
+    }
+
+
+def test_the_table_has_every_figure(evaluation):
+    table = report.format_table(evaluation.metrics)
+    assert table.splitlines()[0] == "coco" and "coco/oks" in table.splitlines()
+    for name, value in evaluation.metrics.items():
+        assert f"{name.rpartition('/')[2]:17} {value:7.3f}" in table
+    assert np.max([len(line) for line in table.splitlines()]) <= 120

@@ -1,0 +1,79 @@
+"""Results files of other programs."""
+
+import json
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO as CocoFile
+from pycocotools.cocoeval import COCOeval
+
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.evaluation.files import score_files
+from mamkpd_jax.skeletons import AP10K
+
+
+@pytest.fixture
+def ap10k_files(shared_data, tmp_path):
+    """The test list of AP-10K of two species, and noisy results."""
+    truth = json.loads((shared_data / "ap10k" / "test_ap10k.json").read_bytes())
+    rng = np.random.default_rng(0)
+    results = []
+    for annotation in truth["annotations"]:
+        pose = np.array(annotation["keypoints"], np.float64).reshape(-1, 3)
+        pose[:, :2] += rng.normal(0, 0.03 * annotation["area"] ** 0.5, (17, 2))
+        fields = {name: annotation[name] for name in ("image_id", "category_id")}
+        results.append(fields | {"keypoints": pose.ravel().tolist(), "score": 0.5})
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    return tmp_path / "results.json", shared_data / "ap10k" / "test_ap10k.json"
+
+
+def test_ap10k_is_scored_by_its_own_sigmas_over_species(ap10k_files):
+    predictions, annotations = ap10k_files
+    figures = score_files(("ap10k",), predictions, annotations, "ap10k").figures
+    data = CocoFile(str(annotations))
+    evaluation = COCOeval(data, data.loadRes(str(predictions)), "keypoints")
+    evaluation.params.kpt_oks_sigmas = np.array(AP10K.sigmas)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert figures["ap10k/AP"] == evaluation.stats[0]
+    assert figures["ap10k/AR"] == evaluation.stats[5]
+    assert 0.1 < figures["ap10k/AP"] < 1.0
+
+
+def test_another_species_is_another_category(ap10k_files):
+    """A perfect pose under the other species' name scores nothing."""
+    _, annotations = ap10k_files
+    truth = json.loads(annotations.read_bytes())
+    first, second = truth["annotations"]
+    swapped = [
+        {"image_id": a["image_id"], "category_id": b["category_id"], "keypoints": a["keypoints"], "score": 1.0}
+        for a, b in ((first, second), (second, first))
+    ]
+    path = ap10k_files[0].with_name("swapped.json")
+    path.write_text(json.dumps(swapped))
+    assert score_files(("ap10k",), path, annotations, "ap10k").figures["ap10k/AP"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("predictions", "line"),
+    [
+        ("[{", "results.json is no complete JSON.*copy it again"),
+        ("{}", "the results are no list but dict"),
+        ("[3]", "result 0 has no 'keypoints'"),
+        (None, "results.json can't be read"),
+    ],
+)
+def test_files_that_are_no_results_are_told(predictions, line, shared_data, tmp_path):
+    path = tmp_path / "results.json"
+    if predictions is not None:
+        path.write_text(predictions)
+    annotations = shared_data / "coco/annotations/person_keypoints_val2017.json"
+    with pytest.raises(UserError, match=line):
+        score_files(("coco",), path, annotations, "coco")
+
+
+def test_annotations_that_are_none_are_told(ap10k_files, tmp_path):
+    (tmp_path / "annotations.json").write_text('{"images": []}')
+    with pytest.raises(UserError, match="annotations.json has no list 'annotations'"):
+        score_files(("ap10k",), ap10k_files[0], tmp_path / "annotations.json", "ap10k")

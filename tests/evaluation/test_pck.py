@@ -1,0 +1,185 @@
+"""PCK against loops, and MPII's PCKh on its whole validation list."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from mamkpd_jax.data.annotation_files import read_mpii_truth
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.evaluation.files import score_files
+from mamkpd_jax.evaluation.metrics import metric
+from mamkpd_jax.skeletons import ANIMALPOSE, LSPET, Skeleton
+
+
+def _random_truth(skeleton: Skeleton, n: int, seed: int = 0) -> dict:
+    rng = np.random.default_rng(seed)
+    joints = rng.uniform(0, 100, (n, skeleton.n_joints, 2))
+    visible = (rng.random((n, skeleton.n_joints)) < 0.7) * 2.0
+    return {
+        "annotations": [
+            {
+                "id": 10 + i,
+                "bbox": [0, 0, *rng.uniform(20, 120, 2)],
+                "keypoints": np.column_stack([joints[i], visible[i]]).ravel().tolist(),
+            }
+            for i in range(n)
+        ]
+    }
+
+
+def _predict(truth: dict, skeleton: Skeleton, noise_px: float, seed: int = 1) -> list[dict]:
+    rng = np.random.default_rng(seed)
+    results = []
+    for annotation in truth["annotations"]:
+        pose = np.array(annotation["keypoints"], np.float64).reshape(-1, 3)
+        pose[:, :2] += rng.normal(0, noise_px, pose[:, :2].shape)
+        results.append({"annotation_id": annotation["id"], "keypoints": pose.ravel().tolist(), "score": 1.0})
+    return results[::-1]  # in another order than the annotations
+
+
+def _loop_length(joints: np.ndarray, box: list, skeleton: Skeleton, normaliser: str) -> float | None:
+    if normaliser == "box":
+        return max(box[2:])
+    pairs = {
+        "torso": [("left_shoulder", "right_hip"), ("right_shoulder", "left_hip")],
+        "head": [("neck", "head_top")],
+    }[normaliser]
+    lengths = []
+    for a, b in ((skeleton.joints.index(a), skeleton.joints.index(b)) for a, b in pairs):
+        if joints[a, 2] and joints[b, 2]:
+            lengths.append(np.hypot(*(joints[a, :2] - joints[b, :2])))
+    return sum(lengths) / len(lengths) if lengths else None
+
+
+@pytest.mark.parametrize(
+    ("skeleton", "normaliser", "threshold"),
+    [(LSPET, "torso", 0.2), (LSPET, "head", 0.5), (ANIMALPOSE, "box", 0.1)],
+)
+def test_pck_equals_a_loop_on_thousands_of_poses(skeleton, normaliser, threshold):
+    truth = _random_truth(skeleton, 2000)
+    results = _predict(truth, skeleton, 6.0)
+    right, of, left_out = np.zeros(skeleton.n_joints), np.zeros(skeleton.n_joints), 0
+    for annotation, result in zip(truth["annotations"], results[::-1], strict=True):
+        joints = np.array(annotation["keypoints"]).reshape(-1, 3)
+        points = np.array(result["keypoints"]).reshape(-1, 3)
+        length = _loop_length(joints, annotation["bbox"], skeleton, normaliser)
+        if length is None:
+            left_out += 1
+            continue
+        for j in range(skeleton.n_joints):
+            if joints[j, 2]:
+                of[j] += 1
+                right[j] += np.hypot(*(points[j, :2] - joints[j, :2])) <= threshold * length
+    name = f"pck_{normaliser}@{threshold}"
+    figures = metric(name)(truth, results, skeleton).figures
+    assert figures[f"{name}/mean"] == pytest.approx(100 * (right / of).mean(), abs=1e-9)
+    assert figures[f"{name}/left_out"] == left_out
+    for j, joint in enumerate(skeleton.joints):
+        assert figures[f"{name}/{joint}"] == pytest.approx(100 * right[j] / of[j], abs=1e-9)
+    assert next(iter(figures)) == f"{name}/mean"
+
+
+def test_lspet_leaves_out_181_of_its_1000_persons(lspet):
+    truth = json.loads((lspet / "lspet_val.json").read_bytes())
+    figures = metric("pck_torso@0.2")(truth, _predict(truth, LSPET, 0.0), LSPET).figures
+    assert figures["pck_torso@0.2/left_out"] == 181
+    assert figures["pck_torso@0.2/mean"] == 100
+
+
+def test_an_instance_without_a_prediction_is_wrong():
+    truth = _random_truth(ANIMALPOSE, 10)
+    scores = metric("pck_box@0.1")(truth, _predict(truth, ANIMALPOSE, 0.0)[:5], ANIMALPOSE)
+    assert sorted(scores.instances.values()) == [0.0] * 5 + [1.0] * 5
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"annotation_id": 5}, "result 3 has the annotation_id 5"),
+        ({"annotation_id": 10}, "result 9 is the second of annotation 10"),
+        ({"keypoints": [float("nan")] * 60}, "result 3 has no 'keypoints' of 60 finite numbers"),
+        ({"keypoints": [0.0] * 9}, "result 3 has no 'keypoints' of 60 finite numbers"),
+    ],
+)
+def test_results_that_do_not_fit_are_named(change, line):
+    truth = _random_truth(ANIMALPOSE, 10)
+    results = _predict(truth, ANIMALPOSE, 0.0)
+    results[3] |= change
+    with pytest.raises(UserError, match=line):
+        metric("pck_box@0.1")(truth, results, ANIMALPOSE)
+
+
+def test_a_skeleton_without_the_normaliser_is_refused():
+    truth = _random_truth(ANIMALPOSE, 2)
+    with pytest.raises(UserError, match="animalpose can't be scored by its torso"):
+        metric("pck_torso@0.2")(truth, [], ANIMALPOSE)
+
+
+@pytest.mark.parametrize("name", ["oks", "pck_torso", "pck_foot@0.2", "pck_torso@wide", "torso@0.2"])
+def test_unknown_metrics_are_refused(name):
+    with pytest.raises(UserError, match=f"config.eval.metrics names '{name}'"):
+        metric(name)
+
+
+def _hrnet_pckh(preds: np.ndarray, truth: dict, threshold: float) -> dict[str, float]:
+    """PCKh in a float64 loop over persons and joints, HRNet's conventions; means weighted and plain."""
+    right, of = np.zeros(16), np.zeros(16)
+    for i in range(len(preds)):
+        x1, y1, x2, y2 = truth["head_box"][i]
+        head = 0.6 * ((x2 - x1) ** 2 + (y2 - y1) ** 2) ** 0.5
+        for j in range(16):
+            if truth["visible"][i, j]:
+                dx, dy = preds[i, j] - truth["joints"][i, j]
+                of[j] += 1
+                right[j] += (dx**2 + dy**2) ** 0.5 / head <= threshold
+    rate = 100 * right / of
+    counted = [j for j in range(16) if j not in (6, 7)]
+    names = ("Ankle", (0, 5)), ("Knee", (1, 4)), ("Hip", (2, 3)), ("Wrist", (10, 15)), ("Elbow", (11, 14))
+    groups = dict((*names, ("Shoulder", (12, 13)), ("Head", (9,))))
+    return {
+        **{name: rate[list(joints)].mean() for name, joints in groups.items()},
+        "Mean": rate[counted].mean(),
+        "Mean_weighted": 100 * right[counted].sum() / of[counted].sum(),
+    }
+
+
+@pytest.mark.parametrize("suffix", ["npz", "mat"])
+def test_mpii_files_equal_a_loop_on_the_whole_validation_list(suffix, shared_data, tmp_path):
+    path = shared_data / "mpii" / "gt_valid.mat"
+    truth = read_mpii_truth(path)
+    assert truth["joints"].shape == (2958, 16, 2)
+    preds = truth["joints"] + np.random.default_rng(0).normal(0, 25, (2958, 16, 2))
+    if suffix == "npz":
+        np.savez(tmp_path / "preds.npz", preds=preds)
+    else:
+        savemat(tmp_path / "preds.mat", {"preds": preds})
+    figures = score_files(("mpii",), tmp_path / f"preds.{suffix}", path).figures
+    expected, at_tenth = (_hrnet_pckh(preds, truth, threshold) for threshold in (0.5, 0.1))
+    for name, value in expected.items():
+        assert figures[f"mpii/{name}"] == pytest.approx(value, abs=1e-9), name
+    for name in ("Mean", "Mean_weighted"):
+        assert figures[f"mpii/{name}@0.1"] == pytest.approx(at_tenth[name], abs=1e-9)
+    assert next(iter(figures)) == "mpii/Mean_weighted"
+    assert 30 < figures["mpii/Mean"] < 95
+
+
+def test_mpii_predictions_equal_to_the_truth_score_100_everywhere(shared_data, tmp_path):
+    path = shared_data / "mpii" / "gt_valid.mat"
+    np.savez(tmp_path / "preds.npz", preds=read_mpii_truth(path)["joints"])
+    assert set(score_files(("mpii",), tmp_path / "preds.npz", path).figures.values()) == {100.0}
+
+
+@pytest.mark.parametrize(
+    ("preds", "line"),
+    [
+        ({"preds": np.zeros((5, 16, 2))}, r"preds of shape \(5, 16, 2\); expected \(2958, 16, 2\)"),
+        ({"preds": np.full((2958, 16, 2), np.nan)}, "result 0 has no 'keypoints' of 48 finite numbers"),
+        ({"poses": np.zeros((2958, 16, 2))}, "expected a .mat or .npz file with preds"),
+    ],
+)
+def test_mpii_predictions_that_do_not_fit_are_told(preds, line, shared_data, tmp_path):
+    np.savez(tmp_path / "preds.npz", **preds)
+    with pytest.raises(UserError, match=line):
+        score_files(("mpii",), tmp_path / "preds.npz", shared_data / "mpii" / "gt_valid.mat")
