@@ -63,7 +63,8 @@ def train(config: Config, workdir: Path) -> dict[str, float]:
     checkpointer = Checkpointer(workdir, config)
     if checkpointer.latest_step is not None:
         state = checkpointer.restore(state, batches)
-        logging.info("%s: going on from step %d of %d", workdir, state.step, last_step)
+        progress = "done" if int(state.step) >= last_step else f"going on from step {state.step}"
+        logging.info("%s: %s, of %d steps", workdir, progress, last_step)
     logger = Logger(workdir, config, int(state.step), last_step, steps_per_epoch)
     for step in range(int(state.step) + 1, last_step + 1):
         batch = next(batches)
@@ -73,10 +74,11 @@ def train(config: Config, workdir: Path) -> dict[str, float]:
         if step % (config.eval.every_epochs * steps_per_epoch) == 0 and step < last_step:
             logger.log_evaluation(step, evaluator(partial(predict, state.params, state.batch_stats)).metrics)
         checkpointer.maybe_save(step, state, batches, force=step == last_step)
-    logger.close()
     checkpointer.close()
 
     evaluation = evaluator(partial(predict, state.params, state.batch_stats))
+    logger.log_evaluation(last_step, evaluation.metrics)
+    logger.close()
     report.save(workdir, evaluation, dataset, step=last_step, config=dataclasses.asdict(config))
     print(report.format_table(evaluation.metrics))
     print(f"checkpoints, TensorBoard logs, {report.REPORT}, {report.RESULTS} and {report.PICTURE} are in {workdir}")

@@ -25,6 +25,17 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def coco_mini_root(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """COCO's official layout: four real images with 12 labelled persons, the same in both splits."""
+    source, root = shared_data / "coco_mini", tmp_path_factory.mktemp("coco_mini")
+    (root / "annotations").mkdir()
+    for split in ("train", "val"):
+        shutil.copytree(source, root / f"{split}2017", ignore=shutil.ignore_patterns("*.json"))
+        shutil.copy(source / "test_coco.json", root / "annotations" / f"person_keypoints_{split}2017.json")
+    return root
+
+
+@pytest.fixture(scope="session")
 def lspet(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The unpacked annotations and images of Leeds Sports Pose Extended."""
     return _unpacked(shared_data / "lspet" / "lspet.zip", tmp_path_factory)

@@ -1,5 +1,6 @@
 """What a person sees of a run: progress bar, lines of figures, TensorBoard."""
 
+import sys
 import time
 from pathlib import Path
 
@@ -21,7 +22,11 @@ class Logger:
 
     def __init__(self, workdir: Path, config: Config, first_step: int, last_step: int, steps_per_epoch: int):
         self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step)
-        self._bar = tqdm(total=last_step, initial=first_step, unit="step", dynamic_ncols=True)
+        # A file is no screen: a line twice a minute is enough there.
+        interval_s = 0.5 if sys.stderr.isatty() else 30
+        self._bar = tqdm(
+            total=last_step, initial=first_step, unit="step", dynamic_ncols=True, mininterval=interval_s, maxinterval=60
+        )
         self._config = config
         self._steps_per_epoch = steps_per_epoch
         self._learning_rate = learning_rate(config.optim, steps_per_epoch)
