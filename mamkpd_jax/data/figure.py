@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-HEAD_RADIUS = 0.072
+HEAD_RADIUS = 0.08
 _LEFT, _RIGHT = 1.0, -1.0
 
 
@@ -48,11 +48,11 @@ def random_figure(rng: np.random.Generator) -> Figure:
     """A body of random proportions and pose, seen from a random side, more often from the front."""
     pose = _POSES[rng.choice(len(_POSES), p=_POSE_SHARES)](rng)
     facing = rng.random()
-    turn = rng.normal(0, 30) if facing < 0.7 else rng.normal(180, 30) if facing < 0.85 else rng.uniform(0, 360)
+    turn = rng.normal(0, 25) if facing < 0.8 else rng.normal(180, 25) if facing < 0.87 else rng.uniform(0, 360)
     body = _rotation("z", pose.roll) @ _rotation("x", rng.normal(0, 6)) @ _rotation("y", turn)
     trunk = body @ _rotation("x", pose.lean) @ _rotation("z", pose.tilt)
     head = trunk @ _rotation("y", float(np.clip(rng.normal(0, 25), -70, 70))) @ _rotation("x", rng.normal(0, 12))
-    return Figure(points=_points(pose, body, trunk, head, rng), head=head, girth=rng.uniform(1.0, 1.45))
+    return Figure(points=_points(pose, body, trunk, head, rng), head=head, girth=rng.uniform(1.15, 1.6))
 
 
 def _points(
@@ -185,4 +185,4 @@ def _opposite(limb: Callable[[float], Limb]) -> tuple[Limb, Limb]:
 
 
 _POSES = (_standing, _walking, _sitting, _reaching, _bending, _lying)
-_POSE_SHARES = (0.3, 0.25, 0.12, 0.23, 0.07, 0.03)
+_POSE_SHARES = (0.33, 0.25, 0.12, 0.24, 0.04, 0.02)

@@ -16,8 +16,8 @@ from mamkpd_jax.skeletons import COCO
 
 _SUPERSAMPLING = 2
 _HEIGHT_SHARE = (0.4, 0.95)  # of a body in the picture's height
-_MIN_VISIBLE_SHARE = 0.4
-_MIN_VISIBLE_JOINTS = 6
+_MIN_VISIBLE_SHARE = 0.5
+_MIN_VISIBLE_JOINTS = 8
 # The parts that show a joint: a joint is visible where one of them is on top.
 _SHOWN_BY = {
     "shoulder": ("torso", "upper_arm"),
@@ -51,7 +51,7 @@ def render_scene(seed: int, index: int, size_hw: tuple[int, int]) -> Scene:
     rng = np.random.default_rng((seed, index))
     height, width = (side * _SUPERSAMPLING for side in size_hw)
     canvas = Canvas(background(rng, height, width))
-    heights_px = np.sort(rng.uniform(*_HEIGHT_SHARE, rng.choice([1, 2, 3, 4], p=[0.4, 0.35, 0.2, 0.05]))) * height
+    heights_px = np.sort(rng.uniform(*_HEIGHT_SHARE, rng.choice([1, 2, 3, 4], p=[0.45, 0.35, 0.15, 0.05]))) * height
     bodies = []
     for person, height_px in enumerate(heights_px):
         figure = random_figure(rng)
