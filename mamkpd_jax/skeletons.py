@@ -151,7 +151,7 @@ ANIMALPOSE = Skeleton(
 SKELETONS = {skeleton.name: skeleton for skeleton in (COCO, MPII, AP10K, LSPET, ANIMALPOSE)}
 
 
-def skeleton_of_category(category: dict[str, Any]) -> Skeleton:
+def skeleton_of_category(category: Any) -> Skeleton:
     """The skeleton that a category of a COCO-form file tells of: its 'keypoints' and, if there is one, its 'skeleton'.
 
     Joints that differ by 'left' and 'right' alone mirror each other. Choice: a sigma of 0.05 for every joint, and no
@@ -160,22 +160,28 @@ def skeleton_of_category(category: dict[str, Any]) -> Skeleton:
     Raises:
         UserError: the category names no joints.
     """
-    joints = tuple(category.get("keypoints", ()))
-    return make_skeleton(
-        str(category.get("name", "custom")),
-        {
-            "joints": joints,
-            "flip_pairs": [
-                [i, joints.index(name.replace("left", "right"))]
-                for i, name in enumerate(joints)
-                if "left" in name and name.replace("left", "right") in joints
-            ],
-            "edges": [[a - 1, b - 1] for a, b in category.get("skeleton", ())],
-        },
+    joints, edges = (
+        (category.get(field) for field in ("keypoints", "skeleton")) if isinstance(category, dict) else (0, 0)
+    )
+    if not isinstance(joints, list) or not all(isinstance(joint, str) for joint in joints):
+        raise UserError("a category of the annotations has no list 'keypoints' of joints; set config.data.skeleton")
+    pairs = [
+        [i, joints.index(name.replace("left", "right"))]
+        for i, name in enumerate(joints)
+        if "left" in name and name.replace("left", "right") in joints
+    ]
+    # The file's edges count from 1.
+    edges = [[a - 1, b - 1] for a, b in edges] if _are_pairs(edges) else []
+    return make_skeleton(str(category.get("name")), {"joints": joints, "flip_pairs": pairs, "edges": edges})
+
+
+def _are_pairs(values: Any) -> bool:
+    return isinstance(values, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(end, int) for end in pair) for pair in values
     )
 
 
-def make_skeleton(name: str, fields: dict[str, Any]) -> Skeleton:
+def make_skeleton(name: str, fields: Any) -> Skeleton:
     """A skeleton of plain lists: names 'joints', numbers 'sigmas', and by index all other fields of `Skeleton`.
 
     All but the joints may be left out.
@@ -183,34 +189,39 @@ def make_skeleton(name: str, fields: dict[str, Any]) -> Skeleton:
     Raises:
         UserError: an unknown field, no joints, another number of sigmas, an index out of range, a joint in two pairs.
     """
-    joints = tuple(fields.get("joints", ()))
+    joints = fields.get("joints") if isinstance(fields, dict) else None
     known = {field.name for field in dataclasses.fields(Skeleton)} - {"name"}
-    if not joints or fields.keys() - known:
+    if not isinstance(joints, list) or not joints or fields.keys() - known:
         raise UserError(
-            f"the skeleton {name} has the fields {', '.join(fields) or 'none'}; expected joints, and of the others "
-            f"only {', '.join(sorted(known - {'joints'}))}"
+            f"the skeleton {name} is {fields}; expected a list of joints, and of other fields only "
+            f"{', '.join(sorted(known - {'joints'}))}"
         )
-    skeleton = Skeleton(
-        name=name,
-        joints=joints,
-        flip_pairs=tuple((int(a), int(b)) for a, b in fields.get("flip_pairs", ())),
-        sigmas=tuple(float(sigma) for sigma in fields.get("sigmas", (_DEFAULT_SIGMA,) * len(joints))),
-        upper_body=tuple(int(joint) for joint in fields.get("upper_body", ())),
-        lower_body=tuple(int(joint) for joint in fields.get("lower_body", ())),
-        edges=tuple((int(a), int(b)) for a, b in fields.get("edges", ())),
-    )
-    mirrored = [joint for pair in skeleton.flip_pairs for joint in pair]
-    named = {
-        *mirrored,
-        *skeleton.upper_body,
-        *skeleton.lower_body,
-        *(joint for edge in skeleton.edges for joint in edge),
-    }
-    if len(skeleton.sigmas) != len(joints) or min(skeleton.sigmas) <= 0 or len(set(mirrored)) != len(mirrored):
-        raise UserError(f"the skeleton {name} needs a sigma above 0 for each joint, and each joint in one flip pair")
-    if not named <= set(range(len(joints))):
-        raise UserError(f"the skeleton {name} names joints outside 0 to {len(joints) - 1}: indices count from 0")
+    try:
+        skeleton = Skeleton(
+            name=name,
+            joints=tuple(str(joint) for joint in joints),
+            flip_pairs=tuple((int(a), int(b)) for a, b in fields.get("flip_pairs", ())),
+            sigmas=tuple(float(sigma) for sigma in fields.get("sigmas", (_DEFAULT_SIGMA,) * len(joints))),
+            upper_body=tuple(int(joint) for joint in fields.get("upper_body", ())),
+            lower_body=tuple(int(joint) for joint in fields.get("lower_body", ())),
+            edges=tuple((int(a), int(b)) for a, b in fields.get("edges", ())),
+        )
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"the skeleton {name} has a field that is no list of numbers or pairs: {error}") from error
+    _check(skeleton)
     return skeleton
+
+
+def _check(skeleton: Skeleton) -> None:
+    name, n = skeleton.name, skeleton.n_joints
+    mirrored = [joint for pair in skeleton.flip_pairs for joint in pair]
+    drawn = [joint for edge in skeleton.edges for joint in edge]
+    if len(set(skeleton.joints)) != n:
+        raise UserError(f"the skeleton {name} has two joints of one name; names must be unique")
+    if len(skeleton.sigmas) != n or not min(skeleton.sigmas) > 0 or len(set(mirrored)) != len(mirrored):
+        raise UserError(f"the skeleton {name} needs a sigma above 0 for each joint, and each joint in one flip pair")
+    if not {*mirrored, *drawn, *skeleton.upper_body, *skeleton.lower_body} <= set(range(n)):
+        raise UserError(f"the skeleton {name} names joints outside 0 to {n - 1}: indices count from 0")
 
 
 def read_skeleton(path: Path) -> Skeleton:
@@ -221,12 +232,12 @@ def read_skeleton(path: Path) -> Skeleton:
     """
     try:
         fields = json.loads(path.read_bytes())
-        return make_skeleton(path.stem, fields)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"config.data.skeleton: {path} is no skeleton file ({error})") from error
+    return make_skeleton(path.stem, fields)
 
 
-def find_skeleton(name: str, categories: list[dict[str, Any]]) -> Skeleton:
+def find_skeleton(name: str, categories: Any) -> Skeleton:
     """A ready skeleton by name, one from a file, or where `name` is empty the one that all of the categories tell of.
 
     Raises:
@@ -236,10 +247,10 @@ def find_skeleton(name: str, categories: list[dict[str, Any]]) -> Skeleton:
         return SKELETONS[name]
     if name:
         return read_skeleton(Path(name))
-    found = {category.get("id"): skeleton_of_category(category) for category in categories}
-    if len({skeleton.joints for skeleton in found.values()}) != 1:
+    found = [skeleton_of_category(category) for category in categories] if isinstance(categories, list) else []
+    if len({skeleton.joints for skeleton in found}) != 1:
         raise UserError(
-            f"the {len(categories)} categories of the annotations have not the same joints; set config.data.skeleton "
-            "to a ready skeleton or to a skeleton file"
+            f"the {len(found)} categories of the annotations have not the same joints; set config.data.skeleton to a "
+            "ready skeleton or to a skeleton file"
         )
-    return next(iter(found.values()))
+    return found[0]

@@ -90,8 +90,9 @@ def test_a_skeleton_file(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
-        ({}, "expected joints"),
-        ({"joints": ["a"], "bones": []}, "has the fields joints, bones; expected joints"),
+        ({}, "expected a list of joints"),
+        ({"joints": ["a"], "bones": []}, "bones.*expected a list of joints"),
+        ({"joints": ["a", "a"]}, "two joints of one name"),
         ({"joints": ["a", "b"], "sigmas": [0.1]}, "a sigma above 0 for each joint"),
         ({"joints": ["a", "b"], "sigmas": [0.1, 0.0]}, "a sigma above 0 for each joint"),
         ({"joints": ["a", "b", "c"], "flip_pairs": [[0, 1], [1, 2]]}, "each joint in one flip pair"),

@@ -1,7 +1,6 @@
 """Annotation files of the data sets, read and checked before anything is built or scored with them."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from scipy.io import loadmat
 from mamkpd_jax.errors import UserError
 
 _NUMBER = (int, float)
+_LARGEST = 1e9  # beyond it there are no pixels, and products overflow
 _IMAGE_FIELDS = {"id": int, "file_name": str, "height": int, "width": int}
 _ANNOTATION_FIELDS = {
     **{"id": int, "image_id": int, "category_id": int, "iscrowd": int, "num_keypoints": int},
@@ -50,10 +50,14 @@ def check_annotations(path: Path, data: Any, n_joints: int) -> None:
                 raise UserError(
                     f"{what} has a {field} of {len(annotation[field])} values; expected {length} finite numbers"
                 )
-        if not math.isfinite(annotation["area"]):
+        if not are_numbers([annotation["area"]], 1):
             raise UserError(f"{what} has the area {annotation['area']}; expected a finite number")
         if wrong := set(annotation["keypoints"][2::3]) - {0, 1, 2}:
             raise UserError(f"{what} has the visibility {min(wrong)}; expected 0 (unlabelled), 1 (hidden) or 2 (seen)")
+        labelled = sum(v > 0 for v in annotation["keypoints"][2::3])
+        if annotation["num_keypoints"] != labelled:
+            # COCOeval would leave out a person with num_keypoints 0, whatever its keypoints say.
+            raise UserError(f"{what} has num_keypoints {annotation['num_keypoints']} and {labelled} labelled keypoints")
 
 
 def check_persons(path: Path, persons: Any, n_joints: int) -> None:
@@ -64,7 +68,7 @@ def check_persons(path: Path, persons: Any, n_joints: int) -> None:
         _check_fields(path, "person", i, person, _PERSON_FIELDS)
         if not (
             are_numbers(person["center"], 2)
-            and math.isfinite(person["scale"])
+            and are_numbers([person["scale"]], 1)
             and len(person["joints"]) == n_joints
             and all(isinstance(joint, list) and are_numbers(joint, 2) for joint in person["joints"])
             and are_numbers(person["joints_vis"], n_joints)
@@ -108,10 +112,15 @@ def read_arrays(path: Path, *names: str) -> list[Float[np.ndarray, "..."]]:
 
 
 def are_numbers(values: Any, length: int) -> bool:
-    """Whether it is a list of so many finite numbers."""
-    if not isinstance(values, list):
+    """Whether it is a list of so many finite numbers, none so large that it can't be meant."""
+    if not isinstance(values, list) or len(values) != length:
         return False
-    return len(values) == length and all(isinstance(value, _NUMBER) and math.isfinite(value) for value in values)
+    return all(isinstance(v, _NUMBER) and not isinstance(v, bool) and abs(v) <= _LARGEST for v in values)
+
+
+def is_id(value: Any) -> bool:
+    """Whether it is an integer of at most 63 bits."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
 def _check_entries(path: Path, kind: str, entries: list, fields: dict[str, Any]) -> set[int]:
@@ -126,5 +135,6 @@ def _check_entries(path: Path, kind: str, entries: list, fields: dict[str, Any])
 
 def _check_fields(path: Path, kind: str, i: int, entry: Any, fields: dict[str, Any]) -> None:
     for field, types in fields.items():
-        if not isinstance(entry, dict) or not isinstance(entry.get(field), types):
+        value = entry.get(field) if isinstance(entry, dict) else None
+        if not isinstance(value, types) or (types is int and not is_id(value)):
             raise UserError(f"{path}: {kind} {i} has no valid field {field!r}; copy or repair the file")

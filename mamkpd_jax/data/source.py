@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from mamkpd_jax.data.annotation_files import are_numbers, is_id
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder
 from mamkpd_jax.data.functional import clip_box
 from mamkpd_jax.errors import UserError
@@ -67,12 +68,7 @@ class InstanceSource:
                 }
             )
             annotations += json.loads(content["annotations"])
-        categories = sorted({annotation["category_id"] for annotation in annotations})
-        return {
-            "images": images,
-            "annotations": annotations,
-            "categories": [{"id": category, "name": str(category)} for category in categories],
-        }
+        return {"images": images, "annotations": annotations}
 
 
 class DetectionSource:
@@ -120,12 +116,19 @@ def image_item(content: dict[str, Any]) -> Item:
 def _read_detections(path: Path) -> list[dict[str, Any]]:
     try:
         boxes = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"config.eval.detections: {path} can't be read ({error}); give a detections file") from error
-    fields = {"image_id", "category_id", "bbox", "score"}
     for i, box in enumerate(boxes if isinstance(boxes, list) else [None]):
-        if not isinstance(box, dict) or not fields <= set(box) or len(box["bbox"]) != 4 or min(box["bbox"][2:]) <= 0:
+        if not (
+            isinstance(box, dict)
+            and is_id(box.get("image_id"))
+            and is_id(box.get("category_id"))
+            and are_numbers([box.get("score")], 1)
+            and are_numbers(box.get("bbox"), 4)
+            and min(box["bbox"][2:]) > 0
+        ):
             raise UserError(
-                f"{path}: entry {i} is no detection; expected {', '.join(sorted(fields))} with a box x y w h"
+                f"{path}: entry {i} is no detection; expected image_id, category_id, score and a bbox of x, y, width "
+                "and height in finite numbers"
             )
     return boxes

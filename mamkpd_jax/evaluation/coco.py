@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 from jaxtyping import Float, Int
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mamkpd_jax.data.annotation_files import are_numbers
+from mamkpd_jax.data.annotation_files import are_numbers, is_id
 from mamkpd_jax.data.source import NO_ANNOTATION
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.oks import joint_similarity, oks_nms, rescore
@@ -82,7 +83,8 @@ def evaluate_coco(
     _check_results(ground_truth, results, skeleton)
     with contextlib.redirect_stdout(io.StringIO()):
         truth: Any = COCO()
-        truth.dataset = {"info": {}, **ground_truth}
+        categories = sorted({annotation["category_id"] for annotation in ground_truth["annotations"]})
+        truth.dataset = {**ground_truth, "info": {}, "categories": [{"id": category} for category in categories]}
         truth.createIndex()
         # loadRes refuses an empty list; no result at all is an honest outcome and scores 0.
         found = truth.loadRes([dict(result) for result in results]) if results else COCO()
@@ -100,8 +102,9 @@ def evaluate_coco(
 def _check_results(ground_truth: dict[str, Any], results: Sequence[dict[str, Any]], skeleton: Skeleton) -> None:
     check_poses(results, skeleton)
     images = {image["id"] for image in ground_truth["images"]}
+    categories = {annotation["category_id"] for annotation in ground_truth["annotations"]}
     for i, result in enumerate(results):
-        if not {"image_id", "category_id", "score"} <= result.keys():
+        if not (is_id(result.get("image_id")) and is_id(result.get("category_id")) and "score" in result):
             raise UserError(f"result {i} has no image_id, category_id or score; expected COCO's results form")
         if result["image_id"] not in images:
             raise UserError(
@@ -112,6 +115,8 @@ def _check_results(ground_truth: dict[str, Any], results: Sequence[dict[str, Any
             raise UserError(
                 f"result {i} (image {result['image_id']}) has the score {result['score']}, no finite number"
             )
+    if lost := [result["category_id"] for result in results if result["category_id"] not in categories]:
+        logging.warning("%d results don't count: no annotation has their category, as %d", len(lost), lost[0])
 
 
 def _similarities(

@@ -1,0 +1,146 @@
+"""Malformed files, made by hypothesis: one clear line or a full account of what is used, never anything else."""
+
+import copy
+import json
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mamkpd_jax.data.builders.custom_coco import CustomCoco
+from mamkpd_jax.data.source import _read_detections
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.evaluation.files import score_files
+from mamkpd_jax.skeletons import Skeleton, read_skeleton
+
+quick = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=3),
+    st.sampled_from([10**30, -1, 0, 3, 1e308]),
+)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner), max_leaves=4
+)
+
+GOOD = {
+    "images": [{"id": i, "file_name": f"{i}.png", "height": 8, "width": 12} for i in range(2)],
+    "annotations": [
+        {
+            **{"id": i, "image_id": i % 2, "category_id": 1, "iscrowd": 0, "num_keypoints": 2, "area": 20.0},
+            **{"bbox": [1, 1, 6.5, 5], "keypoints": [2, 2, 2, 5, 5, 1]},
+        }
+        for i in range(3)
+    ],
+    "categories": [{"id": 1, "name": "fish", "keypoints": ["head", "tail"]}],
+}
+RESULTS = [
+    {"image_id": i % 2, "category_id": 1, "keypoints": [2, 2, 1, 5, 5, 1], "score": 0.5, "annotation_id": i}
+    for i in range(3)
+]
+BOXES = [{"image_id": 0, "category_id": 1, "bbox": [1, 1, 5, 5], "score": 0.5}]
+
+
+def _places(data, path=()):
+    """The paths of everything in a JSON value."""
+    yield path
+    for key, value in data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ():
+        yield from _places(value, (*path, key))
+
+
+@st.composite
+def spoilt(draw, good):
+    """A file's text: one or two places of the good content removed, doubled or replaced, or the text cut off."""
+    data = copy.deepcopy(good)
+    for _ in range(draw(st.integers(1, 2))):
+        path = draw(st.sampled_from(list(_places(data))))
+        if not path:
+            data = draw(values) if draw(st.integers(0, 9)) == 0 else data
+            continue
+        holder = data
+        for key in path[:-1]:
+            holder = holder[key]
+        change = draw(st.sampled_from(["replace", "remove", "double"]))
+        if change == "replace":
+            holder[path[-1]] = draw(values)
+        elif change == "remove":
+            del holder[path[-1]]
+        elif isinstance(holder, list):
+            holder.append(copy.deepcopy(holder[path[-1]]))
+    text = json.dumps(data)
+    return text if draw(st.integers(0, 9)) else text[: draw(st.integers(0, len(text)))]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("set")
+    for i in range(2):
+        cv2.imwrite(str(folder / f"{i}.png"), np.zeros((8, 12, 3), np.uint8))
+    return folder
+
+
+def _one_line(error: UserError) -> None:
+    line = str(error)
+    assert len(line) > 20 and "\n" not in line
+
+
+@quick
+@given(text=spoilt(GOOD))
+def test_an_annotation_file_is_refused_in_a_line_or_wholly_accounted_for(folder, text):
+    (folder / "all.json").write_text(text)
+    try:
+        builder = CustomCoco(folder, {"train": ("all.json", ".")}, "", folder / "build")
+        records = [record for _, record in builder._generate_examples("train")]
+    except UserError as error:
+        _one_line(error)
+        return
+    data = json.loads(text)
+    counts = builder.info.metadata["counts"]["train"]
+    dropped = sum(n for name, n in counts.items() if name.startswith("dropped"))
+    assert counts["images"] == len(records) == len(data["images"])
+    assert counts["annotations"] == len(data["annotations"]) == counts["instances"] + dropped
+    for record in records:
+        builder.info.features.encode_example(record)
+
+
+@quick
+@given(truth=spoilt(GOOD), results=spoilt(RESULTS), spoil_truth=st.booleans())
+@pytest.mark.parametrize("metric", ["coco", "pck_box@0.1"])
+def test_results_are_refused_in_a_line_or_scored(folder, metric, truth, results, spoil_truth):
+    (folder / "truth.json").write_text(truth if spoil_truth else json.dumps(GOOD))
+    (folder / "results.json").write_text(json.dumps(RESULTS) if spoil_truth else results)
+    try:
+        figures = score_files((metric,), folder / "results.json", folder / "truth.json").figures
+    except UserError as error:
+        _one_line(error)
+        return
+    assert figures and all(np.isfinite(value) or np.isnan(value) for value in figures.values())
+
+
+@quick
+@given(text=spoilt(BOXES))
+def test_detections_are_refused_in_a_line_or_read(folder, text):
+    (folder / "boxes.json").write_text(text)
+    try:
+        boxes = _read_detections(folder / "boxes.json")
+    except UserError as error:
+        _one_line(error)
+        return
+    assert all(len(box["bbox"]) == 4 and min(box["bbox"][2:]) > 0 for box in boxes)
+
+
+@quick
+@given(text=spoilt({"joints": ["a", "b"], "flip_pairs": [[0, 1]], "sigmas": [0.1, 0.2], "edges": [[0, 1]]}))
+def test_skeleton_files_are_refused_in_a_line_or_read(folder, text):
+    (folder / "skeleton.json").write_text(text)
+    try:
+        skeleton = read_skeleton(folder / "skeleton.json")
+    except UserError as error:
+        _one_line(error)
+        return
+    assert isinstance(skeleton, Skeleton) and len(skeleton.flip_indices) == skeleton.n_joints
