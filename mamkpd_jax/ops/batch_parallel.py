@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 _Axes = Sequence[int | None]
 
 
-def over_batch(function: Callable[..., list[Array]], in_axes: _Axes, out_axes: Sequence[int]) -> Callable:
+def over_batch(function: Callable[..., tuple[Array, ...]], in_axes: _Axes, out_axes: Sequence[int]) -> Callable:
     """The same function of arrays, for which each device works on its part of the batch, and vmap on one large batch.
 
     Without this, XLA gathers the whole batch on every device. The sharding is read from the arrays when the caller
@@ -29,7 +29,7 @@ def over_batch(function: Callable[..., list[Array]], in_axes: _Axes, out_axes: S
             specs = (PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, devices) for axis in axes)
             return tuple(NamedSharding(mesh, spec) for spec in specs)
 
-        return mesh, function, list(split(out_axes)), split(in_axes)
+        return mesh, function, split(out_axes), split(in_axes)
 
     def rule(mesh: Mesh, arguments: list, results: list) -> tuple[str, dict]:
         """An einsum-like string in which the batch is the one axis that arrays share, and that may be split."""
@@ -52,8 +52,8 @@ def over_batch(function: Callable[..., list[Array]], in_axes: _Axes, out_axes: S
     batched = jax.custom_batching.custom_vmap(partitioned)
 
     @batched.def_vmap
-    def vmap(size: int, mapped: list[bool], *arrays: Array) -> tuple[list[Array], list[bool]]:
-        everywhere = [True] * len(out_axes)
+    def vmap(size: int, mapped: list[bool], *arrays: Array) -> tuple[tuple[Array, ...], tuple[bool, ...]]:
+        everywhere = (True,) * len(out_axes)
         weights_mapped = any(here for here, axis in zip(mapped, in_axes, strict=True) if axis is None)
         arrays = tuple(
             array if here or (axis is None and not weights_mapped) else jnp.broadcast_to(array, (size, *array.shape))
@@ -63,7 +63,7 @@ def over_batch(function: Callable[..., list[Array]], in_axes: _Axes, out_axes: S
             return jax.lax.map(lambda one: batched(*one), arrays), everywhere
         folded = (array if axis is None else _fold(array, axis) for array, axis in zip(arrays, in_axes, strict=True))
         results = batched(*folded)
-        return [_unfold(array, axis, size) for array, axis in zip(results, out_axes, strict=True)], everywhere
+        return tuple(_unfold(array, axis, size) for array, axis in zip(results, out_axes, strict=True)), everywhere
 
     return batched
 

@@ -61,10 +61,9 @@ class Operands:
 
     def __init__(self, scan: Scan, u, proj, A, *delta):
         self.scan = scan
-        lanes = jnp.arange(scan.channels)
         # A mask costs instructions, so there is one only where the last block of channels is not full.
-        inside = pl.program_id(0) * scan.channels + lanes < scan.d
-        self._lanes, self._mask = lanes, inside if scan.d % scan.channels else None
+        channel = pl.program_id(0) * scan.channels + jnp.arange(scan.channels)
+        self._mask = channel < scan.d if scan.d % scan.channels else None
         self._u, self._proj = u, proj
         self._precise = proj.dtype == jnp.float32
         self.A = [self.vector(A, 0, i) for i in range(scan.n)]
@@ -78,11 +77,11 @@ class Operands:
     def vector(self, ref, *index) -> Array:
         """The program's channels of a row of an array."""
         other = None if self._mask is None else 0.0
-        return plgpu.load(ref.at[(*index, self._lanes)], mask=self._mask, other=other)
+        return plgpu.load(_row(ref, index), mask=self._mask, other=other)
 
     def store(self, ref, value: Array, *index) -> None:
         """Writes the program's channels of a row of an array."""
-        plgpu.store(ref.at[(*index, self._lanes)], value.astype(ref.dtype), mask=self._mask)
+        plgpu.store(_row(ref, index), value.astype(ref.dtype), mask=self._mask)
 
     def load(self, t: Array) -> Token:
         delta = None if self.scan.rank else self.vector(self._delta, 0, 0, t)
@@ -104,3 +103,8 @@ class Operands:
     def decays(self, delta: Array) -> list[Array]:
         """The decay of each state."""
         return [base2.exp2(delta * A, self.scan.interpret) for A in self.A]
+
+
+def _row(ref, index: tuple):
+    """A program's channels are the whole of its block. A masked access takes arrays as indices, and no int."""
+    return ref.at[(*(jnp.int32(i) for i in index), slice(None))]

@@ -7,6 +7,7 @@ what follows. (The closed form with exp(cumsum) is out of the question: it divid
 """
 
 import functools
+import warnings
 from collections.abc import Callable
 
 import jax
@@ -24,8 +25,12 @@ from mamkpd_jax.ops.selective_scan.pallas_triton_vjp import backward
 from mamkpd_jax.ops.selective_scan.tiling import Scan, plan
 from mamkpd_jax.ops.selective_scan.walk import by_direction
 
+# From jax 0.11 on, with no version named for the end. The ways out, in order: jax-triton with the same kernels, Mosaic
+# GPU, CUDA through jax.ffi.
+warnings.filterwarnings("ignore", "The Pallas Triton backend is deprecated", DeprecationWarning)
 
-def forward(scan: Scan, checkpoints: bool, *operands: Array) -> list[Array]:
+
+def forward(scan: Scan, checkpoints: bool, *operands: Array) -> tuple[Array, ...]:
     """y [k, b, l, d] of each direction in u's dtype and, if asked for, the state before each chunk [k, b, c, n, d].
 
     `operands` are those of `Operands`.
@@ -36,10 +41,8 @@ def forward(scan: Scan, checkpoints: bool, *operands: Array) -> list[Array]:
     out_specs = [pl.BlockSpec((1, 1, scan.length, scan.channels), lambda i, k, b: (k, b, 0, i))]
     if checkpoints:
         out_shape.append(jax.ShapeDtypeStruct((k, b, scan.n_chunks, scan.n, scan.d), jnp.float32))
-        out_specs.append(
-            pl.BlockSpec((1, 1, scan.n_chunks, scan.n, scan.channels), lambda i, k, b: (k, b, 0, 0, i))
-        )
-    return pl.pallas_call(
+        out_specs.append(pl.BlockSpec((1, 1, scan.n_chunks, scan.n, scan.channels), lambda i, k, b: (k, b, 0, 0, i)))
+    results = pl.pallas_call(
         functools.partial(_kernel, scan, checkpoints),
         grid=(scan.blocks, k, b),
         in_specs=operand_specs(scan, columns=operands[1].shape[-1]),
@@ -49,6 +52,7 @@ def forward(scan: Scan, checkpoints: bool, *operands: Array) -> list[Array]:
         compiler_params=plgpu.CompilerParams(num_warps=1, num_stages=1),
         name="selective_scan_forward",
     )(*operands)
+    return tuple(results)
 
 
 def _kernel(scan: Scan, checkpoints: bool, *refs) -> None:
@@ -68,9 +72,7 @@ def _kernel(scan: Scan, checkpoints: bool, *refs) -> None:
             for t, token in zip(places, tokens, strict=True):
                 delta, B, C, _ = operands.step(token)
                 x = delta * token.u.astype(jnp.float32)
-                state = tuple(
-                    a * h + x * b for a, h, b in zip(operands.decays(delta), state, B, strict=True)
-                )
+                state = tuple(a * h + x * b for a, h, b in zip(operands.decays(delta), state, B, strict=True))
                 y = functools.reduce(jnp.add, (h * c for h, c in zip(state, C, strict=True)))
                 operands.store(outs[0], y, 0, 0, t)
             return state

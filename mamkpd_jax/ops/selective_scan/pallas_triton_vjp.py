@@ -19,7 +19,7 @@ from mamkpd_jax.ops.selective_scan.tiling import Scan
 from mamkpd_jax.ops.selective_scan.walk import by_direction
 
 
-def backward(scan: Scan, dy: Array, states: Array, *operands: Array) -> list[Array]:
+def backward(scan: Scan, dy: Array, states: Array, *operands: Array) -> tuple[Array, ...]:
     """Gradients of sum(y dy), dy [b, l, d] the same for all directions, `states` the forward kernel's checkpoints.
 
     Returns:
@@ -46,7 +46,7 @@ def backward(scan: Scan, dy: Array, states: Array, *operands: Array) -> list[Arr
         bias_spec = pl.BlockSpec((1, 1, scan.channels), lambda i, k, b: (k, b, i))
         outs.append((jax.ShapeDtypeStruct((k, b, scan.d), f32), bias_spec))
     out_shape, out_specs = zip(*outs, strict=True)
-    return pl.pallas_call(
+    results = pl.pallas_call(
         functools.partial(_kernel, scan),
         grid=(scan.blocks, k, b),
         in_specs=[
@@ -60,6 +60,7 @@ def backward(scan: Scan, dy: Array, states: Array, *operands: Array) -> list[Arr
         compiler_params=plgpu.CompilerParams(num_warps=1, num_stages=1),
         name="selective_scan_backward",
     )(dy, states, *operands)
+    return tuple(results)
 
 
 def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:

@@ -42,9 +42,7 @@ class Scan:
         return Walk(direction, self.h, self.w, self.chunk)
 
 
-def plan(
-    directions: Sequence[int], h: int, w: int, d: int, n: int, rank: int, interpret: bool
-) -> Scan:
+def plan(directions: Sequence[int], h: int, w: int, d: int, n: int, rank: int, interpret: bool) -> Scan:
     """The scan of an h x w map, cut for the kernels; `rank` is 0 where delta is given.
 
     A chunk lies in one line, so it has to divide the lines. Where none does, the result's map is larger, and its rank
