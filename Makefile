@@ -6,12 +6,13 @@ GPU := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/nul
 EXTRAS := $(if $(GPU),[$(GPU)],)
 WORKDIR ?= runs/quickstart
 
-.PHONY: help train test check clean
+.PHONY: help train test check kernel-report clean
 
 help:
 	@echo "make train   set up, train the quickstart model on synthetic people, evaluate it (WORKDIR=$(WORKDIR))"
 	@echo "make test    set up, run the tests"
 	@echo "make check   what CI runs: linters, types, tests"
+	@echo "make kernel-report   what the scan's kernels compile to: instructions, registers, spills; needs no GPU"
 	@echo "make clean   remove the virtual environment (runs/ and data/ stay)"
 
 $(VENV)/.run: requirements.txt pyproject.toml
@@ -37,6 +38,10 @@ check: $(VENV)/.dev
 	$(RUN) -m ruff format --check .
 	$(RUN) -m pyright
 	$(MAKE) test
+
+kernel-report: $(VENV)/.run
+	$(RUN) -m pip install --quiet --editable '.[kernel-report]'
+	JAX_PLATFORMS=cpu $(RUN) -m mamkpd_jax.bench.kernel_report --output=benchmarks/kernel_report.json
 
 clean:
 	rm -rf $(VENV)

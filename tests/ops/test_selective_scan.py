@@ -121,13 +121,13 @@ def scan(name):
 
 @functools.cache
 def _with_gradients(name: str):
-    """`(arrays, dy) -> (y, gradients)`, compiled; the kernels without fusion, which only takes time to compile."""
+    """`(arrays, dy) -> (y, gradients)`, compiled without fusion, which takes most of the time to compile."""
 
     def run(arrays, dy):
         y, pullback = jax.vjp(functools.partial(ss2d_scan, implementation=name), *arrays)
         return y, pullback(dy)
 
-    return jax.jit(run, compiler_options={"xla_disable_hlo_passes": "fusion"} if name == "pallas_interpret" else None)
+    return jax.jit(run, compiler_options={"xla_disable_hlo_passes": "fusion"})
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
