@@ -47,7 +47,7 @@ def lower(function: Callable, arguments: Sequence[jax.ShapeDtypeStruct], card: s
 def triton_ir(lowered: jax.stages.Lowered) -> list[str]:
     """The Triton modules that a lowered function calls, in order."""
     modules = []
-    for operation in _operations(lowered.compiler_ir("stablehlo").operation):
+    for operation in _operations(lowered.compiler_ir("stablehlo")):
         if operation.name == "stablehlo.custom_call" and "triton" in str(operation.attributes["call_target_name"]):
             code = ir.StringAttr(ir.DictAttr(operation.attributes["mhlo.backend_config"])["ir"]).value_bytes
             with ir.Context() as context, ir.Location.unknown():
@@ -57,18 +57,19 @@ def triton_ir(lowered: jax.stages.Lowered) -> list[str]:
     return modules
 
 
-def _operations(operation: Any) -> Iterator[Any]:
-    yield operation
-    for region in operation.regions:
+def _operations(module: Any) -> Iterator[Any]:
+    """All operations inside a module or an operation."""
+    for region in module.operation.regions:
         for block in region:
             for inner in block:
-                yield from _operations(inner.operation)
+                yield inner.operation
+                yield from _operations(inner)
 
 
 def machine_code(module: str, capability: int) -> tuple[str, dict[str, int]]:
     """A Triton module's assembly, and its REG, STACK and SHARED."""
-    import triton
-    from triton.backends.compiler import GPUTarget
+    import triton  # type: ignore[import-not-found]  # of the extra kernel-report alone
+    from triton.backends.compiler import GPUTarget  # type: ignore[import-not-found]
 
     with tempfile.TemporaryDirectory() as folder:
         source, binary = Path(folder) / "kernel.ttir", Path(folder) / "kernel.cubin"
@@ -76,7 +77,7 @@ def machine_code(module: str, capability: int) -> tuple[str, dict[str, int]]:
         options = {"num_warps": 1, "num_stages": 1}
         compiled = triton.compile(str(source), target=GPUTarget("cuda", capability, _WARP), options=options)
         binary.write_bytes(compiled.asm["cubin"])
-        tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+        tool = Path(str(triton.__file__)).parent / "backends/nvidia/bin/cuobjdump"
         assembly, usage = (
             subprocess.run([tool, flag, binary], capture_output=True, text=True, check=True).stdout
             for flag in ("-sass", "-res-usage")
@@ -139,7 +140,7 @@ def _with_gradients(*arrays: jax.Array) -> Any:
 
 def main() -> None:
     try:
-        import triton  # noqa: F401
+        import triton  # type: ignore[import-not-found]  # noqa: F401
     except ImportError as error:
         raise UserError(f"{error}; install it with: pip install -e '.[kernel-report]'") from error
     print("instructions per 32 channels, token and direction")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 _PACKAGES = ("jax", "jaxlib", "flax", "numpy")
 
@@ -22,19 +23,27 @@ def environment(packages: Sequence[str] = ()) -> dict[str, Any]:
     return {
         "device": jax.devices()[0].device_kind,
         "n_devices": jax.device_count(),
-        "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") or None,
+        "driver": gpu_property("driver_version"),
         "machine": platform.machine(),
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in (*_PACKAGES, *packages)},
         "commit": _output("git", "describe", "--always", "--dirty", "--abbrev=40") or None,
-        "command": " ".join(["python", "-m", _module(), *sys.argv[1:]]),
+        "command": " ".join(["python", *sys.orig_argv[1:]]),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
 
-def _module() -> str:
-    spec = sys.modules["__main__"].__spec__
-    return spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).stem
+def gpu_property(name: str) -> str | None:
+    """What nvidia-smi tells of the first GPU, such as "driver_version"; None where there is none."""
+    return _output("nvidia-smi", f"--query-gpu={name}", "--format=csv,noheader,nounits") or None
+
+
+def copy_bandwidth(megabytes: int) -> float:
+    """Bytes a second that a large elementwise copy reads and writes on the default device."""
+    x = jnp.ones((megabytes * 2**18,), jnp.float32)
+    copy = jax.jit(lambda x: x + 1)
+    seconds = statistics.median(times_ms({"copy": lambda _: copy(x)}, repeats=10)["copy"]) / 1e3
+    return 2 * x.nbytes / seconds
 
 
 def _output(*command: str) -> str:

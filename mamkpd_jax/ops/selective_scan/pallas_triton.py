@@ -141,8 +141,7 @@ def _tokens(x: Array) -> Array:
 
 
 # The kernels know powers of 2 alone. Where delta is made in them, they leave it and y in units of ln 2.
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _scan(scan: Scan, *operands: Array) -> Array:
+def _sum_over_directions(scan: Scan, *operands: Array) -> Array:
     """The sum over directions, y [b, l, d], of `Operands`' arrays for natural exponentials and logarithms."""
     (y,) = _forward_over_batch(scan, checkpoints=False)(*_to_base_2(scan, *operands))
     return _sum_of_directions(scan, y)
@@ -172,6 +171,7 @@ def _scan_backward(scan: Scan, saved: tuple, dy: Array) -> tuple[Array, ...]:
     return du, dproj, dA, dweight, jnp.sum(dbias[0], axis=1) * LOG2E
 
 
+_scan: Callable[..., Array] = jax.custom_vjp(_sum_over_directions, nondiff_argnums=(0,))
 _scan.defvjp(_scan_forward, _scan_backward)
 
 
