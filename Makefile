@@ -8,12 +8,13 @@ WORKDIR ?= runs/quickstart
 # XLA allocates its scratch memory anew in every step; in pages of 2 MiB that takes a third less time on a CPU.
 export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 
-.PHONY: help train test check clean
+.PHONY: help train test check kernel-report clean
 
 help:
 	@echo "make train   set up, train the quickstart model on synthetic people, evaluate it (WORKDIR=$(WORKDIR))"
 	@echo "make test    set up, run the tests"
 	@echo "make check   what CI runs: linters, types, tests"
+	@echo "make kernel-report   what the scan's kernels compile to: instructions, registers, spills; needs no GPU"
 	@echo "make clean   remove the virtual environment (runs/ and data/ stay)"
 
 $(VENV)/.run: requirements.txt pyproject.toml
@@ -39,6 +40,10 @@ check: $(VENV)/.dev
 	$(RUN) -m ruff format --check .
 	$(RUN) -m pyright
 	$(MAKE) test
+
+kernel-report: $(VENV)/.run
+	$(RUN) -m pip install --quiet --editable '.[kernel-report]'
+	JAX_PLATFORMS=cpu $(RUN) -m mamkpd_jax.bench.kernel_report --output=benchmarks/kernel_report.json
 
 clean:
 	rm -rf $(VENV)

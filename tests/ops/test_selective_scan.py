@@ -2,9 +2,13 @@
 
 import dataclasses
 import functools
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -15,7 +19,7 @@ _NAMES = ("u", "proj", "dt_weight", "dt_bias", "A_log", "D")
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A four-direction scan: sizes, and the range of delta's bias."""
+    """A four-direction scan: sizes, the range of delta's bias, and the mean of log -A."""
 
     b: int = 2
     h: int = 5
@@ -24,6 +28,7 @@ class Case:
     r: int = 2
     n: int = 1
     bias: tuple[float, float] = (-4.0, -1.0)
+    a_log: float = 0.0
 
     def arguments(self) -> tuple[np.ndarray, ...]:
         rng = np.random.default_rng(0)
@@ -32,21 +37,24 @@ class Case:
             rng.normal(size=(self.b, self.h, self.w, 4, self.r + 2 * self.n)),
             rng.normal(size=(4, self.r, self.d)) * 0.5,
             rng.uniform(*self.bias, size=(4, self.d)),
-            rng.normal(size=(4, self.d, self.n)) * 0.3,
+            rng.normal(size=(4, self.d, self.n)) * 0.3 + self.a_log,
             rng.normal(size=(4, self.d)),
         )
 
 
+_IN_CHUNKS = Case(h=8, w=3, d=40)
 CASES = {
     "odd": Case(),
+    "in chunks": _IN_CHUNKS,
     "tall, four states": Case(h=9, w=4, n=4),
     "sixteen states": Case(h=3, w=5, d=4, n=16),
     "one token": Case(h=1, w=1),
     "one row": Case(h=1, w=13),
     "one column": Case(h=11, w=1, n=4),
     "longer than a chunk": Case(b=1, h=13, w=11, d=3),
-    "large delta": Case(bias=(20.0, 60.0)),
-    "tiny delta": Case(bias=(-30.0, -18.0)),
+    "large delta": dataclasses.replace(_IN_CHUNKS, bias=(20.0, 60.0)),
+    "delta beyond exp": dataclasses.replace(_IN_CHUNKS, bias=(80.0, 200.0), a_log=-5.0),
+    "tiny delta": dataclasses.replace(_IN_CHUNKS, bias=(-30.0, -18.0)),
 }
 
 
@@ -98,33 +106,52 @@ def _relative(found, wanted) -> float:
     return float(np.abs(np.float64(found) - wanted).max() / max(np.abs(wanted).max(), 1e-30))
 
 
-@pytest.fixture(params=list(IMPLEMENTATIONS))
-def scan(request):
-    return functools.partial(ss2d_scan, implementation=request.param)
+_ON_A_CPU = [name for name in IMPLEMENTATIONS if name != "pallas_triton"]
+
+
+@pytest.fixture(params=_ON_A_CPU)
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def scan(name):
+    return functools.partial(ss2d_scan, implementation=name)
+
+
+@functools.cache
+def _with_gradients(name: str):
+    """`(arrays, dy) -> (y, gradients)`, compiled without fusion, which takes most of the time to compile."""
+
+    def run(arrays, dy):
+        y, pullback = jax.vjp(functools.partial(ss2d_scan, implementation=name), *arrays)
+        return y, pullback(dy)
+
+    return jax.jit(run, compiler_options={"xla_disable_hlo_passes": "fusion"})
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_values_and_gradients(scan, case):
+def test_values_and_gradients(name, case):
     arguments = [np.float64(np.float32(a)) for a in case.arguments()]
     dy = np.float64(np.float32(np.random.default_rng(1).normal(size=arguments[0].shape)))
     wanted, gradients = ss2d_loop(*arguments, dy)
-    arrays = [jnp.float32(a) for a in arguments]
-    found, pullback = jax.vjp(jax.jit(scan), *arrays)
+    found, got = _with_gradients(name)([jnp.float32(a) for a in arguments], jnp.float32(dy))
     assert _relative(found, wanted) < 2e-6
-    for name, got, want in zip(_NAMES, pullback(jnp.float32(dy)), gradients, strict=True):
-        assert _relative(got, want) < 1e-5, name
+    for argument, ours, truth in zip(_NAMES, got, gradients, strict=True):
+        assert _relative(ours, truth) < 1e-5, argument
 
 
-def test_bfloat16_inputs(scan):
-    case = Case(n=4)
-    arrays = [jnp.asarray(a, jnp.bfloat16 if i < 2 else jnp.float32) for i, a in enumerate(case.arguments())]
-    dy = jnp.asarray(np.random.default_rng(1).normal(size=arrays[0].shape), jnp.bfloat16)
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_sixteen_bit_inputs(name, dtype):
+    case = dataclasses.replace(_IN_CHUNKS, n=4)
+    arrays = [jnp.asarray(a, dtype if i < 2 else jnp.float32) for i, a in enumerate(case.arguments())]
+    dy = jnp.asarray(np.random.default_rng(1).normal(size=arrays[0].shape), dtype)
     wanted, gradients = ss2d_loop(*[np.float64(a) for a in arrays], np.float64(dy))
-    found, pullback = jax.vjp(scan, *arrays)
-    assert found.dtype == jnp.bfloat16
+    found, got = _with_gradients(name)(arrays, dy)
+    assert found.dtype == dtype
     assert _relative(found, wanted) < 1e-2
-    for name, got, want in zip(_NAMES, pullback(dy), gradients, strict=True):
-        assert _relative(got, want) < 2e-2, name
+    for argument, ours, truth in zip(_NAMES, got, gradients, strict=True):
+        assert _relative(ours, truth) < 2e-2, argument
 
 
 def test_a_long_sequence_follows_the_recurrence():
@@ -139,7 +166,7 @@ def test_a_long_sequence_follows_the_recurrence():
             state = np.exp(np.float64(delta[0, t, :, None]) * A) * state
             state = state + np.float64(delta[0, t] * u[0, t])[:, None] * B[0, t]
             wanted[t] = state @ C[0, t] + D * u[0, t]
-        for name in IMPLEMENTATIONS:
+        for name in _ON_A_CPU:
             found = selective_scan(*map(jnp.asarray, (u, delta, A, B, C, D)), reverse, implementation=name)
             assert _relative(found[0], wanted) < 2e-6
 
@@ -164,19 +191,71 @@ def test_empty_batch_vmap_and_checkpoint(scan):
     np.testing.assert_allclose(remat, plain, rtol=1e-5, atol=1e-6)
 
 
+def test_plain_scan_of_any_length(name):
+    rng = np.random.default_rng(0)
+    for length in (1, 7, 16):
+        u, B, C = (jnp.float32(rng.normal(size=(2, length, s))) for s in (3, 2, 2))
+        delta, A = (
+            jnp.float32(rng.uniform(0.01, 1, size=(2, length, 3))),
+            -jnp.float32(rng.uniform(0.5, 2, size=(3, 2))),
+        )
+        arrays = (u, delta, A, B, C)
+        found, pullback = jax.vjp(functools.partial(selective_scan, implementation=name), *arrays)
+        wanted, truth = jax.vjp(functools.partial(selective_scan, implementation="sequential"), *arrays)
+        for ours, sequential in zip((found, *pullback(u)), (wanted, *truth(u)), strict=True):
+            assert _relative(ours, np.float64(sequential)) < 1e-5
+
+
+_BY_DEVICE = """
+import functools, jax, jax.numpy as jnp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+from mamkpd_jax.ops.selective_scan import ss2d_scan
+
+mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+split, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
+keys = jax.random.split(jax.random.key(0), 7)
+shapes = (4, 4, 3, 8), (4, 4, 3, 4, 4), (4, 2, 8), (4, 8), (4, 8, 1), (4, 8)
+arrays = [jax.random.normal(key, shape) for key, shape in zip(keys, shapes)]
+dy = jax.random.normal(keys[6], shapes[0])
+
+def run(arrays, dy):
+    y, pullback = jax.vjp(functools.partial(ss2d_scan, implementation=NAME), *arrays)
+    return y, pullback(dy)
+
+where = [split] * 2 + [whole] * 4
+compiled = jax.jit(run, in_shardings=(where, split), out_shardings=(split, tuple(where))).lower(arrays, dy).compile()
+text = compiled.as_text()
+assert "all-reduce" in text  # of the weights' gradients: the text is of two devices
+assert "all-gather" not in text and "collective-permute" not in text and "all-to-all" not in text
+one = jax.jit(run)(arrays, dy)
+two = compiled(*jax.device_put((arrays, dy), (where, split)))
+for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two)):
+    assert jnp.allclose(a, b, rtol=1e-5, atol=1e-5), abs(a - b).max()
+"""
+
+
+def test_each_device_scans_its_part_of_the_batch(name):
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    code = f"NAME = {name!r}\n{_BY_DEVICE}"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | flags, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"proj": np.zeros((2, 5, 7, 4, 5), np.float32)}, "proj has shape .*expected"),
         ({"dt_bias": np.zeros((4, 5), np.float32)}, "dt_bias has shape"),
         ({"u": np.zeros((2, 5, 7, 6), np.int32)}, "u has dtype int32"),
-        ({"implementation": "cuda"}, "'cuda'; expected None or one of sequential, associative"),
+        ({"A_log": np.zeros((4, 6, 0), np.float32)}, "A_log has 0 states.*expected 1 to 16"),
+        ({"A_log": np.zeros((4, 6, 17), np.float32)}, "A_log has 17 states.*expected 1 to 16"),
+        ({"implementation": "cuda"}, "'cuda'; expected None or one of sequential, associative, pallas_triton"),
+        ({"implementation": "pallas_triton"}, "'pallas_triton', which runs on gpu alone, and this is cpu"),
     ],
 )
-def test_bad_arguments_are_named(change, message):
-    arguments = dict(zip(_NAMES, (jnp.float32(a) for a in Case().arguments()), strict=True)) | {
-        name: value if isinstance(value, str) else jnp.asarray(value) for name, value in change.items()
-    }
-    # The checks are the function's own: without the type checker of the test suite in front of it.
+def test_bad_arguments_are_named(change, message, monkeypatch):
+    # The checks are the function's own, without the type checker that the tests put in front of it.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    arguments = dict(zip(_NAMES, (jnp.float32(a) for a in Case().arguments()), strict=True)) | change
     with pytest.raises(ValueError, match=message):
-        ss2d_scan.__wrapped__(**arguments) if hasattr(ss2d_scan, "__wrapped__") else ss2d_scan(**arguments)
+        jax.eval_shape(functools.partial(ss2d_scan, implementation=arguments.pop("implementation", None)), **arguments)

@@ -5,6 +5,7 @@ State and recurrence are fp32 whatever the dtype of the inputs.
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +13,30 @@ from absl import logging
 from jax import Array
 from jaxtyping import Float
 
-from mamkpd_jax.ops.cross_scan import DIRECTIONS, to_map, to_sequence
-from mamkpd_jax.ops.selective_scan import associative, reference
+from mamkpd_jax.ops.cross_scan import DIRECTIONS
+from mamkpd_jax.ops.selective_scan import associative, by_sequence, pallas_triton, reference
 
-IMPLEMENTATIONS: dict[str, Callable[..., Array]] = {
-    "sequential": reference.scan,
-    "associative": associative.scan,
+_MOST_STATES = 16
+
+
+class _Implementation(NamedTuple):
+    ss2d: Callable[..., Array]
+    plain: Callable[..., Array]
+    platform: str | None = None  # the only one that it runs on
+
+
+def _by_sequence(scan: Callable[..., Array]) -> _Implementation:
+    return _Implementation(functools.partial(by_sequence.ss2d, scan), functools.partial(by_sequence.plain, scan))
+
+
+IMPLEMENTATIONS = {
+    "sequential": _by_sequence(reference.scan),
+    "associative": _by_sequence(associative.scan),
+    "pallas_triton": _Implementation(pallas_triton.ss2d, pallas_triton.plain, platform="gpu"),
+    # The same kernels in plain jax operations, to check them on any device; no one wants to wait for it.
+    "pallas_interpret": _Implementation(
+        functools.partial(pallas_triton.ss2d, interpret=True), functools.partial(pallas_triton.plain, interpret=True)
+    ),
 }
 
 
@@ -36,34 +55,31 @@ def ss2d_scan(
     Args:
         proj: low-rank delta (r), B (n) and C (n) of the four directions, by position.
         dt_weight, dt_bias: delta = softplus(low-rank delta @ dt_weight + dt_bias).
-        A_log: A = -exp(A_log).
+        A_log: A = -exp(A_log), with 1 to 16 states n.
         implementation: a name of `IMPLEMENTATIONS`; None chooses by platform.
 
     Returns:
         The sum, with the D skip, in u's dtype.
 
     Raises:
-        ValueError: arguments that don't fit together, or an implementation that does not exist.
+        ValueError: arguments that don't fit together, or an implementation that does not exist or can't run here.
 
     Source: MamKPD sec. 3.2; VMamba, arXiv 2401.10166, sec. 4.2.
     """
     b, h, w, d = u.shape
     rank, n = dt_weight.shape[1], A_log.shape[-1]
     _check_floating(u=u, proj=proj, dt_weight=dt_weight, dt_bias=dt_bias, A_log=A_log, D=D)
+    _check_states("A_log", A_log)
     _check_shape("proj", proj, (b, h, w, DIRECTIONS, rank + 2 * n))
     _check_shape("dt_weight", dt_weight, (DIRECTIONS, rank, d))
     _check_shape("dt_bias", dt_bias, (DIRECTIONS, d))
     _check_shape("A_log", A_log, (DIRECTIONS, d, n))
     _check_shape("D", D, (DIRECTIONS, d))
-    scan = _resolve(implementation)
-
-    u32, proj = u.astype(jnp.float32), proj.astype(jnp.float32)
-    y = u32 * jnp.sum(D, axis=0)
-    for k in range(DIRECTIONS):
-        low_rank, B, C = jnp.split(to_sequence(proj[:, :, :, k], k), [rank, rank + n], axis=-1)
-        delta = jax.nn.softplus(low_rank @ dt_weight[k] + dt_bias[k])
-        y = y + to_map(scan(to_sequence(u32, k), delta, -jnp.exp(A_log[k]), B, C), k, h, w)
-    return y.astype(u.dtype)
+    scan = _resolve(implementation).ss2d
+    if b == 0:
+        return u
+    weights = (x.astype(jnp.float32) for x in (dt_weight, dt_bias, -jnp.exp(A_log)))
+    return _with_skip(u, scan(u, proj, *weights), jnp.sum(D, axis=0))
 
 
 def selective_scan(
@@ -81,7 +97,7 @@ def selective_scan(
 
     Args:
         delta: positive step sizes, after softplus.
-        A: decay rates, negative.
+        A: decay rates, negative, of 1 to 16 states n.
         reverse: from the last token to the first.
         implementation: a name of `IMPLEMENTATIONS`; None chooses by platform.
 
@@ -89,47 +105,53 @@ def selective_scan(
         y, in u's dtype.
 
     Raises:
-        ValueError: arguments that don't fit together, or an implementation that does not exist.
+        ValueError: arguments that don't fit together, or an implementation that does not exist or can't run here.
 
     Source: Mamba, arXiv 2312.00752, eq. 2 to 4.
     """
     b, length, d = u.shape
     n = A.shape[-1]
-    _check_floating(u=u, delta=delta, A=A, B=B, C=C)
+    D = jnp.zeros((d,)) if D is None else D
+    _check_floating(u=u, delta=delta, A=A, B=B, C=C, D=D)
+    _check_states("A", A)
     _check_shape("delta", delta, (b, length, d))
     _check_shape("A", A, (d, n))
     _check_shape("B", B, (b, length, n))
     _check_shape("C", C, (b, length, n))
-    scan = _resolve(implementation)
-
-    def sequence(x: Array) -> Array:
-        x = x.astype(jnp.float32).transpose(1, 0, 2)
-        return x[::-1] if reverse else x
-
-    y = scan(sequence(u), sequence(delta), A.astype(jnp.float32), sequence(B), sequence(C))
-    y = (y[::-1] if reverse else y).transpose(1, 0, 2)
-    if D is not None:
-        _check_floating(D=D)
-        _check_shape("D", D, (d,))
-        y = y + u.astype(jnp.float32) * D
-    return y.astype(u.dtype)
+    _check_shape("D", D, (d,))
+    scan = _resolve(implementation).plain
+    if b == 0:
+        return u
+    return _with_skip(u, scan(u, delta, A.astype(jnp.float32), B, C, reverse), D)
 
 
-def _resolve(implementation: str | None) -> Callable[..., Array]:
-    name = _choose(jax.default_backend()) if implementation is None else implementation
+def _with_skip(u: Array, y: Array, D: Array) -> Array:
+    return (y + u.astype(jnp.float32) * D).astype(u.dtype)
+
+
+def _resolve(name: str | None) -> _Implementation:
+    platform = jax.default_backend()
+    if name is None:
+        name = _choose(platform)
     if name not in IMPLEMENTATIONS:
         raise ValueError(f"implementation is {name!r}; expected None or one of {', '.join(IMPLEMENTATIONS)}")
-    return IMPLEMENTATIONS[name]
+    implementation = IMPLEMENTATIONS[name]
+    if implementation.platform not in (None, platform):
+        raise ValueError(
+            f"implementation is {name!r}, which runs on {implementation.platform} alone, and this is {platform}; "
+            "expected None, which chooses what runs here, or another name"
+        )
+    return implementation
 
 
 @functools.cache
 def _choose(platform: str) -> str:
-    """The faster implementation of a platform, logged once.
+    """The implementation for a platform, logged once.
 
     A CPU has nothing to gain from the parallel prefix, which does more arithmetic: for Base's first stage at batch 2
-    it takes several times as long as the loop (`python -m benchmarks.layers`).
+    it takes several times as long as the loop (`python -m mamkpd_jax.bench scan`).
     """
-    name = "sequential" if platform == "cpu" else "associative"
+    name = {"cpu": "sequential", "gpu": "pallas_triton"}.get(platform, "associative")
     logging.info("selective scan on %s: %s", platform, name)
     return name
 
@@ -138,6 +160,11 @@ def _check_floating(**arrays: Array) -> None:
     for name, array in arrays.items():
         if not jnp.issubdtype(array.dtype, jnp.floating):
             raise ValueError(f"{name} has dtype {array.dtype}; expected a floating-point dtype")
+
+
+def _check_states(name: str, array: Array) -> None:
+    if not 1 <= array.shape[-1] <= _MOST_STATES:
+        raise ValueError(f"{name} has {array.shape[-1]} states, its last axis; expected 1 to {_MOST_STATES}")
 
 
 def _check_shape(name: str, array: Array, expected: tuple[int, ...]) -> None:

@@ -19,10 +19,11 @@ def scan(
     A: Float[Array, "d n"],
     B: Float[Array, "l b n"],
     C: Float[Array, "l b n"],
+    chunk: int = CHUNK,
 ) -> Float[Array, "l b d"]:
     """The scan of fp32 sequences, without the D skip. States are [.., n, d]: the last axis is the vectorised one."""
     length, batch, dim = u.shape
-    chunk = min(CHUNK, length)
+    chunk = min(chunk, length)
     n_chunks = -(-length // chunk)
 
     # A padded token has delta 0: decay 1 and no input, so it changes nothing.

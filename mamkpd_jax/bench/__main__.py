@@ -1,0 +1,24 @@
+"""python -m mamkpd_jax.bench NAME --output=FILE.json: times a part on the device at hand."""
+
+import importlib
+import sys
+
+from mamkpd_jax import cli
+
+# Each module has a `main` and flags of its own, so only the chosen one is imported.
+BENCHES = {
+    "scan": "mamkpd_jax.bench.scan",
+}
+
+
+def main() -> None:
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name not in BENCHES:
+        sys.exit(f"error: {name!r} is no bench; expected python -m mamkpd_jax.bench {'|'.join(BENCHES)} [--help]")
+    bench = importlib.import_module(BENCHES[name])
+    del sys.argv[1]
+    cli.run(bench.main)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""How everything is timed, and the record of where it was: a figure without it is worth nothing."""
+
+import datetime
+import importlib.metadata
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+_PACKAGES = ("jax", "jaxlib", "flax", "numpy")
+
+
+def environment(packages: Sequence[str] = ()) -> dict[str, Any]:
+    """Device, driver, versions (of further packages too), commit, command and time of this process."""
+    return {
+        "device": jax.devices()[0].device_kind,
+        "n_devices": jax.device_count(),
+        "driver": gpu_property("driver_version"),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in (*_PACKAGES, *packages)},
+        "commit": _output("git", "describe", "--always", "--dirty", "--abbrev=40") or None,
+        "command": " ".join(["python", *sys.orig_argv[1:]]),
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def gpu_property(name: str) -> str | None:
+    """What nvidia-smi tells of the first GPU, such as "driver_version"; None where there is none."""
+    return _output("nvidia-smi", f"--query-gpu={name}", "--format=csv,noheader,nounits") or None
+
+
+def copy_bandwidth(megabytes: int) -> float:
+    """Bytes a second that a large elementwise copy reads and writes on the default device."""
+    x = jnp.ones((megabytes * 2**18,), jnp.float32)
+    copy = jax.jit(lambda x: x + 1)
+    seconds = statistics.median(times_ms({"copy": lambda _: copy(x)}, repeats=10)["copy"]) / 1e3
+    return 2 * x.nbytes / seconds
+
+
+def _output(*command: str) -> str:
+    """A command's first line; nothing where it does not exist or fails."""
+    try:
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return lines[0] if lines else ""
+
+
+def times_ms(contenders: Mapping[str, Callable[[int], Any]], repeats: int, warmups: int = 3) -> dict[str, list[float]]:
+    """Times of functions that take the number of the call, all in turn in each round, so that drift meets all alike.
+
+    The number lets a function take other inputs each time, so that none is left in a cache.
+    """
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for i in range(-warmups, repeats):
+        for name, function in contenders.items():
+            start = time.perf_counter()
+            jax.block_until_ready(function(i % max(repeats, 1)))
+            if i >= 0:
+                times[name].append((time.perf_counter() - start) * 1e3)
+    return times
+
+
+def summary_ms(times: Sequence[float]) -> dict[str, float]:
+    """Median of all, of each half, and the 95th percentile, in milliseconds."""
+    half = len(times) // 2
+    return {
+        "median_ms": statistics.median(times),
+        "first_half_ms": statistics.median(times[:half] or times),
+        "second_half_ms": statistics.median(times[half:]),
+        "p95_ms": sorted(times)[int(0.95 * (len(times) - 1))],
+    }
+
+
+def write(path: str, result: Mapping[str, Any]) -> None:
+    """A result as a JSON file, in a folder that is made if need be."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps(result, indent=1) + "\n")

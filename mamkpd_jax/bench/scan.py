@@ -1,0 +1,168 @@
+"""The four-direction scan: every implementation on the model's real shapes, checked and timed in one run.
+
+python -m mamkpd_jax.bench scan --output=benchmarks/results/scan.json
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+from jax import Array
+
+from mamkpd_jax.bench import measure
+from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS, associative, by_sequence, ss2d_scan
+from mamkpd_jax.ops.selective_scan.workloads import WORKLOADS, Workload
+
+_OUTPUT = flags.DEFINE_string("output", "benchmarks/results/scan.json", "Where the results are written.")
+_WORKLOADS = flags.DEFINE_list("workloads", list(WORKLOADS), "Names of ops/selective_scan/workloads.py.")
+_BATCHES = flags.DEFINE_list("batches", ["1", "64", "256"], "Batch sizes.")
+_DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float16", "float32"], "Of the activations.")
+_REPEATS = flags.DEFINE_integer("repeats", 60, "Timed rounds, after three that are not.", lower_bound=2)
+
+_CHUNKS = {"associative, chunks of 16": 16, "associative, chunks of 256": 256, "associative, whole": 2**30}
+_ERROR_LIMITS = {4: (2e-6, 1e-5), 2: (1e-2, 2e-2)}  # of values and gradients, by bytes of an activation
+_CHECKED_BATCH = 2
+_BEYOND_CACHES = 2**27  # bytes of inputs that take turns
+# What a kernel at the bounds of its design issues for 32 channels, a token and a direction (`kernel_report`).
+_INSTRUCTIONS = {"forward": 40, "forward+backward": 120}
+
+Scan = Callable[..., Array]
+
+
+def contenders() -> dict[str, Scan]:
+    """All that run on this device, by name, with the signature of `ss2d_scan`; first the one that is chosen here."""
+    platform = jax.default_backend()
+    named = {
+        name: functools.partial(ss2d_scan, implementation=name)
+        for name, implementation in IMPLEMENTATIONS.items()
+        if implementation.platform in (None, platform) and name != "pallas_interpret"
+    }
+    return named | {name: functools.partial(_associative, chunk) for name, chunk in _CHUNKS.items()}
+
+
+def _associative(chunk: int, u: Array, proj: Array, dt_weight: Array, dt_bias: Array, A_log: Array, D: Array) -> Array:
+    scan = functools.partial(associative.scan, chunk=chunk)
+    y = by_sequence.ss2d(scan, u, proj, dt_weight, dt_bias, -jnp.exp(A_log))
+    return (y + u.astype(jnp.float32) * jnp.sum(D, axis=0)).astype(u.dtype)
+
+
+def with_gradients(scan: Scan) -> Callable[..., tuple[Array, tuple[Array, ...]]]:
+    """`(*arguments) -> (y, gradients)`, y serving as its own cotangent."""
+
+    def run(*arguments: Array) -> tuple[Array, tuple[Array, ...]]:
+        y, pullback = jax.vjp(scan, *arguments)
+        return y, pullback(y)
+
+    return run
+
+
+def errors(scan: Scan, work: Workload, dtype: jnp.dtype) -> dict[str, Any]:
+    """Largest error of values and of gradients, relative to the largest entry, against the fp32 loop."""
+    arguments = work.arguments(_CHECKED_BATCH, dtype, jax.random.key(1))
+    truth = jax.jit(with_gradients(functools.partial(ss2d_scan, implementation="sequential")))
+    y, gradients = jax.jit(with_gradients(scan))(*arguments)
+    true_y, true_gradients = truth(*(x.astype(jnp.float32) for x in arguments))
+    value = _relative(y, true_y)
+    gradient = max(_relative(ours, true) for ours, true in zip(gradients, true_gradients, strict=True))
+    value_limit, gradient_limit = _ERROR_LIMITS[dtype.itemsize]
+    return {
+        "value_error": value,
+        "gradient_error": gradient,
+        "correct": value < value_limit and gradient < gradient_limit,
+    }
+
+
+def _relative(found: Array, true: Array) -> float:
+    return float(jnp.max(jnp.abs(found.astype(jnp.float32) - true)) / jnp.max(jnp.abs(true)))
+
+
+def floor_ms(work: Workload, batch: int, size: int, direction: str, bytes_a_second: float) -> float:
+    """What the device's memory or, on a GPU, its instruction issue allows at best; `size` bytes an activation.
+
+    Forward reads u and proj and writes y of four directions; backward reads them, dy and the checkpoints, and writes
+    and reads again the gradients of u and delta of four directions.
+    """
+    tokens = batch * work.h * work.w
+    maps, proj, checkpoints = tokens * work.d * size, tokens * 4 * (work.rank + 2 * work.n) * size, tokens * work.d * 2
+    moved = 5 * maps + proj
+    if direction != "forward":
+        moved += 18 * maps + 2 * proj + 2 * checkpoints
+    clock_mhz = measure.gpu_property("clocks.max.sm")
+    issue_ms = 0.0
+    if clock_mhz is not None:
+        a_second = jax.devices()[0].core_count * 4 * float(clock_mhz) * 1e6
+        issue_ms = tokens * 4 * work.d / 32 * _INSTRUCTIONS[direction] / a_second * 1e3
+    return max(moved / bytes_a_second * 1e3, issue_ms)
+
+
+def timings(scans: Mapping[str, Scan], work: Workload, batch: int, dtype: jnp.dtype) -> dict[str, list[float] | str]:
+    """Times by contender, or the reason why it can't run."""
+    arguments = work.arguments(batch, dtype, jax.random.key(0))
+    activations, weights = arguments[:2], arguments[2:]
+    n_inputs = min(_REPEATS.value, 1 + _BEYOND_CACHES // sum(x.nbytes for x in activations))
+    inputs = [[jnp.roll(x, i, axis=2) for x in activations] for i in range(n_inputs)]
+    compiled, failed = {}, {}
+    for name, scan in scans.items():
+        try:
+            compiled[name] = jax.jit(scan).lower(*arguments).compile()
+            jax.block_until_ready(compiled[name](*arguments))
+        except jax.errors.JaxRuntimeError as error:  # most likely not enough memory
+            failed[name] = str(error).splitlines()[0]
+            compiled.pop(name, None)
+    calls = {name: lambda i, run=run: run(*inputs[i % n_inputs], *weights) for name, run in compiled.items()}
+    return measure.times_ms(calls, _REPEATS.value) | failed
+
+
+def main() -> None:
+    dtype = jnp.dtype(_DTYPE.value)
+    scans = contenders()
+    bandwidth = measure.copy_bandwidth(megabytes=1024 if jax.default_backend() == "gpu" else 64)
+    result = {
+        "environment": measure.environment(),
+        "dtype": _DTYPE.value,
+        "copy_bandwidth_gb_s": bandwidth / 1e9,
+        "rows": [],
+    }
+    print(
+        f"{'workload':20}{'batch':>6}  {'implementation':28}{'forward ms':>12}{'of floor':>9}"
+        f"{'+backward ms':>14}{'of floor':>9}{'value error':>13}{'gradient':>10}"
+    )
+    for name in _WORKLOADS.value:
+        work = WORKLOADS[name]
+        checked = {contender: errors(scan, work, dtype) for contender, scan in scans.items()}
+        for batch in map(int, _BATCHES.value):
+            times = {
+                "forward": timings(scans, work, batch, dtype),
+                "forward+backward": timings({k: with_gradients(s) for k, s in scans.items()}, work, batch, dtype),
+            }
+            for contender in scans:
+                row = {"workload": name, "batch": batch, "implementation": contender, **checked[contender]}
+                for direction, by_contender in times.items():
+                    floor = floor_ms(work, batch, dtype.itemsize, direction, bandwidth)
+                    row[direction] = _summary(by_contender[contender], floor)
+                result["rows"].append(row)
+                print(_line(row), flush=True)
+    measure.write(_OUTPUT.value, result)
+
+
+def _summary(times: list[float] | str, floor: float) -> dict[str, Any]:
+    if isinstance(times, str):
+        return {"error": times}
+    summary = measure.summary_ms(times)
+    return {**summary, "floor_ms": floor, "fraction_of_floor": floor / summary["median_ms"]}
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    line = f"{row['workload']:20}{row['batch']:6}  {row['implementation']:28}"
+    for direction, width in (("forward", 12), ("forward+backward", 14)):
+        figures = row[direction]
+        failed = "error" in figures
+        line += (
+            f"{'failed':>{width}}{'':9}"
+            if failed
+            else (f"{figures['median_ms']:{width}.3f}{figures['fraction_of_floor']:9.1%}")
+        )
+    return line + f"{row['value_error']:13.1e}{row['gradient_error']:10.1e}{'' if row['correct'] else '  WRONG'}"

@@ -1,0 +1,118 @@
+"""The selective scan as a Pallas kernel for NVIDIA GPUs, by Triton: backward.
+
+The walk of the forward kernel from its end. The states inside a chunk are computed again from the checkpoint before
+it. Nothing is added up in memory by several programs, so the result is the same in every run: each program writes
+its own part of a sum over channel blocks, directions or the batch.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton as plgpu
+
+from mamkpd_jax.ops.selective_scan.base2 import LN2
+from mamkpd_jax.ops.selective_scan.operands import Operands, operand_specs
+from mamkpd_jax.ops.selective_scan.tiling import Scan
+from mamkpd_jax.ops.selective_scan.walk import by_direction
+
+
+def backward(scan: Scan, dy: Array, states: Array, *operands: Array) -> tuple[Array, ...]:
+    """Gradients of sum(y dy), dy [b, l, d] the same for all directions, `states` the forward kernel's checkpoints.
+
+    Returns:
+        du [k, b, l, d] of each direction, ddelta [k, b, l, d] (of what is under the softplus where delta is made
+        here), both in u's dtype; dBC [k, b, c, l, 2 n] of each block of channels; dA [k, b, n, d]; and, where delta
+        is made here, dbias [k, b, d].
+    """
+    u, k, b, f32 = operands[0], len(scan.directions), operands[0].shape[0], jnp.float32
+    map_spec = pl.BlockSpec((1, 1, scan.length, scan.channels), lambda i, k, b: (k, b, 0, i))
+    states_block = (1, 1, scan.n_chunks, scan.n, scan.channels)
+    outs = [
+        (jax.ShapeDtypeStruct((k, b, scan.length, scan.d), u.dtype), map_spec),
+        (jax.ShapeDtypeStruct((k, b, scan.length, scan.d), u.dtype if scan.rank else operands[3].dtype), map_spec),
+        (
+            jax.ShapeDtypeStruct((k, b, scan.blocks, scan.length, 2 * scan.n), f32),
+            pl.BlockSpec((1, 1, 1, scan.length, 2 * scan.n), lambda i, k, b: (k, b, i, 0, 0)),
+        ),
+        (
+            jax.ShapeDtypeStruct((k, b, scan.n, scan.d), f32),
+            pl.BlockSpec((1, 1, scan.n, scan.channels), lambda i, k, b: (k, b, 0, i)),
+        ),
+    ]
+    if scan.rank:
+        bias_spec = pl.BlockSpec((1, 1, scan.channels), lambda i, k, b: (k, b, i))
+        outs.append((jax.ShapeDtypeStruct((k, b, scan.d), f32), bias_spec))
+    out_shape, out_specs = zip(*outs, strict=True)
+    results = pl.pallas_call(
+        functools.partial(_kernel, scan),
+        grid=(scan.blocks, k, b),
+        in_specs=[
+            pl.BlockSpec((1, scan.length, scan.channels), lambda i, k, b: (b, 0, i)),
+            pl.BlockSpec(states_block, lambda i, k, b: (k, b, 0, 0, i)),
+            *operand_specs(scan, columns=operands[1].shape[-1]),
+        ],
+        out_specs=list(out_specs),
+        out_shape=list(out_shape),
+        interpret=scan.interpret,
+        compiler_params=plgpu.CompilerParams(num_warps=1, num_stages=1),
+        name="selective_scan_backward",
+    )(dy, states, *operands)
+    return tuple(results)
+
+
+def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
+    n_outs = 5 if scan.rank else 4
+    operands = Operands(scan, *refs[:-n_outs])
+    du_ref, ddelta_ref, dBC_ref, dA_ref, *dbias_ref = refs[-n_outs:]
+
+    def run(direction: int) -> None:
+        walk = scan.walk(direction)
+
+        def chunk(i: Array, sums: tuple) -> tuple:
+            dstate, dA, dbias = sums
+            c = walk.n_chunks - 1 - i
+            places = walk.tokens(c)
+            tokens = [operands.load(t) for t in places]
+            dys = [operands.vector(dy_ref, 0, t) for t in places]
+            state = [operands.vector(states_ref, 0, 0, c, j) for j in range(scan.n)]
+            again = []
+            for token in tokens:
+                delta, B, C, gate = operands.step(token)
+                u = token.u.astype(jnp.float32)
+                decay, before = operands.decays(delta), state
+                state = [a * h + delta * u * b for a, h, b in zip(decay, before, B, strict=True)]
+                again.append((u, delta, B, C, gate, decay, before, state))
+            for t, dy, (u, delta, B, C, gate, decay, before, state) in reversed(
+                list(zip(places, dys, again, strict=True))
+            ):
+                dy = dy.astype(jnp.float32)
+                dstate = [g + dy * c for g, c in zip(dstate, C, strict=True)]
+                for j, (g, h) in enumerate(zip(dstate, state, strict=True)):
+                    dBC_ref[0, 0, 0, t, j] = jnp.sum(g * (delta * u))
+                    dBC_ref[0, 0, 0, t, scan.n + j] = jnp.sum(h * dy)
+                dinput = functools.reduce(jnp.add, (g * b for g, b in zip(dstate, B, strict=True)))
+                dstate = [g * a for g, a in zip(dstate, decay, strict=True)]
+                # Of the decay's exponent, delta A, but for the factor ln 2.
+                dexponent = [g * h for g, h in zip(dstate, before, strict=True)]
+                dA = [s + e * delta for s, e in zip(dA, dexponent, strict=True)]
+                ddecay = functools.reduce(jnp.add, (e * A for e, A in zip(dexponent, operands.A, strict=True)))
+                ddelta = ddecay * LN2 + dinput * u
+                if gate is not None:
+                    ddelta = ddelta * gate
+                    dbias = dbias + ddelta
+                operands.store(du_ref, dinput * delta, 0, 0, t)
+                operands.store(ddelta_ref, ddelta, 0, 0, t)
+            return tuple(dstate), tuple(dA), dbias
+
+        zero = jnp.zeros((scan.channels,), jnp.float32)
+        zeros = (zero,) * scan.n
+        _, dA, dbias = lax.fori_loop(0, walk.n_chunks, chunk, (zeros, zeros, zero))
+        for j, total in enumerate(dA):
+            operands.store(dA_ref, total * LN2, 0, 0, j)
+        if scan.rank:
+            operands.store(dbias_ref[0], dbias, 0, 0)
+
+    by_direction(scan.directions, run)

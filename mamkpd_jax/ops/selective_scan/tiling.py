@@ -1,0 +1,65 @@
+"""How a scan is cut for the kernels, from its sizes.
+
+Choice: from compiled instruction counts (`make kernel-report`); nothing here was timed on a GPU.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+from mamkpd_jax.ops.selective_scan.walk import Walk
+
+_LARGEST_RANK = 12  # above, delta's projection costs the kernel more than reading delta does
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scan:
+    """A scan of maps [h, w, d] with n states, as far as it is known when the kernels are compiled."""
+
+    directions: tuple[int, ...]
+    h: int
+    w: int
+    d: int
+    n: int
+    rank: int  # of the projection that makes delta in the kernel; 0: delta is given
+    channels: int  # a program's
+    chunk: int  # tokens that are loaded together; one checkpoint each
+    interpret: bool = False
+
+    @property
+    def length(self) -> int:
+        return self.h * self.w
+
+    @property
+    def blocks(self) -> int:
+        """Programs that share a map's channels."""
+        return -(-self.d // self.channels)
+
+    @property
+    def n_chunks(self) -> int:
+        return self.length // self.chunk
+
+    def walk(self, direction: int) -> Walk:
+        return Walk(direction, self.h, self.w, self.chunk)
+
+
+def plan(directions: Sequence[int], h: int, w: int, d: int, n: int, rank: int, interpret: bool) -> Scan:
+    """The scan of an h x w map, cut for the kernels; `rank` is 0 where delta is given.
+
+    A chunk lies in one line, so it has to divide the lines. Where none does, the result's map is larger, and its rank
+    is 0: padding needs a given delta, one that is 0 there, so that nothing changes.
+    """
+    # Several vectors of channels share their tokens' scalars, as long as the registers last.
+    channels = 64 if d % 64 == 0 and n <= 4 else 32
+    chunk = max(1, 8 // n)
+    # Only columns limit a chunk: rows follow one another in memory. A map of one row or column is one line.
+    line = h if min(h, w) > 1 else h * w
+    if rank > _LARGEST_RANK:
+        rank = 0
+    if line % chunk and line % 4 == 0:
+        chunk = 4
+    if line % chunk:
+        rank = 0
+        h, w = (h, -(-w // chunk) * chunk) if h == 1 else (-(-h // chunk) * chunk, w)
+    return Scan(
+        directions=tuple(directions), h=h, w=w, d=d, n=n, rank=rank, channels=channels, chunk=chunk, interpret=interpret
+    )

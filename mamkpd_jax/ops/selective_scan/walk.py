@@ -1,0 +1,47 @@
+"""The order in which a program of the kernel visits the tokens of a map."""
+
+from collections.abc import Callable, Sequence
+
+from jax import Array, lax
+from jax.experimental import pallas as pl
+
+
+class Walk:
+    """One of SS2D's four directions over an h x w map in row-major storage, in chunks of tokens of one line.
+
+    All strides are static, so that a chunk costs one address and constant offsets to it.
+    """
+
+    def __init__(self, direction: int, h: int, w: int, chunk: int):
+        lines, length, between, within = (w, h, 1, w) if direction % 2 else (h, w, w, 1)
+        # Lines that follow one another at their tokens' own stride are one line, which saves the division below.
+        if length == 1 or lines == 1 or between == length * within:
+            lines, length, between, within = 1, h * w, 0, 1
+        self._reverse = direction >= 2
+        self._last_token = h * w - 1
+        self._chunk, self._chunks_a_line = chunk, length // chunk
+        self._between, self._within = between, within
+        self.n_chunks = lines * self._chunks_a_line
+
+    def tokens(self, c: Array) -> list[Array]:
+        """Places of the tokens of the c-th chunk, in the order of the walk."""
+        line = lax.div(c, self._chunks_a_line) if self._between else 0
+        lowest = line * self._between + (c - line * self._chunks_a_line) * (self._chunk * self._within)
+        steps = range(self._chunk)
+        if self._reverse:
+            lowest = self._last_token - (self._chunk - 1) * self._within - lowest
+            steps = steps[::-1]
+        return [lowest + i * self._within for i in steps]
+
+
+def by_direction(directions: Sequence[int], run: Callable[[int], None]) -> None:
+    """Runs `run(direction)`, with a static direction, for the one that this program's index on axis 1 stands for."""
+    program = pl.program_id(1)
+
+    def branch(first: int) -> None:
+        if first + 1 == len(directions):
+            run(directions[first])
+        else:
+            lax.cond(program == first, lambda: run(directions[first]), lambda: branch(first + 1))
+
+    branch(0)
