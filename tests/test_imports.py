@@ -13,13 +13,13 @@ PACKAGE = Path(mamkpd_jax.__file__).parent
 _CORE = {"config", "errors", "skeletons"}
 ALLOWED = {
     "errors": set(),
-    "skeletons": set(),
+    "skeletons": {"errors"},
     "config": {"errors"},
     "codec": set(),
     "losses": set(),
     "ops": set(),
     "nn": {"ops"},
-    "models": {"nn", "config"},
+    "models": {"nn", "config", "errors"},
     "visualize": {"skeletons"},
     "data": _CORE,
     "evaluation": _CORE | {"data", "visualize"},

@@ -48,7 +48,7 @@ def random_figure(rng: np.random.Generator) -> Figure:
     """A body of random proportions and pose, seen from a random side, more often from the front."""
     pose = _POSES[rng.choice(len(_POSES), p=_POSE_SHARES)](rng)
     facing = rng.random()
-    turn = rng.normal(0, 25) if facing < 0.8 else rng.normal(180, 25) if facing < 0.87 else rng.uniform(0, 360)
+    turn = rng.normal(0, 25) if facing < 0.85 else rng.normal(180, 25) if facing < 0.91 else rng.uniform(0, 360)
     body = _rotation("z", pose.roll) @ _rotation("x", rng.normal(0, 6)) @ _rotation("y", turn)
     trunk = body @ _rotation("x", pose.lean) @ _rotation("z", pose.tilt)
     head = trunk @ _rotation("y", float(np.clip(rng.normal(0, 25), -70, 70))) @ _rotation("x", rng.normal(0, 12))

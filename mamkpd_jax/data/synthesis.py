@@ -51,14 +51,14 @@ def render_scene(seed: int, index: int, size_hw: tuple[int, int]) -> Scene:
     rng = np.random.default_rng((seed, index))
     height, width = (side * _SUPERSAMPLING for side in size_hw)
     canvas = Canvas(background(rng, height, width))
-    heights_px = np.sort(rng.uniform(*_HEIGHT_SHARE, rng.choice([1, 2, 3, 4], p=[0.45, 0.35, 0.15, 0.05]))) * height
+    heights_px = np.sort(rng.uniform(*_HEIGHT_SHARE, rng.choice([1, 2, 3], p=[0.5, 0.37, 0.13]))) * height
     bodies = []
     for person, height_px in enumerate(heights_px):
         figure = random_figure(rng)
         points = _place(figure, height_px, height, width, rng)
         draw_figure(canvas, figure, points, height_px, person, rng)
         bodies.append((figure, points, int((canvas.owner // len(PART_NAMES) == person).sum())))
-    for _ in range(rng.choice([0, 1, 2], p=[0.45, 0.35, 0.2])):
+    for _ in range(rng.choice([0, 1, 2], p=[0.55, 0.33, 0.12])):
         draw_object(canvas, rng)
     people = [_label(canvas, person, *body) for person, body in enumerate(bodies)]
     return Scene(image=_photograph(canvas.image, size_hw, rng), people=tuple(p for p in people if p is not None))
