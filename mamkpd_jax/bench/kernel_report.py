@@ -17,7 +17,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from absl import flags
 from jaxlib.mlir import ir
 from jaxlib.triton import dialect
 
@@ -27,8 +26,6 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.ops.selective_scan import pallas_triton
 from mamkpd_jax.ops.selective_scan.tiling import plan
 from mamkpd_jax.ops.selective_scan.workloads import WORKLOADS, Workload
-
-_OUTPUT = flags.DEFINE_string("output", "benchmarks/kernel_report.json", "Where the report is written.")
 
 _CARDS = {"NVIDIA H200": 90, "NVIDIA GeForce RTX 4090": 89}
 # The shape that the kernels' bounds are stated for, and the model's own.
@@ -154,7 +151,7 @@ def main() -> None:
             f"{row['registers']:11}{row['spills']:8}",
             flush=True,
         )
-    measure.write(_OUTPUT.value, result)
+        measure.write(result)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from absl import flags
+
+_OUTPUT = flags.DEFINE_string("output", None, "A JSON file for the results; without it they are only printed.")
 
 _PACKAGES = ("jax", "jaxlib", "flax", "numpy")
 
@@ -81,7 +84,9 @@ def summary_ms(times: Sequence[float]) -> dict[str, float]:
     }
 
 
-def write(path: str, result: Mapping[str, Any]) -> None:
-    """A result as a JSON file, in a folder that is made if need be."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(json.dumps(result, indent=1) + "\n")
+def write(result: Mapping[str, Any]) -> None:
+    """A result as the JSON file of `--output`, in a folder that is made if need be."""
+    if _OUTPUT.value is not None:
+        path = Path(_OUTPUT.value)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result, indent=1) + "\n")

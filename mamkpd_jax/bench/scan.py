@@ -16,7 +16,6 @@ from mamkpd_jax.bench import measure
 from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS, associative, by_sequence, ss2d_scan
 from mamkpd_jax.ops.selective_scan.workloads import WORKLOADS, Workload
 
-_OUTPUT = flags.DEFINE_string("output", "benchmarks/results/scan.json", "Where the results are written.")
 _WORKLOADS = flags.DEFINE_list("workloads", list(WORKLOADS), "Names of ops/selective_scan/workloads.py.")
 _BATCHES = flags.DEFINE_list("batches", ["1", "64", "256"], "Batch sizes.")
 _DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float16", "float32"], "Of the activations.")
@@ -145,7 +144,7 @@ def main() -> None:
                     row[direction] = _summary(by_contender[contender], floor)
                 result["rows"].append(row)
                 print(_line(row), flush=True)
-    measure.write(_OUTPUT.value, result)
+                measure.write(result)
 
 
 def _summary(times: list[float] | str, floor: float) -> dict[str, Any]:

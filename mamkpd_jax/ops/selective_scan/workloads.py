@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Workload:
     rank: int
     n: int = 1
 
-    def shapes(self, batch: int, dtype: jnp.dtype) -> list[jax.ShapeDtypeStruct]:
+    def shapes(self, batch: int, dtype: DTypeLike) -> list[jax.ShapeDtypeStruct]:
         """`ss2d_scan`'s arguments: activations of a dtype, weights fp32."""
         return [
             jax.ShapeDtypeStruct((batch, self.h, self.w, self.d), dtype),
@@ -28,7 +29,7 @@ class Workload:
             jax.ShapeDtypeStruct((4, self.d), jnp.float32),
         ]
 
-    def arguments(self, batch: int, dtype: jnp.dtype, key: Array) -> list[Array]:
+    def arguments(self, batch: int, dtype: DTypeLike, key: Array) -> list[Array]:
         """Random ones, with delta and A as they are at initialisation."""
         scales, shifts = (1.0, 1.0, self.rank**-0.5, 1.0, 0.3, 1.0), (0.0, 0.0, 0.0, -4.0, 0.0, 0.0)
         shapes = self.shapes(batch, dtype)

@@ -1,0 +1,26 @@
+"""Timing takes turns, and the record says where it was."""
+
+import jax.numpy as jnp
+
+from mamkpd_jax.bench import measure
+
+
+def test_contenders_take_turns_and_warm_up():
+    calls = []
+
+    def contender(name):
+        return lambda i: (calls.append((name, i)), jnp.zeros(()))[1]
+
+    times = measure.times_ms({"a": contender("a"), "b": contender("b")}, repeats=4, warmups=1)
+    assert [name for name, _ in calls] == ["a", "b"] * 5
+    assert {name: len(values) for name, values in times.items()} == {"a": 4, "b": 4}
+
+
+def test_summary():
+    found = measure.summary_ms([1.0, 2.0, 3.0, 10.0])
+    assert found == {"median_ms": 2.5, "first_half_ms": 1.5, "second_half_ms": 6.5, "p95_ms": 3.0}
+
+
+def test_environment_names_device_versions_and_command():
+    found = measure.environment()
+    assert found["device"] == "cpu" and found["versions"]["jax"] and "pytest" in found["command"]

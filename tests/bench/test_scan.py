@@ -1,0 +1,23 @@
+"""The scan's bench: wrong results are told from right ones, and floors grow with the work."""
+
+import functools
+
+import jax.numpy as jnp
+
+from mamkpd_jax.bench import scan
+from mamkpd_jax.ops.selective_scan import ss2d_scan
+from mamkpd_jax.ops.selective_scan.workloads import Workload
+
+_WORK = Workload(4, 3, 8, 2)
+
+
+def test_errors_tell_a_wrong_scan_from_a_right_one():
+    right = functools.partial(ss2d_scan, implementation="sequential")
+    assert scan.errors(right, _WORK, jnp.dtype(jnp.bfloat16))["correct"]
+    assert not scan.errors(lambda *a: 1.1 * right(*a), _WORK, jnp.dtype(jnp.float32))["correct"]
+
+
+def test_floor_is_the_bytes_over_the_bandwidth_without_a_gpu():
+    forward = scan.floor_ms(_WORK, batch=2, size=4, direction="forward", bytes_a_second=1e6)
+    assert forward == (5 * 2 * 12 * 8 * 4 + 2 * 12 * 4 * 4 * 4) / 1e6 * 1e3
+    assert scan.floor_ms(_WORK, batch=2, size=4, direction="forward+backward", bytes_a_second=1e6) > 3 * forward
