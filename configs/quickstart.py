@@ -18,10 +18,10 @@ def get_config() -> Config:
             codec="dark",
             augmentation="flip",
             workers=0,
-            synthetic_train_images=3200,
+            synthetic_train_images=4800,
             synthetic_val_images=400,
         ),
-        optim=OptimConfig(batch_size=16, epochs=13, learning_rate=2e-3, decay_epochs=(8, 11), warmup_steps=100),
+        optim=OptimConfig(batch_size=16, epochs=8, learning_rate=2e-3, decay_epochs=(5, 7), warmup_steps=100),
         eval=EvalConfig(batch_size=32, every_epochs=4),
         checkpoint_every_steps=500,
     )

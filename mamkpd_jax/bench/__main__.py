@@ -7,7 +7,9 @@ from mamkpd_jax import cli
 
 # Each module has a `main` and flags of its own, so only the chosen one is imported.
 BENCHES = {
+    "layers": "mamkpd_jax.bench.layers",
     "scan": "mamkpd_jax.bench.scan",
+    "train": "mamkpd_jax.bench.train",
 }
 
 

@@ -48,7 +48,7 @@ class DepthwiseConv(nnx.Module):
 
     Choice: written as a sum of nine shifted products, not as a grouped convolution. The two agree; XLA fuses the
     sum, while its grouped convolution on CPU takes 50 times as long forward and 4 to 20 times as long backward
-    (`python -m benchmarks.layers`).
+    (`python -m mamkpd_jax.bench layers`).
     """
 
     def __init__(self, dim: int, *, stride: int = 1, use_bias: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
@@ -79,7 +79,7 @@ class Deconv(nnx.Module):
 
     Choice: computed as four 2x2 convolutions, one per parity of the output pixel, instead of one convolution over
     the dilated input, three quarters of which is zeros: XLA's gradient of the latter on CPU takes 6 to 12 times as
-    long (`python -m benchmarks.layers`).
+    long (`python -m mamkpd_jax.bench layers`).
     """
 
     def __init__(self, c_in: int, c_out: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):

@@ -1,0 +1,86 @@
+"""The layers written in another way than XLA's general convolution, and that convolution: timed and checked in one run.
+
+python -m mamkpd_jax.bench layers --output=benchmarks/results/layers_cpu.json
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+from flax import nnx
+from jax import Array, lax
+
+from mamkpd_jax.bench import measure
+from mamkpd_jax.nn.layers import Deconv, DepthwiseConv
+
+_BATCH = flags.DEFINE_integer("batch", 2, "Images.", lower_bound=1)
+_REPEATS = flags.DEFINE_integer("repeats", 20, "Timed rounds, after three that are not.", lower_bound=2)
+
+_convolve = functools.partial(lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+_FP32 = jnp.dtype("float32")
+
+
+def _depthwise(stride: int) -> Callable[[Array, Array], Array]:
+    def layer(x: Array, kernel: Array) -> Array:
+        d = x.shape[-1]
+        pads = ((1, 1), (1, 1))
+        return _convolve(x, kernel.reshape(3, 3, 1, d), (stride, stride), pads, feature_group_count=d)
+
+    return layer
+
+
+def _deconv(x: Array, kernel: Array) -> Array:
+    return _convolve(x, kernel, (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2))
+
+
+def _ours(layer: DepthwiseConv | Deconv) -> Callable[[Array, Array], Array]:
+    graphdef, _ = nnx.split(layer)
+
+    def run(x: Array, kernel: Array) -> Array:
+        return nnx.merge(graphdef, {"kernel": kernel}, copy=True)(x)
+
+    return run
+
+
+def cases() -> dict[str, tuple[tuple[int, ...], DepthwiseConv | Deconv, Callable[[Array, Array], Array]]]:
+    """By name: the shape of the input, our layer, and the same by the general convolution. Shapes are Base's."""
+    make = functools.partial(DepthwiseConv, use_bias=False, dtype=_FP32, rngs=nnx.Rngs(0))
+    return {
+        "depth-wise, stem": ((128, 96, 96), make(96), _depthwise(1)),
+        "depth-wise, down to stage 1": ((128, 96, 96), make(96, stride=2), _depthwise(2)),
+        "depth-wise, stage 2": ((32, 24, 192), make(192), _depthwise(1)),
+        "deconvolution, second": ((32, 24, 96), Deconv(96, 96, dtype=_FP32, rngs=nnx.Rngs(0)), _deconv),
+    }
+
+
+def main() -> None:
+    rows = []
+    print(f"{'layer':30}{'':20}{'ours ms':>10}{'general ms':>12}{'ratio':>7}")
+    for name, (shape, layer, general) in cases().items():
+        x = jax.random.normal(jax.random.key(0), (_BATCH.value, *shape))
+        kernel = jax.random.normal(jax.random.key(1), layer.kernel.shape)
+        forms = {"ours": _ours(layer), "general": general}
+        error = jnp.max(jnp.abs(forms["ours"](x, kernel) - general(x, kernel)))
+        for direction in ("forward", "forward+backward"):
+            calls = {form: _call(function, direction, x, kernel) for form, function in forms.items()}
+            times = {k: measure.summary_ms(v) for k, v in measure.times_ms(calls, _REPEATS.value).items()}
+            ratio = times["general"]["median_ms"] / times["ours"]["median_ms"]
+            rows.append({"layer": name, "direction": direction, **times, "ratio": ratio, "largest_error": float(error)})
+            print(
+                f"{name:30}{direction:20}{times['ours']['median_ms']:10.2f}{times['general']['median_ms']:12.2f}{ratio:7.1f}"
+            )
+    measure.write({"environment": measure.environment(), "batch": _BATCH.value, "rows": rows})
+
+
+def _call(function: Callable[[Array, Array], Array], direction: str, x: Array, kernel: Array) -> Callable[[int], Array]:
+    if direction == "forward":
+        compiled = jax.jit(function)
+        return lambda _: compiled(x, kernel)
+
+    def loss(x: Array, kernel: Array) -> Array:
+        return jnp.sum(jnp.square(function(x, kernel)))
+
+    gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
+    return lambda _: gradient(x, kernel)

@@ -1,0 +1,82 @@
+"""The training step against the batch size: images a second, step time, arithmetic rate, peak memory.
+
+python -m mamkpd_jax.bench train --config=configs/coco_base.py --batches=2 --output=benchmarks/results/train.json
+
+Each batch size is a step of its own on random images, all of it but reading data.
+"""
+
+import resource
+import time
+
+import jax
+import numpy as np
+from absl import flags
+
+from mamkpd_jax import cli
+from mamkpd_jax.bench import measure
+from mamkpd_jax.complexity import costs
+from mamkpd_jax.config import Config
+from mamkpd_jax.training.mesh import check_batch, data_mesh
+from mamkpd_jax.training.optimizer import optimizer
+from mamkpd_jax.training.state import create_state
+from mamkpd_jax.training.step import make_train_step, shard_batch
+
+_CONFIG = cli.define_config()
+_BATCHES = flags.DEFINE_list("batches", ["1", "2", "4", "8"], "Batch sizes.")
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Timed steps, after three that are not.", lower_bound=2)
+
+_N_JOINTS = 17
+
+
+def row(config: Config, batch_size: int) -> dict[str, float]:
+    """Figures of one batch size. A CPU's peak memory is the process's, so the largest batch so far sets it."""
+    mesh = data_mesh()
+    check_batch("optim.batch_size", batch_size, mesh)
+    adam = optimizer(config.optim, steps_per_epoch=1)
+    graphdef, state = create_state(config.model, _N_JOINTS, adam, config.seed, mesh)
+    step = make_train_step(graphdef, adam, config, mesh)
+    rng = np.random.default_rng(0)
+    height, width = config.data.input_hw
+    batch = shard_batch(
+        {
+            "image": rng.integers(0, 256, (batch_size, height, width, 3), np.uint8),
+            "keypoints": (rng.uniform(0, 1, (batch_size, _N_JOINTS, 2)) * [width, height]).astype(np.float32),
+            "visible": np.ones((batch_size, _N_JOINTS), np.float32),
+        },
+        mesh,
+    )
+    start = time.perf_counter()
+    step = step.lower(state, batch).compile()
+    compile_s = time.perf_counter() - start
+
+    def one(_: int) -> dict[str, jax.Array]:
+        nonlocal state
+        state, metrics = step(state, batch)
+        return metrics
+
+    times = measure.summary_ms(measure.times_ms({"step": one}, _REPEATS.value)["step"])
+    images_per_s = batch_size / times["median_ms"] * 1e3
+    macs = sum(part.macs for part in costs(config.model, _N_JOINTS, (height, width)).values())
+    stats = jax.devices()[0].memory_stats()
+    peak = stats["peak_bytes_in_use"] if stats else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {
+        "batch": batch_size,
+        "compile_s": compile_s,
+        **times,
+        "images_per_s": images_per_s,
+        # Two operations a MAC, and the backward pass twice the forward one.
+        "gflop_per_s": 6 * macs * images_per_s / 1e9,
+        "peak_memory_gib": peak / 2**30,
+    }
+
+
+def main() -> None:
+    config = _CONFIG.value
+    config.validate()
+    rows = []
+    print(f"{'batch':>6}{'compile s':>11}{'step ms':>10}{'images/s':>10}{'GFLOP/s':>9}{'peak GiB':>10}")
+    for batch_size in map(int, _BATCHES.value):
+        rows.append(row(config, batch_size))
+        print("{batch:6}{compile_s:11.1f}{median_ms:10.0f}{images_per_s:10.2f}".format(**rows[-1]), end="")
+        print("{gflop_per_s:9.1f}{peak_memory_gib:10.2f}".format(**rows[-1]), flush=True)
+    measure.write({"environment": measure.environment(), "rows": rows})
