@@ -28,7 +28,7 @@ _BEYOND_CACHES = 2**27  # bytes of inputs that take turns
 # What a kernel at the bounds of its design issues for 32 channels, a token and a direction (`kernel_report`).
 _INSTRUCTIONS = {"forward": 40, "forward+backward": 120}
 
-Scan = Callable[..., Array]
+Scan = Callable[..., Any]  # of `ss2d_scan`'s arguments
 
 
 def contenders() -> dict[str, Scan]:
