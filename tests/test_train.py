@@ -95,7 +95,7 @@ def test_a_narrow_model_fits_the_real_persons(coco_mini_root, build_dir, tmp_pat
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["coco/AP"] == metrics["coco/AP"] and report["step"] == 350
     results = json.loads((tmp_path / "results.json").read_text())
-    assert len(results) == 12 and set(results[0]) == {"image_id", "category_id", "keypoints", "score"}
+    assert len(results) == 12 and {"image_id", "category_id", "keypoints", "score"} <= set(results[0])
     assert (tmp_path / "predictions.png").stat().st_size > 10_000 and list((tmp_path / "tensorboard").iterdir())
 
     status, out, err = _finish(run("eval.py", config, tmp_path))
