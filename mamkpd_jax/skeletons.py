@@ -160,25 +160,24 @@ def skeleton_of_category(category: Any) -> Skeleton:
     Raises:
         UserError: the category names no joints.
     """
-    joints, edges = (
-        (category.get(field) for field in ("keypoints", "skeleton")) if isinstance(category, dict) else (0, 0)
-    )
+    fields = category if isinstance(category, dict) else {}
+    joints, edges = fields.get("keypoints"), fields.get("skeleton") or []
     if not isinstance(joints, list) or not all(isinstance(joint, str) for joint in joints):
         raise UserError("a category of the annotations has no list 'keypoints' of joints; set config.data.skeleton")
+    if not isinstance(edges, list) or not all(_is_pair(edge) for edge in edges):
+        raise UserError("a category of the annotations has a 'skeleton' that is no list of pairs; repair the file")
     pairs = [
         [i, joints.index(name.replace("left", "right"))]
         for i, name in enumerate(joints)
         if "left" in name and name.replace("left", "right") in joints
     ]
     # The file's edges count from 1.
-    edges = [[a - 1, b - 1] for a, b in edges] if _are_pairs(edges) else []
-    return make_skeleton(str(category.get("name")), {"joints": joints, "flip_pairs": pairs, "edges": edges})
+    edges = [[a - 1, b - 1] for a, b in edges]
+    return make_skeleton(str(fields.get("name")), {"joints": joints, "flip_pairs": pairs, "edges": edges})
 
 
-def _are_pairs(values: Any) -> bool:
-    return isinstance(values, list) and all(
-        isinstance(pair, list) and len(pair) == 2 and all(isinstance(end, int) for end in pair) for pair in values
-    )
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(end, int) for end in value)
 
 
 def make_skeleton(name: str, fields: Any) -> Skeleton:

@@ -15,7 +15,7 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.files import score_files
 from mamkpd_jax.skeletons import Skeleton, read_skeleton
 
-quick = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 scalars = st.one_of(
     st.none(),
     st.booleans(),
