@@ -126,6 +126,7 @@ class EvalConfig:
     split: str = "val"  # AP-10K has "test" too
     batch_size: int = 256
     flip_test: bool = True
+    soft_nms: bool = False  # among the poses of detected boxes
     detections: str = ""  # a detections file in COCO's form; empty: ground-truth boxes
     every_epochs: int = 10
 

@@ -32,6 +32,7 @@ def coco_results(
     category_ids: Int[np.ndarray, " n"],
     annotation_ids: Int[np.ndarray, " n"],
     sigmas: tuple[float, ...] | None,
+    soft_nms: bool = False,
 ) -> list[dict[str, Any]]:
     """Predictions in COCO's results form, rescored; with 'annotation_id' where the box was an annotation's.
 
@@ -50,7 +51,7 @@ def coco_results(
         kept = [
             rows[i]
             for rows in by_image.values()
-            for i in oks_nms(points[rows], scores[rows], areas_px[rows], sigmas, _NMS_THRESHOLD)
+            for i in oks_nms(points[rows], scores[rows], areas_px[rows], sigmas, _NMS_THRESHOLD, soft=soft_nms)
         ]
     return [
         {

@@ -71,6 +71,7 @@ class Evaluator:
             table["category_id"],
             table["annotation_id"],
             dataset.skeleton.sigmas if dataset.detections is not None else None,
+            self._config.eval.soft_nms,
         )
         scores = score(self._metrics, self._ground_truth, results, dataset.skeleton)
         return Evaluation(

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 _MIN_JOINT_SCORE = 0.2
+_MAX_SOFT_POSES = 20  # of an image, COCO's limit
 
 
 def joint_similarity(
@@ -28,19 +29,28 @@ def oks_nms(
     areas_px: Float[np.ndarray, " n"],
     sigmas: tuple[float, ...],
     threshold: float,
+    *,
+    soft: bool = False,
 ) -> Int[np.ndarray, " kept"]:
     """Indices of the poses that stay, best first: a pose goes where a better one has an OKS above `threshold`.
 
-    The area is the mean of the two poses' areas. Source: HRNet's test code (arXiv 1902.09212).
+    The area is the mean of the two poses' areas. With `soft` a better pose lowers the scores of those like it by
+    exp(-OKS^2 / threshold) for the order alone, and the first 20 stay. Source: HRNet's test code (arXiv 1902.09212).
     """
     order = np.argsort(-scores, kind="stable")
+    ranks = scores[order]
     kept = []
-    while order.size:
-        best, rest = order[0], order[1:]
+    while order.size and not (soft and len(kept) == _MAX_SOFT_POSES):
+        best, rest, ranks = order[0], order[1:], ranks[1:]
         kept.append(best)
         areas = (areas_px[best] + areas_px[rest]) / 2
         oks = joint_similarity(points[rest], points[best], areas, sigmas).mean(axis=1)
-        order = rest[oks <= threshold]
+        if soft:
+            ranks = ranks * np.exp(-np.square(oks) / threshold)
+            chosen = np.argsort(-ranks, kind="stable")
+        else:
+            chosen = np.flatnonzero(oks <= threshold)
+        order, ranks = rest[chosen], ranks[chosen]
     return np.array(kept, np.int64)
 
 

@@ -86,6 +86,32 @@ def test_nms_equals_a_loop_on_random_poses(threshold):
     assert dropped > 50
 
 
+def _loop_soft_nms(points, scores, areas, threshold):
+    """HRNet's soft suppression in float64, a pair at a time: at most 20 poses, the order by the lowered scores."""
+    left, kept = {i: score for i, score in enumerate(scores)}, []
+    while left and len(kept) < 20:
+        best = max(left, key=left.__getitem__)
+        kept.append(best)
+        del left[best]
+        for i in left:
+            squared = ((points[i] - points[best]) ** 2).sum(axis=1)
+            area = (areas[i] + areas[best]) / 2
+            oks = np.exp(-squared / ((2 * np.array(COCO.sigmas)) ** 2 * area * 2)).mean()
+            left[i] *= np.exp(-(oks**2) / threshold)
+    return kept
+
+
+def test_soft_nms_equals_a_loop_on_random_poses():
+    rng = np.random.default_rng(2)
+    for _ in range(15):
+        bases = _poses(rng, 6)
+        points = bases[rng.integers(0, 6, 30)] + rng.normal(0, rng.choice([0.5, 3, 10], (30, 1, 1)), (30, 17, 2))
+        scores, areas = rng.random(30), rng.uniform(1000, 30000, 30)
+        kept = oks_nms(points, scores, areas, COCO.sigmas, 0.9, soft=True)
+        assert kept.tolist() == _loop_soft_nms(points, scores, areas, 0.9)
+        assert len(kept) == 20
+
+
 def test_nms_keeps_the_first_and_the_third_of_the_published_poses():
     points = np.stack([np.full((17, 2), at) for at in (10.0, 10.0, 100.0)])
     kept = oks_nms(points, np.array([0.9, 0.4, 0.7]), np.full(3, 100.0), COCO.sigmas, 0.9)
