@@ -34,10 +34,11 @@ class SyntheticPeople(CocoFormBuilder):
         for index in range(self._n[split]):
             scene = render_scene(_SEEDS[split], index, SIZE_HW)
             image = {"id": index, "file_name": f"{split}_{index:06}.jpg", "height": height, "width": width}
-            yield image, _jpeg(scene), [_annotation(person, index, next(annotation_ids)) for person in scene.people]
+            yield image, jpeg(scene), [_annotation(person, index, next(annotation_ids)) for person in scene.people]
 
 
-def _jpeg(scene: Scene) -> bytes:
+def jpeg(scene: Scene) -> bytes:
+    """The picture as a JPEG file."""
     bgr = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
 
