@@ -46,7 +46,8 @@ def _group(evaluation: Evaluation, name: Callable[[dict[str, Any]], str]) -> dic
 def worst_instances(evaluation: Evaluation, dataset: PoseData) -> UInt8[np.ndarray, "h w 3"]:
     """The instances with the lowest scores, the worst first: labelled at the left of each pair, predicted at the right.
 
-    The right picture shows every pose predicted in the image, whatever its joints' scores, as far as the instance's surroundings reach.
+    The right picture shows every pose predicted in the image, whatever its joints' scores, as far as the instance's
+    surroundings reach.
     """
     truth = evaluation.ground_truth
     record_of = {image["id"]: record for record, image in enumerate(truth["images"])}
