@@ -45,11 +45,13 @@ def draw_region(
     skeleton: Skeleton,
     *,
     height_px: int,
+    threshold: float = 0.2,
 ) -> UInt8[np.ndarray, "{height_px} w2 3"]:
     """A region (left, top, right, bottom) of an image, cut at its edges, scaled to a height, with poses on it.
 
     Args:
-        poses: in COCO's form, 3 numbers a joint: x, y in pixels of the image, and a score or visibility.
+        poses: in COCO's form, 3 numbers a joint: x, y in pixels of the image, and a score or visibility; joints up to
+            `threshold` are left out.
     """
     left, top, right, bottom = (max(0, side) for side in region)
     view = image[top:bottom, left:right]
@@ -58,7 +60,7 @@ def draw_region(
     view = cv2.resize(view, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
     for pose in poses:
         joints = (np.array(pose, np.float64).reshape(-1, 3) - [left, top, 0]) * [scale, scale, 1]
-        draw_pose(view, joints, skeleton)
+        draw_pose(view, joints, skeleton, threshold=threshold)
     return view
 
 

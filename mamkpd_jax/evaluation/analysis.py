@@ -46,7 +46,8 @@ def _group(evaluation: Evaluation, name: Callable[[dict[str, Any]], str]) -> dic
 def worst_instances(evaluation: Evaluation, dataset: PoseData) -> UInt8[np.ndarray, "h w 3"]:
     """The instances with the lowest scores, the worst first: labelled at the left of each pair, predicted at the right.
 
-    The right picture shows every pose predicted in the image, as far as the instance's surroundings reach.
+    The right picture shows every pose predicted in the image, whatever its joints' scores, as far as the instance's
+    surroundings reach.
     """
     truth = evaluation.ground_truth
     record_of = {image["id"]: record for record, image in enumerate(truth["images"])}
@@ -61,10 +62,10 @@ def worst_instances(evaluation: Evaluation, dataset: PoseData) -> UInt8[np.ndarr
         predicted = [r["keypoints"] for r in evaluation.results if r["image_id"] == annotation["image_id"]]
         x, y, w, h = annotation["bbox"]
         ends = x - _MARGIN * w, y - _MARGIN * h, x + (1 + _MARGIN) * w + 1, y + (1 + _MARGIN) * h + 1
-        left, top, right, bottom = (int(end) for end in ends)
+        region = int(ends[0]), int(ends[1]), int(ends[2]), int(ends[3])
         pair = [
-            draw_region(image, (left, top, right, bottom), poses, dataset.skeleton, height_px=_TILE_HW[0])
-            for poses in ([annotation["keypoints"]], predicted)
+            draw_region(image, region, poses, dataset.skeleton, height_px=_TILE_HW[0], threshold=threshold)
+            for poses, threshold in (([annotation["keypoints"]], 0.0), (predicted, -np.inf))
         ]
         pairs.append(np.concatenate(pair, axis=1))
     return contact_sheet(pairs, tile_hw=_TILE_HW, columns=2)
