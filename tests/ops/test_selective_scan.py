@@ -199,19 +199,21 @@ def test_empty_batch_vmap_and_checkpoint(scan):
     np.testing.assert_allclose(whole, pullback(jnp.cos(y))[0], rtol=1e-5, atol=1e-6)
 
 
-def test_plain_scan_of_any_length(name):
+@pytest.mark.parametrize("length", [1, 19])
+def test_plain_scan_of_any_length(name, length):
     rng = np.random.default_rng(0)
-    for length in (1, 19):
-        u, B, C = (jnp.float32(rng.normal(size=(2, length, s))) for s in (3, 2, 2))
-        delta, A = (
-            jnp.float32(rng.uniform(0.01, 1, size=(2, length, 3))),
-            -jnp.float32(rng.uniform(0.5, 2, size=(3, 2))),
-        )
-        arrays = (u, delta, A, B, C)
-        found, pullback = jax.vjp(functools.partial(selective_scan, implementation=name), *arrays)
-        wanted, truth = jax.vjp(functools.partial(selective_scan, implementation="sequential"), *arrays)
-        for ours, sequential in zip((found, *pullback(u)), (wanted, *truth(u)), strict=True):
-            assert _relative(ours, np.float64(sequential)) < 1e-5
+    u, B, C = (jnp.float32(rng.normal(size=(2, length, s))) for s in (3, 2, 2))
+    delta, A = jnp.float32(rng.uniform(0.01, 1, size=(2, length, 3))), -jnp.float32(rng.uniform(0.5, 2, size=(3, 2)))
+
+    def with_gradients(implementation):
+        def run(*arrays):
+            y, pullback = jax.vjp(functools.partial(selective_scan, implementation=implementation), *arrays)
+            return y, *pullback(u)
+
+        return _compiled(run)(u, delta, A, B, C)
+
+    for ours, sequential in zip(with_gradients(name), with_gradients("sequential"), strict=True):
+        assert _relative(ours, np.float64(sequential)) < 1e-5
 
 
 _BY_DEVICE = """
