@@ -46,6 +46,11 @@ def open_dataset(config: Config) -> PoseData:
     )
 
 
+def skeleton_of(dataset: str) -> Skeleton:
+    """The joints of the data set of that name, which need not be there."""
+    return {"coco_keypoints": CocoKeypoints, "synthetic_people": SyntheticPeople}[dataset].SKELETON
+
+
 def _builder(config: Config) -> CocoFormBuilder:
     data = config.data
     build_dir = Path(data.build_dir).absolute()
