@@ -103,9 +103,7 @@ def _config(about: Tree, source: Path) -> Config:
     try:
         sizes = {name: tuple(size) if isinstance(size, list) else size for name, size in about["model"].items()}
         height, width = about["input_hw"]
-        config = Config(
-            model=ModelConfig(**sizes), data=DataConfig(dataset=about["dataset"], input_hw=(height, width))
-        )
+        config = Config(model=ModelConfig(**sizes), data=DataConfig(dataset=about["dataset"], input_hw=(height, width)))
         config.validate()
         about["joints"], about["step"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
