@@ -101,7 +101,7 @@ class SS2D(nn.Module):
         return self.out_proj(self.norm(self.scan(u).to(z.dtype)) * F.silu(z))
 
     def scan(self, u: Tensor) -> Tensor:
-        """Directions are rows, columns, and both backwards. These see the tokens of a chunk from the last to the first."""
+        """Directions: rows, columns, and both backwards, which see the tokens of a chunk from the last to the first."""
         h, w, d = sizes(u, 1, 2, 3)
         n, rank = self.d_state, self.rank
         rows, columns, rows_back, columns_back = F.linear(u, self.x_proj_weight.flatten(0, 1)).float().chunk(4, dim=3)

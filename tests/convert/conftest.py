@@ -1,8 +1,12 @@
 """Random weights and real crops for the tests of conversion and export."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+
+# The models are small, and threads that spin for each other take minutes on a busy machine. Read when torch starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import jax
 import numpy as np

@@ -33,9 +33,8 @@ def weights(random_weights) -> Weights:
 
 
 def _same(a: Weights, b: Weights) -> None:
-    pairs = zip(jax.tree.leaves_with_path((a.params, a.batch_stats)), jax.tree.leaves((b.params, b.batch_stats)))
-    for (path, x), y in pairs:
-        np.testing.assert_array_equal(x, y, err_msg=str(path))
+    for x, y in zip(*(jax.tree.leaves((w.params, w.batch_stats)) for w in (a, b)), strict=True):
+        np.testing.assert_array_equal(x, y)
         assert x.dtype == y.dtype
     assert jax.tree.structure((a.params, a.batch_stats)) == jax.tree.structure((b.params, b.batch_stats))
     assert (a.config.model, a.config.data, a.step) == (b.config.model, b.config.data, b.step)

@@ -67,7 +67,7 @@ def test_a_decay_of_zero_forgets_what_was_before():
 
 
 def test_softplus_is_pytorchs():
-    x = torch.tensor([-100.0, -20, -7, 0, 3, 20, 79.9, 80, 81, 1000], requires_grad=True)
+    x = torch.tensor([-80.0, -20, -7, 0, 3, 20, 79.9, 80, 81, 1000], requires_grad=True)
     ours = torch_model.softplus(x)
     torch.testing.assert_close(ours, torch.nn.functional.softplus(x), rtol=1e-6, atol=0)
     (gradient,) = torch.autograd.grad(ours.sum(), x)
