@@ -51,7 +51,7 @@ def metadata(weights: Weights) -> Tree:
         "std": list(STD),
         "step": weights.step,
         "version": mamkpd_jax.__version__,
-        "commit": _commit(),
+        "commit": commit(),
     }
 
 
@@ -140,7 +140,7 @@ def _by_name(params: Tree, batch_stats: Tree) -> dict[str, Any]:
     return {".".join(str(key.key) for key in path[1:]): leaf for path, leaf in leaves}  # type: ignore[union-attr]
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit of this package's working tree, None where it is no git checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
