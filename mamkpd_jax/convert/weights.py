@@ -69,7 +69,7 @@ def to_torch(weights: Weights) -> dict[str, np.ndarray]:
     state = {}
     for name, array in _by_name(weights.params, weights.batch_stats).items():
         path, there, _ = rule(name)
-        state[path] = np.ascontiguousarray(there(np.asarray(array)))
+        state[path] = np.array(there(np.asarray(array)), order="C")  # a copy, which PyTorch may write to
         if path.endswith("running_mean"):
             state[path.replace("running_mean", COUNTER)] = np.zeros((), np.int64)
     return state

@@ -117,7 +117,7 @@ def test_part(part):
     converted = {}
     for path, leaf in paths:
         name, there, _ = rule(prefix + ".".join(str(key.key) for key in path))
-        converted[name] = torch.from_numpy(np.ascontiguousarray(there(np.asarray(leaf))))
+        converted[name] = torch.from_numpy(np.array(there(np.asarray(leaf)), order="C"))
     root = rule(f"{prefix}any.bias")[0].removesuffix("any.bias") if "decoder" not in prefix else "head."
     converted = {name.removeprefix(root): tensor for name, tensor in converted.items()}
     missing, extra = theirs.load_state_dict(converted, strict=False)

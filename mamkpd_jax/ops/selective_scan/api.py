@@ -140,6 +140,7 @@ def _check_floating(**arrays: Array) -> None:
             raise ValueError(f"{name} has dtype {array.dtype}; expected a floating-point dtype")
 
 
-def _check_shape(name: str, array: Array, expected: tuple[int, ...]) -> None:
+def _check_shape(name: str, array: Array, expected: tuple) -> None:
+    """Sizes may be symbols, as an export with a dynamic batch has them."""
     if array.shape != expected or 0 in expected[1:]:
         raise ValueError(f"{name} has shape {array.shape}; expected {expected} with no axis but the batch empty")
