@@ -35,7 +35,12 @@ train: $(VENV)/.run
 test: $(VENV)/.dev
 	JAX_PLATFORMS=cpu $(RUN) -m pytest -q
 
-check: $(VENV)/.dev
+# With torch and onnxruntime, without which the tests of conversion are skipped.
+$(VENV)/.all: $(VENV)/.dev
+	$(RUN) -m pip install --quiet --editable '.[dev,onnx]'
+	@touch $@
+
+check: $(VENV)/.all
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m pyright

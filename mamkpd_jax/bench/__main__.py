@@ -7,6 +7,7 @@ from mamkpd_jax import cli
 
 # Each module has a `main` and flags of its own, so only the chosen one is imported.
 BENCHES = {
+    "export": "mamkpd_jax.bench.export",
     "layers": "mamkpd_jax.bench.layers",
     "pipeline": "mamkpd_jax.bench.pipeline",
     "scan": "mamkpd_jax.bench.scan",

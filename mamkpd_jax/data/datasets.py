@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from mamkpd_jax.config import Config
+from mamkpd_jax.config import Config, DataConfig
 from mamkpd_jax.data.builders.ap10k import Ap10k
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder, prepare
 from mamkpd_jax.data.builders.coco_keypoints import CocoKeypoints
@@ -13,7 +13,7 @@ from mamkpd_jax.data.builders.synthetic_people import SyntheticPeople
 from mamkpd_jax.data.source import DetectionSource, InstanceSource
 from mamkpd_jax.data.transforms import PRESETS, TopDownCrop
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.skeletons import Skeleton
+from mamkpd_jax.skeletons import Skeleton, find_skeleton
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,15 @@ def open_dataset(config: Config) -> PoseData:
         train_crop=dataclasses.replace(eval_crop, augmentation=PRESETS[data.augmentation], erasing_p=data.erasing_p),
         eval_crop=eval_crop,
     )
+
+
+def skeleton_of(data: DataConfig) -> Skeleton:
+    """The joints of the data set, which need not be there.
+
+    Raises:
+        UserError: only the data set's own annotations could tell.
+    """
+    return find_skeleton(data.skeleton_name, categories=None)
 
 
 def _builder(config: Config) -> CocoFormBuilder:

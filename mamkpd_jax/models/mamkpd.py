@@ -30,8 +30,8 @@ VARIANTS = {
 
 
 # ImageNet's statistics of RGB, of values 0 to 255.
-_MEAN = (123.675, 116.28, 103.53)
-_STD = (58.395, 57.12, 57.375)
+MEAN = (123.675, 116.28, 103.53)
+STD = (58.395, 57.12, 57.375)
 
 
 def variant(name: str) -> ModelConfig:
@@ -47,7 +47,7 @@ def variant(name: str) -> ModelConfig:
 
 def normalize(image: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
     """RGB bytes to what the network takes, fp32. Source: ImageNet's mean and std (MamKPD sec. 3.1 names none)."""
-    return (image.astype(jnp.float32) - jnp.array(_MEAN)) / jnp.array(_STD)
+    return (image.astype(jnp.float32) - jnp.array(MEAN)) / jnp.array(STD)
 
 
 class MamKPD(nnx.Module):

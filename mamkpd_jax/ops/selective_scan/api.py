@@ -167,6 +167,7 @@ def _check_states(name: str, array: Array) -> None:
         raise ValueError(f"{name} has {array.shape[-1]} states, its last axis; expected 1 to {_MOST_STATES}")
 
 
-def _check_shape(name: str, array: Array, expected: tuple[int, ...]) -> None:
+def _check_shape(name: str, array: Array, expected: tuple) -> None:
+    """Sizes may be symbols, as an export with a dynamic batch has them."""
     if array.shape != expected or 0 in expected[1:]:
         raise ValueError(f"{name} has shape {array.shape}; expected {expected} with no axis but the batch empty")

@@ -1,0 +1,1 @@
+"""Weights out of and into this package: PyTorch and safetensors."""

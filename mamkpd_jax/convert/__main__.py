@@ -1,0 +1,40 @@
+"""Converts weights between a training run's folder and files for PyTorch.
+
+python -m mamkpd_jax.convert --checkpoint=DIR --output=model.safetensors|model.pth
+python -m mamkpd_jax.convert --input=model.safetensors|model.pth --output=DIR
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from mamkpd_jax import cli
+from mamkpd_jax.convert.checkpoint import read_checkpoint, write_checkpoint
+from mamkpd_jax.convert.load import load
+from mamkpd_jax.convert.save import save
+from mamkpd_jax.errors import UserError
+
+SUFFIXES = (".safetensors", ".pth")
+
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a training run, to be written to a file.")
+_INPUT = flags.DEFINE_string("input", None, "A .safetensors or .pth file, to be written to a folder.")
+_OUTPUT = flags.DEFINE_string("output", None, "The file or the folder.", required=True)
+
+
+def main() -> None:
+    if (_CHECKPOINT.value is None) == (_INPUT.value is None):
+        raise UserError("give --checkpoint=DIR or --input=FILE, one of the two")
+    file, output = Path(_INPUT.value or _OUTPUT.value), Path(_OUTPUT.value)
+    if file.suffix not in SUFFIXES:
+        raise UserError(f"{file} is no {' or '.join(SUFFIXES)} file; name one")
+    if _INPUT.value is None:
+        weights = read_checkpoint(Path(_CHECKPOINT.value))
+        save(weights, output)
+    else:
+        weights = load(file)
+        write_checkpoint(weights, output)
+    print(f"{output}: the weights of step {weights.step}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,67 @@
+"""Weights from a file: `.safetensors` without torch, `.pth` with it; nothing in a file is executed."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from mamkpd_jax.convert.save import METADATA_KEY
+from mamkpd_jax.convert.weights import Weights, from_torch
+from mamkpd_jax.errors import UserError
+
+
+def load(path: Path) -> Weights:
+    """The weights of a file that `save`, or `torch_model.MamKPD.save_pth`, wrote.
+
+    Args:
+        path: ends in `.safetensors` or `.pth`.
+
+    Raises:
+        UserError: the file can't be read, holds something else, or its weights don't fit the model it describes.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is no file; give a .safetensors or .pth file of weights")
+    state, about = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pth(path)
+    return from_torch(state, about, path)
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = (file.metadata() or {}).get(METADATA_KEY)
+            state = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, TypeError) as error:
+        raise UserError(f"{path} is damaged or no safetensors file ({error}); write or copy it again") from error
+    return state, _description(about, path)
+
+
+def _read_pth(path: Path) -> tuple[dict[str, np.ndarray], dict]:
+    import torch
+
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{path} is damaged, no PyTorch file, or holds more than weights, which is not read as it could run code "
+            f"({reason})"
+        ) from error
+    state = saved.get("state_dict") if isinstance(saved, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise UserError(f"{path} has no `state_dict` of tensors; write it with MamKPD.save_pth of torch_model.py")
+    return {name: tensor.numpy() for name, tensor in state.items()}, _description(saved.get(METADATA_KEY), path)
+
+
+def _description(about: object, path: Path) -> dict:
+    try:
+        description = json.loads(about)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        description = None
+    if not isinstance(description, dict):
+        raise UserError(
+            f"{path} has no description of its model under the key {METADATA_KEY!r}; give a file of "
+            "`python -m mamkpd_jax.convert` or of MamKPD.save_pth"
+        )
+    return description

@@ -1,0 +1,400 @@
+"""MamKPD in plain PyTorch: this one file, torch, and for `.safetensors` the safetensors package are all it takes.
+
+    model = MamKPD.from_safetensors("model.safetensors")        # or MamKPD.from_pth("model.pth")
+    points_px, scores = Predictor(model)(images)                # uint8 RGB crops [b, h, w, 3]
+
+The network takes normalised images [b, 3, h, w] and gives heatmaps [b, j, h / stride, w / stride], as a PyTorch user
+expects; inside the encoder features are channel-last. There is no compiled extension, and the selective scan is a few
+dozen ordinary tensor operations, so that the model runs, compiles, exports and trains everywhere.
+
+Source: MamKPD, and the JAX package that the weights come from; `mamkpd_jax.convert` writes and reads them.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+METADATA_KEY = "mamkpd"
+
+
+# The scan runs over the tokens in chunks of at most this many: in all chunks at once, one token after another, and then
+# over the chunks' ends by odd-even reduction. On a CPU what costs is copying, and this copies a fifth of what the
+# reduction of the whole sequence does. Longer chunks are more operations, of less data each.
+CHUNK = 8
+
+
+def linear_recurrence(a: Tensor, x: Tensor) -> Tensor:
+    """h_t = a_t h_{t-1} + x_t from h_0 = 0, over dimension 3 of [n, k, b, l, d].
+
+    Odd-even reduction: neighbours are merged in pairs, the half as long sequence is solved by the same function and
+    gives the state after each pair, and one step more gives the state inside: log2(l) levels, and arithmetic in
+    proportion to l. Nothing is divided and decays are only multiplied, so no decay can underflow into a wrong result,
+    as it does in the closed form with exp(cumsum).
+    """
+    n, k, length, d = sizes(a, 0, 1, 3, 4)
+    if length == 1:
+        return x
+    if length % 2:
+        h = linear_recurrence(a[:, :, :, :-1], x[:, :, :, :-1])
+        return torch.cat([h, a[:, :, :, -1:] * h[:, :, :, -1:] + x[:, :, :, -1:]], dim=3)
+    (a_first, a_second), (x_first, x_second) = (
+        v.reshape(n, k, -1, length // 2, 2 * d).split([d, d], dim=4) for v in (a, x)
+    )
+    after = linear_recurrence(a_second * a_first, a_second * x_first + x_second)
+    inside = a_first * before(after) + x_first
+    return torch.cat([inside, after], dim=4).reshape(n, k, -1, length, d)
+
+
+def sizes(x: Tensor, *dimensions: int) -> list[int]:
+    """Sizes as plain numbers, also where a tracer gives tensors, so that an export has no arithmetic of shapes."""
+    return [int(x.shape[dimension]) for dimension in dimensions]
+
+
+def before(h: Tensor) -> Tensor:
+    """The states before the tokens [n, k, b, l, d] from those after them."""
+    return F.pad(h[:, :, :, :-1], (0, 0, 1, 0))
+
+
+def flip_backward(x: Tensor) -> Tensor:
+    """The sequences [n, 4, b, l, d] of the two backward directions the other way round."""
+    return torch.cat([x[:, :2], x[:, 2:].flip(3)], dim=1)
+
+
+def softplus(x: Tensor) -> Tensor:
+    """log(1 + exp(x)), by operations that onnxruntime runs five times as fast as its own Softplus."""
+    return torch.maximum(x, torch.log1p(torch.exp(x.clamp(max=80.0))))
+
+
+def chunked(rows: Tensor, columns: Tensor) -> Tensor:
+    """A map [b, h, w, c] row by row and one column by column: [2, b, chunks, chunk, c]."""
+    h, w, c = sizes(rows, 1, 2, 3)
+    chunk = math.gcd(h * w, CHUNK)
+    shape = (-1, h * w // chunk, chunk, c)
+    return torch.stack([rows.reshape(shape), columns.transpose(1, 2).reshape(shape)])
+
+
+class SS2D(nn.Module):
+    """Selective scan of a feature map in four directions, gated (VMamba, arXiv 2401.10166); its scan is in fp32."""
+
+    def __init__(self, dim: int, d_state: int):
+        super().__init__()
+        self.rank, self.d_state = math.ceil(dim / 16), d_state
+        self.in_proj = nn.Linear(dim, 2 * dim, bias=False)
+        self.conv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+        self.x_proj_weight = nn.Parameter(torch.zeros(4, self.rank + 2 * d_state, dim))
+        self.dt_proj_weight = nn.Parameter(torch.zeros(4, dim, self.rank))
+        self.dt_proj_bias = nn.Parameter(torch.zeros(4, dim))
+        self.A_log = nn.Parameter(torch.zeros(4, dim, d_state))
+        self.D = nn.Parameter(torch.ones(4, dim))
+        self.norm = nn.LayerNorm(dim, eps=1e-5)
+        self.out_proj = nn.Linear(dim, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        u, z = self.in_proj(x).chunk(2, dim=-1)
+        u = F.silu(channel_last(self.conv, u))
+        return self.out_proj(self.norm(self.scan(u).to(z.dtype)) * F.silu(z))
+
+    def scan(self, u: Tensor) -> Tensor:
+        """Directions: rows, columns, and both backwards, which see the tokens of a chunk from the last to the first."""
+        h, w, d = sizes(u, 1, 2, 3)
+        n, rank = self.d_state, self.rank
+        rows, columns, rows_back, columns_back = F.linear(u, self.x_proj_weight.flatten(0, 1)).float().chunk(4, dim=3)
+        tokens = torch.cat([chunked(rows, columns), chunked(rows_back, columns_back).flip(3)])
+        low_rank, B, C = tokens.split([rank, n, n], dim=4)
+        B, C = (v.permute(4, 0, 1, 2, 3)[..., None] for v in (B, C))  # [n, 4, b, chunks, chunk, 1]
+        u = u.float()
+        maps = chunked(u, u)
+        chunks, chunk = sizes(maps, 2, 3)
+        maps = [maps[:, :, :, t] for t in range(chunk)]
+        dt_weight, dt_bias = self.dt_proj_weight.transpose(1, 2)[:, None], self.dt_proj_bias[:, None, None]
+        A = -torch.exp(self.A_log.permute(2, 0, 1)[:, :, None, None])  # [n, 4, 1, 1, d]
+
+        # Each chunk from the state 0: the states after its tokens, and the decays since its start.
+        states, decays = [], []
+        for t in range(chunk):
+            delta = softplus(low_rank[:, :, :, t] @ dt_weight + dt_bias)
+            a = torch.exp(delta * A)
+            x = delta * torch.cat([maps[t], maps[chunk - 1 - t]]) * B[:, :, :, :, t]
+            states.append(a * states[-1] + x if states else x)
+            decays.append(a * decays[-1] if decays else a)
+
+        # From the chunks' ends the states before the chunks, and with these the states inside.
+        ends = linear_recurrence(flip_backward(decays[-1]), flip_backward(states[-1]))
+        start = flip_backward(before(ends))
+        y = [(states[t] + decays[t] * start) * C[:, :, :, :, t] for t in range(chunk)]
+        y = [(y_t.reshape(4, -1, chunks, d) if n == 1 else y_t.sum(0)).split([2, 2]) for y_t in y]
+        sums = torch.cat([y[t][0] + y[chunk - 1 - t][1] for t in range(chunk)], dim=3)
+        rows, columns = sums[0].reshape(-1, h, w, d), sums[1].reshape(-1, w, h, d).transpose(1, 2)
+        return rows + columns + u * self.D.sum(0)
+
+
+def channel_last(layer: nn.Module, x: Tensor) -> Tensor:
+    """A layer of channel-first maps, applied to a channel-last one."""
+    return layer(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class DropPath(nn.Module):
+    """Drops the residual branch of whole examples in training (stochastic depth, arXiv 1603.09382)."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = torch.rand(x.shape[0], 1, 1, 1, device=x.device) >= self.rate
+        return x * keep / (1 - self.rate)
+
+
+class MLP(nn.Module):
+    def __init__(self, dim: int):
+        super().__init__()
+        self.fc1 = nn.Linear(dim, dim)
+        self.fc2 = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class VSSBlock(nn.Module):
+    """SS2D and an MLP, each behind a norm and inside a residual (MamKPD eq. 2)."""
+
+    def __init__(self, dim: int, d_state: int, drop_path: float):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=1e-5)
+        self.ss2d = SS2D(dim, d_state)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-5)
+        self.mlp = MLP(dim)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.ss2d(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class Stem(nn.Module):
+    """Image to features at stride 2 (MamKPD eq. 1); channel-first in and out."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.conv = nn.Conv2d(3, dim, 7, stride=2, padding=3, bias=False)
+        self.norm = nn.BatchNorm2d(dim)
+        self.depthwise = nn.ModuleList(nn.Conv2d(dim, dim, 3, padding=1, groups=dim, bias=False) for _ in range(2))
+        self.depthwise_norms = nn.ModuleList(nn.BatchNorm2d(dim) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.silu(self.norm(self.conv(x)))
+        for conv, norm in zip(self.depthwise, self.depthwise_norms, strict=True):
+            x = F.silu(norm(conv(x)))
+        return x
+
+
+class CMM(nn.Module):
+    """Contextual modeling module (MamKPD eq. 5); channel-first in, channel-last out, as all of `DOWNSAMPLING`."""
+
+    def __init__(self, c_in: int, c_out: int, patch: int):
+        super().__init__()
+        stride, partition = (1, 4) if patch == 4 else (2, 1)
+        self.inter = nn.Conv2d(c_in, c_in, 3, stride=stride, padding=1, groups=c_in, bias=False)
+        self.inter_norm = nn.BatchNorm2d(c_in)
+        self.embed = nn.Conv2d(c_in, c_out, partition, stride=partition)
+        self.embed_conv = nn.Conv2d(c_out, c_out, 3, padding=1, groups=c_out)
+        self.norm = nn.LayerNorm(c_out, eps=1e-5)
+        self.intra = nn.Linear(c_out, c_out)
+        self.intra_conv = nn.Conv2d(c_out, c_out, 3, padding=1, groups=c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed_conv(self.embed(self.inter_norm(self.inter(x))))
+        x = self.norm(x.permute(0, 2, 3, 1))
+        return x + channel_last(self.intra_conv, F.silu(self.intra(x)))
+
+
+class PatchConv(nn.Module):
+    """A strided convolution in place of the CMM (MamKPD fig. 3, w/o CMM)."""
+
+    def __init__(self, c_in: int, c_out: int, patch: int):
+        super().__init__()
+        self.conv = nn.Conv2d(c_in, c_out, patch, stride=patch)
+        self.norm = nn.LayerNorm(c_out, eps=1e-5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x).permute(0, 2, 3, 1))
+
+
+class PatchMerging(nn.Module):
+    """Swin's patch merging in place of the CMM (MamKPD fig. 3, w-PM)."""
+
+    def __init__(self, c_in: int, c_out: int, patch: int):
+        super().__init__()
+        self.patch = patch
+        self.norm = nn.LayerNorm(patch * patch * c_in, eps=1e-5)
+        self.reduction = nn.Linear(patch * patch * c_in, c_out, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.unflatten(2, (-1, self.patch)).unflatten(4, (-1, self.patch))  # [b, c, h, p, w, p]
+        return self.reduction(self.norm(x.permute(0, 2, 4, 3, 5, 1).flatten(3)))
+
+
+DOWNSAMPLING = {"cmm": CMM, "conv": PatchConv, "merging": PatchMerging}
+
+
+class Stage(nn.Module):
+    """Down in resolution, VSS blocks, norm; channel-first in and out."""
+
+    def __init__(self, down: nn.Module, dim: int, d_state: int, drop_paths: Sequence[float]):
+        super().__init__()
+        self.down = down
+        self.blocks = nn.ModuleList(VSSBlock(dim, d_state, rate) for rate in drop_paths)
+        self.norm = nn.LayerNorm(dim, eps=1e-5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.down(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x).permute(0, 3, 1, 2)
+
+
+class Backbone(nn.Module):
+    """Image to features at stride 16 with three stages, 32 with four; channel-first in and out (MamKPD eq. 2)."""
+
+    def __init__(
+        self,
+        *,
+        stem: bool,
+        depths: Sequence[int],
+        dims: Sequence[int],
+        downsampling: str,
+        d_state: int,
+        drop_path: float,
+    ):
+        super().__init__()
+        self.stem = Stem(dims[0]) if stem else nn.Identity()
+        rates = torch.linspace(0, drop_path, sum(depths)).tolist()
+        self.stages = nn.ModuleList()
+        c_in = dims[0] if stem else 3
+        for i, (dim, depth) in enumerate(zip(dims, depths, strict=True)):
+            down = DOWNSAMPLING[downsampling](c_in, dim, 4 if i == 0 and not stem else 2)
+            first = sum(depths[:i])
+            self.stages.append(Stage(down, dim, d_state, rates[first : first + depth]))
+            c_in = dim
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.stem(image)
+        for stage in self.stages:
+            x = stage(x)
+        return x
+
+
+class Head(nn.Module):
+    """Two deconvolutions and a 1x1 convolution to heatmaps (MamKPD eq. 3); channel-first in and out."""
+
+    def __init__(self, c_in: int, dim: int, n_joints: int):
+        super().__init__()
+        self.deconv = nn.ModuleList(nn.ConvTranspose2d(c, dim, 4, stride=2, padding=1, bias=False) for c in (c_in, dim))
+        self.norm = nn.ModuleList(nn.BatchNorm2d(dim) for _ in range(2))
+        self.final = nn.Conv2d(dim, n_joints, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for deconv, norm in zip(self.deconv, self.norm, strict=True):
+            x = F.relu(norm(deconv(x)))
+        return self.final(x)
+
+
+class MamKPD(nn.Module):
+    """Crops of one person or animal, normalised [b, 3, h, w], to heatmaps [b, j, h / stride, w / stride].
+
+    Args:
+        metadata: what a weights file tells of its model: `model` (the sizes), `joints`, `flip_indices`, `input_hw`,
+            `mean` and `std` (of RGB, 0 to 255), and more that is kept as it is.
+    """
+
+    def __init__(self, metadata: dict[str, Any]):
+        super().__init__()
+        self.metadata = metadata
+        sizes = dict(metadata["model"])
+        decoder_dim = sizes.pop("decoder_dim")
+        self.backbone = Backbone(**sizes)
+        self.head = Head(sizes["dims"][-1], decoder_dim, len(metadata["joints"]))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(self.backbone(image))
+
+    @classmethod
+    def from_safetensors(cls, path: str | Path) -> "MamKPD":
+        """A model from a `.safetensors` file, ready to predict."""
+        from safetensors import safe_open
+
+        with safe_open(path, framework="pt") as file:
+            metadata = json.loads(file.metadata()[METADATA_KEY])
+            return cls._filled(metadata, {name: file.get_tensor(name) for name in file.keys()})
+
+    @classmethod
+    def from_pth(cls, path: str | Path) -> "MamKPD":
+        """A model from a `.pth` file, ready to predict; nothing in the file is executed."""
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        return cls._filled(json.loads(saved[METADATA_KEY]), saved["state_dict"])
+
+    @classmethod
+    def _filled(cls, metadata: dict[str, Any], state: dict[str, Tensor]) -> "MamKPD":
+        model = cls(metadata)
+        model.load_state_dict(state)
+        return model.eval()
+
+    def save_pth(self, path: str | Path) -> None:
+        """Writes what `from_pth`, and `python -m mamkpd_jax.convert --input`, read."""
+        torch.save({"state_dict": self.state_dict(), METADATA_KEY: json.dumps(self.metadata)}, path)
+
+
+class Predictor(nn.Module):
+    """A model with what comes before and after it; each of the three parts can be left out.
+
+    Args:
+        normalize: take uint8 RGB images [b, h, w, 3]; else what the model takes.
+        flip_test: average the heatmaps with those of the mirrored images.
+        decode: give points [b, j, 2], as (x, y) in pixels of the image, and scores [b, j]; else heatmaps.
+    """
+
+    def __init__(self, model: MamKPD, *, normalize: bool = True, flip_test: bool = True, decode: bool = True):
+        super().__init__()
+        self.model = model
+        self.normalize, self.flip_test, self.decode = normalize, flip_test, decode
+        self.flip_indices = list(model.metadata["flip_indices"])
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.tensor(model.metadata[name]), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        if self.normalize:
+            images = ((images.float() - self.mean) / self.std).permute(0, 3, 1, 2)
+        heatmaps = self.model(images)
+        if self.flip_test:
+            # Moved right by a pixel, since the mirror image of a strided grid falls on the next pixel.
+            mirrored = self.model(images.flip(3)).flip(3)[:, self.flip_indices]
+            mirrored = torch.cat([mirrored[..., :1], mirrored[..., :-1]], dim=3)
+            heatmaps = (heatmaps + mirrored) / 2
+        if not self.decode:
+            return heatmaps
+        points, scores = decode_heatmaps(heatmaps)
+        return points * (images.shape[3] / heatmaps.shape[3]), scores
+
+
+def decode_heatmaps(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
+    """Points [b, j, 2] in heatmap pixels, and scores [b, j]: the peak, a quarter pixel towards its larger neighbour."""
+    height, width = heatmaps.shape[2:]
+    flat = heatmaps.flatten(2)
+    scores, index = flat.max(dim=2, keepdim=True)
+    x, y = index % width, index // width
+
+    def value(dx: int, dy: int) -> Tensor:
+        near = (y + dy).clamp(0, height - 1) * width + (x + dx).clamp(0, width - 1)
+        return flat.gather(2, near)
+
+    slope = torch.cat([value(1, 0) - value(-1, 0), value(0, 1) - value(0, -1)], dim=2)
+    inner = (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
+    return torch.cat([x, y], dim=2) + 0.25 * slope.sign() * inner, scores[..., 0]

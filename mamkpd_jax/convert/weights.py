@@ -1,0 +1,149 @@
+"""A model's weights with what must be known to use them, and the same in PyTorch's names and layouts."""
+
+import dataclasses
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+import mamkpd_jax
+from mamkpd_jax.config import Config, DataConfig, ModelConfig
+from mamkpd_jax.convert.torch_rules import COUNTER, rule
+from mamkpd_jax.data.datasets import skeleton_of
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.models.mamkpd import MEAN, STD, VARIANTS, MamKPD
+from mamkpd_jax.training.state import split
+
+Tree = dict[str, Any]
+
+# What of ModelConfig a model in PyTorch is made from; the rest is this package's own way to compute it.
+_SIZES = ("stem", "depths", "dims", "downsampling", "decoder_dim", "d_state", "drop_path")
+_NAMED = 5  # differences told one by one
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """Parameters and batch statistics, nested by layer name as in `TrainState`, fp32; and where they come from."""
+
+    config: Config
+    step: int
+    params: Tree
+    batch_stats: Tree
+
+
+def metadata(weights: Weights) -> Tree:
+    """What a file of weights tells of its model, in JSON's types."""
+    config, skeleton = weights.config, skeleton_of(weights.config.data)
+    sizes = {name: getattr(config.model, name) for name in _SIZES}
+    return {
+        "variant": variant_name(config.model),
+        "model": {name: list(size) if isinstance(size, tuple) else size for name, size in sizes.items()},
+        "dataset": config.data.dataset,
+        "skeleton": skeleton.name,
+        "joints": list(skeleton.joints),
+        "flip_indices": list(skeleton.flip_indices),
+        "input_hw": list(config.data.input_hw),
+        "mean": list(MEAN),
+        "std": list(STD),
+        "step": weights.step,
+        "version": mamkpd_jax.__version__,
+        "commit": commit(),
+    }
+
+
+def variant_name(model: ModelConfig) -> str:
+    """The row of `VARIANTS` that has these sizes, or "custom"."""
+
+    def shape(config: ModelConfig) -> list[Any]:
+        return [getattr(config, name) for name in _SIZES if name != "drop_path"]
+
+    return next((name for name, config in VARIANTS.items() if shape(config) == shape(model)), "custom")
+
+
+def to_torch(weights: Weights) -> dict[str, np.ndarray]:
+    """The state dict of `torch_model.MamKPD`."""
+    state = {}
+    for name, array in _by_name(weights.params, weights.batch_stats).items():
+        path, there, _ = rule(name)
+        state[path] = np.array(there(np.asarray(array)), order="C")  # a copy, which PyTorch may write to
+        if path.endswith("running_mean"):
+            state[path.replace("running_mean", COUNTER)] = np.zeros((), np.int64)
+    return state
+
+
+def from_torch(state: Mapping[str, np.ndarray], about: Tree, source: Path) -> Weights:
+    """The inverse of `to_torch`; `about` is what `metadata` told of it.
+
+    Raises:
+        UserError: the weights are not those of the model that `about` describes; names what differs, and `source`.
+    """
+    config = _config(about, source)
+    skeleton = skeleton_of(config.data)
+    if about["joints"] != list(skeleton.joints):
+        raise UserError(f"{source} has the joints {about['joints']}, the data set {config.data.dataset} others")
+    model = nnx.eval_shape(lambda: MamKPD(config.model, skeleton.n_joints, rngs=nnx.Rngs(0)))
+    expected = split(model)[1:]
+    names = _by_name(*expected)
+    _check(state, names, source)
+
+    def array(name: str) -> np.ndarray:
+        path, _, back = rule(name)
+        return np.ascontiguousarray(back(state[path]))
+
+    leaves = [array(name) for name in names]
+    params, batch_stats = jax.tree.unflatten(jax.tree.structure(expected), leaves)
+    return Weights(config=config, step=about["step"], params=params, batch_stats=batch_stats)
+
+
+def _config(about: Tree, source: Path) -> Config:
+    try:
+        sizes = {name: tuple(size) if isinstance(size, list) else size for name, size in about["model"].items()}
+        height, width = about["input_hw"]
+        config = Config(model=ModelConfig(**sizes), data=DataConfig(dataset=about["dataset"], input_hw=(height, width)))
+        config.validate()
+        about["joints"], about["step"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{source} does not describe its model as this package does ({type(error).__name__}: {error}); give a file "
+            "of `python -m mamkpd_jax.convert` or of MamKPD.save_pth"
+        ) from error
+    return config
+
+
+def _check(state: Mapping[str, np.ndarray], names: Mapping[str, Any], source: Path) -> None:
+    """Accounts for every key on both sides."""
+    expected = {}
+    for name, leaf in names.items():
+        path, there, _ = rule(name)
+        expected[path] = there(np.empty(leaf.shape, leaf.dtype))
+    found = {path: array for path, array in state.items() if not path.endswith(f".{COUNTER}")}
+    differences = [f"{path} is missing" for path in expected if path not in found]
+    differences += [f"{path} is not of this model" for path in found if path not in expected]
+    for path in expected.keys() & found.keys():
+        ours, theirs = expected[path], found[path]
+        if (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
+            differences.append(f"{path} is {theirs.dtype} {theirs.shape}, expected {ours.dtype} {ours.shape}")
+    if differences:
+        more = f"; and {len(differences) - _NAMED} more" if len(differences) > _NAMED else ""
+        raise UserError(
+            f"{source} does not fit the model that it describes: {'; '.join(sorted(differences)[:_NAMED])}{more}"
+        )
+
+
+def _by_name(params: Tree, batch_stats: Tree) -> dict[str, Any]:
+    """The leaves by their dotted names, in the order of jax.tree.leaves((params, batch_stats))."""
+    leaves = jax.tree_util.tree_leaves_with_path((params, batch_stats))
+    return {".".join(str(key.key) for key in path[1:]): leaf for path, leaf in leaves}  # type: ignore[union-attr]
+
+
+def commit() -> str | None:
+    """The commit of this package's working tree, None where it is no git checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,1 @@
+"""Models out: ONNX and StableHLO."""

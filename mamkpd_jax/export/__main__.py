@@ -1,0 +1,44 @@
+"""Exports the newest checkpoint of a training run, to be run without this package.
+
+python -m mamkpd_jax.export --checkpoint=DIR --output=model.onnx|model.stablehlo [--normalize] [--flip_test] [--decode]
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from mamkpd_jax import cli
+from mamkpd_jax.convert.checkpoint import read_checkpoint
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.export.options import Options
+from mamkpd_jax.export.stablehlo import save_stablehlo
+
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a training run.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "A file NAME.onnx or NAME.stablehlo.", required=True)
+_NORMALIZE = flags.DEFINE_bool("normalize", False, "Take uint8 RGB images [b, h, w, 3], not normalised ones.")
+_FLIP_TEST = flags.DEFINE_bool("flip_test", False, "Average the heatmaps with those of the mirrored image.")
+_DECODE = flags.DEFINE_bool("decode", False, "Give points in pixels of the image and scores, not heatmaps.")
+_PRECISION = flags.DEFINE_enum("precision", "fp32", ["fp32", "fp16", "int8"], "Of an ONNX file's arithmetic.")
+
+
+def main() -> None:
+    output = Path(_OUTPUT.value)
+    if output.suffix not in (".onnx", ".stablehlo"):
+        raise UserError(f"--output={output} is neither a .onnx nor a .stablehlo file; name one")
+    if output.suffix == ".stablehlo" and _PRECISION.value != "fp32":
+        raise UserError(f"--precision={_PRECISION.value} is for .onnx files; --output is {output}")
+    weights = read_checkpoint(Path(_CHECKPOINT.value))
+    options = Options(normalize=_NORMALIZE.value, flip_test=_FLIP_TEST.value, decode=_DECODE.value)
+    if output.suffix == ".onnx":
+        try:
+            from mamkpd_jax.export.onnx_model import save_onnx
+        except ModuleNotFoundError as error:
+            raise UserError(f"{error}; ONNX needs `pip install 'mamkpd-jax[onnx]'`") from error
+        save_onnx(weights, output, options, _PRECISION.value)
+    else:
+        save_stablehlo(weights, output, options)
+    print(f"{output}: step {weights.step}, {output.stat().st_size / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,93 @@
+"""A model as an ONNX file, by way of the PyTorch twin."""
+
+import dataclasses
+import json
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import onnx
+import onnxruntime
+import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+from onnxruntime.transformers.onnx_model import OnnxModel
+
+from mamkpd_jax.convert.save import METADATA_KEY
+from mamkpd_jax.convert.torch_model import MamKPD, Predictor
+from mamkpd_jax.convert.weights import Weights, metadata, to_torch
+from mamkpd_jax.export.options import Options
+
+OPSET = 20
+Precision = Literal["fp32", "fp16", "int8"]
+# The scan's exponentials and logarithms lose too much in half precision.
+_FP32_OPS = [*DEFAULT_OP_BLOCK_LIST, "Exp", "Log", "Softplus"]
+
+
+def twin(weights: Weights) -> MamKPD:
+    """The PyTorch twin with these weights, ready to predict."""
+    model = MamKPD(metadata(weights))
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in to_torch(weights).items()})
+    return model.eval()
+
+
+def save_onnx(weights: Weights, path: Path, options: Options, precision: Precision = "fp32") -> None:
+    """Writes an ONNX file with a dynamic batch axis, whole or not at all; its metadata is that of the weights.
+
+    The input is `image`: uint8 RGB [b, h, w, 3] with `options.normalize`, else normalised float32 [b, 3, h, w]. The
+    outputs are `points` [b, j, 2] in pixels of the image and `scores` [b, j] with `options.decode`, else `heatmaps`
+    [b, j, h / stride, w / stride].
+
+    Args:
+        precision: fp16 halves the file; int8 quantizes the linear layers, dynamically.
+    """
+    model = Predictor(twin(weights), **dataclasses.asdict(options)).eval()
+    height, width = weights.config.data.input_hw
+    if options.normalize:
+        example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
+    else:
+        example = torch.zeros(2, 3, height, width)
+    outputs = ["points", "scores"] if options.decode else ["heatmaps"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        traced, folded, final = (Path(folder) / name for name in ("traced.onnx", "folded.onnx", "final.onnx"))
+        _trace(model, example, traced, outputs)
+        _fold(traced, folded)
+        if precision == "int8":
+            quantize_dynamic(folded, final, op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8)
+        graph = onnx.load(final if precision == "int8" else folded)
+        if precision == "fp16":
+            graph = convert_float_to_float16(graph, keep_io_types=True, op_block_list=_FP32_OPS)
+            sorted_graph = OnnxModel(graph)  # the conversion appends its casts at the end
+            sorted_graph.topological_sort()
+            graph = sorted_graph.model
+        onnx.helper.set_model_props(graph, {METADATA_KEY: json.dumps(metadata(weights))})
+        onnx.checker.check_model(graph)
+        onnx.save(graph, final)
+        os.replace(final, path)
+
+
+def _trace(model: torch.nn.Module, example: torch.Tensor, path: Path, outputs: list[str]) -> None:
+    """Choice: the exporter that traces. The newer one, with the batch as a symbol, takes ten times as long here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns that it is the older one, and of sizes taken as constants
+        torch.onnx.export(
+            model,
+            (example,),
+            path,
+            dynamo=False,
+            input_names=["image"],
+            output_names=outputs,
+            dynamic_axes={name: {0: "batch"} for name in ("image", *outputs)},
+            opset_version=OPSET,
+        )
+
+
+def _fold(source: Path, target: Path) -> None:
+    """Folds constants and BatchNorm by onnxruntime's basic optimizations, which any runtime can read."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(target)
+    onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,69 @@
+"""A model as StableHLO, by jax.export: it runs where JAX does, without this package."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array, export, lax
+
+from mamkpd_jax.codec import decode_heatmaps, flip_heatmaps, to_input_px
+from mamkpd_jax.convert.weights import Weights
+from mamkpd_jax.data.datasets import skeleton_of
+from mamkpd_jax.export.options import Options
+from mamkpd_jax.models.mamkpd import MamKPD, normalize
+
+PLATFORMS = ("cpu", "cuda")
+
+
+def save_stablehlo(weights: Weights, path: Path, options: Options) -> None:
+    """Writes a serialized jax.export.Exported for CPU and CUDA with a symbolic batch, whole or not at all.
+
+    To run it: `jax.export.deserialize(bytearray(path.read_bytes())).call(image)`. The image is uint8 RGB [b, h, w, 3]
+    with `options.normalize`, else normalised float32 [b, h, w, 3]; the result is points [b, j, 2] in pixels of the
+    image and scores [b, j] with `options.decode`, else heatmaps [b, h / stride, w / stride, j].
+    """
+    (batch,) = export.symbolic_shape("b")
+    dtype = jnp.uint8 if options.normalize else jnp.float32
+    image = jax.ShapeDtypeStruct((batch, *weights.config.data.input_hw, 3), dtype)
+    exported = export.export(jax.jit(predictor(weights, options)), platforms=PLATFORMS)(image)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.partial")
+    temporary.write_bytes(exported.serialize())
+    os.replace(temporary, path)
+
+
+def predictor(weights: Weights, options: Options):
+    """The function of images that is exported, with the weights inside."""
+    config, skeleton = weights.config, skeleton_of(weights.config.data)
+    arrays = jax.tree.map(jnp.asarray, (weights.params, weights.batch_stats))
+
+    def network(scan: str):
+        """The model with an implementation of the scan, since one file serves platforms that want different ones."""
+        sizes = dataclasses.replace(config.model, scan=scan)
+        graphdef = nnx.graphdef(nnx.eval_shape(lambda: MamKPD(sizes, skeleton.n_joints, rngs=nnx.Rngs(0))))
+
+        def run(arrays, images: Array) -> Array:
+            model = nnx.merge(graphdef, *arrays, copy=True)
+            model.eval()
+            return model(images)
+
+        return run
+
+    def predict(image: Array):
+        images = normalize(image) if options.normalize else image
+
+        def heatmaps_of(images: Array) -> Array:
+            return lax.platform_dependent(arrays, images, cpu=network("sequential"), default=network("associative"))
+
+        heatmaps = heatmaps_of(images)
+        if options.flip_test:
+            heatmaps = (heatmaps + flip_heatmaps(heatmaps_of(images[:, :, ::-1]), skeleton.flip_indices)) / 2
+        if not options.decode:
+            return heatmaps
+        points, scores = decode_heatmaps(heatmaps)
+        return to_input_px(points, config.data.input_hw, config.heatmap_hw), scores
+
+    return predict

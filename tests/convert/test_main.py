@@ -1,0 +1,59 @@
+"""The command `python -m mamkpd_jax.convert`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from mamkpd_jax.config import Config, DataConfig, ModelConfig
+from mamkpd_jax.convert.checkpoint import read_checkpoint, write_checkpoint
+from mamkpd_jax.errors import UserError
+
+_ROOT = Path(__file__).parents[2]
+_CONFIG = Config(
+    model=ModelConfig(depths=(1, 1, 1), dims=(16, 24, 32), decoder_dim=16),
+    data=DataConfig(dataset="synthetic_people", input_hw=(64, 32)),
+)
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mamkpd_jax.convert", *arguments]
+    return subprocess.run(command, cwd=_ROOT, capture_output=True, text=True)
+
+
+def test_checkpoint_to_file_and_back(tmp_path, random_weights):
+    weights = random_weights(_CONFIG)
+    write_checkpoint(weights, tmp_path / "run")
+    file = tmp_path / "model.safetensors"
+    assert _run(f"--checkpoint={tmp_path / 'run'}", f"--output={file}").returncode == 0
+    assert _run(f"--input={file}", f"--output={tmp_path / 'back'}").returncode == 0
+    back = read_checkpoint(tmp_path / "back")
+    for a, b in zip(jax.tree.leaves(weights.params), jax.tree.leaves(back.params), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(jax.tree.leaves(weights.batch_stats), jax.tree.leaves(back.batch_stats), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert back.step == weights.step and back.config.model == _CONFIG.model
+
+
+def test_mistakes_are_told_in_a_line_and_write_nothing(tmp_path):
+    (tmp_path / "bad.safetensors").write_bytes(b"bad")
+    before = sorted(tmp_path.iterdir())
+    for arguments in (
+        ["--output=model.safetensors"],
+        [f"--input={tmp_path / 'bad.safetensors'}", f"--output={tmp_path / 'run'}"],
+        [f"--checkpoint={tmp_path / 'none'}", f"--output={tmp_path / 'model.pth'}"],
+    ):
+        done = _run(*arguments)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1].startswith("error: ") and "Traceback" not in done.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_folder_with_checkpoints_is_not_written_to(tmp_path, random_weights):
+    weights = random_weights(_CONFIG)
+    write_checkpoint(weights, tmp_path)
+    with pytest.raises(UserError, match="already"):
+        write_checkpoint(weights, tmp_path)

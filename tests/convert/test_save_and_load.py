@@ -1,0 +1,191 @@
+"""Files of weights: bit-exact round trips, and what is refused."""
+
+import dataclasses
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from mamkpd_jax.config import Config, DataConfig, ModelConfig
+from mamkpd_jax.convert.load import load
+from mamkpd_jax.convert.save import METADATA_KEY, save
+from mamkpd_jax.convert.weights import Weights, metadata, to_torch
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.models.mamkpd import VARIANTS
+
+torch = pytest.importorskip("torch")
+
+_CONFIG = Config(
+    model=ModelConfig(depths=(1, 1, 1), dims=(16, 24, 32), decoder_dim=16, d_state=2),
+    data=DataConfig(dataset="synthetic_people", input_hw=(64, 32)),
+)
+
+
+@pytest.fixture
+def weights(random_weights) -> Weights:
+    return random_weights(_CONFIG)
+
+
+def _same(a: Weights, b: Weights) -> None:
+    for x, y in zip(*(jax.tree.leaves((w.params, w.batch_stats)) for w in (a, b)), strict=True):
+        np.testing.assert_array_equal(x, y)
+        assert x.dtype == y.dtype
+    assert jax.tree.structure((a.params, a.batch_stats)) == jax.tree.structure((b.params, b.batch_stats))
+    assert (a.config.model, a.config.data, a.step) == (b.config.model, b.config.data, b.step)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_there_and_back_is_bit_exact(tmp_path, random_weights, name, suffix):
+    depths = (1,) * len(VARIANTS[name].depths)
+    model = dataclasses.replace(VARIANTS[name], depths=depths)
+    weights = random_weights(dataclasses.replace(_CONFIG, model=model))
+    path = tmp_path / f"model{suffix}"
+    save(weights, path)
+    _same(weights, load(path))
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_through_pytorch_is_bit_exact(tmp_path, weights, suffix):
+    from mamkpd_jax.convert.torch_model import MamKPD
+
+    save(weights, tmp_path / f"model{suffix}")
+    read = MamKPD.from_pth if suffix == ".pth" else MamKPD.from_safetensors
+    twin = read(tmp_path / f"model{suffix}")
+    twin.save_pth(tmp_path / "tuned.pth")
+    _same(weights, load(tmp_path / "tuned.pth"))
+
+
+def test_safetensors_needs_no_torch(tmp_path, weights):
+    save(weights, tmp_path / "model.safetensors")
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from pathlib import Path\n"
+        "from mamkpd_jax.convert.load import load\nfrom mamkpd_jax.convert.save import save\n"
+        "save(load(Path(sys.argv[1])), Path(sys.argv[2]))\n"
+    )
+    paths = [str(tmp_path / "model.safetensors"), str(tmp_path / "copy.safetensors")]
+    subprocess.run([sys.executable, "-c", script, *paths], check=True, cwd=Path(__file__).parents[2])
+    _same(weights, load(tmp_path / "copy.safetensors"))
+
+
+def test_metadata_tells_what_is_needed_to_predict(weights):
+    about = json.loads(json.dumps(metadata(weights)))
+    assert about["variant"] == "custom"
+    assert about["model"]["dims"] == [16, 24, 32]
+    assert about["joints"][0] == "nose" and about["flip_indices"][1] == 2
+    assert about["input_hw"] == [64, 32] and about["mean"][0] == 123.675 and about["std"][0] == 58.395
+    base = Weights(config=Config(), step=1, params={}, batch_stats={})
+    assert metadata(base)["variant"] == "base"
+
+
+def _refused(path: Path, *parts: str) -> None:
+    with pytest.raises(UserError) as error:
+        load(path)
+    for part in (*parts, str(path)):
+        assert part in str(error.value)
+
+
+def test_differing_keys_and_shapes_are_named(tmp_path, weights):
+    state, about = to_torch(weights), json.dumps(metadata(weights))
+    name = "backbone.stages.0.blocks.0.ss2d.D"
+    state["head.final.bias"] = np.zeros(3, np.float32)
+    state["backbone.extra"] = state.pop(name)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(safetensors.numpy.save(state, {METADATA_KEY: about}))
+    _refused(path, f"{name} is missing", "backbone.extra is not of this model", "head.final.bias is float32 (3,)")
+
+
+def test_another_variants_weights_are_refused(tmp_path, weights, random_weights):
+    wide = random_weights(dataclasses.replace(_CONFIG, model=dataclasses.replace(_CONFIG.model, dims=(16, 32, 48))))
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(safetensors.numpy.save(to_torch(wide), {METADATA_KEY: json.dumps(metadata(weights))}))
+    _refused(path, "expected float32", "more")
+
+
+def test_half_precision_is_refused(tmp_path, weights):
+    state = {name: array.astype(np.float16) for name, array in to_torch(weights).items()}
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(safetensors.numpy.save(state, {METADATA_KEY: json.dumps(metadata(weights))}))
+    _refused(path, "is float16", "expected float32")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_truncated_file_is_refused(tmp_path, weights, suffix):
+    path = tmp_path / f"model{suffix}"
+    save(weights, path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    _refused(path, "damaged")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("content", [b"", b"no weights at all"])
+def test_foreign_file_is_refused(tmp_path, suffix, content):
+    path = tmp_path / f"model{suffix}"
+    path.write_bytes(content)
+    _refused(path, "damaged")
+
+
+def test_safetensors_of_another_project_is_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(safetensors.numpy.save({"weight": np.zeros(3, np.float32)}))
+    _refused(path, "no description of its model")
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"state_dict": {"a": 1}}, {"weight": torch.zeros(3)}])
+def test_pth_without_a_state_dict_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "model.pth")
+    _refused(tmp_path / "model.pth", "state_dict")
+
+
+def test_bare_state_dict_says_how_to_save_it(tmp_path, weights):
+    tensors = {name: torch.from_numpy(array) for name, array in to_torch(weights).items()}
+    torch.save({"state_dict": tensors}, tmp_path / "model.pth")
+    _refused(tmp_path / "model.pth", "MamKPD.save_pth")
+
+
+class _Code:
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_code_in_a_pickle_is_not_run(tmp_path, legacy):
+    ran, path = tmp_path / "ran", tmp_path / "model.pth"
+    if legacy:
+        path.write_bytes(pickle.dumps({"state_dict": _Code(ran)}, protocol=2))
+    else:
+        torch.save({"state_dict": _Code(ran)}, path)
+    _refused(path, "run code")
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda about: about.pop("model"),
+        lambda about: about["model"].update(size=3),
+        lambda about: about["model"].update(downsampling="pool"),
+        lambda about: about.update(input_hw=[256]),
+        lambda about: about.update(input_hw=[100, 100]),
+        lambda about: about.update(dataset="birds"),
+        lambda about: about.update(joints=["nose"]),
+    ],
+)
+def test_description_that_cant_be_right_is_refused(tmp_path, weights, change):
+    about = metadata(weights)
+    change(about)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(safetensors.numpy.save(to_torch(weights), {METADATA_KEY: json.dumps(about)}))
+    with pytest.raises(UserError):
+        load(path)

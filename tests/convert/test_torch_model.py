@@ -1,0 +1,262 @@
+"""The PyTorch twin against the model in JAX: parts, whole models, gradients, and on its own."""
+
+import dataclasses
+import importlib.metadata
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from mamkpd_jax.config import Config, DataConfig, EvalConfig, ModelConfig
+from mamkpd_jax.convert.save import save
+from mamkpd_jax.convert.torch_rules import COUNTER, rule
+from mamkpd_jax.convert.weights import metadata, to_torch
+from mamkpd_jax.inference.predict import make_predict
+from mamkpd_jax.losses import heatmap_mse
+from mamkpd_jax.models.decoder import Decoder
+from mamkpd_jax.models.mamkpd import VARIANTS, MamKPD, normalize, variant
+from mamkpd_jax.nn import blocks
+from mamkpd_jax.nn.ss2d import SS2D
+from mamkpd_jax.skeletons import COCO
+from mamkpd_jax.training.mesh import data_mesh
+from mamkpd_jax.training.state import split
+
+torch = pytest.importorskip("torch")
+
+from mamkpd_jax.convert import torch_model  # noqa: E402 (needs torch)
+
+_F32 = {"dtype": jnp.dtype("float32"), "rngs": nnx.Rngs(0)}
+
+
+def _config(model: ModelConfig, input_hw: tuple[int, int]) -> Config:
+    return Config(model=model, data=DataConfig(dataset="synthetic_people", input_hw=input_hw))
+
+
+def _twin(weights) -> "torch_model.MamKPD":
+    twin = torch_model.MamKPD(metadata(weights))
+    twin.load_state_dict({name: torch.from_numpy(array) for name, array in to_torch(weights).items()})
+    return twin.eval()
+
+
+def _relative_error(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.max(np.abs(a - b)) / np.max(np.abs(b)))
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 64, 77])
+def test_linear_recurrence(length):
+    rng = np.random.default_rng(length)
+    a, x = rng.uniform(0, 1, (3, 2, 2, length, 5)), rng.normal(size=(3, 2, 2, length, 5))
+    ours = torch_model.linear_recurrence(torch.from_numpy(a), torch.from_numpy(x)).numpy()
+    h, states = np.zeros_like(x[:, :, :, 0]), []
+    for t in range(length):
+        h = a[:, :, :, t] * h + x[:, :, :, t]
+        states.append(h)
+    np.testing.assert_allclose(ours, np.stack(states, axis=3), rtol=0, atol=1e-12)
+
+
+def test_a_decay_of_zero_forgets_what_was_before():
+    a, x = torch.ones(1, 1, 1, 8, 1), torch.ones(1, 1, 1, 8, 1)
+    a[0, 0, 0, 4] = 0.0
+    assert torch_model.linear_recurrence(a, x).flatten().tolist() == [1, 2, 3, 4, 1, 2, 3, 4]
+
+
+def test_softplus_is_pytorchs():
+    x = torch.tensor([-80.0, -20, -7, 0, 3, 20, 79.9, 80, 81, 1000], requires_grad=True)
+    ours = torch_model.softplus(x)
+    torch.testing.assert_close(ours, torch.nn.functional.softplus(x), rtol=1e-6, atol=0)
+    (gradient,) = torch.autograd.grad(ours.sum(), x)
+    torch.testing.assert_close(gradient, torch.sigmoid(x), rtol=1e-6, atol=0)
+
+
+_STAGE, _BLOCK = "encoder.stages.0.down.", "encoder.stages.0.blocks.0."
+_PARTS = {
+    "stem": ("encoder.stem.", lambda: blocks.Stem(12, **_F32), lambda: torch_model.Stem(12), "cc", 3),
+    "cmm": (_STAGE, lambda: blocks.CMM(8, 12, 2, **_F32), lambda: torch_model.CMM(8, 12, 2), "cl", 8),
+    "cmm of an image": (_STAGE, lambda: blocks.CMM(3, 12, 4, **_F32), lambda: torch_model.CMM(3, 12, 4), "cl", 3),
+    "conv": (_STAGE, lambda: blocks.PatchConv(8, 12, 2, **_F32), lambda: torch_model.PatchConv(8, 12, 2), "cl", 8),
+    "merging": (
+        *(_STAGE, lambda: blocks.PatchMerging(8, 12, 2, **_F32), lambda: torch_model.PatchMerging(8, 12, 2)),
+        *("cl", 8),
+    ),
+    "ss2d": (
+        *(f"{_BLOCK}ss2d.", lambda: SS2D(24, d_state=1, scan=None, **_F32), lambda: torch_model.SS2D(24, 1)),
+        *("ll", 24),
+    ),
+    "ss2d of three states": (
+        *(f"{_BLOCK}ss2d.", lambda: SS2D(24, d_state=3, scan=None, **_F32), lambda: torch_model.SS2D(24, 3)),
+        *("ll", 24),
+    ),
+    "block": (
+        _BLOCK,
+        lambda: blocks.VSSBlock(24, d_state=1, drop_path=0.1, scan=None, **_F32),
+        lambda: torch_model.VSSBlock(24, 1, 0.1),
+        *("ll", 24),
+    ),
+    "decoder": ("decoder.", lambda: Decoder(16, 12, 5, **_F32), lambda: torch_model.Head(16, 12, 5), "cc", 16),
+}
+
+
+@pytest.mark.parametrize("part", _PARTS)
+def test_part(part):
+    """Each part, named as inside a model; `layout` says where the channels are in PyTorch, in and out."""
+    prefix, make_ours, make_theirs, layout, c_in = _PARTS[part]
+    ours, theirs = make_ours(), make_theirs().eval()
+    rng = np.random.default_rng(0)
+    ours.eval()
+    graphdef, state = nnx.split(ours)
+    state = jax.tree.map(lambda x: jnp.asarray(rng.uniform(0.1, 0.6, x.shape), jnp.float32), state)
+    ours = nnx.merge(graphdef, state)
+
+    paths = jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(state))
+    converted = {}
+    for path, leaf in paths:
+        name, there, _ = rule(prefix + ".".join(str(key.key) for key in path))
+        converted[name] = torch.from_numpy(np.array(there(np.asarray(leaf)), order="C"))
+    root = rule(f"{prefix}any.bias")[0].removesuffix("any.bias") if "decoder" not in prefix else "head."
+    converted = {name.removeprefix(root): tensor for name, tensor in converted.items()}
+    missing, extra = theirs.load_state_dict(converted, strict=False)
+    assert not extra and all(name.endswith(COUNTER) for name in missing)
+
+    x = rng.normal(size=(2, 6 if layout == "ll" else 8, 4, c_in)).astype(np.float32)
+    expected = np.asarray(ours(jnp.asarray(x)))
+    with torch.inference_mode():
+        tensor = torch.from_numpy(x)
+        y = theirs(tensor.permute(0, 3, 1, 2) if layout[0] == "c" else tensor)
+        y = y.permute(0, 2, 3, 1) if layout[1] == "c" else y
+    assert _relative_error(y.numpy(), expected) < 1e-5
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_whole_model_on_real_crops(name, random_weights, heatmaps, crops):
+    """Small, Base and Large in full; the ablations with one block a stage, since compiling them takes the time."""
+    model, input_hw = variant(name), (256, 192)
+    if name not in ("small", "base", "large"):
+        model, input_hw = dataclasses.replace(model, depths=(1,) * len(model.depths)), (128, 96)
+    weights = random_weights(_config(model, input_hw))
+    images = np.array(normalize(jnp.asarray(crops(input_hw))))
+    with torch.inference_mode():
+        ours = _twin(weights)(torch.from_numpy(images).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
+    expected = heatmaps(weights)(images)
+    assert np.std(expected, axis=(1, 2)).min() > 1e-3 * np.abs(expected).max()
+    assert _relative_error(ours, expected) < 1e-5
+
+
+_NARROW = ModelConfig(depths=(1, 1), dims=(32, 48), decoder_dim=16)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        dataclasses.replace(_NARROW, d_state=2),
+        dataclasses.replace(_NARROW, stem=False),
+        dataclasses.replace(_NARROW, downsampling="merging"),
+        dataclasses.replace(_NARROW, stem=False, downsampling="conv"),
+    ],
+    ids=["three states", "without stem", "patch merging", "without stem and CMM"],
+)
+def test_gradients_of_the_training_loss(model, random_weights, crops):
+    """In training mode, with BatchNorm's statistics of the batch: what fine-tuning in PyTorch starts from."""
+    model = dataclasses.replace(model, drop_path=0.0)
+    weights = random_weights(_config(model, (64, 48)))
+    images = np.array(normalize(jnp.asarray(crops((64, 48)))))
+    graphdef = nnx.graphdef(nnx.eval_shape(lambda: MamKPD(model, COCO.n_joints, rngs=nnx.Rngs(0))))
+    rng = np.random.default_rng(0)
+    stride = weights.config.model.heatmap_stride
+    target = rng.uniform(size=(len(images), 64 // stride, 48 // stride, COCO.n_joints)).astype(np.float32)
+    visible = rng.integers(0, 2, (len(images), COCO.n_joints)).astype(np.float32)
+
+    def loss(params):
+        model = nnx.merge(graphdef, params, weights.batch_stats, copy=True)
+        model.train()
+        return heatmap_mse(model(jnp.asarray(images)), jnp.asarray(target), jnp.asarray(visible))
+
+    fast = {"xla_backend_optimization_level": 0}
+    value, grads = jax.jit(jax.value_and_grad(loss), compiler_options=fast)(weights.params)
+    twin = _twin(weights).train()
+    error = (twin(torch.from_numpy(images).permute(0, 3, 1, 2)).permute(0, 2, 3, 1) - torch.from_numpy(target)) ** 2
+    theirs = (error * torch.from_numpy(visible)[:, None, None]).mean()
+    theirs.backward()
+
+    assert theirs.item() == pytest.approx(float(value), rel=1e-5)
+    expected = to_torch(dataclasses.replace(weights, params=jax.tree.map(np.asarray, grads), batch_stats={}))
+    found = {name: parameter.grad.numpy() for name, parameter in twin.named_parameters()}
+    assert found.keys() == expected.keys()
+    largest = max(np.abs(gradient).max() for gradient in expected.values())
+    for name, gradient in expected.items():
+        assert np.abs(found[name] - gradient).max() < 1e-4 * largest, name
+
+
+def test_predictor_gives_the_keypoints_of_the_package(random_weights, crops):
+    config = _config(dataclasses.replace(_NARROW, depths=(1, 1, 1), dims=(16, 24, 32)), (128, 96))
+    weights = random_weights(dataclasses.replace(config, eval=EvalConfig(flip_test=True)))
+    images = crops((128, 96))
+    graphdef = split(nnx.eval_shape(lambda: MamKPD(config.model, COCO.n_joints, rngs=nnx.Rngs(0))))[0]
+    predict = make_predict(graphdef, weights.config, COCO, data_mesh())
+    points, scores = predict(weights.params, weights.batch_stats, images)
+    with torch.inference_mode():
+        theirs = torch_model.Predictor(_twin(weights))(torch.from_numpy(images))
+    np.testing.assert_allclose(theirs[0].numpy(), np.asarray(points), rtol=0, atol=1e-3)
+    assert _relative_error(theirs[1].numpy(), np.asarray(scores)) < 1e-5
+
+
+def test_drop_path_keeps_the_mean_and_drops_whole_examples():
+    torch.manual_seed(0)
+    x = torch.ones(4000, 1, 1, 3)
+    dropped = torch_model.DropPath(0.25).train()(x)
+    kept = dropped[:, 0, 0, 0] != 0
+    assert torch.equal(dropped, torch.where(kept[:, None, None, None], x / 0.75, 0))
+    assert kept.float().mean().item() == pytest.approx(0.75, abs=0.03)
+    assert torch.equal(torch_model.DropPath(0.25).eval()(x), x)
+
+
+_ALONE = """
+import sys
+import numpy as np
+import torch
+from torch_model import MamKPD, Predictor
+points, scores = Predictor(MamKPD.from_pth("model.pth"))(torch.from_numpy(np.load("images.npy")))
+np.savez("found.npz", points=points.detach(), scores=scores.detach())
+assert not any(name.split(".")[0] in ("mamkpd_jax", "jax", "flax", "safetensors") for name in sys.modules)
+"""
+
+
+def test_works_with_torch_and_numpy_alone(tmp_path, random_weights, crops):
+    """The file and a .pth in a folder, and a Python that sees torch and numpy with what they need, and nothing else."""
+    weights = random_weights(_config(dataclasses.replace(_NARROW, depths=(1, 1, 1), dims=(16, 24, 32)), (128, 96)))
+    save(weights, tmp_path / "model.pth")
+    (tmp_path / "torch_model.py").write_text(Path(torch_model.__file__).read_text())
+    np.save(tmp_path / "images.npy", crops((128, 96)))
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    _link_distribution("torch", packages)
+    _link_distribution("numpy", packages)
+    script = f"import sys; sys.path[:0] = [{str(packages)!r}, {str(tmp_path)!r}]\n{_ALONE}"
+    subprocess.run([sys.executable, "-I", "-S", "-c", script], cwd=tmp_path, check=True)
+
+    found = np.load(tmp_path / "found.npz")
+    graphdef = split(nnx.eval_shape(lambda: MamKPD(weights.config.model, COCO.n_joints, rngs=nnx.Rngs(0))))[0]
+    predict = make_predict(graphdef, weights.config, COCO, data_mesh())
+    points, scores = predict(weights.params, weights.batch_stats, crops((128, 96)))
+    np.testing.assert_allclose(found["points"], np.asarray(points), rtol=0, atol=1e-3)
+    assert _relative_error(found["scores"], np.asarray(scores)) < 1e-5
+
+
+def _link_distribution(name: str, folder: Path) -> None:
+    """Links the top-level files of an installed distribution, and of all that it requires, into `folder`."""
+    try:
+        distribution = importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return  # a requirement of another platform
+    for top in {file.parts[0] for file in distribution.files or []} - {"..", "__pycache__"}:
+        target = folder / top
+        if not target.exists():
+            target.symlink_to(Path(str(distribution.locate_file(top))))
+    for requirement in distribution.requires or []:
+        if "extra ==" not in requirement:
+            _link_distribution(re.split(r"[^\w.-]", requirement)[0], folder)

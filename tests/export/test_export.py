@@ -1,0 +1,86 @@
+"""Exported files, run by their runtimes, against the model in JAX."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mamkpd_jax.config import Config, DataConfig, ModelConfig
+from mamkpd_jax.export.options import Options
+from mamkpd_jax.export.stablehlo import predictor, save_stablehlo
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+from mamkpd_jax.export.onnx_model import save_onnx  # noqa: E402 (needs onnx)
+
+_CONFIG = Config(
+    model=ModelConfig(depths=(1, 1, 1), dims=(16, 24, 32), decoder_dim=16),
+    data=DataConfig(dataset="synthetic_people", input_hw=(96, 64)),
+)
+_OPTIONS = {"network": Options(), "all": Options(normalize=True, flip_test=True, decode=True)}
+
+
+@pytest.fixture(scope="module", params=_OPTIONS)
+def case(request, random_weights, crops):
+    """Weights, options, images [3, h, w, 3], and what the model in JAX makes of them."""
+    weights, options = random_weights(_CONFIG), _OPTIONS[request.param]
+    two = crops(_CONFIG.data.input_hw)
+    images = np.concatenate([two, two[:1, :, ::-1]])
+    if not options.normalize:
+        images = (images / 64 - 2).astype(np.float32)
+    expected = jax.tree.leaves(jax.jit(predictor(weights, options))(jnp.asarray(images)))
+    return weights, options, images, [np.asarray(x) for x in expected]
+
+
+def _run_onnx(path: Path, options: Options, images: np.ndarray) -> list[np.ndarray]:
+    one_thread = onnxruntime.SessionOptions()
+    one_thread.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, one_thread, providers=["CPUExecutionProvider"])
+    outputs = session.run(None, {"image": images if options.normalize else images.transpose(0, 3, 1, 2)})
+    return outputs if options.decode else [outputs[0].transpose(0, 2, 3, 1)]
+
+
+def _close(found: list[np.ndarray], expected: list[np.ndarray], tolerance: float) -> None:
+    for a, b in zip(found, expected, strict=True):
+        assert np.abs(a - b).max() <= tolerance * np.abs(b).max()
+
+
+def test_onnx(tmp_path, case):
+    weights, options, images, expected = case
+    path = tmp_path / "model.onnx"
+    save_onnx(weights, path, options)
+    _close(_run_onnx(path, options, images), expected, 1e-4)
+    _close(_run_onnx(path, options, images[:1]), [x[:1] for x in expected], 1e-4)
+    model = onnx.load(path)
+    assert len(model.graph.node) < 5000
+    about = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(about["mamkpd"])["input_hw"] == [96, 64]
+    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+
+
+@pytest.mark.parametrize(("precision", "tolerance", "kind"), [("fp16", 0.02, "FLOAT16"), ("int8", 0.1, "INT8")])
+def test_onnx_of_less_precision(tmp_path, random_weights, crops, precision, tolerance, kind):
+    weights, options = random_weights(_CONFIG), Options()
+    images = (crops(_CONFIG.data.input_hw) / 64 - 2).astype(np.float32)
+    save_onnx(weights, tmp_path / "full.onnx", options)
+    save_onnx(weights, tmp_path / "less.onnx", options, precision)
+    full, less = (_run_onnx(tmp_path / name, options, images) for name in ("full.onnx", "less.onnx"))
+    _close(less, full, tolerance)
+    assert not np.array_equal(less[0], full[0])
+    weights_kinds = {array.data_type for array in onnx.load(tmp_path / "less.onnx").graph.initializer}
+    assert onnx.TensorProto.DataType.Value(kind) in weights_kinds
+
+
+def test_stablehlo(tmp_path, case):
+    weights, options, images, expected = case
+    path = tmp_path / "model.stablehlo"
+    save_stablehlo(weights, path, options)
+    exported = jax.export.deserialize(bytearray(path.read_bytes()))
+    assert exported.platforms == ("cpu", "cuda")
+    _close([np.asarray(x) for x in jax.tree.leaves(exported.call(images))], expected, 1e-6)
+    one = jax.tree.leaves(exported.call(images[:1]))
+    _close([np.asarray(x) for x in one], [x[:1] for x in expected], 1e-5)
