@@ -104,14 +104,15 @@ def test_images_of_every_kind_become_rgb(tmp_path):
         ({"bbox": [5, 5, -3, 20]}, "degenerate box"),
         ({"bbox": [70, 5, 20, 20]}, "degenerate box"),  # outside the image
         ({"area": 0}, "degenerate box"),
-        ({"keypoints": [0] * 6}, "no labelled keypoint"),
+        ({"keypoints": [0] * 6, "num_keypoints": 0}, "no labelled keypoint"),
         ({"iscrowd": 1}, "crowd"),
     ],
 )
 def test_unusable_instances_are_dropped_and_counted(changes, reason, tmp_path):
     builder = _set(tmp_path, {"a.png": IMAGE, "b.png": IMAGE}, **changes)
     data = json.loads((tmp_path / "all.json").read_bytes())
-    data["annotations"][0] |= {"bbox": [5, 5, 20, 20], "area": 300.0, "keypoints": [-9, 6, 2, 99, 20, 1], "iscrowd": 0}
+    good = {"bbox": [5, 5, 20, 20], "area": 300.0, "keypoints": [-9, 6, 2, 99, 20, 1], "num_keypoints": 2, "iscrowd": 0}
+    data["annotations"][0] |= good
     (tmp_path / "all.json").write_text(json.dumps(data))
     counts = prepare(builder).info.metadata["counts"]["val"]
     assert counts == {"images": 2, "annotations": 2, "instances": 1, f"dropped: {reason}": 1}
