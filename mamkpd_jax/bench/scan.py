@@ -97,7 +97,9 @@ def floor_ms(work: Workload, batch: int, size: int, direction: str, bytes_a_seco
     return max(moved / bytes_a_second * 1e3, issue_ms)
 
 
-def timings(scans: Mapping[str, Scan], work: Workload, batch: int, dtype: jnp.dtype) -> dict[str, list[float] | str]:
+def timings(
+    scans: Mapping[str, Callable[..., Any]], work: Workload, batch: int, dtype: jnp.dtype
+) -> dict[str, list[float] | str]:
     """Times by contender, or the reason why it can't run."""
     arguments = work.arguments(batch, dtype, jax.random.key(0))
     activations, weights = arguments[:2], arguments[2:]
