@@ -16,7 +16,6 @@ from mamkpd_jax.bench import measure
 from mamkpd_jax.nn.layers import Deconv, DepthwiseConv
 
 _BATCH = flags.DEFINE_integer("batch", 2, "Images.", lower_bound=1)
-_REPEATS = flags.DEFINE_integer("repeats", 20, "Timed rounds, after three that are not.", lower_bound=2)
 
 _convolve = functools.partial(lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 _FP32 = jnp.dtype("float32")
@@ -65,7 +64,7 @@ def main() -> None:
         error = jnp.max(jnp.abs(forms["ours"](x, kernel) - general(x, kernel)))
         for direction in ("forward", "forward+backward"):
             calls = {form: _call(function, direction, x, kernel) for form, function in forms.items()}
-            times = {k: measure.summary_ms(v) for k, v in measure.times_ms(calls, _REPEATS.value).items()}
+            times = {k: measure.summary_ms(v) for k, v in measure.times_ms(calls, measure.REPEATS.value).items()}
             ratio = times["general"]["median_ms"] / times["ours"]["median_ms"]
             rows.append({"layer": name, "direction": direction, **times, "ratio": ratio, "largest_error": float(error)})
             print(

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from absl import flags
 
 _OUTPUT = flags.DEFINE_string("output", None, "A JSON file for the results; without it they are only printed.")
+REPEATS = flags.DEFINE_integer("repeats", 30, "Timed rounds, after three that are not.", lower_bound=2)
 
 _PACKAGES = ("jax", "jaxlib", "flax", "numpy")
 

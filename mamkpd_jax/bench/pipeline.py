@@ -6,7 +6,6 @@ The targets are made on the device and are no part of it.
 
 import cv2
 import numpy as np
-from absl import flags
 
 from mamkpd_jax.bench import measure
 from mamkpd_jax.data.builders.synthetic_people import jpeg
@@ -17,7 +16,6 @@ from mamkpd_jax.data.synthesis import render_scene
 from mamkpd_jax.data.transforms import PRESETS, TopDownCrop
 from mamkpd_jax.skeletons import COCO
 
-_REPEATS = flags.DEFINE_integer("repeats", 200, "Timed crops.")
 _IMAGE_HW, _INPUT_HW = (480, 640), (256, 192)
 _N_IMAGES = 16
 
@@ -55,7 +53,7 @@ def main() -> None:
             "decode": lambda i: decode_image(people[i % len(people)]["image"]),
             "augment and crop": lambda i: crop(decoded[i % len(people)], np.random.default_rng(i)),
         },
-        repeats=_REPEATS.value,
+        repeats=measure.REPEATS.value,
     )
     rows = {name: measure.summary_ms(part) for name, part in times.items()}
     for name, row in rows.items():

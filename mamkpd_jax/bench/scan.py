@@ -19,7 +19,6 @@ from mamkpd_jax.ops.selective_scan.workloads import WORKLOADS, Workload
 _WORKLOADS = flags.DEFINE_list("workloads", list(WORKLOADS), "Names of ops/selective_scan/workloads.py.")
 _BATCHES = flags.DEFINE_list("batches", ["1", "64", "256"], "Batch sizes.")
 _DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float16", "float32"], "Of the activations.")
-_REPEATS = flags.DEFINE_integer("repeats", 60, "Timed rounds, after three that are not.", lower_bound=2)
 
 _CHUNKS = {"associative, chunks of 16": 16, "associative, chunks of 256": 256, "associative, whole": 2**30}
 _ERROR_LIMITS = {4: (2e-6, 1e-5), 2: (1e-2, 2e-2)}  # of values and gradients, by bytes of an activation
@@ -103,7 +102,7 @@ def timings(
     """Times by contender, or the reason why it can't run."""
     arguments = work.arguments(batch, dtype, jax.random.key(0))
     activations, weights = arguments[:2], arguments[2:]
-    n_inputs = min(_REPEATS.value, 1 + _BEYOND_CACHES // sum(x.nbytes for x in activations))
+    n_inputs = min(measure.REPEATS.value, 1 + _BEYOND_CACHES // sum(x.nbytes for x in activations))
     inputs = [[jnp.roll(x, i, axis=2) for x in activations] for i in range(n_inputs)]
     compiled, failed = {}, {}
     for name, scan in scans.items():
@@ -114,7 +113,7 @@ def timings(
             failed[name] = str(error).splitlines()[0]
             compiled.pop(name, None)
     calls = {name: lambda i, run=run: run(*inputs[i % n_inputs], *weights) for name, run in compiled.items()}
-    return measure.times_ms(calls, _REPEATS.value) | failed
+    return measure.times_ms(calls, measure.REPEATS.value) | failed
 
 
 def main() -> None:

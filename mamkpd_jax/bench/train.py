@@ -23,7 +23,6 @@ from mamkpd_jax.training.step import make_train_step, shard_batch
 
 _CONFIG = cli.define_config()
 _BATCHES = flags.DEFINE_list("batches", ["1", "2", "4", "8"], "Batch sizes.")
-_REPEATS = flags.DEFINE_integer("repeats", 5, "Timed steps, after three that are not.", lower_bound=2)
 
 _N_JOINTS = 17
 
@@ -54,7 +53,7 @@ def row(config: Config, batch_size: int) -> dict[str, float]:
         state, metrics = step(state, batch)
         return metrics
 
-    times = measure.summary_ms(measure.times_ms({"step": one}, _REPEATS.value)["step"])
+    times = measure.summary_ms(measure.times_ms({"step": one}, measure.REPEATS.value)["step"])
     images_per_s = batch_size / times["median_ms"] * 1e3
     macs = sum(part.macs for part in costs(config.model, _N_JOINTS, (height, width)).values())
     stats = jax.devices()[0].memory_stats()
