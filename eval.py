@@ -1,8 +1,8 @@
 """Evaluates a checkpoint: python eval.py --config=configs/NAME.py --workdir=DIR [--config.SECTION.FIELD=VALUE ...]
 
 Scores the held-out split with the newest checkpoint of a training run, on ground-truth boxes or on those of
---config.eval.detections=FILE. Prints a table, and writes report.json, results.json (COCO's results form) and
-predictions.png.
+--config.eval.detections=FILE. Prints a table, and writes report.json, results.json (COCO's results form),
+predictions.png and worst.png.
 
 python eval.py --config=configs/NAME.py --predictions=FILE --annotations=FILE --report=FILE scores a results file of any
 program in place of a checkpoint, by the metrics of the config.
@@ -53,7 +53,7 @@ def evaluate(config: Config, workdir: Path, output: Path) -> dict[str, float]:
     evaluation = Evaluator(dataset, config)(partial(predict, state.params, state.batch_stats))
     report.save(output, evaluation, dataset, step=int(state.step), config=dataclasses.asdict(config))
     print(report.format_table(evaluation.metrics))
-    print(f"{report.REPORT}, {report.RESULTS} and {report.PICTURE} are in {output}")
+    print(f"{', '.join(report.FILES)} are in {output}")
     return evaluation.metrics
 
 

@@ -1,7 +1,7 @@
 """Trains MamKPD: python train.py --config=configs/NAME.py --workdir=DIR [--config.SECTION.FIELD=VALUE ...]
 
 The run goes on from the newest checkpoint of the working directory, where there is one. It ends with an evaluation of
-the held-out split: report.json, results.json (COCO's results form) and predictions.png in the working directory.
+the held-out split: report.json, results.json (COCO's results form), predictions.png and worst.png there.
 """
 
 import dataclasses
@@ -81,7 +81,7 @@ def train(config: Config, workdir: Path) -> dict[str, float]:
     logger.close()
     report.save(workdir, evaluation, dataset, step=last_step, config=dataclasses.asdict(config))
     print(report.format_table(evaluation.metrics))
-    print(f"checkpoints, TensorBoard logs, {report.REPORT}, {report.RESULTS} and {report.PICTURE} are in {workdir}")
+    print(f"checkpoints, TensorBoard logs, {', '.join(report.FILES)} are in {workdir}")
     return evaluation.metrics
 
 

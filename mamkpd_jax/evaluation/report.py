@@ -15,7 +15,7 @@ from mamkpd_jax.evaluation.analysis import breakdown, worst_instances
 from mamkpd_jax.evaluation.evaluator import Evaluation
 from mamkpd_jax.visualize import contact_sheet, draw_region
 
-REPORT, RESULTS, PICTURE, WORST = "report.json", "results.json", "predictions.png", "worst.png"
+FILES = REPORT, RESULTS, PICTURE, WORST = "report.json", "results.json", "predictions.png", "worst.png"
 _SHOWN_IMAGES = 16
 _TILE_HW = (240, 640)
 

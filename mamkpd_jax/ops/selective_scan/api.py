@@ -150,8 +150,11 @@ def _choose(platform: str) -> str:
 
     A CPU has nothing to gain from the parallel prefix, which does more arithmetic: for Base's first stage at batch 2
     it takes several times as long as the loop (`python -m mamkpd_jax.bench scan`).
+
+    Choice: the kernels are used only by name until they have run on a GPU: so far they were compiled for two, and
+    checked in interpret mode.
     """
-    name = {"cpu": "sequential", "gpu": "pallas_triton"}.get(platform, "associative")
+    name = "sequential" if platform == "cpu" else "associative"
     logging.info("selective scan on %s: %s", platform, name)
     return name
 
