@@ -22,18 +22,23 @@ _OUTPUT = flags.DEFINE_string("output", None, "The file or the folder.", require
 
 
 def main() -> None:
-    if (_CHECKPOINT.value is None) == (_INPUT.value is None):
+    checkpoint, file, output = _CHECKPOINT.value, _INPUT.value, Path(_OUTPUT.value)
+    if checkpoint is not None and file is None:
+        _check_suffix(output)
+        weights = read_checkpoint(Path(checkpoint))
+        save(weights, output)
+    elif file is not None and checkpoint is None:
+        _check_suffix(Path(file))
+        weights = load(Path(file))
+        write_checkpoint(weights, output)
+    else:
         raise UserError("give --checkpoint=DIR or --input=FILE, one of the two")
-    file, output = Path(_INPUT.value or _OUTPUT.value), Path(_OUTPUT.value)
+    print(f"{output}: the weights of step {weights.step}")
+
+
+def _check_suffix(file: Path) -> None:
     if file.suffix not in SUFFIXES:
         raise UserError(f"{file} is no {' or '.join(SUFFIXES)} file; name one")
-    if _INPUT.value is None:
-        weights = read_checkpoint(Path(_CHECKPOINT.value))
-        save(weights, output)
-    else:
-        weights = load(file)
-        write_checkpoint(weights, output)
-    print(f"{output}: the weights of step {weights.step}")
 
 
 if __name__ == "__main__":

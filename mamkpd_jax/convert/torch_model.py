@@ -366,8 +366,8 @@ class Predictor(nn.Module):
         self.model = model
         self.normalize, self.flip_test, self.decode = normalize, flip_test, decode
         self.flip_indices = list(model.metadata["flip_indices"])
-        for name in ("mean", "std"):
-            self.register_buffer(name, torch.tensor(model.metadata[name]), persistent=False)
+        self.mean = nn.Buffer(torch.tensor(model.metadata["mean"]), persistent=False)
+        self.std = nn.Buffer(torch.tensor(model.metadata["std"]), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         if self.normalize:

@@ -101,11 +101,11 @@ def from_torch(state: Mapping[str, np.ndarray], about: Tree, source: Path) -> We
 
 def _config(about: Tree, source: Path) -> Config:
     try:
-        sizes = {name: tuple(size) if isinstance(size, list) else size for name, size in about["model"].items()}
+        sizes: Tree = {name: tuple(size) if isinstance(size, list) else size for name, size in about["model"].items()}
         height, width = about["input_hw"]
         config = Config(model=ModelConfig(**sizes), data=DataConfig(dataset=about["dataset"], input_hw=(height, width)))
         config.validate()
-        about["joints"], about["step"]
+        _ = about["joints"], about["step"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"{source} does not describe its model as this package does ({type(error).__name__}: {error}); give a file "

@@ -6,7 +6,6 @@ import os
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Literal
 
 import onnx
 import onnxruntime
@@ -21,7 +20,6 @@ from mamkpd_jax.convert.weights import Weights, metadata, to_torch
 from mamkpd_jax.export.options import Options
 
 OPSET = 20
-Precision = Literal["fp32", "fp16", "int8"]
 # The scan's exponentials and logarithms lose too much in half precision.
 _FP32_OPS = [*DEFAULT_OP_BLOCK_LIST, "Exp", "Log", "Softplus"]
 
@@ -33,7 +31,7 @@ def twin(weights: Weights) -> MamKPD:
     return model.eval()
 
 
-def save_onnx(weights: Weights, path: Path, options: Options, precision: Precision = "fp32") -> None:
+def save_onnx(weights: Weights, path: Path, options: Options, precision: str = "fp32") -> None:
     """Writes an ONNX file with a dynamic batch axis, whole or not at all; its metadata is that of the weights.
 
     The input is `image`: uint8 RGB [b, h, w, 3] with `options.normalize`, else normalised float32 [b, 3, h, w]. The
@@ -41,7 +39,7 @@ def save_onnx(weights: Weights, path: Path, options: Options, precision: Precisi
     [b, j, h / stride, w / stride].
 
     Args:
-        precision: fp16 halves the file; int8 quantizes the linear layers, dynamically.
+        precision: "fp32", "fp16" or "int8": fp16 halves the weights; int8 quantizes the linear layers, dynamically.
     """
     model = Predictor(twin(weights), **dataclasses.asdict(options)).eval()
     height, width = weights.config.data.input_hw

@@ -172,7 +172,7 @@ def test_gradients_of_the_training_loss(model, random_weights, crops):
     visible = rng.integers(0, 2, (len(images), COCO.n_joints)).astype(np.float32)
 
     def loss(params):
-        model = nnx.merge(graphdef, params, weights.batch_stats, copy=True)
+        model = nnx.merge(graphdef, params, jax.tree.map(jnp.asarray, weights.batch_stats), copy=True)
         model.train()
         return heatmap_mse(model(jnp.asarray(images)), jnp.asarray(target), jnp.asarray(visible))
 
