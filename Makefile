@@ -5,19 +5,21 @@ RUN := $(VENV)/bin/python
 GPU := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU && echo cuda12)
 EXTRAS := $(if $(GPU),[$(GPU)],)
 WORKDIR ?= runs/quickstart
+# A GPU that came after the set-up is set up then.
+READY := $(VENV)/.run$(if $(GPU),-$(GPU),)
 # XLA allocates its scratch memory anew in every step; in pages of 2 MiB that takes a third less time on a CPU.
 export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 
 .PHONY: help train test check kernel-report clean
 
 help:
-	@echo "make train   set up, train the quickstart model on synthetic people, evaluate it (WORKDIR=$(WORKDIR))"
+	@echo "make train   set up, train the quickstart model on synthetic people, evaluate it (WORKDIR=$(WORKDIR), FLAGS=--config...)"
 	@echo "make test    set up, run the tests"
 	@echo "make check   what CI runs: linters, types, tests"
 	@echo "make kernel-report   what the scan's kernels compile to: instructions, registers, spills; needs no GPU"
 	@echo "make clean   remove the virtual environment (runs/ and data/ stay)"
 
-$(VENV)/.run: requirements.txt pyproject.toml
+$(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $$($(PYTHON) --version) found; Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
@@ -25,12 +27,12 @@ $(VENV)/.run: requirements.txt pyproject.toml
 	$(RUN) -m pip install --quiet --editable '.$(EXTRAS)'
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.run
+$(VENV)/.dev: $(READY)
 	$(RUN) -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-train: $(VENV)/.run
-	$(RUN) train.py --config=configs/quickstart.py --workdir=$(WORKDIR)
+train: $(READY)
+	$(RUN) train.py --config=configs/quickstart.py --workdir=$(WORKDIR) $(FLAGS)
 
 test: $(VENV)/.dev
 	JAX_PLATFORMS=cpu $(RUN) -m pytest -q
@@ -46,7 +48,7 @@ check: $(VENV)/.all
 	$(RUN) -m pyright
 	$(MAKE) test
 
-kernel-report: $(VENV)/.run
+kernel-report: $(READY)
 	$(RUN) -m pip install --quiet --editable '.[kernel-report]'
 	JAX_PLATFORMS=cpu $(RUN) -m mamkpd_jax.bench.kernel_report --output=benchmarks/kernel_report.json
 

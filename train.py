@@ -77,9 +77,9 @@ def train(config: Config, workdir: Path) -> dict[str, float]:
     checkpointer.close()
 
     evaluation = evaluator(partial(predict, state.params, state.batch_stats))
-    logger.log_evaluation(last_step, evaluation.metrics)
+    logger.log_evaluation(int(state.step), evaluation.metrics)
     logger.close()
-    report.save(workdir, evaluation, dataset, step=last_step, config=dataclasses.asdict(config))
+    report.save(workdir, evaluation, dataset, step=int(state.step), config=dataclasses.asdict(config))
     print(report.format_table(evaluation.metrics))
     print(f"checkpoints, TensorBoard logs, {', '.join(report.FILES)} are in {workdir}")
     return evaluation.metrics

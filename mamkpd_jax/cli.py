@@ -28,6 +28,8 @@ def define_config() -> flags.FlagHolder[Config]:
     )
     # ml_collections reports a file that can't be read when a field is first read: hasattr is that reading.
     flags.register_validator("config", lambda config: hasattr(config, "model"), message=f"give {_EXAMPLE}")
+    # The flag belongs to this module; --help shows those of the program.
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["config"])
     return config
 
 
@@ -43,7 +45,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
     except KeyError as error:
         _fail(_unknown_field(argv, error))
     except flags.Error as error:
-        _fail(f"{error} (see --help)")
+        # ml_collections puts a whole traceback into its message; its last line is the reason.
+        reason = str(error).splitlines()[-1] if "Traceback" in str(error) else str(error)
+        _fail(f"{reason} (see --help)")
     except OSError as error:
         _fail(f"--config: {str(error).splitlines()[-1].strip()}; give {_EXAMPLE}")
     except UserError as error:

@@ -10,6 +10,7 @@ import math
 from mamkpd_jax.errors import UserError
 
 DATASETS = ("coco_keypoints", "mpii", "ap10k", "custom_coco", "synthetic_people")
+SCANS = ("auto", "sequential", "associative", "pallas_triton", "pallas_interpret")
 AUGMENTATIONS = ("mmpose", "hrnet", "mmpose_mpii", "hrnet_mpii", "flip", "none")
 
 
@@ -24,7 +25,7 @@ class ModelConfig:
     decoder_dim: int = 96
     d_state: int = 1
     drop_path: float = 0.1
-    scan: str = "auto"  # an implementation of ops/selective_scan, or "auto"
+    scan: str = "auto"  # one of SCANS: an implementation of ops/selective_scan, or the one for the device
     dtype: str = "float32"  # of activations; parameters stay float32
 
     @property
@@ -45,7 +46,11 @@ class ModelConfig:
             )
         _one_of("model.downsampling", self.downsampling, ("cmm", "conv", "merging"))
         _one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
-        _at_least("model.d_state", self.d_state, 1)
+        _one_of("model.scan", self.scan, SCANS)
+        _in_range("model.d_state", self.d_state, 1, 16)
+        _at_least("model.decoder_dim", self.decoder_dim, 1)
+        for name in ("depths", "dims"):
+            _at_least(f"model.{name}", min(getattr(self, name), default=0), 1)
         _in_range("model.drop_path", self.drop_path, 0.0, 1.0)
 
 

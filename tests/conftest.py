@@ -17,8 +17,8 @@ install_import_hook("mamkpd_jax", "beartype.beartype")
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real images with keypoints that stands beside the repository."""
-    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    """The folder of real images with keypoints: MAMKPD_TEST_DATA, or shared/data beside the repository."""
+    folder = Path(os.environ.get("MAMKPD_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"real data not found: {folder}")
     return folder

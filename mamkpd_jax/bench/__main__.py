@@ -18,7 +18,7 @@ BENCHES = {
 def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name not in BENCHES:
-        sys.exit(f"error: {name!r} is no bench; expected python -m mamkpd_jax.bench {'|'.join(BENCHES)} [--help]")
+        sys.exit(f"error: {name!r} is no bench; expected python -m mamkpd_jax.bench {'|'.join(BENCHES)} [--helpfull]")
     bench = importlib.import_module(BENCHES[name])
     del sys.argv[1]
     cli.run(bench.main)

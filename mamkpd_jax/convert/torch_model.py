@@ -12,7 +12,7 @@ Source: MamKPD, and the JAX package that the weights come from; `mamkpd_jax.conv
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -312,7 +312,7 @@ class MamKPD(nn.Module):
 
     Args:
         metadata: what a weights file tells of its model: `model` (the sizes), `joints`, `flip_indices`, `input_hw`,
-            `mean` and `std` (of RGB, 0 to 255), and more that is kept as it is.
+            `mean` and `std` (of RGB, 0 to 255), `codec` and `sigma_px` (of the heatmaps); more is kept as it is.
     """
 
     def __init__(self, metadata: dict[str, Any]):
@@ -373,28 +373,75 @@ class Predictor(nn.Module):
         if self.normalize:
             images = ((images.float() - self.mean) / self.std).permute(0, 3, 1, 2)
         heatmaps = self.model(images)
+        codec = self.model.metadata["codec"]
         if self.flip_test:
-            # Moved right by a pixel, since the mirror image of a strided grid falls on the next pixel.
             mirrored = self.model(images.flip(3)).flip(3)[:, self.flip_indices]
-            mirrored = torch.cat([mirrored[..., :1], mirrored[..., :-1]], dim=3)
+            if codec != "udp":
+                # Moved right by a pixel, since the mirror image of a strided grid falls on the next pixel.
+                mirrored = torch.cat([mirrored[..., :1], mirrored[..., :-1]], dim=3)
             heatmaps = (heatmaps + mirrored) / 2
         if not self.decode:
             return heatmaps
-        points, scores = decode_heatmaps(heatmaps)
-        return points * (images.shape[3] / heatmaps.shape[3]), scores
+        (height, width), (rows, columns) = sizes(images, 2, 3), sizes(heatmaps, 2, 3)
+        points, scores = decode_heatmaps(heatmaps, codec, self.model.metadata["sigma_px"] * columns / width)
+        less = 1 if codec == "udp" else 0  # it measures from the first pixel's centre to the last one's
+        stride = torch.tensor([(width - less) / (columns - less), (height - less) / (rows - less)])
+        return points * stride.to(points.device), scores
 
 
-def decode_heatmaps(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
-    """Points [b, j, 2] in heatmap pixels, and scores [b, j]: the peak, a quarter pixel towards its larger neighbour."""
-    height, width = heatmaps.shape[2:]
-    flat = heatmaps.flatten(2)
-    scores, index = flat.max(dim=2, keepdim=True)
+def decode_heatmaps(heatmaps: Tensor, codec: str, sigma: float) -> tuple[Tensor, Tensor]:
+    """Points [b, j, 2] in heatmap pixels, and scores [b, j]: the peak's place, refined below a pixel, and its height.
+
+    "plain" moves it a quarter pixel to its larger neighbour, "dark" (arXiv 1910.06278) and "udp" (arXiv 1911.07524)
+    by a Newton step on the logarithm of the heatmap, blurred as targets of `sigma` heatmap pixels need.
+    """
+    height, width = sizes(heatmaps, 2, 3)
+    scores, index = heatmaps.flatten(2).max(dim=2, keepdim=True)
     x, y = index % width, index // width
+    surface = heatmaps if codec == "plain" else log_blurred(heatmaps, codec, sigma)
 
     def value(dx: int, dy: int) -> Tensor:
         near = (y + dy).clamp(0, height - 1) * width + (x + dx).clamp(0, width - 1)
-        return flat.gather(2, near)
+        return surface.flatten(2).gather(2, near)
 
-    slope = torch.cat([value(1, 0) - value(-1, 0), value(0, 1) - value(0, -1)], dim=2)
-    inner = (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
-    return torch.cat([x, y], dim=2) + 0.25 * slope.sign() * inner, scores[..., 0]
+    gradient = torch.cat([value(1, 0) - value(-1, 0), value(0, 1) - value(0, -1)], dim=2) / 2
+    offset = 0.25 * gradient.sign() if codec == "plain" else newton_step(gradient, value, codec)
+    if codec != "udp":
+        reach = 1 if codec == "plain" else 2
+        inner = (x > 1) & (x < width - reach) & (y > 1) & (y < height - reach)
+        offset = torch.where(inner, offset, 0.0)
+    return torch.cat([x, y], dim=2) + offset, scores[..., 0]
+
+
+def newton_step(gradient: Tensor, value: Callable[[int, int], Tensor], codec: str) -> Tensor:
+    """The step to the top of the parabola that the values around a peak lie on, 0 where it is none."""
+    dx, dy = gradient.split(1, dim=2)
+    middle = value(0, 0)
+    if codec == "dark":
+        dxx = (value(2, 0) - 2 * middle + value(-2, 0)) / 4
+        dyy = (value(0, 2) - 2 * middle + value(0, -2)) / 4
+        dxy = (value(1, 1) - value(-1, 1) - value(1, -1) + value(-1, -1)) / 4
+    else:
+        dxx = value(1, 0) - 2 * middle + value(-1, 0)
+        dyy = value(0, 1) - 2 * middle + value(0, -1)
+        cross = value(1, 0) + value(0, 1) + value(-1, 0) + value(0, -1)
+        dxy = (value(1, 1) + value(-1, -1) + 2 * middle - cross) / 2
+    determinant = dxx * dyy - dxy * dxy
+    step = torch.cat([dxy * dy - dyy * dx, dxy * dx - dxx * dy], dim=2)
+    return torch.where(determinant != 0, step / torch.where(determinant == 0, 1.0, determinant), 0.0)
+
+
+def log_blurred(heatmaps: Tensor, codec: str, sigma: float) -> Tensor:
+    """The logarithm of heatmaps after a Gaussian blur, zeros outside, that keeps each one's maximum."""
+    reach = round(2.5 * sigma)
+    blur_sigma = 0.3 * (reach - 1) + 0.8
+
+    def band(size: int) -> Tensor:
+        distance = torch.arange(size, device=heatmaps.device)
+        distance = (distance - distance[:, None]).abs()
+        return torch.where(distance <= reach, torch.exp(-(distance**2) / (2 * blur_sigma**2)), 0.0)
+
+    blurred = band(heatmaps.shape[2]) @ heatmaps @ band(heatmaps.shape[3])
+    before, after = heatmaps.amax((2, 3), keepdim=True), blurred.amax((2, 3), keepdim=True)
+    blurred = torch.where(after > 0, blurred * before / torch.where(after > 0, after, 1.0), blurred)
+    return torch.log(blurred.clamp(min=1e-10) if codec == "dark" else blurred.clamp(1e-3, 50.0))

@@ -47,6 +47,8 @@ def metadata(weights: Weights) -> Tree:
         "joints": list(skeleton.joints),
         "flip_indices": list(skeleton.flip_indices),
         "input_hw": list(config.data.input_hw),
+        "codec": config.data.codec,
+        "sigma_px": config.data.sigma_px,
         "mean": list(MEAN),
         "std": list(STD),
         "step": weights.step,
@@ -103,7 +105,11 @@ def _config(about: Tree, source: Path) -> Config:
     try:
         sizes: Tree = {name: tuple(size) if isinstance(size, list) else size for name, size in about["model"].items()}
         height, width = about["input_hw"]
-        config = Config(model=ModelConfig(**sizes), data=DataConfig(dataset=about["dataset"], input_hw=(height, width)))
+        data = {name: about[name] for name in ("dataset", "codec", "sigma_px")}
+        skeleton = about["skeleton"] if about["dataset"] == "custom_coco" else ""
+        config = Config(
+            model=ModelConfig(**sizes), data=DataConfig(**data, skeleton=skeleton, input_hw=(height, width))
+        )
         config.validate()
         _ = about["joints"], about["step"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -81,6 +81,8 @@ class DetectionSource:
         self._source = source
         self._record_of = {int(source.record(i)["image/id"]): i for i in range(source.n_images)}
         self._boxes = [box for box in _read_detections(path) if box["category_id"] == 1]
+        if not self._boxes:
+            raise UserError(f"config.eval.detections: {path} has no box of category 1, person; give a detections file")
         unknown = [box["image_id"] for box in self._boxes if box["image_id"] not in self._record_of]
         if unknown:
             raise UserError(

@@ -63,6 +63,8 @@ def worst_instances(evaluation: Evaluation, dataset: PoseData) -> UInt8[np.ndarr
         x, y, w, h = annotation["bbox"]
         ends = x - _MARGIN * w, y - _MARGIN * h, x + (1 + _MARGIN) * w + 1, y + (1 + _MARGIN) * h + 1
         region = int(ends[0]), int(ends[1]), int(ends[2]), int(ends[3])
+        if min(region[2:]) <= 0 or region[0] >= image.shape[1] or region[1] >= image.shape[0]:
+            continue  # the box lies outside the image: there is nothing to show
         pair = [
             draw_region(image, region, poses, dataset.skeleton, height_px=_TILE_HW[0], threshold=threshold)
             for poses, threshold in (([annotation["keypoints"]], 0.0), (predicted, -np.inf))

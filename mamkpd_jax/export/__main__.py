@@ -33,7 +33,7 @@ def main() -> None:
         try:
             from mamkpd_jax.export.onnx_model import save_onnx
         except ModuleNotFoundError as error:
-            raise UserError(f"{error}; ONNX needs `pip install 'mamkpd-jax[onnx]'`") from error
+            raise UserError(f"{error}; ONNX needs `pip install -e '.[onnx]'` in the repository") from error
         save_onnx(weights, output, options, _PRECISION.value)
     else:
         save_stablehlo(weights, output, options)

@@ -60,10 +60,12 @@ def predictor(weights: Weights, options: Options):
 
         heatmaps = heatmaps_of(images)
         if options.flip_test:
-            heatmaps = (heatmaps + flip_heatmaps(heatmaps_of(images[:, :, ::-1]), skeleton.flip_indices)) / 2
+            mirrored = heatmaps_of(images[:, :, ::-1])
+            heatmaps = (heatmaps + flip_heatmaps(mirrored, skeleton.flip_indices, config.data.codec)) / 2
         if not options.decode:
             return heatmaps
-        points, scores = decode_heatmaps(heatmaps)
-        return to_input_px(points, config.data.input_hw, config.heatmap_hw), scores
+        sigma = config.data.sigma_px / config.model.heatmap_stride
+        points, scores = decode_heatmaps(heatmaps, config.data.codec, sigma)
+        return to_input_px(points, config.data.input_hw, config.heatmap_hw, config.data.codec), scores
 
     return predict

@@ -47,7 +47,7 @@ class DepthwiseConv(nnx.Module):
     """3x3 depth-wise convolution, padded by 1, with stride 1 or 2.
 
     Choice: written as a sum of nine shifted products, not as a grouped convolution. The two agree; XLA fuses the
-    sum, while its grouped convolution on CPU takes 50 times as long forward and 4 to 20 times as long backward
+    sum, while its grouped convolution on CPU takes 15 to 20 times as long forward and 7 to 20 times with gradients
     (`python -m mamkpd_jax.bench layers`).
     """
 
@@ -78,8 +78,8 @@ class Deconv(nnx.Module):
     180 degrees.
 
     Choice: computed as four 2x2 convolutions, one per parity of the output pixel, instead of one convolution over
-    the dilated input, three quarters of which is zeros: XLA's gradient of the latter on CPU takes 6 to 12 times as
-    long (`python -m mamkpd_jax.bench layers`).
+    the dilated input, three quarters of which is zeros: forward XLA takes as long for the latter on CPU, with gradients
+    nine times as long (`python -m mamkpd_jax.bench layers`).
     """
 
     def __init__(self, c_in: int, c_out: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):

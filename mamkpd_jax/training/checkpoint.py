@@ -48,12 +48,12 @@ class Checkpointer:
         """The newest checkpoint, onto the shardings of `state`; moves `data` to where it was.
 
         Raises:
-            UserError: there is no checkpoint, or it is of another model.
+            UserError: there is no checkpoint, it is of another model, or `data` can't go on from it.
         """
         step = self.latest_step
         if step is None:
             raise UserError(f"no checkpoint below {self._folder}; train first, or give another --workdir")
-        self._check_same_model(step)
+        self._check_same_run(step, with_data=data is not None)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _as_tree(state))
         items: dict[str, Any] = {"state": ocp.args.StandardRestore(abstract)}
         if data is not None:
@@ -65,17 +65,26 @@ class Checkpointer:
         """Waits until the last save is on disk."""
         self._manager.close()
 
-    def _check_same_model(self, step: int) -> None:
+    def _check_same_run(self, step: int, with_data: bool) -> None:
         saved = self._manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))["config"]
         ours = dataclasses.asdict(self._config)
-        for section, field in [("model", name) for name in ours["model"]] + [("data", "dataset")]:
+        fields = [("model", name) for name in ours["model"] if name not in ("scan", "dtype", "drop_path")]
+        fields += [("data", name) for name in ("dataset", "skeleton", "codec", "sigma_px")]
+        if with_data:
+            fields += [("data", "workers"), ("optim", "batch_size")]
+        for section, field in fields:
             was, now = saved[section].get(field), ours[section][field]
             now = list(now) if isinstance(now, tuple) else now
-            if was != now and field not in ("scan", "dtype", "drop_path"):
+            if was != now:
                 raise UserError(
                     f"checkpoint {self._folder / str(step)} was trained with config.{section}.{field}={was}, this run "
                     f"has {now}; give the config that it was trained with, or another --workdir"
                 )
+        if with_data and not (self._folder / str(step) / "data").exists():
+            raise UserError(
+                f"checkpoint {self._folder / str(step)} holds converted weights alone, no run to go on with; "
+                "evaluate it, or train in another --workdir"
+            )
 
 
 def _as_tree(state: TrainState) -> dict[str, Any]:

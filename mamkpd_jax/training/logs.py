@@ -21,12 +21,13 @@ class Logger:
     """
 
     def __init__(self, workdir: Path, config: Config, first_step: int, last_step: int, steps_per_epoch: int):
-        self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step)
-        # A file is no screen: a line twice a minute is enough there.
-        interval_s = 0.5 if sys.stderr.isatty() else 30
+        self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
+        # A file is no screen: there a line takes the bar's place.
+        self._on_screen = sys.stderr.isatty()
         self._bar = tqdm(
-            total=last_step, initial=first_step, unit="step", dynamic_ncols=True, mininterval=interval_s, maxinterval=60
+            total=last_step, initial=first_step, unit="step", dynamic_ncols=True, disable=not self._on_screen
         )
+        self._last_step = last_step
         self._config = config
         self._steps_per_epoch = steps_per_epoch
         self._learning_rate = learning_rate(config.optim, steps_per_epoch)
@@ -45,10 +46,16 @@ class Logger:
         values["learning_rate"] = np.asarray(self._learning_rate(step - 1)).item()
         for name, value in values.items():
             self._writer.add_scalar(f"train/{name}", value, step)
-        self._bar.set_postfix_str(
+        figures = (
             f"epoch {step / self._steps_per_epoch:.1f}, loss {values['loss']:.3g}, "
             f"{values['images_per_s']:.0f} images/s"
         )
+        if self._on_screen:
+            self._bar.set_postfix_str(figures, refresh=False)
+        else:
+            left_s = (self._last_step - step) * self._config.optim.batch_size / values["images_per_s"]
+            left = tqdm.format_interval(left_s)
+            logging.info("step %d of %d, %s, %s left", step, self._last_step, figures, left)
 
     def log_evaluation(self, step: int, metrics: dict[str, float]) -> None:
         """Writes an evaluation's figures, and its time does not count as training time."""

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from mamkpd_jax.codec import decode_heatmaps, encode_heatmaps
 from mamkpd_jax.config import Config, DataConfig, EvalConfig, ModelConfig
 from mamkpd_jax.convert.save import save
 from mamkpd_jax.convert.torch_rules import COUNTER, rule
@@ -203,6 +204,18 @@ def test_predictor_gives_the_keypoints_of_the_package(random_weights, crops):
         theirs = torch_model.Predictor(_twin(weights))(torch.from_numpy(images))
     np.testing.assert_allclose(theirs[0].numpy(), np.asarray(points), rtol=0, atol=1e-3)
     assert _relative_error(theirs[1].numpy(), np.asarray(scores)) < 1e-5
+
+
+@pytest.mark.parametrize("codec", ["plain", "dark", "udp"])
+def test_decoding_is_that_of_the_package(codec):
+    rng = np.random.default_rng(0)
+    points = jnp.asarray(rng.uniform(-4, 100, (8, 17, 2)), jnp.float32)
+    heatmaps, _ = encode_heatmaps(points, jnp.ones((8, 17)), (128, 96), (32, 24), 8.0, codec)
+    heatmaps = np.float32(np.asarray(heatmaps) + 0.02 * rng.uniform(size=heatmaps.shape))
+    expected = decode_heatmaps(jnp.asarray(heatmaps), codec, 2.0)
+    found = torch_model.decode_heatmaps(torch.from_numpy(heatmaps.transpose(0, 3, 1, 2).copy()), codec, 2.0)
+    np.testing.assert_allclose(found[0].numpy(), np.asarray(expected[0]), rtol=0, atol=1e-3)
+    np.testing.assert_array_equal(found[1].numpy(), np.asarray(expected[1]))
 
 
 def test_drop_path_keeps_the_mean_and_drops_whole_examples():

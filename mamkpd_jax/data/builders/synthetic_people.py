@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import tensorflow_datasets as tfds
 
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder
 from mamkpd_jax.data.synthesis import Person, Scene, render_scene
@@ -20,6 +21,9 @@ class SyntheticPeople(CocoFormBuilder):
     """`n_train` and `n_val` pictures; the two splits come from different seeds."""
 
     skeleton = COCO
+
+    # Of the pictures: to be raised when they change, so that older ones are not taken for these.
+    VERSION = tfds.core.Version("1.1.0")
 
     def __init__(self, n_train: int, n_val: int, data_dir: Path):
         self._n = {"train": n_train, "val": n_val}
