@@ -27,8 +27,6 @@ STEPS = 1000  # an epoch
 def test_learning_rate(step, expected):
     # Absolute, since fp32 rounds the warm-up's 1 - 0.999.
     assert float(learning_rate(OptimConfig(), STEPS)(step)) == pytest.approx(expected, rel=1e-5, abs=1e-10)
-        expected, rel=1e-5, abs=1e-10
-    )  # fp32 rounds 1 - 0.999
 
 
 def test_a_resumed_step_has_the_rate_of_an_uninterrupted_one():
