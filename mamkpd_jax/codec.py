@@ -63,8 +63,8 @@ def decode_heatmaps(
 
     Source: SimpleBaseline's decoding; DARK, sec. 3.1; UDP as in MMPose.
     """
-    _, height, width, _ = heatmaps.shape
-    flat = heatmaps.reshape(len(heatmaps), height * width, -1)
+    b, height, width, j = heatmaps.shape
+    flat = heatmaps.reshape(b, height * width, j)
     index = jnp.argmax(flat, axis=1)
     x, y = index % width, index // width
     surface = heatmaps if codec == "plain" else jnp.log(jnp.clip(_blur(heatmaps, sigma), *_LIMITS[codec]))
