@@ -25,8 +25,8 @@ ALLOWED = {
     "evaluation": _CORE | {"data", "visualize"},
     "inference": _CORE | {"codec", "models"},
     "training": _CORE | {"codec", "losses", "models"},
-    "convert": _CORE | {"data", "models", "training"},
-    "export": _CORE | {"codec", "convert", "data", "models"},
+    "convert": _CORE | {"cli", "data", "models", "training"},
+    "export": _CORE | {"cli", "codec", "convert", "data", "models"},
 }
 
 
