@@ -5,7 +5,6 @@ python -m mamkpd_jax.bench train --config=configs/coco_base.py --batches=2 --out
 Each batch size is a step of its own on random images, all of it but reading data.
 """
 
-import resource
 import time
 
 import jax
@@ -16,7 +15,8 @@ from mamkpd_jax import cli
 from mamkpd_jax.bench import measure
 from mamkpd_jax.complexity import costs
 from mamkpd_jax.config import Config
-from mamkpd_jax.training.mesh import check_batch, data_mesh
+from mamkpd_jax.environment import environment, peak_memory_bytes
+from mamkpd_jax.training.mesh import check_batch, training_mesh
 from mamkpd_jax.training.optimizer import optimizer
 from mamkpd_jax.training.state import create_state
 from mamkpd_jax.training.step import make_train_step, shard_batch
@@ -29,11 +29,11 @@ _N_JOINTS = 17
 
 def row(config: Config, batch_size: int) -> dict[str, float]:
     """Figures of one batch size. A CPU's peak memory is the process's, so the largest batch so far sets it."""
-    mesh = data_mesh()
-    check_batch("optim.batch_size", batch_size, mesh)
+    mesh = training_mesh(config.fsdp)
+    check_batch("optim.batch_size", batch_size, mesh.size * config.optim.accumulate)
     adam = optimizer(config.optim, steps_per_epoch=1)
-    graphdef, state = create_state(config.model, _N_JOINTS, adam, config.seed, mesh)
-    step = make_train_step(graphdef, adam, config, mesh)
+    graphdef, state = create_state(config, _N_JOINTS, adam, mesh)
+    step = make_train_step(graphdef, state, adam, config, mesh)
     rng = np.random.default_rng(0)
     height, width = config.data.input_hw
     batch = shard_batch(
@@ -56,8 +56,6 @@ def row(config: Config, batch_size: int) -> dict[str, float]:
     times = measure.summary_ms(measure.times_ms({"step": one}, measure.REPEATS.value)["step"])
     images_per_s = batch_size / times["median_ms"] * 1e3
     macs = sum(part.macs for part in costs(config.model, _N_JOINTS, (height, width)).values())
-    stats = jax.devices()[0].memory_stats()
-    peak = stats["peak_bytes_in_use"] if stats else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         "batch": batch_size,
         "compile_s": compile_s,
@@ -65,7 +63,7 @@ def row(config: Config, batch_size: int) -> dict[str, float]:
         "images_per_s": images_per_s,
         # Two operations a MAC, and the backward pass twice the forward one.
         "gflop_per_s": 6 * macs * images_per_s / 1e9,
-        "peak_memory_gib": peak / 2**30,
+        "peak_memory_gib": peak_memory_bytes() / 2**30,
     }
 
 
@@ -78,4 +76,4 @@ def main() -> None:
         rows.append(row(config, batch_size))
         print("{batch:6}{compile_s:11.1f}{median_ms:10.0f}{images_per_s:10.2f}".format(**rows[-1]), end="")
         print("{gflop_per_s:9.1f}{peak_memory_gib:10.2f}".format(**rows[-1]), flush=True)
-    measure.write({"environment": measure.environment(), "rows": rows})
+    measure.write({"environment": environment(), "rows": rows})
