@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx, struct
-from jax import Array
 from jax.sharding import Mesh
 
 from mamkpd_jax.config import Config, ModelConfig
@@ -19,14 +18,15 @@ class TrainState:
     """Parameters and batch statistics as nested dicts by layer name, the optimizer's state and the step count.
 
     The step's random keys are folded from the seed and `step`, so they need no state of their own. `ema` is the moving
-    average of the parameters, None where there is none.
+    average of the parameters, None where there is none. The fields are not typed more closely, as JAX makes states of
+    shapes and of shardings too.
     """
 
-    step: Array
-    params: dict[str, Any]
-    batch_stats: dict[str, Any]
-    opt_state: optax.OptState
-    ema: dict[str, Any] | None = None
+    step: Any  # int32 []
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    ema: Any = None
 
     @property
     def eval_params(self) -> dict[str, Any]:
