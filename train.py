@@ -107,8 +107,8 @@ def train(config: Config, workdir: Path, *, only_dry: bool = False) -> dict[str,
             logging.info("stopped at step %d of %d and saved; the same command goes on", state.step, schedule.last_step)
             return {}
         finally:
-            checkpointer.close()
             logger.close()
+            checkpointer.close()
     if processes.is_first():
         report.save(workdir, evaluation, dataset, step=int(state.step), config=dataclasses.asdict(config))
         print(report.format_table(evaluation.metrics))

@@ -2,6 +2,9 @@
 
 import contextlib
 import dataclasses
+import errno
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +71,7 @@ class Checkpointer:
             due = force or step % self._config.checkpoint_every_steps == 0
             if due and step and step != self.latest_step:
                 self._before_save()
+                self._check_space(state)
                 self._latest.save(step, args=self._items(state, data), force=True)
 
     def save_best(self, step: int, state: TrainState, data: grain.DatasetIterator, name: str, value: float) -> None:
@@ -77,6 +81,7 @@ class Checkpointer:
         logging.info("step %d has the best %s so far, %.3f: it is kept in %s", step, name, value, self._folder / BEST)
         self._best_value = value
         with self._failures_told():
+            self._check_space(state)
             self._best.save(step, args=self._items(state, data), metrics={"name": name, "value": value}, force=True)
 
     def restore(self, state: TrainState, data: grain.DatasetIterator) -> TrainState:
@@ -126,12 +131,19 @@ class Checkpointer:
                 f"checkpoint {folder} holds converted weights alone, no run to go on with; evaluate it, or start "
                 "from it in another --workdir with --config.init_from"
             )
-        n, now = len(list((folder / "data").iterdir())), jax.process_count()
+        n, now = len(list((folder / "data").glob("process_*"))), jax.process_count()
         if n != now:
             raise UserError(
                 f"checkpoint {folder} was written by {n} processes, each at its place in the data, and there are {now} "
                 f"now; start {n}"
             )
+
+    def _check_space(self, state: TrainState) -> None:
+        """Raises OSError before orbax starts a checkpoint that has no room: it would end in a page of tracebacks."""
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self._folder).free
+        if free < needed:
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {needed >> 20} MiB needed, {free >> 20} free")
 
     @contextlib.contextmanager
     def _failures_told(self) -> Iterator[None]:

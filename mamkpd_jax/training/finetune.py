@@ -3,9 +3,11 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from flax import traverse_util
+from jax.typing import ArrayLike
 
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.training.state import TrainState
@@ -34,13 +36,13 @@ def start_from(state: TrainState, params: dict[str, Any], batch_stats: dict[str,
     if other:
         logging.info("the head is initialised anew: %s has other joints than this data set", source)
     taken = {name: value if name in other else theirs[name] for name, value in ours.items()}
-    place = jax.tree.map(lambda new, old: jax.device_put(np.asarray(new), old.sharding), _nested(taken), state.params)
-    stats = jax.tree.map(lambda new, old: jax.device_put(np.asarray(new), old.sharding), batch_stats, state.batch_stats)
-    return state.replace(params=place, batch_stats=stats, ema=None if state.ema is None else place)  # type: ignore
+    place = jax.tree.map(_placed, traverse_util.unflatten_dict(taken), state.params)
+    average = None if state.ema is None else jax.tree.map(jnp.copy, place)  # a step takes both, and each once
+    return state.replace(params=place, batch_stats=jax.tree.map(_placed, batch_stats, state.batch_stats), ema=average)  # type: ignore
 
 
-def _nested(flat: dict[tuple, Any]) -> dict[str, Any]:
-    return traverse_util.unflatten_dict(flat)
+def _placed(new: ArrayLike, old: jax.Array) -> jax.Array:
+    return jax.device_put(np.asarray(new), old.sharding)
 
 
 def _shape(arrays: dict[tuple, Any], name: tuple) -> tuple[int, ...] | None:

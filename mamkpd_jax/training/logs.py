@@ -1,5 +1,6 @@
 """What a person sees of a run: progress bar, lines of figures, TensorBoard, metrics.jsonl."""
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -8,13 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import jax
 import numpy as np
 from absl import logging
 from jaxtyping import UInt8
-from tensorboardX import SummaryWriter
-from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
 from tqdm import tqdm
 
 from mamkpd_jax import processes
@@ -23,9 +21,10 @@ from mamkpd_jax.environment import environment, peak_memory_bytes
 from mamkpd_jax.files import whole, write_json
 from mamkpd_jax.training.optimizer import learning_rate
 from mamkpd_jax.training.schedule import Schedule
+from mamkpd_jax.training.tensorboard import TensorBoard
 
 METRICS, CONFIG, ENVIRONMENT = "metrics.jsonl", "config.json", "environment.json"
-_STARVED_SHARE = 0.2
+_STARVED_SHARE, _STARVED_S = 0.2, 2.0  # of the time, over at least so many seconds
 
 
 class Logger:
@@ -42,7 +41,7 @@ class Logger:
             return
         write_json(workdir / CONFIG, dataclasses.asdict(config))
         write_json(workdir / ENVIRONMENT, environment(("optax", "orbax-checkpoint", "grain")))
-        self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
+        self._tensorboard = TensorBoard(workdir / "tensorboard", first_step)
         # A file is no screen: there a line takes the bar's place.
         self._on_screen = sys.stderr.isatty()
         self._bar = tqdm(
@@ -72,10 +71,11 @@ class Logger:
         values = {name: float(value) for name, value in metrics.items()}
         since_step, since_s, since_waited_s = self._since
         self._since = (step, time.monotonic(), waited_s)
+        seconds = self._since[1] - since_s
         values["learning_rate"] = np.asarray(self._learning_rate(step - 1)).item()
         images = (step - since_step) * self._config.optim.batch_size
-        values["images_per_s"] = images / (self._since[1] - since_s)
-        values["data_wait"] = (waited_s - since_waited_s) / (self._since[1] - since_s)
+        values["images_per_s"] = images / seconds
+        values["data_wait"] = (waited_s - since_waited_s) / seconds
         values["memory_gib"] = peak_memory_bytes() / 2**30
         self._record(step, {f"train/{name}": value for name, value in values.items()})
         figures = (
@@ -88,18 +88,15 @@ class Logger:
             left_s = (self._last_step - step) * self._config.optim.batch_size / values["images_per_s"]
             left = tqdm.format_interval(left_s)
             logging.info("step %d of %d, %s, %s left", step, self._last_step, figures, left)
-        self._tell_starved(values["data_wait"])
+        if seconds > _STARVED_S and values["data_wait"] > _STARVED_SHARE:
+            self._tell_starved(values["data_wait"])
 
     def log_evaluation(self, step: int, metrics: dict[str, float], picture: UInt8[np.ndarray, "h w 3"]) -> None:
         """Writes an evaluation's figures and picture, and its time does not count as training time."""
         if self._silent:
             return
         self._record(step, {f"eval/{name}": value for name, value in metrics.items()})
-        _, png = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        height, width, _ = picture.shape
-        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png.tobytes())
-        summary = Summary(value=[Summary.Value(tag="eval/labelled and predicted poses", image=image)])
-        self._writer.file_writer.add_summary(summary, step)  # type: ignore[union-attr]
+        self._tensorboard.picture(step, "eval/labelled and predicted poses", picture)
         logging.info("step %d: %s %.3f", step, *next(iter(metrics.items())))
         self._since = (step, time.monotonic(), self._since[2])
 
@@ -107,19 +104,21 @@ class Logger:
         """Writes what is pending."""
         if not self._silent:
             self._bar.close()
-            self._writer.close()
-            self._metrics.close()
+            self._tensorboard.close()
+            with contextlib.suppress(OSError):
+                self._metrics.close()
 
     def _record(self, step: int, values: dict[str, float]) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+        self._tensorboard.figures(step, values)
         about: dict[str, Any] = {"step": step, "epoch": step / self._steps_per_epoch}
         about["time_s"] = time.monotonic() - self._start_s
-        self._metrics.write(json.dumps(about | values) + "\n")
-        self._metrics.flush()
+        # A run does not end for want of a log: if the disk is full, the next checkpoint will say so.
+        with contextlib.suppress(OSError):
+            self._metrics.write(json.dumps(about | values) + "\n")
+            self._metrics.flush()
 
     def _tell_starved(self, share: float) -> None:
-        if share > _STARVED_SHARE and not self._told_starved:
+        if not self._told_starved:
             self._told_starved = True
             logging.warning(
                 "the devices waited for data %.0f%% of the time: the loader does not keep up; raise "
