@@ -193,9 +193,12 @@ def test_the_end_of_one_process_ends_the_other_with_a_message(victim, tiny, tmp_
     tiny.optim.epochs = 10_000
     processes = start_two(start, tiny, tmp_path)
     wait_for(lambda: len(logged(tmp_path)) >= 3, *processes)
-    processes[victim].send_signal(signal.SIGKILL)
+    processes[victim].kill()
+    processes[victim].communicate()
     status, err = ended(processes[1 - victim])
-    assert status != 0 and "another process of this run has ended or can't be reached" in err, err
+    # Without process 0 JAX ends the others itself, with a message of its own.
+    message = "another process of this run has ended or can't be reached" if victim == 1 else "another task died"
+    assert status != 0 and message in err, err
 
     again = start_two(start, tiny, tmp_path)
     step = max(logged(tmp_path))
