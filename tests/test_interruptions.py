@@ -188,6 +188,7 @@ def test_two_processes_train_as_one_does(tiny, tmp_path, start, run, saved_state
     assert [pose["image_id"] for pose in poses[0]] == [pose["image_id"] for pose in poses[1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_the_end_of_one_process_ends_the_other_with_a_message(victim, tiny, tmp_path, start):
     tiny.optim.epochs = 10_000
@@ -196,9 +197,8 @@ def test_the_end_of_one_process_ends_the_other_with_a_message(victim, tiny, tmp_
     processes[victim].kill()
     processes[victim].communicate()
     status, err = ended(processes[1 - victim])
-    # Without process 0 JAX ends the others itself, with a message of its own.
-    message = "another process of this run has ended or can't be reached" if victim == 1 else "another task died"
-    assert status != 0 and message in err, err
+    # If the failed exchange is not seen first, JAX itself ends a process of which another one is lost.
+    assert status != 0 and re.search("another (process of this run has ended|task died)", err), err
 
     again = start_two(start, tiny, tmp_path)
     step = max(logged(tmp_path))
