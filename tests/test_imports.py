@@ -23,7 +23,7 @@ ALLOWED = {
     "visualize": {"skeletons"},
     "data": _CORE,
     "evaluation": _CORE | {"data", "visualize"},
-    "inference": _CORE | {"codec", "models"},
+    "inference": _CORE | {"codec", "convert", "data", "evaluation", "models", "visualize"},
     "training": _CORE | {"codec", "losses", "models"},
     "convert": _CORE | {"cli", "data", "models", "training"},
     "export": _CORE | {"cli", "codec", "convert", "data", "models"},
