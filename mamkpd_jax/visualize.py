@@ -39,12 +39,15 @@ def draw_pose(
         cv2.circle(image, points[joint], thickness + 1, (0, 0, 0), -1, cv2.LINE_AA)
         cv2.circle(image, points[joint], thickness, _colour(skeleton.joints[joint]), -1, cv2.LINE_AA)
         if label:
-            _write(image, f"{keypoints[joint, 2]:.2f}", (points[joint][0] + 2 * thickness, points[joint][1]), thickness)
+            _write(image, f"{keypoints[joint, 2]:.2f}", (points[joint][0] + 2 * thickness, points[joint][1]))
 
 
-def _write(image: UInt8[np.ndarray, "h w 3"], text: str, at: tuple[int, int], thickness: int) -> None:
-    for colour, width in (((0, 0, 0), 2 * thickness + 1), ((255, 255, 255), thickness)):
-        cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.3 * thickness, colour, width, cv2.LINE_AA)
+def _write(image: UInt8[np.ndarray, "h w 3"], text: str, at: tuple[int, int]) -> None:
+    """White with a black edge, so that it can be read on any ground."""
+    scale = max(0.35, max(image.shape) / 1500)
+    stroke = max(1, round(1.5 * scale))
+    for colour, thickness in (((0, 0, 0), stroke + 2), ((255, 255, 255), stroke)):
+        cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)
 
 
 def draw_region(
