@@ -7,8 +7,6 @@ from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, told apart by colour-blind people, the darker colours first.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-# Type 42 fonts stay text that can be searched and edited, as publishers ask for.
-_STYLE = {"pdf.fonttype": 42, "savefig.dpi": 200, "savefig.bbox": "tight"}
 
 
 def new_figure(width_in: float, height_in: float) -> Figure:
@@ -20,7 +18,8 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Writes `folder`/`name`.png and .pdf."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{form}" for form in ("png", "pdf")]
-    with rc_context(_STYLE):
+    # Type 42 fonts stay text that can be searched and edited, as publishers ask for.
+    with rc_context({"pdf.fonttype": 42}):
         for path in paths:
-            figure.savefig(path)
+            figure.savefig(path, dpi=200, bbox_inches="tight")
     return paths
