@@ -83,6 +83,7 @@ class Predictor:
         # The implementation of the scan is the device's matter, not the weights'.
         self.config = dataclasses.replace(config, eval=evaluation, model=dataclasses.replace(config.model, scan="auto"))
         self.skeleton = skeleton_of(config.data)
+        self.step = weights.step
         self.batch_size = batch_size
         self._upright = upright
         self._crop = eval_crop_of(config.data, self.skeleton)
