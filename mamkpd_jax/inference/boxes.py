@@ -1,6 +1,6 @@
 """Where the people or animals of an image are: boxes, and what gives them."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -16,6 +16,7 @@ class Boxes(NamedTuple):
     scores: Float[np.ndarray, " n"]
 
 
+@runtime_checkable
 class Detector(Protocol):
     """Finds boxes: any function from an RGB image to boxes [n, 4] (x, y, width, height) and scores [n] is one."""
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 # Choice: speeds count in sides of the crop a second, so that near and far people are smoothed alike.
 _MIN_CUTOFF_HZ = 1.0
 _SPEED_CUTOFF_HZ = 1.0
-_BETA = 10.0  # cutoff in Hz gained for a side of the crop a second
+_BETA = 2.0  # cutoff in Hz gained for a side of the crop a second
 
 
 class OneEuro:

@@ -43,7 +43,8 @@ class Tracker:
         """The number of each pose of the next frame."""
         self._frame += 1
         self._tracks = [t for t in self._tracks if self._frame - t.frame <= _FORGOTTEN_AFTER]
-        likeness = np.array([self._likeness(track, result) for track in self._tracks]).reshape(-1, len(result))
+        likeness = np.array([self._likeness(track, result) for track in self._tracks])
+        likeness = likeness.reshape(len(self._tracks), len(result))
         ids = np.zeros(len(result), np.int64)
         for row, pose in zip(*linear_sum_assignment(likeness, maximize=True), strict=True):
             if likeness[row, pose] > _LEAST_SIMILARITY:
