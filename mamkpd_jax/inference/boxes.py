@@ -1,6 +1,6 @@
 """Where the people or animals of an image are: boxes, and what gives them."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -16,6 +16,7 @@ class Boxes(NamedTuple):
     scores: Float[np.ndarray, " n"]
 
 
+@runtime_checkable
 class Detector(Protocol):
     """Finds boxes: any function from an RGB image to boxes [n, 4] (x, y, width, height) and scores [n] is one."""
 
@@ -59,3 +60,19 @@ def fault(box: Float[np.ndarray, "4"], score: float, image_hw: tuple[int, int]) 
     if not (x < image_hw[1] and y < image_hw[0] and x + width > 0 and y + height > 0):
         return f"the box {text} lies outside the image of {image_hw[1]}x{image_hw[0]} pixels"
     return None
+
+
+class Usable:
+    """A detector's boxes that are sure enough and can be used; what is wrong with the others is in `faults`."""
+
+    def __init__(self, detector: Detector, threshold: float):
+        self._detector = detector
+        self._threshold = threshold
+        self.faults: list[str] = []
+
+    def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> Boxes:
+        found = as_boxes(*self._detector(image))
+        reasons = [fault(box, float(score), image.shape[:2]) for box, score in zip(*found, strict=True)]
+        self.faults = [reason for reason in reasons if reason is not None]
+        good = np.array([reason is None for reason in reasons], bool) & (found.scores >= self._threshold)
+        return Boxes(found.xywh[good], found.scores[good])

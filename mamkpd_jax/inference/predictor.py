@@ -83,6 +83,7 @@ class Predictor:
         # The implementation of the scan is the device's matter, not the weights'.
         self.config = dataclasses.replace(config, eval=evaluation, model=dataclasses.replace(config.model, scan="auto"))
         self.skeleton = skeleton_of(config.data)
+        self.step = weights.step
         self.batch_size = batch_size
         self._upright = upright
         self._crop = eval_crop_of(config.data, self.skeleton)
@@ -170,12 +171,13 @@ class Predictor:
         """
         crops = self.crops(image, boxes)
         parts = [crops.images[i : i + self.batch_size] for i in range(0, len(crops.images), self.batch_size)]
-        maps = [
-            np.asarray(self._heatmaps(self._params, self._batch_stats, self._padded(part)))[: len(part)]
-            for part in parts
-        ]
         empty = np.zeros((0, *self.config.heatmap_hw, self.skeleton.n_joints), np.float32)
+        maps = [np.asarray(self.network(part))[: len(part)] for part in parts]
         return CropHeatmaps(crops.images, np.concatenate([empty, *maps]), crops.matrices)
+
+    def network(self, crops: UInt8[np.ndarray, "n h w 3"]) -> Float[Array, "n2 h2 w2 j"]:
+        """Heatmaps of at most `batch_size` crops, and of padding; does not wait for the device."""
+        return self._heatmaps(self._params, self._batch_stats, self._padded(crops))
 
     def crops(self, image: Image, boxes: BoxesOf = None) -> Crops:
         """The crops of an image that the network is fed.

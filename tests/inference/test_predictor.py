@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import struct
 import subprocess
 import sys
 from collections import defaultdict
@@ -14,7 +15,7 @@ import eval as eval_program
 from mamkpd_jax.convert.checkpoint import read_checkpoint
 from mamkpd_jax.convert.save import save
 from mamkpd_jax.data.datasets import open_dataset
-from mamkpd_jax.data.functional import warp_points
+from mamkpd_jax.data.functional import decode_image, warp_points
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation import evaluator
 from mamkpd_jax.inference.predictor import Predictor
@@ -112,6 +113,22 @@ def test_any_function_finds_boxes(predictor, pictures):
     nothing, whole = predictor([path, path], [[], None])
     assert len(nothing) == 0 and nothing.to_coco() == [] and nothing.to_numpy()["keypoints"].shape == (0, 17, 2)
     np.testing.assert_array_equal(whole.boxes, [[0, 0, whole.image_hw[1], whole.image_hw[0]]])
+
+
+def test_files_are_read_upright_or_as_they_are_stored(workdir, predictor, pictures, tmp_path):
+    """Points count in the picture as it was read: upright unless asked otherwise, which is eval.py's way."""
+    data = pictures[0][0].read_bytes()
+    stored = decode_image(data)
+    turned = tmp_path / "turned.jpg"
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)  # orientation 6: a quarter right
+    turned.write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
+    as_stored = Predictor.from_pretrained(workdir, flip_test=False, batch_size=BATCH, upright=False)
+    for reader, pixels in ((predictor, np.rot90(stored, 3)), (as_stored, stored)):
+        result, expected = reader([turned, np.ascontiguousarray(pixels)])
+        assert result.image_hw == pixels.shape[:2] == result.draw().shape[:2]
+        np.testing.assert_array_equal(result.keypoints, expected.keypoints)
+        drawn = (result.draw(threshold=-np.inf) != pixels).any(axis=-1)
+        assert drawn.any() and (result.draw(threshold=np.inf) == pixels).all()
 
 
 @pytest.mark.parametrize(
