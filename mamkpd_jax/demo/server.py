@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mamkpd_jax import Predictor
 from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.inference.boxes import as_boxes
+from mamkpd_jax.inference.boxes import Boxes, Detector, as_boxes, fault, whole_image
 from mamkpd_jax.visualize import overlay_heatmap
 
 MAX_BYTES = 20 * 2**20
@@ -63,10 +63,11 @@ class _SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
-def make_app(predictor: Predictor, *, name: str, host: str) -> Starlette:
+def make_app(predictor: Predictor, detector: Detector, *, name: str, host: str) -> Starlette:
     """The server as an ASGI application.
 
     Args:
+        detector: proposes boxes.
         name: what the page calls the model.
         host: the address that is listened on. On this machine's own, requests by another host name are refused: a
             foreign page could reach the server by a name of its own that leads here.
@@ -88,7 +89,8 @@ def make_app(predictor: Predictor, *, name: str, host: str) -> Starlette:
             raise HTTPException(415, "send the picture's bytes as application/octet-stream")
         boxes = _boxes(request.query_params.get("boxes"))
         data = await _body(request)
-        return JSONResponse(await anyio.to_thread.run_sync(poses, predictor, data, boxes, limiter=one_at_a_time))
+        where = detector if boxes is None else boxes
+        return JSONResponse(await anyio.to_thread.run_sync(poses, predictor, data, where, limiter=one_at_a_time))
 
     return Starlette(
         routes=[
@@ -115,8 +117,8 @@ def _refuse(request: Request, error: Exception) -> Response:
             return JSONResponse({"error": "The server failed. Its log in the terminal tells why."}, 500)
 
 
-def poses(predictor: Predictor, data: bytes, boxes: Float[np.ndarray, "n 4"] | None) -> dict[str, Any]:
-    """What the page shows of a picture.
+def poses(predictor: Predictor, data: bytes, boxes: Float[np.ndarray, "n 4"] | Detector) -> dict[str, Any]:
+    """What the page shows of a picture: the poses in the boxes, or in the best that a detector finds.
 
     Raises:
         UserError: the bytes are no picture, or one that is too large, or a box can't be used.
@@ -125,8 +127,10 @@ def poses(predictor: Predictor, data: bytes, boxes: Float[np.ndarray, "n 4"] | N
         image = decode_image(data, upright=True)
     except DamagedImage as error:
         raise UserError(f"The file is {error}. Choose a JPEG, PNG or WebP picture.") from error
+    if callable(boxes):
+        boxes = _best(as_boxes(*boxes(image)), image.shape[:2])
     (result,) = predictor(image, boxes)
-    seen = predictor.heatmaps(image, result.boxes)
+    seen = predictor.heatmaps(image, boxes)
     joints = np.concatenate([result.keypoints, result.scores[..., None]], axis=-1)
     return {
         "width": image.shape[1],
@@ -141,7 +145,14 @@ def poses(predictor: Predictor, data: bytes, boxes: Float[np.ndarray, "n 4"] | N
 def warm_up(predictor: Predictor) -> None:
     """Compiles what a picture needs, so that the first one does not wait for it."""
     blank = np.zeros((*predictor.config.data.input_hw, 3), np.uint8)
-    poses(predictor, cv2.imencode(".png", blank)[1].tobytes(), None)
+    poses(predictor, cv2.imencode(".png", blank)[1].tobytes(), whole_image)
+
+
+def _best(found: Boxes, image_hw: tuple[int, int]) -> Float[np.ndarray, "n 4"]:
+    """Boxes that can be used, the surest first."""
+    order = np.argsort(-found.scores, kind="stable")
+    usable = [i for i in order if fault(found.xywh[i], float(found.scores[i]), image_hw) is None]
+    return found.xywh[usable[:MAX_BOXES]]
 
 
 def _pictures(crop: UInt8[np.ndarray, "h w 3"], heatmaps: np.ndarray) -> list[str]:
@@ -158,7 +169,7 @@ def _data_url(image: UInt8[np.ndarray, "h w 3"]) -> str:
 
 
 def _boxes(text: str | None) -> Float[np.ndarray, "n 4"] | None:
-    """The boxes of a request, [[x, y, width, height], ...]; None: those that the predictor chooses."""
+    """The boxes of a request, [[x, y, width, height], ...]; None: those that a detector proposes."""
     if text is None:
         return None
     try:

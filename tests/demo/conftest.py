@@ -16,8 +16,6 @@ from tests.inference.conftest import config, workdir
 
 __all__ = ["config", "random_weights", "workdir"]
 
-pytest.importorskip("starlette", reason="the extra `demo` is not installed")
-
 
 @dataclasses.dataclass(frozen=True)
 class Demo:
@@ -34,6 +32,7 @@ class Demo:
 
 @pytest.fixture(scope="session")
 def demo(workdir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    pytest.importorskip("starlette", reason="the extra `demo` is not installed")
     folder = tmp_path_factory.mktemp("demo")
     root = Path(__file__).parents[2]
     environment = os.environ | {"PYTHONPATH": str(root), "TMPDIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 
 from mamkpd_jax import Predictor
-from mamkpd_jax.demo.server import MAX_BOXES, MAX_BYTES
 from mamkpd_jax.inference.results import read
+
+pytest.importorskip("starlette", reason="the extra `demo` is not installed")
+
+from mamkpd_jax.demo.server import MAX_BOXES, MAX_BYTES, poses
 
 BOX = [280.0, 44.0, 218.0, 346.0]
 
@@ -68,6 +71,14 @@ def test_without_boxes_the_whole_picture_is_one_and_every_joint_has_a_heatmap(po
     assert pose["box"] == [0, 0, 640, 425]
     assert len(pose["heatmaps"]) == 1 + len(pose["joints"])
     assert all(url.startswith("data:image/jpeg;base64,") for url in pose["heatmaps"])
+
+
+def test_a_detector_proposes_boxes_the_surest_first_and_none_that_can_not_be(picture, workdir):
+    predictor = Predictor.from_pretrained(workdir, batch_size=1)
+    found = [[700.0, 0, 10, 10], [0.0, 0, 640, 425], BOX], [0.9, 0.5, 0.8]
+    answer = poses(predictor, picture.read_bytes(), lambda image: found)
+    assert [pose["box"] for pose in answer["poses"]] == [BOX, [0, 0, 640, 425]]
+    assert poses(predictor, picture.read_bytes(), lambda image: ([], []))["poses"] == []
 
 
 def test_gray_transparent_and_turned_pictures_are_read_as_they_are_seen(poses_of, picture):

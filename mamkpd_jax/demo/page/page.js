@@ -68,7 +68,8 @@ async function ask(boxes) {
     const answer = await response.json();
     if (!response.ok) throw new Error(answer.error);
     await show(answer, picture);
-    say(`Found joints in ${poses.length === 1 ? "1 box" : `${poses.length} boxes`}.`);
+    if (poses.length) say(`Found joints in ${poses.length === 1 ? "1 box" : `${poses.length} boxes`}.`);
+    else say("Nobody was found in the picture. Draw a box, or type it.");
   } catch (error) {
     if (error.name === "AbortError") return;
     say(error instanceof TypeError ? "The server can't be reached. Start it again, then retry." : error.message, true);
@@ -98,9 +99,9 @@ async function show(answer, picture) {
     for (const pose of poses) addBox(pose.box);
   }
   at("pose").replaceChildren(...poses.map((_, i) => new Option(`${i + 1}`, i)));
-  at("result").hidden = false;
+  at("result").hidden = poses.length === 0;
   draw();
-  tell();
+  if (poses.length) tell();
 }
 
 function tell() {
@@ -215,8 +216,10 @@ at("add").addEventListener("click", () => {
   draw();
 });
 at("whole").addEventListener("click", () => {
+  at("boxes").replaceChildren();
+  addBox([0, 0, size.width, size.height]);
   drawn = false;
-  ask(null);
+  ask(boxes());
 });
 at("form").addEventListener("submit", (event) => {
   event.preventDefault();
