@@ -13,6 +13,7 @@ from mamkpd_jax.figures.plot import COLOURS, new_figure
 
 _FILE = "metrics.jsonl"
 _COLUMNS = 3
+_FEW = 50  # values that are marked one by one, so that none between two gaps is lost
 # Figures that fall or rise by orders of magnitude.
 _LOGARITHMIC = ("train/loss", "train/learning_rate", "train/grad_norm")
 
@@ -59,7 +60,7 @@ def curves(runs: dict[str, Series]) -> Figure:
     for i, name in enumerate(panels):
         axes = figure.add_subplot(rows, _COLUMNS, i + 1)
         for (run, series), colour in zip(runs.items(), COLOURS * len(runs), strict=False):
-            _draw(axes, run, series.get(name, {}), colour, marked=name in evaluated)
+            _draw(axes, run, series.get(name, {}), colour)
         if name in _LOGARITHMIC:
             axes.set_yscale("log")
         axes.set(title=name, xlabel="step")
@@ -69,9 +70,10 @@ def curves(runs: dict[str, Series]) -> Figure:
     return figure
 
 
-def _draw(axes: Any, run: str, values: dict[int, float], colour: str, *, marked: bool) -> None:
+def _draw(axes: Any, run: str, values: dict[int, float], colour: str) -> None:
     steps = sorted(values)
-    axes.plot(steps, [values[step] for step in steps], color=colour, marker="o" if marked else None, ms=3, label=run)
+    marker = "o" if len(steps) < _FEW else None
+    axes.plot(steps, [values[step] for step in steps], color=colour, marker=marker, markersize=3, label=run)
     for step in steps:
         if not math.isfinite(values[step]):
             axes.axvline(step, color=colour, linestyle=":", linewidth=1)
