@@ -48,7 +48,7 @@ def _predictors(flip_test: bool) -> Iterator[tuple[str, Predictor]]:
         yield name, Predictor(weights, flip_test=flip_test)
 
 
-def parts_ms(predictor: Predictor, people: list[tuple[Path, np.ndarray]]) -> dict[str, list[float]]:
+def parts_ms(predictor: Predictor, people: list[tuple[Path, np.ndarray]], repeats: int) -> dict[str, list[float]]:
     """Times of the whole way and of its parts, for people (a JPEG and a box) in turn."""
     pictures = [path.read_bytes() for path, _ in people]
     pixels = [decode_image(data) for data in pictures]
@@ -64,7 +64,7 @@ def parts_ms(predictor: Predictor, people: list[tuple[Path, np.ndarray]]) -> dic
             "network": lambda i: predictor.network(crops[i % n]),
             "decode the heatmaps": lambda i: decode_heatmaps(heatmaps[i % n]),
         },
-        measure.REPEATS.value,
+        repeats,
     )
 
 
@@ -107,7 +107,8 @@ def main() -> None:
             people.append((path, item["bbox"]))
         for flip_test in (False, True):
             for name, predictor in _predictors(flip_test):
-                times = {part: measure.summary_ms(row) for part, row in parts_ms(predictor, people).items()}
+                all_ms = parts_ms(predictor, people, measure.REPEATS.value)
+                times = {part: measure.summary_ms(row) for part, row in all_ms.items()}
                 total = sum(row["median_ms"] for part, row in times.items() if part != _WHOLE)
                 for part, row in times.items():
                     share = {} if part == _WHOLE else {"share_of_parts": row["median_ms"] / total}

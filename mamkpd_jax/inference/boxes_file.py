@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,14 @@ class BoxesFile:
             found = ", ".join(map(str, sorted(categories))) or "none at all"
             raise UserError(f"{path} has no box of category {category_id}, but of {found}; set --category")
 
-    def check(self, pictures: list[Path]) -> None:
-        """Raises UserError if the file has boxes of none of the pictures."""
-        if not any(self._key(picture) in self._boxes for picture in pictures):
+    def check(self, pictures: Sequence[Path]) -> None:
+        """Raises UserError if the file has boxes of none of the pictures, or can't tell two of them apart."""
+        seen: dict[str | int | None, Path] = {}
+        for picture in pictures:
+            key = self._key(picture)
+            if key in self._boxes and seen.setdefault(key, picture) != picture:
+                raise UserError(f"{self._path} can't tell {picture} from {seen[key]}; give them one folder at a time")
+        if not seen:
             raise UserError(
                 f"{self._path} has boxes of {len(self._boxes)} images, the first {next(iter(self._boxes))}, and of "
                 f"none of the {len(pictures)} pictures, the first {pictures[0].name}; pictures are known by the number "

@@ -136,4 +136,5 @@ def _picture(output: Path, name: str) -> Path:
 
 def _write_picture(path: Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
+        raise UserError(f"{path} can't be written; look for a full disk")

@@ -65,8 +65,8 @@ class CropHeatmaps(NamedTuple):
 class Predictor:
     """Finds the joints of the people or animals in boxes of images.
 
-    The network is compiled for two shapes, when each is first met: one crop, and `batch_size` crops; a batch that is
-    not full is padded.
+    The network is compiled for two shapes, when each is first met: one crop alone, and `batch_size` crops; a batch that
+    is not full is padded.
 
     Args:
         flip_test: whether each crop is seen in the mirror too; None: as the model was evaluated.
@@ -147,18 +147,20 @@ class Predictor:
         crops: list[np.ndarray] = []  # that no batch has yet
         running: deque[Running] = deque()
         found: deque[tuple[np.ndarray, np.ndarray]] = deque()  # points and scores that no image has yet
+        started = False
         with ThreadPoolExecutor(_READ_THREADS) as pool:
             for image in _ahead(pool, self._load, images, _READ_THREADS + self.batch_size):
                 waiting.append(image)
                 crops += [] if isinstance(image, UserError) else list(image.images)
                 while len(crops) >= self.batch_size:
                     running.append(self._start(crops[: self.batch_size]))
+                    started = True
                     del crops[: self.batch_size]
                 while len(running) > 1:
                     found.extend(running.popleft().finish())
                 yield from self._complete(waiting, found)
         if crops:
-            running.append(self._start(crops))
+            running.append(self._start(crops, alone=len(crops) == 1 and not started))
         for batch in running:
             found.extend(batch.finish())
         yield from self._complete(waiting, found)
@@ -177,7 +179,8 @@ class Predictor:
 
     def network(self, crops: UInt8[np.ndarray, "n h w 3"]) -> Float[Array, "n2 h2 w2 j"]:
         """Heatmaps of at most `batch_size` crops, and of padding; does not wait for the device."""
-        return self._heatmaps(self._params, self._batch_stats, self._padded(crops))
+        batch = crops if len(crops) == 1 else self._padded(crops)
+        return self._heatmaps(self._params, self._batch_stats, batch)
 
     def crops(self, image: Image, boxes: BoxesOf = None) -> Crops:
         """The crops of an image that the network is fed.
@@ -205,15 +208,17 @@ class Predictor:
         except UserError as error:
             return error
 
-    def _start(self, crops: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Running:
-        """Sends a batch to the device, and does not wait for it."""
-        points, scores = self._predict(self._params, self._batch_stats, self._padded(np.stack(crops)))
+    def _start(self, crops: Sequence[UInt8[np.ndarray, "h w 3"]], *, alone: bool = False) -> Running:
+        """Sends a batch to the device, and does not wait for it.
+
+        A last crop after full batches is padded as eval.py does, since another shape may round otherwise.
+        """
+        batch = np.stack(crops) if alone else self._padded(np.stack(crops))
+        points, scores = self._predict(self._params, self._batch_stats, batch)
         return Running(points, scores, len(crops))
 
-    def _padded(self, crops: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "n2 h w 3"]:
-        """One of the two shapes that the network is compiled for."""
-        missing = 0 if len(crops) == 1 else self.batch_size - len(crops)
-        return np.concatenate([crops, np.repeat(crops[:1], missing, axis=0)])
+    def _padded(self, crops: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "{self.batch_size} h w 3"]:
+        return np.concatenate([crops, np.repeat(crops[:1], self.batch_size - len(crops), axis=0)])
 
     def _complete(self, waiting: deque, found: deque) -> Iterator[PoseResult | UserError]:
         """Takes the images whose poses are all there off the queues."""

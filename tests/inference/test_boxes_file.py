@@ -67,5 +67,7 @@ def test_a_checkpoint_for_another_data_set_is_told(shared_data):
         BoxesFile(folder / "test_coco.json", 1, AP10K)
     with pytest.raises(UserError, match="of none of the 1 pictures, the first 7.jpg"):
         BoxesFile(folder / "test_coco_det_AP_H_56.json", 1, COCO).check([Path("7.jpg")])
+    with pytest.raises(UserError, match="can't tell b/785.png from a/785.jpg"):
+        BoxesFile(folder / "test_coco_det_AP_H_56.json", 1, COCO).check([Path("a/785.jpg"), Path("b/785.png")])
     with pytest.raises(UserError, match="can't be read"):
         BoxesFile(folder / "none.json", 1, COCO)
