@@ -61,17 +61,18 @@ class PoseResult:
         return arrays | {"image_hw": np.array(self.image_hw)}
 
     def draw(
-        self, image: UInt8[np.ndarray, "h w 3"] | None = None, *, threshold: float = 0.2
+        self, image: UInt8[np.ndarray, "h w 3"] | None = None, *, threshold: float = 0.2, label: bool = False
     ) -> UInt8[np.ndarray, "h w 3"]:
         """A copy of the image, read again if it is not given, with the poses on it.
 
         Args:
             threshold: joints with a score up to it are left out.
+            label: write the scores beside the joints.
         """
         image = read(self.image, upright=self.upright) if image is None else image
         picture = image.copy()
         for joints in np.concatenate([self.keypoints, self.scores[..., None]], axis=-1):
-            draw_pose(picture, joints, self.skeleton, threshold=threshold)
+            draw_pose(picture, joints, self.skeleton, threshold=threshold, label=label)
         return picture
 
 
