@@ -10,14 +10,13 @@ import cv2
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from jaxtyping import Float, UInt8
 
 from mamkpd_jax import cli
 from mamkpd_jax.codec import encode_heatmaps
 from mamkpd_jax.config import Config
 from mamkpd_jax.data.datasets import open_dataset
 from mamkpd_jax.data.pipeline import train_batches
-from mamkpd_jax.visualize import contact_sheet, draw_pose
+from mamkpd_jax.visualize import contact_sheet, draw_pose, overlay_heatmap
 
 _CONFIG = cli.define_config()
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the picture.", required=True)
@@ -50,7 +49,7 @@ def show_data(config: Config, output: Path) -> Path:
         annotated = cv2.resize(crop, None, fx=_SCALE, fy=_SCALE)
         cv2.polylines(annotated, [(_SCALE * batch["corners"][i]).astype(np.int32)], True, (0, 255, 0), 1, cv2.LINE_AA)
         draw_pose(annotated, joints, dataset.skeleton)
-        heat = _overlay(cv2.resize(crop, None, fx=_SCALE, fy=_SCALE), np.asarray(heatmaps[i]).max(axis=-1))
+        heat = overlay_heatmap(cv2.resize(crop, None, fx=_SCALE, fy=_SCALE), np.asarray(heatmaps[i]).max(axis=-1))
         pairs.append(np.concatenate([annotated, heat], axis=1))
     height, width = pairs[0].shape[:2]
     sheet = contact_sheet(pairs, tile_hw=(height, width), columns=4)
@@ -58,12 +57,6 @@ def show_data(config: Config, output: Path) -> Path:
     path = output / "crops.png"
     cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     return path
-
-
-def _overlay(image: UInt8[np.ndarray, "h w 3"], heatmap: Float[np.ndarray, "h2 w2"]) -> UInt8[np.ndarray, "h w 3"]:
-    """The image, darker where the heatmap is 0, white where it is 1."""
-    weight = cv2.resize(heatmap, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)[..., None]
-    return (image * 0.5 * (1 - weight) + 255 * weight).astype(np.uint8)
 
 
 def main() -> None:

@@ -19,11 +19,13 @@ def draw_pose(
     skeleton: Skeleton,
     *,
     threshold: float = 0.2,
+    label: bool = False,
 ) -> None:
     """Draws a pose on an RGB image, in place: left joints orange, right blue, the middle yellow.
 
     Args:
         keypoints: x, y in pixels, and a score or visibility; joints up to `threshold` are left out.
+        label: write the score beside each joint.
     """
     shown = keypoints[:, 2] > threshold
     thickness = max(1, round(max(image.shape) / 250))
@@ -36,6 +38,16 @@ def draw_pose(
     for joint in np.flatnonzero(shown):
         cv2.circle(image, points[joint], thickness + 1, (0, 0, 0), -1, cv2.LINE_AA)
         cv2.circle(image, points[joint], thickness, _colour(skeleton.joints[joint]), -1, cv2.LINE_AA)
+        if label:
+            _write(image, f"{keypoints[joint, 2]:.2f}", (points[joint][0] + 2 * thickness, points[joint][1]))
+
+
+def _write(image: UInt8[np.ndarray, "h w 3"], text: str, at: tuple[int, int]) -> None:
+    """White with a black edge, so that it can be read on any ground."""
+    scale = max(0.35, max(image.shape) / 1500)
+    stroke = max(1, round(1.5 * scale))
+    for colour, thickness in (((0, 0, 0), stroke + 2), ((255, 255, 255), stroke)):
+        cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)
 
 
 def draw_region(
@@ -46,6 +58,7 @@ def draw_region(
     *,
     height_px: int,
     threshold: float = 0.2,
+    label: bool = False,
 ) -> UInt8[np.ndarray, "{height_px} w2 3"]:
     """A region (left, top, right, bottom) of an image, cut at its edges, scaled to a height, with poses on it.
 
@@ -60,8 +73,39 @@ def draw_region(
     view = cv2.resize(view, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
     for pose in poses:
         joints = (np.array(pose, np.float64).reshape(-1, 3) - [left, top, 0]) * [scale, scale, 1]
-        draw_pose(view, joints, skeleton, threshold=threshold)
+        draw_pose(view, joints, skeleton, threshold=threshold, label=label)
     return view
+
+
+def draw_beside_truth(
+    image: UInt8[np.ndarray, "h w 3"],
+    region: tuple[int, int, int, int],
+    labelled: Sequence[Sequence[int | float]],
+    predicted: Sequence[Sequence[int | float]],
+    skeleton: Skeleton,
+    *,
+    height_px: int,
+    threshold: float = 0.2,
+    label: bool = False,
+) -> UInt8[np.ndarray, "{height_px} w2 3"]:
+    """A region as `draw_region` shows it, twice: with the labelled poses at the left, the predicted ones at the right.
+
+    The threshold and the label are the predicted ones' alone: every labelled joint is shown.
+    """
+    left = draw_region(image, region, labelled, skeleton, height_px=height_px, threshold=0.0)
+    right = draw_region(image, region, predicted, skeleton, height_px=height_px, threshold=threshold, label=label)
+    return np.concatenate([left, right], axis=1)
+
+
+def overlay_heatmap(
+    image: UInt8[np.ndarray, "h w 3"], heatmap: Float[np.ndarray, "h2 w2"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The image, at half its brightness where the heatmap is 0 or less, white where it is 1 or more.
+
+    A lightness scale is read alike by colour-blind people and in print.
+    """
+    weight = cv2.resize(heatmap, image.shape[1::-1], interpolation=cv2.INTER_NEAREST).clip(0, 1)[..., None]
+    return (image * 0.5 * (1 - weight) + 255 * weight).astype(np.uint8)
 
 
 def contact_sheet(

@@ -10,6 +10,7 @@ BENCHES = {
     "export": "mamkpd_jax.bench.export",
     "layers": "mamkpd_jax.bench.layers",
     "pipeline": "mamkpd_jax.bench.pipeline",
+    "predict": "mamkpd_jax.bench.predict",
     "scan": "mamkpd_jax.bench.scan",
     "train": "mamkpd_jax.bench.train",
 }

@@ -44,8 +44,10 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
 
 
 def _read_pth(path: Path) -> tuple[dict[str, np.ndarray], dict]:
-    import torch
-
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise UserError(f"{path}: {error}; .pth files need `pip install -e '.[torch]'` in the repository") from error
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:

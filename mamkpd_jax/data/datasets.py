@@ -41,7 +41,7 @@ def open_dataset(config: Config) -> PoseData:
         raise UserError(f"config.eval.split is {config.eval.split!r}; {builder.name} has {', '.join(builder.splits())}")
     val = InstanceSource(builder, config.eval.split)
     detections = DetectionSource(val, Path(config.eval.detections)) if config.eval.detections else None
-    eval_crop = TopDownCrop(input_hw=(data.input_hw[0], data.input_hw[1]), skeleton=skeleton, udp=data.codec == "udp")
+    eval_crop = eval_crop_of(data, skeleton)
     return PoseData(
         skeleton=skeleton,
         train=InstanceSource(builder, "train"),
@@ -50,6 +50,11 @@ def open_dataset(config: Config) -> PoseData:
         train_crop=dataclasses.replace(eval_crop, augmentation=PRESETS[data.augmentation], erasing_p=data.erasing_p),
         eval_crop=eval_crop,
     )
+
+
+def eval_crop_of(data: DataConfig, skeleton: Skeleton) -> TopDownCrop:
+    """The crop that a model is evaluated and used with."""
+    return TopDownCrop(input_hw=(data.input_hw[0], data.input_hw[1]), skeleton=skeleton, udp=data.codec == "udp")
 
 
 def skeleton_of(data: DataConfig) -> Skeleton:

@@ -4,25 +4,37 @@ Coordinates are (x, y) in pixels, pixel centres at integers; boxes are x, y, wid
 width). Source of the conventions: SimpleBaseline, arXiv 1804.06208, and MMPose 1.x.
 """
 
+import os
+
 import cv2
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
+
+_MAX_PIXELS = int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"])  # set when the package is imported
 
 
 class DamagedImage(ValueError):
     """Bytes that are no image that can be decoded."""
 
 
-def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
-    """Image bytes to RGB; grayscale and alpha become RGB too.
+def decode_image(data: bytes, *, upright: bool = False) -> UInt8[np.ndarray, "h w 3"]:
+    """Image bytes to RGB of 8 bits; grayscale, alpha and 16 bits become that too.
 
-    Annotations refer to the stored pixels, so a rotation noted in the file's EXIF data is not applied.
+    Args:
+        upright: apply the rotation that is noted in the file's EXIF data. Annotations refer to the stored pixels, so
+            a data set is read without.
 
     Raises:
-        DamagedImage: they can't be decoded.
+        DamagedImage: they can't be decoded, or to more pixels than the limit.
     """
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+        too_large = image is not None and image.shape[0] * image.shape[1] > _MAX_PIXELS
+    except cv2.error:  # raised for the size that the file's head tells, before anything is unpacked
+        image, too_large = None, True
+    if too_large:
+        raise DamagedImage(f"an image of more than {_MAX_PIXELS / 1e6:.0f} million pixels; make it smaller")
     if image is None:
         raise DamagedImage(f"{len(data)} bytes that are no image")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -70,6 +82,16 @@ def invert(matrix: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
 def warp_points(points: Float[np.ndarray, "*n 2"], matrix: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "*n 2"]:
     """Points through an affine map."""
     return points @ matrix[:, :2].T + matrix[:, 2]
+
+
+def from_crops(
+    points: Float[np.ndarray, "b j 2"], matrices: Float[np.ndarray, "b 2 3"], input_hw: tuple[int, int]
+) -> tuple[Float[np.ndarray, "b j 2"], Float[np.ndarray, " b"]]:
+    """Points in pixels of crops to pixels of their images, and the crops' areas there; `matrices` lead to the crops."""
+    inverses = [invert(matrix) for matrix in matrices]
+    areas_px = np.array([np.prod(input_hw) * np.linalg.det(m[:, :2]) for m in inverses], np.float64)
+    in_images = [warp_points(p, m) for p, m in zip(points, inverses, strict=True)]
+    return np.array(in_images, np.float64).reshape(points.shape), areas_px
 
 
 def warp_image(

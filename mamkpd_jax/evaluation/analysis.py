@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from mamkpd_jax.data.datasets import PoseData
 from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.evaluation.evaluator import Evaluation
-from mamkpd_jax.visualize import contact_sheet, draw_region
+from mamkpd_jax.visualize import contact_sheet, draw_beside_truth
 
 _SIDES_PX = (32, 96)  # between small, medium and large; COCO's
 _JOINTS = (5, 10, 15)
@@ -65,9 +65,7 @@ def worst_instances(evaluation: Evaluation, dataset: PoseData) -> UInt8[np.ndarr
         region = int(ends[0]), int(ends[1]), int(ends[2]), int(ends[3])
         if min(region[2:]) <= 0 or region[0] >= image.shape[1] or region[1] >= image.shape[0]:
             continue  # the box lies outside the image: there is nothing to show
-        pair = [
-            draw_region(image, region, poses, dataset.skeleton, height_px=_TILE_HW[0], threshold=threshold)
-            for poses, threshold in (([annotation["keypoints"]], 0.0), (predicted, -np.inf))
-        ]
-        pairs.append(np.concatenate(pair, axis=1))
+        poses = [annotation["keypoints"]], predicted
+        pair = draw_beside_truth(image, region, *poses, dataset.skeleton, height_px=_TILE_HW[0], threshold=-np.inf)
+        pairs.append(pair)
     return contact_sheet(pairs, tile_hw=_TILE_HW, columns=2)

@@ -20,7 +20,7 @@ from mamkpd_jax.evaluation.scores import Scores, check_poses
 from mamkpd_jax.skeletons import Skeleton
 
 METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
-_NMS_THRESHOLD = 0.9
+NMS_THRESHOLD = 0.9
 
 
 def coco_results(
@@ -51,7 +51,7 @@ def coco_results(
         kept = [
             rows[i]
             for rows in by_image.values()
-            for i in oks_nms(points[rows], scores[rows], areas_px[rows], sigmas, _NMS_THRESHOLD, soft=soft_nms)
+            for i in oks_nms(points[rows], scores[rows], areas_px[rows], sigmas, NMS_THRESHOLD, soft=soft_nms)
         ]
     return [
         {

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from mamkpd_jax.config import Config
 from mamkpd_jax.data.datasets import PoseData
-from mamkpd_jax.data.functional import invert, warp_points
+from mamkpd_jax.data.functional import from_crops
 from mamkpd_jax.data.pipeline import DamageGuard, eval_batches
 from mamkpd_jax.evaluation.coco import coco_results
 from mamkpd_jax.evaluation.metrics import metric, score
@@ -56,11 +56,11 @@ class Evaluator:
         for batch in eval_batches(source, dataset.eval_crop, self._config.eval.batch_size, part):
             guard.check(batch)
             points, scores = (np.asarray(values, np.float64) for values in predict(batch["image"]))
-            inverses = [invert(matrix) for matrix in batch["matrix"]]
+            points, areas_px = from_crops(points, batch["matrix"], dataset.eval_crop.input_hw)
             rows = {
-                "points": np.stack([warp_points(p, m) for p, m in zip(points, inverses, strict=True)]),
+                "points": points,
                 "joint_scores": scores,
-                "areas_px": np.array([np.prod(dataset.eval_crop.input_hw) * np.linalg.det(m[:, :2]) for m in inverses]),
+                "areas_px": areas_px,
                 **{name: batch[name] for name in ("image_id", "category_id", "annotation_id", "score", "damaged")},
             }
             for name, values in rows.items():

@@ -13,7 +13,7 @@ from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.evaluation.analysis import breakdown, worst_instances
 from mamkpd_jax.evaluation.evaluator import Evaluation
 from mamkpd_jax.files import write_json
-from mamkpd_jax.visualize import contact_sheet, draw_region
+from mamkpd_jax.visualize import contact_sheet, draw_beside_truth
 
 FILES = REPORT, RESULTS, PICTURE, WORST = "report.json", "results.json", "predictions.png", "worst.png"
 _SHOWN_IMAGES = 16
@@ -54,6 +54,5 @@ def picture(results: list[dict[str, Any]], dataset: PoseData) -> UInt8[np.ndarra
         labelled = [a["keypoints"] for a in json.loads(record["annotations"]) if a["num_keypoints"]]
         predicted = [r["keypoints"] for r in results if r["image_id"] == int(record["image/id"])]
         whole = (0, 0, image.shape[1], image.shape[0])
-        pair = [draw_region(image, whole, poses, skeleton, height_px=_TILE_HW[0]) for poses in (labelled, predicted)]
-        pairs.append(np.concatenate(pair, axis=1))
+        pairs.append(draw_beside_truth(image, whole, labelled, predicted, skeleton, height_px=_TILE_HW[0]))
     return contact_sheet(pairs, tile_hw=_TILE_HW, columns=2)

@@ -13,7 +13,7 @@ from mamkpd_jax.codec import decode_heatmaps, flip_heatmaps, to_input_px
 from mamkpd_jax.convert.weights import Weights
 from mamkpd_jax.data.datasets import skeleton_of
 from mamkpd_jax.export.options import Options
-from mamkpd_jax.models.mamkpd import MamKPD, normalize
+from mamkpd_jax.models.mamkpd import abstract, normalize
 
 PLATFORMS = ("cpu", "cuda")
 
@@ -43,7 +43,7 @@ def predictor(weights: Weights, options: Options):
     def network(scan: str):
         """The model with an implementation of the scan, since one file serves platforms that want different ones."""
         sizes = dataclasses.replace(config.model, scan=scan)
-        graphdef = nnx.graphdef(nnx.eval_shape(lambda: MamKPD(sizes, skeleton.n_joints, rngs=nnx.Rngs(0))))
+        graphdef = nnx.graphdef(abstract(sizes, skeleton.n_joints))
 
         def run(arrays, images: Array) -> Array:
             model = nnx.merge(graphdef, *arrays, copy=True)

@@ -15,6 +15,7 @@ from mamkpd_jax.models.mamkpd import normalize
 from mamkpd_jax.skeletons import Skeleton
 
 Predict = Callable[[Any, Any, ArrayLike], tuple[Array, Array]]
+Heatmaps = Callable[[Any, Any, ArrayLike], Array]
 
 
 def make_predict(graphdef: nnx.GraphDef, config: Config, skeleton: Skeleton, mesh: Mesh) -> Predict:
@@ -23,8 +24,23 @@ def make_predict(graphdef: nnx.GraphDef, config: Config, skeleton: Skeleton, mes
     Points are in pixels of the crop. With `config.eval.flip_test` the heatmaps are the mean of the crop's and of its
     mirror image's. The images are split over the mesh, which must divide b.
     """
+    network = make_network(graphdef, config, skeleton)
 
     def predict(params: Any, batch_stats: Any, images: Array) -> tuple[Array, Array]:
+        return decode(network(params, batch_stats, images), config)
+
+    return _compiled(predict, mesh)
+
+
+def make_heatmaps(graphdef: nnx.GraphDef, config: Config, skeleton: Skeleton, mesh: Mesh) -> Heatmaps:
+    """As `make_predict`, but the function's result is the heatmaps [b, h / stride, w / stride, j]."""
+    return _compiled(make_network(graphdef, config, skeleton), mesh)
+
+
+def make_network(graphdef: nnx.GraphDef, config: Config, skeleton: Skeleton) -> Callable[[Any, Any, Array], Array]:
+    """What `make_heatmaps` compiles."""
+
+    def heatmaps_of(params: Any, batch_stats: Any, images: Array) -> Array:
         model = nnx.merge(graphdef, params, batch_stats, copy=True)
         model.eval()
         crops = normalize(images)
@@ -32,9 +48,18 @@ def make_predict(graphdef: nnx.GraphDef, config: Config, skeleton: Skeleton, mes
         if config.eval.flip_test:
             mirrored = model(crops[:, :, ::-1])
             heatmaps = (heatmaps + flip_heatmaps(mirrored, skeleton.flip_indices, config.data.codec)) / 2
-        sigma = config.data.sigma_px / config.model.heatmap_stride
-        points, scores = decode_heatmaps(heatmaps, config.data.codec, sigma)
-        return to_input_px(points, config.data.input_hw, config.heatmap_hw, config.data.codec), scores
+        return heatmaps
 
+    return heatmaps_of
+
+
+def decode(heatmaps: Array, config: Config) -> tuple[Array, Array]:
+    """Heatmaps [b, h, w, j] to points [b, j, 2] in pixels of the crop, and scores [b, j]."""
+    sigma = config.data.sigma_px / config.model.heatmap_stride
+    points, scores = decode_heatmaps(heatmaps, config.data.codec, sigma)
+    return to_input_px(points, config.data.input_hw, config.heatmap_hw, config.data.codec), scores
+
+
+def _compiled(function: Callable, mesh: Mesh) -> Callable:
     everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
-    return jax.jit(predict, in_shardings=(everywhere, everywhere, split), out_shardings=everywhere)
+    return jax.jit(function, in_shardings=(everywhere, everywhere, split), out_shardings=everywhere)

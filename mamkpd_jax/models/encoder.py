@@ -67,7 +67,14 @@ class Encoder(nnx.Module):
         self._remat_stages = config.remat_stages
 
     def __call__(self, image: Float[Array, "b h w 3"], rngs: nnx.Rngs | None = None) -> Float[Array, "b h2 w2 d"]:
-        x = image if self.stem is None else self.stem(image)
+        return self.features(image, rngs)[-1]
+
+    def features(self, image: Float[Array, "b h w 3"], rngs: nnx.Rngs | None = None) -> list[Float[Array, "b _ _ _"]]:
+        """What the stem, if there is one, and each stage give, in this order."""
+        x, features = image, []
+        if self.stem is not None:
+            features.append(x := self.stem(x))
         for i, stage in enumerate(self.stages):
-            x = (nnx.remat(Stage.__call__) if i in self._remat_stages else Stage.__call__)(stage, x, rngs)
-        return x
+            run = nnx.remat(Stage.__call__) if i in self._remat_stages else Stage.__call__
+            features.append(x := run(stage, x, rngs))
+        return features

@@ -21,7 +21,7 @@ from mamkpd_jax.convert.weights import metadata, to_torch
 from mamkpd_jax.inference.predict import make_predict
 from mamkpd_jax.losses import heatmap_mse
 from mamkpd_jax.models.decoder import Decoder
-from mamkpd_jax.models.mamkpd import VARIANTS, MamKPD, normalize, variant
+from mamkpd_jax.models.mamkpd import VARIANTS, MamKPD, abstract, normalize, variant
 from mamkpd_jax.nn import blocks
 from mamkpd_jax.nn.ss2d import SS2D
 from mamkpd_jax.skeletons import COCO
@@ -166,7 +166,7 @@ def test_gradients_of_the_training_loss(model, random_weights, crops):
     model = dataclasses.replace(model, drop_path=0.0)
     weights = random_weights(_config(model, (64, 48)))
     images = np.array(normalize(jnp.asarray(crops((64, 48)))))
-    graphdef = nnx.graphdef(nnx.eval_shape(lambda: MamKPD(model, COCO.n_joints, rngs=nnx.Rngs(0))))
+    graphdef = nnx.graphdef(abstract(model, COCO.n_joints))
     rng = np.random.default_rng(0)
     stride = weights.config.model.heatmap_stride
     target = rng.uniform(size=(len(images), 64 // stride, 48 // stride, COCO.n_joints)).astype(np.float32)
@@ -197,7 +197,7 @@ def test_predictor_gives_the_keypoints_of_the_package(random_weights, crops):
     config = _config(dataclasses.replace(_NARROW, depths=(1, 1, 1), dims=(16, 24, 32)), (128, 96))
     weights = random_weights(dataclasses.replace(config, eval=EvalConfig(flip_test=True)))
     images = crops((128, 96))
-    graphdef = split(nnx.eval_shape(lambda: MamKPD(config.model, COCO.n_joints, rngs=nnx.Rngs(0))))[0]
+    graphdef = nnx.graphdef(abstract(config.model, COCO.n_joints))
     predict = make_predict(graphdef, weights.config, COCO, data_mesh())
     points, scores = predict(weights.params, weights.batch_stats, images)
     with torch.inference_mode():

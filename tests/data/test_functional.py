@@ -1,5 +1,8 @@
 """The geometry of crops: known figures, inverses, images and points that move together."""
 
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -114,3 +117,29 @@ def test_decode_image_gives_rgb_of_every_kind_of_file():
 def test_decode_image_refuses_what_is_no_image(data):
     with pytest.raises(F.DamagedImage):
         F.decode_image(data)
+
+
+def _turned(jpeg: bytes, orientation: int) -> bytes:
+    """A JPEG with a note in EXIF data on how it lies."""
+    tag = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
+    exif = b"Exif\0\0" + b"II*\0" + struct.pack("<IH", 8, 1) + tag + struct.pack("<I", 0)
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
+def test_decode_image_turns_by_exif_data_only_if_asked(orientation, turns):
+    data = cv2.imencode(".jpg", RGB[..., ::-1])[1].tobytes()
+    stored = F.decode_image(data)
+    np.testing.assert_array_equal(F.decode_image(_turned(data, orientation)), stored)
+    np.testing.assert_array_equal(F.decode_image(_turned(data, orientation), upright=True), np.rot90(stored, turns))
+
+
+def test_decode_image_refuses_too_many_pixels(monkeypatch):
+    small = cv2.imencode(".png", RGB)[1].tobytes()
+    with pytest.raises(F.DamagedImage, match="more than 134 million pixels"):
+        # Its head tells of 60,000 x 60,000; OpenCV refuses before it looks for the rest.
+        head = b"IHDR" + struct.pack(">II", 60_000, 60_000) + small[24:29]
+        F.decode_image(small[:12] + head + struct.pack(">I", zlib.crc32(head)) + small[33:])
+    monkeypatch.setattr(F, "_MAX_PIXELS", 20 * 30 - 1)
+    with pytest.raises(F.DamagedImage, match="million pixels"):
+        F.decode_image(small)

@@ -1,0 +1,63 @@
+"""Serves a page to try a model on.
+
+python -m mamkpd_jax.demo --checkpoint=DIR|FILE [--boxes=yolox_s.onnx] [--host=127.0.0.1] [--port=8000]
+
+Drop a picture on the page or choose one, draw boxes around people or animals, and see joints, scores and heatmaps.
+Pictures stay in this process's memory: nothing is written, and nothing leaves the machine.
+"""
+
+import socket
+from pathlib import Path
+
+from absl import flags
+
+from mamkpd_jax import cli
+from mamkpd_jax.errors import UserError
+
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "Folder of a training run, or a .safetensors or .pth file.", required=True
+)
+_BOXES = flags.DEFINE_string(
+    "boxes",
+    "whole",
+    "The boxes that are proposed: 'whole' takes the picture as one; a detector's .onnx file, in the output form of "
+    "YOLOX or RTMDet, finds people.",
+)
+_HOST = flags.DEFINE_string(
+    "host", "127.0.0.1", "Address to listen on. With another than this machine's own, whoever reaches it can use it."
+)
+_PORT = flags.DEFINE_integer("port", 8000, "Port to listen on; 0: any that is free.", lower_bound=0, upper_bound=65535)
+
+# Pictures that wait for their turn lie in memory.
+_MAX_CONNECTIONS = 32
+
+
+def main() -> None:
+    try:
+        import uvicorn
+
+        from mamkpd_jax.demo.server import make_app, warm_up
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error}; the demo needs `pip install -e '.[demo]'` in the repository") from error
+    from mamkpd_jax import Predictor
+    from mamkpd_jax.inference.boxes import whole_image
+    from mamkpd_jax.inference.onnx_detector import OnnxDetector
+
+    host, port = _HOST.value, _PORT.value
+    try:
+        listener = socket.create_server((host, port))
+    except OSError as error:
+        raise UserError(
+            f"can't listen on {host}, port {port} ({error.strerror}); give another --host or --port"
+        ) from error
+    predictor = Predictor.from_pretrained(_CHECKPOINT.value, batch_size=1)
+    detector = whole_image if _BOXES.value == "whole" else OnnxDetector(Path(_BOXES.value))
+    print("compiling the model", flush=True)
+    warm_up(predictor)
+    print(f"open http://{host}:{listener.getsockname()[1]} in a browser; Ctrl-C ends", flush=True)
+    app = make_app(predictor, detector, name=_CHECKPOINT.value, host=host)
+    uvicorn.Server(uvicorn.Config(app, log_config=None, limit_concurrency=_MAX_CONNECTIONS)).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    cli.run(main)

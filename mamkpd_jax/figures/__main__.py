@@ -1,0 +1,113 @@
+"""Makes the paper's figures from checkpoints, logs and results of one's own.
+
+python -m mamkpd_jax.figures features --checkpoint=DIR[,DIR] --image=FILE [--box=X,Y,WIDTH,HEIGHT] --output=DIR
+    What the stem and the stages see in a picture, a row a checkpoint (figures 4 and 5: one with and one without CMM).
+python -m mamkpd_jax.figures poses --checkpoint=DIR --annotations=FILE --images=DIR [--truth] [--label] --output=DIR
+    Predicted poses on pictures of a data set, in the boxes of its annotation file in COCO's form (figures 6 and 7).
+python -m mamkpd_jax.figures curves --workdir=DIR[,DIR ...] --output=DIR
+    The course of training runs, from their metrics.jsonl.
+python -m mamkpd_jax.figures tradeoff [--reports=FILE[,FILE ...]] [--benches=FILE[,FILE ...]] --output=DIR
+    Accuracy against parameters and speed (figure 1). The paper's own points are hollow. Filled ones are measured: the
+    accuracy by eval.py on COCO (its report.json), the speed by `python -m mamkpd_jax.bench export` with the same model.
+
+Each writes NAME.png into the folder and, of what is drawn in lines, NAME.pdf.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from mamkpd_jax import cli
+from mamkpd_jax.errors import UserError
+
+_CHECKPOINT = flags.DEFINE_list("checkpoint", None, "Folder of a training run; for features one or two.")
+_IMAGE = flags.DEFINE_string("image", None, "A picture.")
+_BOX = flags.DEFINE_list("box", None, "Where in it the person or animal is: x, y, width, height. Default: all over it.")
+_ANNOTATIONS = flags.DEFINE_string("annotations", None, "An annotation file in COCO's form.")
+_IMAGES = flags.DEFINE_string("images", None, "The folder of the annotated pictures.")
+_COUNT = flags.DEFINE_integer("count", 12, "How many pictures, evenly chosen.", lower_bound=1)
+_TRUTH = flags.DEFINE_bool("truth", False, "Show the labelled poses at the left of the predicted ones.")
+_LABEL = flags.DEFINE_bool("label", False, "Write the scores beside the joints.")
+_WORKDIR = flags.DEFINE_list("workdir", None, "Folders of training runs.")
+_REPORTS = flags.DEFINE_list("reports", [], "Files report.json of eval.py, on COCO.")
+_BENCHES = flags.DEFINE_list("benches", [], "Result files of `python -m mamkpd_jax.bench export`.")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of the figure.", required=True)
+
+
+def _features() -> None:
+    from mamkpd_jax import Predictor
+    from mamkpd_jax.convert.checkpoint import read_checkpoint
+    from mamkpd_jax.figures.features import features, row
+
+    image, boxes = Path(_given(_IMAGE)), None if _BOX.value is None else [_BOX.value]
+    rows = []
+    for folder in _given(_CHECKPOINT):
+        weights = read_checkpoint(Path(folder))
+        rows.append(row(folder, weights, Predictor(weights).crops(image, boxes).images[0]))
+    _save(features(rows), "features")
+
+
+def _poses() -> None:
+    import cv2
+
+    from mamkpd_jax import Predictor
+    from mamkpd_jax.figures.poses import poses, samples
+
+    predictor = Predictor.from_pretrained(_given(_CHECKPOINT)[0], upright=False)
+    chosen = samples(Path(_given(_ANNOTATIONS)), Path(_given(_IMAGES)), predictor.skeleton, _COUNT.value)
+    sheet = poses(predictor, chosen, truth=_TRUTH.value, label=_LABEL.value)
+    path = Path(_OUTPUT.value) / "poses.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    print(path)
+
+
+def _curves() -> None:
+    from mamkpd_jax.figures.curves import curves, read_metrics
+
+    _save(curves({folder: read_metrics(Path(folder)) for folder in _given(_WORKDIR)}), "curves")
+
+
+def _tradeoff() -> None:
+    from mamkpd_jax.figures.tradeoff import measured, tradeoff
+
+    points = measured([Path(path) for path in _REPORTS.value], [Path(path) for path in _BENCHES.value])
+    _save(tradeoff(points), "tradeoff")
+
+
+_FIGURES = {"features": _features, "poses": _poses, "curves": _curves, "tradeoff": _tradeoff}
+
+
+def _given(flag: flags.FlagHolder) -> Any:
+    if not flag.value:
+        raise UserError(f"--{flag.name} is missing (see --help)")
+    return flag.value
+
+
+def _save(figure: Any, name: str) -> None:
+    from mamkpd_jax.figures.plot import save
+
+    for path in save(figure, Path(_OUTPUT.value), name):
+        print(path)
+
+
+def main() -> None:
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name not in _FIGURES and not name.startswith("--help"):
+        sys.exit(f"error: {name!r} is no figure; expected python -m mamkpd_jax.figures {'|'.join(_FIGURES)} [--help]")
+    if name in _FIGURES:
+        del sys.argv[1]
+    cli.run(lambda: _make(name))
+
+
+def _make(name: str) -> None:
+    try:
+        _FIGURES[name]()
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error}; figures need `pip install -e '.[figures]'` in the repository") from error
+
+
+if __name__ == "__main__":
+    main()

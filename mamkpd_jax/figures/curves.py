@@ -1,0 +1,79 @@
+"""Training curves from the logs of runs."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+from matplotlib.figure import Figure
+
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.figures.plot import COLOURS, new_figure
+
+_FILE = "metrics.jsonl"
+_COLUMNS = 3
+_FEW = 50  # values that are marked one by one, so that none between two gaps is lost
+# Figures that fall or rise by orders of magnitude.
+_LOGARITHMIC = ("train/loss", "train/learning_rate", "train/grad_norm")
+
+# Values by step, by name; names in the order in which they were first logged.
+Series = dict[str, dict[int, float]]
+
+
+def read_metrics(workdir: Path) -> Series:
+    """What a run logged; where a step was trained again after an interruption, the last word on it.
+
+    Raises:
+        UserError: there is no log, or a line of it is damaged. The last line may be cut: the run may be writing it.
+    """
+    path = workdir / _FILE
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} can't be read ({error}); give the folder of a training run") from error
+    series: Series = {}
+    for i, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            step = int(record["step"])
+            values = {name: float(value) for name, value in record.items() if name.startswith(("train/", "eval/"))}
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            if i == len(lines):
+                logging.warning("the last line of %s is cut; it is left out", path)
+                continue
+            raise UserError(f"line {i} of {path} is no record of a step ({error}); remove the line") from error
+        for name, value in values.items():
+            series.setdefault(name, {})[step] = value
+    if not series:
+        raise UserError(f"{path} has no figures yet; wait until the run has logged some")
+    return series
+
+
+def curves(runs: dict[str, Series]) -> Figure:
+    """A panel a figure, a line a run. Values that are no finite numbers leave a gap, and a line tells of them."""
+    names = list(dict.fromkeys(name for series in runs.values() for name in series))
+    evaluated = [name for name in names if name.startswith("eval/")][:1]
+    panels = [name for name in names if name.startswith("train/")] + evaluated
+    rows = math.ceil(len(panels) / _COLUMNS)
+    figure = new_figure(3.6 * _COLUMNS, 2.6 * rows)
+    for i, name in enumerate(panels):
+        axes = figure.add_subplot(rows, _COLUMNS, i + 1)
+        for (run, series), colour in zip(runs.items(), COLOURS * len(runs), strict=False):
+            _draw(axes, run, series.get(name, {}), colour)
+        if name in _LOGARITHMIC:
+            axes.set_yscale("log")
+        axes.set(title=name, xlabel="step")
+        axes.grid(alpha=0.3)
+    if len(runs) > 1:
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(runs))
+    return figure
+
+
+def _draw(axes: Any, run: str, values: dict[int, float], colour: str) -> None:
+    steps = sorted(values)
+    marker = "o" if len(steps) < _FEW else None
+    axes.plot(steps, [values[step] for step in steps], color=colour, marker=marker, markersize=3, label=run)
+    for step in steps:
+        if not math.isfinite(values[step]):
+            axes.axvline(step, color=colour, linestyle=":", linewidth=1)

@@ -1,0 +1,79 @@
+"""What the stem and the stages of a model see in a crop (MamKPD figures 4 and 5)."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Float, UInt8
+from matplotlib.figure import Figure
+
+from mamkpd_jax.convert.weights import Weights
+from mamkpd_jax.data.datasets import skeleton_of
+from mamkpd_jax.figures.plot import new_figure
+from mamkpd_jax.models.mamkpd import abstract, normalize
+
+_NAMES = {"cmm": "with CMM", "conv": "without CMM", "merging": "patch merging in place of CMM"}
+_HEIGHT_IN = 2.2  # of a row
+
+
+class Row(NamedTuple):
+    """A model's crop and what its parts see, in the order of the forward pass."""
+
+    name: str
+    crop: UInt8[np.ndarray, "h w 3"]
+    maps: dict[str, Float[np.ndarray, "_ _"]]
+
+
+def feature_maps(weights: Weights, crop: UInt8[np.ndarray, "h w 3"]) -> dict[str, Float[np.ndarray, "_ _"]]:
+    """How far the features of each place are from the crop's mean ones, for the stem, if there is one, and each stage.
+
+    Choice: the paper does not say how its pictures reduce the channels. A mean or a length over them shows little:
+    every stage ends in a layer norm, which makes both nearly the same everywhere.
+    """
+    # The implementation of the scan is the device's matter, not the weights'.
+    config = dataclasses.replace(weights.config.model, scan="auto")
+    n_joints = skeleton_of(weights.config.data).n_joints
+    graphdef = nnx.graphdef(abstract(config, n_joints))
+
+    def distances(arrays: tuple, image: jax.Array) -> list[jax.Array]:
+        model = nnx.merge(graphdef, *arrays, copy=True)
+        model.eval()
+        features = [x[0].astype(jnp.float32) for x in model.encoder.features(normalize(image[None]))]
+        return [jnp.linalg.norm(x - x.mean(axis=(0, 1)), axis=-1) for x in features]
+
+    maps = jax.jit(distances)((weights.params, weights.batch_stats), jnp.asarray(crop))
+    names = ["stem"] if config.stem else []
+    names += [f"stage {i + 1}" for i in range(len(config.depths))]
+    return {name: np.asarray(x) for name, x in zip(names, maps, strict=True)}
+
+
+def row(name: str, weights: Weights, crop: UInt8[np.ndarray, "h w 3"]) -> Row:
+    """The row of a checkpoint that goes by `name`."""
+    return Row(f"{name}\n{_NAMES[weights.config.model.downsampling]}", crop, feature_maps(weights, crop))
+
+
+def features(rows: Sequence[Row]) -> Figure:
+    """The crop and the maps, a row a model, a column a part; each map from its own least to its own largest value."""
+    # A model without a stem lacks the first column.
+    longest = max((row.maps for row in rows), key=len)
+    columns = ["stem"] * any("stem" in row.maps for row in rows) + [name for name in longest if name != "stem"]
+    aspect = max(row.crop.shape[1] / row.crop.shape[0] for row in rows)
+    figure = new_figure(_HEIGHT_IN * aspect * (1 + len(columns)) + 0.4, _HEIGHT_IN * len(rows) + 0.6)
+    grid = figure.subplots(len(rows), 1 + len(columns), squeeze=False)
+    for axes_of_row, row in zip(grid, rows, strict=True):
+        axes_of_row[0].imshow(row.crop)
+        axes_of_row[0].set_ylabel(row.name)
+        for axes, name in zip(axes_of_row[1:], columns, strict=True):
+            if name in row.maps:
+                axes.imshow(row.maps[name], cmap="viridis", interpolation="nearest")
+            else:
+                axes.set_frame_on(False)
+    for axes, title in zip(grid[0], ("crop", *columns), strict=True):
+        axes.set_title(title)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+    return figure

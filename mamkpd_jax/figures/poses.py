@@ -1,0 +1,79 @@
+"""Predicted poses on pictures of a data set (MamKPD figures 6 and 7)."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from mamkpd_jax import Predictor
+from mamkpd_jax.data.annotation_files import check_annotations, read_json
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.inference.results import read
+from mamkpd_jax.skeletons import Skeleton, find_skeleton
+from mamkpd_jax.visualize import contact_sheet, draw_beside_truth, draw_region
+
+_TILE_HW = (450, 600)
+_COLUMNS = 4
+
+
+class Sample(NamedTuple):
+    """A picture with the labelled people or animals in it, in COCO's annotation form."""
+
+    path: Path
+    annotations: list[dict[str, Any]]
+
+
+def samples(annotations: Path, images: Path, skeleton: Skeleton, n: int) -> list[Sample]:
+    """Pictures with labelled joints, at most `n` and evenly chosen, from a file in COCO's form and its images' folder.
+
+    Raises:
+        UserError: the file is damaged, has other joints than the skeleton, or labels none.
+    """
+    data = read_json(annotations)
+    check_annotations(annotations, data, skeleton.n_joints)
+    if (joints := find_skeleton("", data.get("categories")).joints) != skeleton.joints:
+        raise UserError(
+            f"{annotations} labels {', '.join(joints)}; the checkpoint finds {', '.join(skeleton.joints)}: give one "
+            "that was trained on this data set"
+        )
+    by_image = defaultdict(list)
+    for annotation in data["annotations"]:
+        if annotation["num_keypoints"] and not annotation["iscrowd"] and min(annotation["bbox"][2:]) > 0:
+            by_image[annotation["image_id"]].append(annotation)
+    names = {image["id"]: image["file_name"] for image in data["images"]}
+    if not by_image:
+        raise UserError(f"{annotations} has no picture with labelled joints; give another")
+    chosen = np.unique(np.linspace(0, len(by_image) - 1, n).astype(int))
+    return [Sample(images / names[image], by_image[image]) for image in np.array(list(by_image))[chosen]]
+
+
+def poses(
+    predictor: Predictor, samples: list[Sample], *, truth: bool = False, label: bool = False
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A sheet of the pictures with the poses that are predicted in the labelled boxes.
+
+    Args:
+        predictor: one that does not turn pictures upright, since labels count in the stored pixels.
+        truth: show the labelled poses beside the predicted ones, too.
+        label: write the joints' scores beside them.
+
+    Raises:
+        UserError: a picture can't be read.
+    """
+    tiles = []
+    for sample in samples:
+        image = read(sample.path, upright=False)
+        (result,) = predictor(image, np.array([annotation["bbox"] for annotation in sample.annotations]))
+        whole = (0, 0, image.shape[1], image.shape[0])
+        predicted = np.concatenate([result.keypoints, result.scores[..., None]], axis=-1).reshape(len(result), -1)
+        style = {"height_px": _TILE_HW[0], "label": label}
+        if truth:
+            labelled = [annotation["keypoints"] for annotation in sample.annotations]
+            tiles.append(draw_beside_truth(image, whole, labelled, predicted.tolist(), predictor.skeleton, **style))
+        else:
+            tiles.append(draw_region(image, whole, predicted.tolist(), predictor.skeleton, **style))
+    height, width = _TILE_HW
+    columns = min(len(tiles), _COLUMNS // 2 if truth else _COLUMNS)
+    return contact_sheet(tiles, tile_hw=(height, 2 * width if truth else width), columns=columns)

@@ -1,0 +1,159 @@
+"""Accuracy against parameters and speed: measured points beside the paper's own (MamKPD figure 1, table 2)."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+from mamkpd_jax.complexity import costs
+from mamkpd_jax.config import ModelConfig
+from mamkpd_jax.convert.weights import variant_name
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.figures.plot import COLOURS, new_figure
+
+
+class Point(NamedTuple):
+    """A model: AP on COCO val2017 in percent, parameters in millions, images a second if known."""
+
+    name: str
+    ap: float
+    params_m: float
+    images_per_s: float | None
+
+
+# Source: MamKPD table 2, without GroupPose-L, whose parameters it does not give. The letters of KAPAO's and RTMO's
+# sizes are those of their own papers.
+PAPER = {
+    "conventional": (
+        Point("SBL-Res50", 70.4, 34.0, None),
+        Point("SBL-Res152", 72.0, 68.6, 829),
+        Point("HRNet-W32", 74.4, 28.5, 916),
+        Point("HRNet-W48", 75.1, 63.6, 649),
+        Point("TokenPose-S", 72.5, 13.5, 602),
+        Point("TokenPose-L", 75.4, 20.8, 309),
+        Point("I2R-Net", 76.4, 43.7, None),
+        Point("ViTPose-B", 75.8, 86.0, 944),
+        Point("ViTPose-L", 78.3, 307.9, 411),
+        Point("SwinPose", 76.3, 196.4, None),
+    ),
+    "lightweight": (
+        Point("Lite-HRNet", 70.4, 1.8, None),
+        Point("Dite-HRNet", 71.5, 1.8, None),
+        Point("PPT-B", 74.4, 13.5, None),
+        Point("PPT-L", 75.2, 20.8, None),
+    ),
+    "real-time": (
+        Point("KAPAO-S", 63.8, 12.6, 1037),
+        Point("KAPAO-M", 68.8, 35.8, 972),
+        Point("KAPAO-L", 70.3, 77.0, 952),
+        Point("RTMO-s", 66.9, 9.9, 1522),
+        Point("RTMO-m", 70.1, 22.6, 1423),
+        Point("RTMO-l", 71.6, 44.8, 1282),
+    ),
+    "MamKPD": (
+        Point("MamKPD-S", 75.2, 6.3, 2564),
+        Point("MamKPD-B", 76.1, 7.1, 2439),
+        Point("MamKPD-L", 77.3, 12.4, 1492),
+    ),
+}
+_MARKERS = {"conventional": "s", "lightweight": "^", "real-time": "D", "MamKPD": "o"}
+_ABOVE, _BELOW = (5, 3), (5, -9)  # a point's name, in points of type
+_N_JOINTS = 17
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A point of one's own, and what must be known to read it."""
+
+    point: Point
+    boxes: str
+    device: str | None  # that the speed was measured on
+
+
+def measured(reports: list[Path], benches: list[Path]) -> list[Measured]:
+    """Points from result files.
+
+    Raises:
+        UserError: a file is not of its form, or a report is of another data set than the paper's points.
+    """
+    speeds = dict(map(_speed, benches))
+    points = []
+    for path in reports:
+        variant, ap, params_m, boxes = _accuracy(path)
+        device, images_per_s = speeds.get(variant, (None, None))
+        name = f"{path.parent.name} ({variant})"
+        points.append(Measured(point=Point(name, ap, params_m, images_per_s), boxes=boxes, device=device))
+    return points
+
+
+def _accuracy(path: Path) -> tuple[str, float, float, str]:
+    """Variant, AP in percent, parameters in millions and the kind of boxes of an evaluation's report."""
+    report = _read(path)
+    try:
+        config, ap = report["config"], 100 * float(report["coco/AP"])
+        dataset, input_hw = config["data"]["dataset"], config["data"]["input_hw"]
+        sizes: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in config["model"].items()}
+        model = ModelConfig(**sizes)
+        boxes = "detected boxes" if config["eval"]["detections"] else "ground-truth boxes"
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is no report of eval.py by COCO's metric ({error!r}); give its report.json") from error
+    if dataset != "coco_keypoints":
+        raise UserError(f"{path} is of {dataset}; only accuracies on coco_keypoints can stand beside the paper's")
+    params = sum(part.params for part in costs(model, _N_JOINTS, (input_hw[0], input_hw[1])).values())
+    return variant_name(model), ap, params / 1e6, boxes
+
+
+def _speed(path: Path) -> tuple[str, tuple[str, float]]:
+    """Variant, device, and images a second at the batch size that is fastest."""
+    bench = _read(path)
+    try:
+        speeds = [float(row["crops_per_s"]) for row in bench["rows"] if row["contender"] == "jax"]
+        return bench["variant"], (str(bench["environment"]["device"]), max(speeds))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} is no result of `python -m mamkpd_jax.bench export` ({error!r}); give a file that it wrote"
+        ) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} is no JSON file of results ({error})") from error
+
+
+def tradeoff(points: list[Measured]) -> Figure:
+    """AP against parameters at the left, against speed at the right."""
+    figure = new_figure(11.0, 4.6)
+    by_params, by_speed = figure.subplots(1, 2, sharey=True)
+    for (group, rivals), colour in zip(PAPER.items(), COLOURS, strict=False):
+        style = {"marker": _MARKERS[group], "facecolors": "none", "edgecolors": colour}
+        names_at = _BELOW if group in ("lightweight", "real-time") else _ABOVE
+        name = "MamKPD" if group == "MamKPD" else f"{group} methods"
+        _scatter(by_params, by_speed, rivals, names_at, label=f"{name}, as the paper reports", **style)
+    for own, colour in zip(points, COLOURS[len(PAPER) :] * len(points), strict=False):
+        speed = f"speed on {own.device}" if own.device else "speed not measured"
+        label = f"{own.point.name}, measured, {own.boxes}, {speed}"
+        _scatter(by_params, by_speed, [own.point], _ABOVE, label=label, marker="*", s=160, color=colour)
+    if not points:
+        by_params.scatter([], [], marker="*", color="none", label="measured by this project: nothing was given")
+    by_params.set(xscale="log", xlabel="parameters, millions", ylabel="AP on COCO val2017, %")
+    by_params.xaxis.set_major_formatter("{x:g}")
+    by_speed.set(xlabel="images a second\n(the paper's MamKPD: an RTX 4090, batch not stated; its ViTPose: an A100)")
+    for axes in (by_params, by_speed):
+        axes.grid(alpha=0.3)
+        axes.margins(x=0.12)
+    figure.legend(*by_params.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def _scatter(by_params: Any, by_speed: Any, points: Any, names_at: tuple[int, int], **style: Any) -> None:
+    timed = [point for point in points if point.images_per_s is not None]
+    by_params.scatter([point.params_m for point in points], [point.ap for point in points], **style)
+    by_speed.scatter([point.images_per_s for point in timed], [point.ap for point in timed], **style)
+    for axes, shown, field in ((by_params, points, "params_m"), (by_speed, timed, "images_per_s")):
+        for point in shown:
+            at = getattr(point, field), point.ap
+            axes.annotate(point.name, at, xytext=names_at, textcoords="offset points", size=7)

@@ -1,0 +1,78 @@
+"""Where the people or animals of an image are: boxes, and what gives them."""
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from numpy.typing import ArrayLike
+
+from mamkpd_jax.errors import UserError
+
+
+class Boxes(NamedTuple):
+    """Boxes x, y, width, height in pixels of the image, and how sure each is, from 0 to 1."""
+
+    xywh: Float[np.ndarray, "n 4"]
+    scores: Float[np.ndarray, " n"]
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Finds boxes: any function from an RGB image to boxes [n, 4] (x, y, width, height) and scores [n] is one."""
+
+    def __call__(self, image: UInt8[np.ndarray, "h w 3"], /) -> tuple[ArrayLike, ArrayLike]: ...
+
+
+def whole_image(image: UInt8[np.ndarray, "h w 3"]) -> Boxes:
+    """The detector of one who fills the picture."""
+    height, width = image.shape[:2]
+    return Boxes(np.array([[0.0, 0.0, width, height]]), np.ones(1))
+
+
+def as_boxes(xywh: ArrayLike, scores: ArrayLike | None = None) -> Boxes:
+    """Boxes in any form that numpy understands; without scores they are sure.
+
+    Raises:
+        UserError: they are not n boxes of 4 numbers with n scores.
+    """
+    try:
+        boxes = np.asarray(xywh, np.float64)
+        boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
+        sure = np.ones(len(boxes)) if scores is None else np.asarray(scores, np.float64)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the boxes are no numbers ({error}); expected x, y, width, height for each") from error
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or sure.shape != boxes.shape[:1]:
+        raise UserError(
+            f"the boxes have the shape {boxes.shape} and the scores {sure.shape}; expected [n, 4] (x, y, width, "
+            "height in pixels) and [n]"
+        )
+    return Boxes(boxes, sure)
+
+
+def fault(box: Float[np.ndarray, "4"], score: float, image_hw: tuple[int, int]) -> str | None:
+    """Why a box of an image can't be used; None if it can."""
+    x, y, width, height = box
+    text = "(" + ", ".join(f"{value:g}" for value in box) + ")"
+    if not (np.isfinite(box).all() and np.isfinite(score)):
+        return f"the box {text} with the score {score:g} is not in finite numbers"
+    if not (width > 0 and height > 0):
+        return f"the box {text} has no width or height"
+    if not (x < image_hw[1] and y < image_hw[0] and x + width > 0 and y + height > 0):
+        return f"the box {text} lies outside the image of {image_hw[1]}x{image_hw[0]} pixels"
+    return None
+
+
+class Usable:
+    """A detector's boxes that are sure enough and can be used; what is wrong with the others is in `faults`."""
+
+    def __init__(self, detector: Detector, threshold: float):
+        self._detector = detector
+        self._threshold = threshold
+        self.faults: list[str] = []
+
+    def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> Boxes:
+        found = as_boxes(*self._detector(image))
+        reasons = [fault(box, float(score), image.shape[:2]) for box, score in zip(*found, strict=True)]
+        self.faults = [reason for reason in reasons if reason is not None]
+        good = np.array([reason is None for reason in reasons], bool) & (found.scores >= self._threshold)
+        return Boxes(found.xywh[good], found.scores[good])

@@ -1,0 +1,140 @@
+"""Poses of many pictures into a folder, which a second run completes.
+
+OUTPUT/poses/NAME.json holds what was found in a picture and is written last, so that it tells that the picture is done;
+OUTPUT/pictures/NAME shows it, OUTPUT/results.json gathers all in COCO's results form, and OUTPUT/run.json says how it
+was done.
+"""
+
+import dataclasses
+import glob
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from absl import logging
+from jaxtyping import UInt8
+from tqdm import tqdm
+
+from mamkpd_jax.data.annotation_files import read_json
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.files import write_json
+from mamkpd_jax.inference.boxes import Detector, Usable
+from mamkpd_jax.inference.boxes_file import BoxesFile, number
+from mamkpd_jax.inference.options import Options
+from mamkpd_jax.inference.predictor import Predictor
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".jp2", ".avif", ".gif", ".ppm", ".pgm")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """Picture files, by names relative to the folder that they have in common."""
+
+    folder: Path
+    names: tuple[str, ...]
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+
+def find_pictures(pattern: str, output: Path) -> Pictures:
+    """The pictures of a file, a folder (and those below it) or a glob, in order; none of `output`.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(pattern)
+    if path.is_dir():
+        found = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES]
+    else:
+        found = [Path(file) for file in glob.glob(pattern, recursive=True) if Path(file).is_file()]
+    found = sorted(file for file in found if not file.resolve().is_relative_to(output.resolve()))
+    if not found:
+        raise UserError(f"--input={pattern}: no picture, nor a folder or a glob of any ({', '.join(SUFFIXES)})")
+    folder = path if path.is_dir() else Path(os.path.commonpath([file.parent for file in found]))
+    return Pictures(folder=folder, names=tuple(file.relative_to(folder).as_posix() for file in found))
+
+
+def predict_pictures(
+    predictor: Predictor,
+    pictures: Pictures,
+    boxes: Detector | BoxesFile,
+    options: Options,
+    settings: Mapping[str, Any],
+) -> list[str]:
+    """Predicts what is not yet in the folder, gathers all of it, and returns a line for each thing that went wrong.
+
+    Args:
+        settings: what a second run must have in common with the first, in JSON's types.
+
+    Raises:
+        UserError: the folder is of a run with other settings, or the boxes are of other pictures.
+    """
+    output = options.output
+    _check_settings(output, settings)
+    if isinstance(boxes, BoxesFile):
+        boxes.check([pictures.path(name) for name in pictures.names])
+    missing = [name for name in pictures.names if not _poses(output, name).exists()]
+    if there := len(pictures.names) - len(missing):
+        logging.info("%d of %d pictures are in %s already", there, len(pictures.names), output)
+    detectors = {
+        name: Usable(boxes.of(pictures.path(name)) if isinstance(boxes, BoxesFile) else boxes, options.box_threshold)
+        for name in missing
+    }
+    results = predictor.stream((pictures.path(name), detectors[name]) for name in missing)
+    wrong = []
+    for name, result in zip(tqdm(missing, unit="picture", disable=None), results, strict=True):
+        if isinstance(result, UserError):
+            wrong.append(str(result))
+            continue
+        result = result.without_duplicates() if options.suppress else result
+        if options.draw:
+            _write_picture(_picture(output, name), result.draw(threshold=options.joint_threshold))
+        about = {"file_name": name, "height": result.image_hw[0], "width": result.image_hw[1]}
+        poses = result.to_coco(category_id=options.category_id)
+        write_json(_poses(output, name), {**about, "poses": poses, "left_out": detectors[name].faults})
+    done = {name: read_json(_poses(output, name)) for name in pictures.names if _poses(output, name).exists()}
+    write_json(output / "results.json", _gathered(pictures, done, boxes if isinstance(boxes, BoxesFile) else None))
+    return wrong + [f"{pictures.path(n)}: {fault}; it was left out" for n in done for fault in done[n]["left_out"]]
+
+
+def _gathered(pictures: Pictures, done: Mapping[str, Any], boxes: BoxesFile | None) -> list[dict[str, Any]]:
+    """All poses with the numbers of their images: those of the file of boxes, of the names, or of their order."""
+    numbers = [number(pictures.path(name)) for name in pictures.names]
+    usable = None not in numbers and len(set(numbers)) == len(numbers)
+    results = []
+    for place, name in enumerate(pictures.names):
+        known = None if boxes is None else boxes.image_id(pictures.path(name))
+        image_id = known if known is not None else numbers[place] if usable else place + 1
+        results += [{**pose, "image_id": image_id, "file_name": name} for pose in done.get(name, {}).get("poses", [])]
+    return results
+
+
+def _check_settings(output: Path, settings: Mapping[str, Any]) -> None:
+    path = output / "run.json"
+    before = read_json(path) if path.exists() else settings
+    for name, value in settings.items():
+        if before.get(name) != value:
+            raise UserError(
+                f"{output} holds poses of a run with {name} {before.get(name)}, and this one has {value}; give another "
+                "--output, or remove it"
+            )
+    write_json(path, settings)
+
+
+def _poses(output: Path, name: str) -> Path:
+    return output / "poses" / f"{name}.json"
+
+
+def _picture(output: Path, name: str) -> Path:
+    path = output / "pictures" / name
+    return path if path.suffix.lower() in (".jpg", ".jpeg", ".png") else path.with_name(f"{path.name}.png")
+
+
+def _write_picture(path: Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
+        raise UserError(f"{path} can't be written; look for a full disk")

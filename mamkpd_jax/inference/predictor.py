@@ -1,0 +1,266 @@
+"""From images and boxes to poses: a trained model, ready to use."""
+
+import dataclasses
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+from jax import Array
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jaxtyping import Float, UInt8
+
+from mamkpd_jax.convert.checkpoint import read_checkpoint
+from mamkpd_jax.convert.load import load
+from mamkpd_jax.convert.weights import Weights
+from mamkpd_jax.data.datasets import eval_crop_of, skeleton_of
+from mamkpd_jax.data.functional import from_crops
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.inference.boxes import Boxes, as_boxes, fault, whole_image
+from mamkpd_jax.inference.predict import make_heatmaps, make_predict
+from mamkpd_jax.inference.results import Image, PoseResult, read
+from mamkpd_jax.models.mamkpd import abstract
+
+_READ_THREADS = 4
+
+# Boxes [n, 4] of an image, those with their scores [n], something that finds them, or None for the whole image.
+BoxesOf = Any
+
+
+class Crops(NamedTuple):
+    """What the network is fed of an image, and where it is from."""
+
+    images: UInt8[np.ndarray, "n h w 3"]
+    matrices: Float[np.ndarray, "n 2 3"]  # from the image to the crop
+    boxes: Boxes
+    image_hw: tuple[int, int]
+    image: Image
+
+
+class Running(NamedTuple):
+    """A batch on the device."""
+
+    points: Array
+    scores: Array
+    n: int  # the rest is padding
+
+    def finish(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Waits for it, and gives the points and scores of each crop."""
+        points, scores = np.asarray(self.points, np.float64), np.asarray(self.scores, np.float64)
+        return zip(points[: self.n], scores[: self.n], strict=True)
+
+
+class CropHeatmaps(NamedTuple):
+    """Crops of an image, their heatmaps, and the affine maps [2, 3] from the image to each crop."""
+
+    crops: UInt8[np.ndarray, "n h w 3"]
+    heatmaps: Float[np.ndarray, "n h2 w2 j"]
+    matrices: Float[np.ndarray, "n 2 3"]
+
+
+class Predictor:
+    """Finds the joints of the people or animals in boxes of images.
+
+    The network is compiled for two shapes, when each is first met: one crop alone, and `batch_size` crops; a batch that
+    is not full is padded.
+
+    Args:
+        flip_test: whether each crop is seen in the mirror too; None: as the model was evaluated.
+        batch_size: crops that the device gets at a time.
+        upright: whether a rotation noted in a file's EXIF data is applied; points and boxes refer to the image as it
+            was read. Data sets, and eval.py, count in the stored pixels: False.
+    """
+
+    def __init__(self, weights: Weights, *, flip_test: bool | None = None, batch_size: int = 8, upright: bool = True):
+        if batch_size < 1:
+            raise UserError(f"the batch size is {batch_size}; expected at least 1")
+        config = weights.config
+        evaluation = config.eval if flip_test is None else dataclasses.replace(config.eval, flip_test=flip_test)
+        # The implementation of the scan is the device's matter, not the weights'.
+        self.config = dataclasses.replace(config, eval=evaluation, model=dataclasses.replace(config.model, scan="auto"))
+        self.skeleton = skeleton_of(config.data)
+        self.step = weights.step
+        self.batch_size = batch_size
+        self._upright = upright
+        self._crop = eval_crop_of(config.data, self.skeleton)
+        graphdef = nnx.graphdef(abstract(self.config.model, self.skeleton.n_joints))
+        mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
+        everywhere = NamedSharding(mesh, PartitionSpec())
+        self._params, self._batch_stats = jax.device_put((weights.params, weights.batch_stats), everywhere)
+        self._predict = make_predict(graphdef, self.config, self.skeleton, mesh)
+        self._heatmaps = make_heatmaps(graphdef, self.config, self.skeleton, mesh)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, **options: Any) -> "Predictor":
+        """A predictor with the weights of a training run's folder, or of a .safetensors or .pth file.
+
+        Args:
+            options: those of `Predictor`.
+
+        Raises:
+            UserError: there are no weights.
+        """
+        path = Path(path)
+        if path.is_dir():
+            return cls(read_checkpoint(path), **options)
+        if path.suffix not in (".safetensors", ".pth"):
+            raise UserError(f"{path} is neither the folder of a training run nor a .safetensors or .pth file")
+        return cls(load(path), **options)
+
+    def __call__(self, images: Image | Sequence[Image], boxes: BoxesOf = None) -> list[PoseResult]:
+        """The poses of each image.
+
+        Args:
+            images: one or a list of paths or arrays, uint8 RGB [h, w, 3].
+            boxes: of the image, or a list with those of each image: [n, 4] as x, y, width, height in pixels, or
+                (boxes, scores). None: the whole image is the box. Any function from an image to boxes and scores
+                finds them.
+
+        Raises:
+            UserError: an image can't be read, or a box has NaN, no area or lies outside its image. `stream` goes on.
+        """
+        one = isinstance(images, str | Path | np.ndarray)
+        several = [images] if one else list(images)
+        of_each = [boxes] * len(several) if one or boxes is None or callable(boxes) else [*boxes]
+        if len(of_each) != len(several):
+            raise UserError(f"there are {len(several)} images and boxes of {len(of_each)}; give boxes for each image")
+        results = []
+        for result in self.stream(zip(several, of_each, strict=True)):
+            if isinstance(result, UserError):
+                raise result
+            results.append(result)
+        return results
+
+    def stream(self, images: Iterable[tuple[Image, BoxesOf]]) -> Iterator[PoseResult | UserError]:
+        """The poses of images with their boxes, one by one in order, as `__call__` takes them.
+
+        Images are read by threads while the device predicts, not far ahead, so any number takes little memory.
+
+        Yields:
+            Poses; for an image that can't be read or has a bad box the error, not raised.
+        """
+        waiting: deque[Crops | UserError] = deque()  # for their poses
+        crops: list[np.ndarray] = []  # that no batch has yet
+        running: deque[Running] = deque()
+        found: deque[tuple[np.ndarray, np.ndarray]] = deque()  # points and scores that no image has yet
+        started = False
+        with ThreadPoolExecutor(_READ_THREADS) as pool:
+            for image in _ahead(pool, self._load, images, _READ_THREADS + self.batch_size):
+                waiting.append(image)
+                crops += [] if isinstance(image, UserError) else list(image.images)
+                while len(crops) >= self.batch_size:
+                    running.append(self._start(crops[: self.batch_size]))
+                    started = True
+                    del crops[: self.batch_size]
+                while len(running) > 1:
+                    found.extend(running.popleft().finish())
+                yield from self._complete(waiting, found)
+        if crops:
+            running.append(self._start(crops, alone=len(crops) == 1 and not started))
+        for batch in running:
+            found.extend(batch.finish())
+        yield from self._complete(waiting, found)
+
+    def heatmaps(self, image: Image, boxes: BoxesOf = None) -> CropHeatmaps:
+        """What the network sees and says of the boxes of an image, the flip test included.
+
+        Raises:
+            UserError: as `__call__`.
+        """
+        crops = self.crops(image, boxes)
+        parts = [crops.images[i : i + self.batch_size] for i in range(0, len(crops.images), self.batch_size)]
+        empty = np.zeros((0, *self.config.heatmap_hw, self.skeleton.n_joints), np.float32)
+        maps = [np.asarray(self.network(part))[: len(part)] for part in parts]
+        return CropHeatmaps(crops.images, np.concatenate([empty, *maps]), crops.matrices)
+
+    def network(self, crops: UInt8[np.ndarray, "n h w 3"]) -> Float[Array, "n2 h2 w2 j"]:
+        """Heatmaps of at most `batch_size` crops, and of padding; does not wait for the device."""
+        batch = crops if len(crops) == 1 else self._padded(crops)
+        return self._heatmaps(self._params, self._batch_stats, batch)
+
+    def crops(self, image: Image, boxes: BoxesOf = None) -> Crops:
+        """The crops of an image that the network is fed.
+
+        Raises:
+            UserError: as `__call__`.
+        """
+        pixels = read(image, upright=self._upright)
+        try:
+            found = _find(pixels, boxes)
+            for box, score in zip(*found, strict=True):
+                if reason := fault(box, float(score), pixels.shape[:2]):
+                    raise UserError(reason)
+        except UserError as error:
+            raise UserError(f"{'the image' if isinstance(image, np.ndarray) else image}: {error}") from error
+        examples = [self._crop({"image": pixels, "bbox": box}) for box in found.xywh]
+        images = np.array([example["image"] for example in examples], np.uint8)
+        matrices = np.array([example["matrix"] for example in examples], np.float64)
+        height, width = self._crop.input_hw
+        return Crops(images.reshape(-1, height, width, 3), matrices.reshape(-1, 2, 3), found, pixels.shape[:2], image)
+
+    def _load(self, image: Image, boxes: BoxesOf) -> Crops | UserError:
+        try:
+            return self.crops(image, boxes)
+        except UserError as error:
+            return error
+
+    def _start(self, crops: Sequence[UInt8[np.ndarray, "h w 3"]], *, alone: bool = False) -> Running:
+        """Sends a batch to the device, and does not wait for it.
+
+        A last crop after full batches is padded as eval.py does, since another shape may round otherwise.
+        """
+        batch = np.stack(crops) if alone else self._padded(np.stack(crops))
+        points, scores = self._predict(self._params, self._batch_stats, batch)
+        return Running(points, scores, len(crops))
+
+    def _padded(self, crops: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "{self.batch_size} h w 3"]:
+        return np.concatenate([crops, np.repeat(crops[:1], self.batch_size - len(crops), axis=0)])
+
+    def _complete(self, waiting: deque, found: deque) -> Iterator[PoseResult | UserError]:
+        """Takes the images whose poses are all there off the queues."""
+        while waiting and (isinstance(waiting[0], UserError) or len(waiting[0].images) <= len(found)):
+            crops = waiting.popleft()
+            if isinstance(crops, UserError):
+                yield crops
+                continue
+            rows = [found.popleft() for _ in crops.images]
+            n_joints = self.skeleton.n_joints
+            points, areas_px = from_crops(
+                np.array([row[0] for row in rows], np.float64).reshape(-1, n_joints, 2),
+                crops.matrices,
+                self._crop.input_hw,
+            )
+            yield PoseResult(
+                keypoints=points,
+                scores=np.array([row[1] for row in rows], np.float64).reshape(-1, n_joints),
+                boxes=crops.boxes.xywh,
+                box_scores=crops.boxes.scores,
+                areas_px=areas_px,
+                image_hw=crops.image_hw,
+                skeleton=self.skeleton,
+                image=crops.image,
+                upright=self._upright,
+            )
+
+
+def _find(image: UInt8[np.ndarray, "h w 3"], boxes: BoxesOf) -> Boxes:
+    if boxes is None:
+        return whole_image(image)
+    if callable(boxes):
+        boxes = boxes(image)
+    return as_boxes(*boxes) if isinstance(boxes, tuple) and len(boxes) == 2 else as_boxes(boxes)
+
+
+def _ahead(pool: ThreadPoolExecutor, function: Callable, items: Iterable[tuple], n: int) -> Iterator[Any]:
+    """The function's results in order, `n` of them at work or waiting to be taken."""
+    futures = deque()
+    for item in items:
+        futures.append(pool.submit(function, *item))
+        if len(futures) > n:
+            yield futures.popleft().result()
+    while futures:
+        yield futures.popleft().result()

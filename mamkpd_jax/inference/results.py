@@ -1,0 +1,94 @@
+"""What a prediction is: the poses of an image."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from mamkpd_jax.data.functional import DamagedImage, decode_image
+from mamkpd_jax.data.source import NO_ANNOTATION
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.evaluation.coco import NMS_THRESHOLD, coco_results
+from mamkpd_jax.evaluation.oks import oks_nms, rescore
+from mamkpd_jax.skeletons import Skeleton
+from mamkpd_jax.visualize import draw_pose
+
+Image = str | Path | np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PoseResult:
+    """The poses of an image, one for each box and in the boxes' order, in pixels of the image as it was read."""
+
+    keypoints: Float[np.ndarray, "n j 2"]
+    scores: Float[np.ndarray, "n j"]  # the heatmaps' peaks
+    boxes: Float[np.ndarray, "n 4"]  # x, y, width, height
+    box_scores: Float[np.ndarray, " n"]
+    areas_px: Float[np.ndarray, " n"]  # of the crops, in the image
+    image_hw: tuple[int, int]
+    skeleton: Skeleton
+    image: Image  # where it was read from, or its pixels
+    upright: bool  # whether a rotation in the file's EXIF data was applied
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @property
+    def pose_scores(self) -> Float[np.ndarray, " n"]:
+        """The box's score times the mean of the joint scores above 0.2, as COCO's results have it."""
+        return rescore(self.box_scores, self.scores)
+
+    def take(self, rows: Int[np.ndarray, " m"]) -> "PoseResult":
+        """Some of the poses."""
+        names = ("keypoints", "scores", "boxes", "box_scores", "areas_px")
+        return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in names})
+
+    def without_duplicates(self) -> "PoseResult":
+        """The best of the poses that have nearly the same joints (OKS above 0.9), best first, as eval.py keeps them."""
+        sigmas = self.skeleton.sigmas
+        return self.take(oks_nms(self.keypoints, self.pose_scores, self.areas_px, sigmas, NMS_THRESHOLD))
+
+    def to_coco(self, *, image_id: int = 0, category_id: int = 1) -> list[dict[str, Any]]:
+        """The poses in COCO's results form."""
+        columns = [np.full(len(self), value) for value in (image_id, category_id, NO_ANNOTATION)]
+        return coco_results(self.keypoints, self.scores, self.box_scores, self.areas_px, *columns, sigmas=None)
+
+    def to_numpy(self) -> dict[str, np.ndarray]:
+        """Keypoints [n, j, 2], scores [n, j], boxes [n, 4], box_scores [n], pose_scores [n] and image_hw [2]."""
+        arrays = {name: getattr(self, name) for name in ("keypoints", "scores", "boxes", "box_scores", "pose_scores")}
+        return arrays | {"image_hw": np.array(self.image_hw)}
+
+    def draw(
+        self, image: UInt8[np.ndarray, "h w 3"] | None = None, *, threshold: float = 0.2, label: bool = False
+    ) -> UInt8[np.ndarray, "h w 3"]:
+        """A copy of the image, read again if it is not given, with the poses on it.
+
+        Args:
+            threshold: joints with a score up to it are left out.
+            label: write the scores beside the joints.
+        """
+        image = read(self.image, upright=self.upright) if image is None else image
+        picture = image.copy()
+        for joints in np.concatenate([self.keypoints, self.scores[..., None]], axis=-1):
+            draw_pose(picture, joints, self.skeleton, threshold=threshold, label=label)
+        return picture
+
+
+def read(image: Image, *, upright: bool) -> UInt8[np.ndarray, "h w 3"]:
+    """An image's pixels, RGB.
+
+    Raises:
+        UserError: it can't be read, or is an array of another form.
+    """
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+            raise UserError(f"the image is an array {image.dtype} {image.shape}; expected RGB, uint8 [h, w, 3]")
+        return image
+    try:
+        return decode_image(Path(image).read_bytes(), upright=upright)
+    except OSError as error:
+        raise UserError(f"{image} can't be read ({error.strerror})") from error
+    except DamagedImage as error:
+        raise UserError(f"{image} is {error}") from error

@@ -1,0 +1,37 @@
+"""The One-Euro filter: less jitter where a joint rests, little lag where it moves.
+
+Source: Casiez, Roussel and Vogel, CHI 2012.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+# Choice: speeds count in sides of the crop a second, so that near and far people are smoothed alike.
+_MIN_CUTOFF_HZ = 1.0
+_SPEED_CUTOFF_HZ = 1.0
+_BETA = 2.0  # cutoff in Hz gained for a side of the crop a second
+
+
+class OneEuro:
+    """Smooths the joints of one pose, frame by frame."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Float[np.ndarray, "j 2"], Float[np.ndarray, "j 2"], float] | None = None
+
+    def __call__(self, points: Float[np.ndarray, "j 2"], time_s: float, side_px: float) -> Float[np.ndarray, "j 2"]:
+        """The smoothed joints at a time, which must grow; `side_px` is that of the pose's crop in the image."""
+        if self._last is None:
+            self._last = points, np.zeros_like(points), time_s
+            return points
+        before, speeds, time_before_s = self._last
+        step_s = time_s - time_before_s
+        speeds = speeds + _share(_SPEED_CUTOFF_HZ, step_s) * ((points - before) / step_s - speeds)
+        speed = np.linalg.norm(speeds, axis=1, keepdims=True) / side_px
+        points = before + _share(_MIN_CUTOFF_HZ + _BETA * speed, step_s) * (points - before)
+        self._last = points, speeds, time_s
+        return points
+
+
+def _share(cutoff_hz, step_s: float):
+    """Of the new value in an exponential mean with that cutoff."""
+    return 1 / (1 + 1 / (2 * np.pi * cutoff_hz * step_s))

@@ -1,0 +1,95 @@
+"""Who is who from frame to frame of a video."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
+
+from mamkpd_jax.evaluation.oks import joint_similarity
+from mamkpd_jax.inference.boxes import Boxes
+from mamkpd_jax.inference.results import PoseResult
+
+_LEAST_SIMILARITY = 0.3
+_FORGOTTEN_AFTER = 30  # frames without being seen
+_MIN_JOINT_SCORE = 0.2
+_LEAST_JOINTS = 3
+_GROWTH = 1.3  # of the box around the joints: heads and feet go beyond them
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Track:
+    id: int
+    frame: int  # in which it was last seen
+    box: Float[np.ndarray, "4"]
+    keypoints: Float[np.ndarray, "j 2"]
+    scores: Float[np.ndarray, " j"]
+    area_px: float
+
+
+class Tracker:
+    """Gives the poses of each frame the numbers of those that they are most like in the frames before.
+
+    The likeness is the mean of the boxes' IoU and the poses' OKS, and the assignment the best one overall. A number is
+    given up after 30 frames without its pose, and never given again.
+    """
+
+    def __init__(self) -> None:
+        self._tracks: list[_Track] = []
+        self._frame = 0
+        self._next_id = 1
+
+    def update(self, result: PoseResult) -> Int[np.ndarray, " n"]:
+        """The number of each pose of the next frame."""
+        self._frame += 1
+        self._tracks = [t for t in self._tracks if self._frame - t.frame <= _FORGOTTEN_AFTER]
+        likeness = np.array([self._likeness(track, result) for track in self._tracks])
+        likeness = likeness.reshape(len(self._tracks), len(result))
+        ids = np.zeros(len(result), np.int64)
+        for row, pose in zip(*linear_sum_assignment(likeness, maximize=True), strict=True):
+            if likeness[row, pose] > _LEAST_SIMILARITY:
+                ids[pose] = self._tracks[row].id
+        new = np.flatnonzero(ids == 0)
+        ids[new] = np.arange(self._next_id, self._next_id + len(new))
+        self._next_id += len(new)
+        seen = [
+            _Track(
+                id=int(ids[i]),
+                frame=self._frame,
+                box=result.boxes[i],
+                keypoints=result.keypoints[i],
+                scores=result.scores[i],
+                area_px=float(result.areas_px[i]),
+            )
+            for i in range(len(result))
+        ]
+        self._tracks = seen + [track for track in self._tracks if track.id not in ids]
+        return ids
+
+    @property
+    def ids(self) -> set[int]:
+        """The numbers that may come again."""
+        return {track.id for track in self._tracks}
+
+    def boxes(self) -> Boxes:
+        """Where to look in the next frame: around the joints of the last one's poses that are sure of some."""
+        found = []
+        for track in self._tracks:
+            sure = track.keypoints[track.scores > _MIN_JOINT_SCORE]
+            if track.frame == self._frame and len(sure) >= _LEAST_JOINTS:
+                centre, size = (sure.min(axis=0) + sure.max(axis=0)) / 2, np.ptp(sure, axis=0) * _GROWTH
+                found.append([*(centre - size / 2), *size])
+        return Boxes(np.array(found, np.float64).reshape(-1, 4), np.ones(len(found)))
+
+    def _likeness(self, track: _Track, result: PoseResult) -> Float[np.ndarray, " n"]:
+        areas_px = (track.area_px + result.areas_px) / 2
+        oks = joint_similarity(result.keypoints, track.keypoints, areas_px, result.skeleton.sigmas).mean(axis=1)
+        return (oks + iou(result.boxes, track.box)) / 2
+
+
+def iou(boxes: Float[np.ndarray, "n 4"], box: Float[np.ndarray, "4"]) -> Float[np.ndarray, " n"]:
+    """Intersection over union of boxes x, y, width, height with one."""
+    low = np.maximum(boxes[:, :2], box[:2])
+    high = np.minimum(boxes[:, :2] + boxes[:, 2:], box[:2] + box[2:])
+    common = np.maximum(high - low, 0).prod(axis=1)
+    return common / (boxes[:, 2:].prod(axis=1) + box[2:].prod() - common)

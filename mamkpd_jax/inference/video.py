@@ -1,0 +1,159 @@
+"""Poses of a video or a camera, frame by frame, with each person's number.
+
+OUTPUT/results.json is in COCO's results form, the image_id being the frame counted from 0, with 'frame', 'time_s' and
+'track_id' too; OUTPUT/NAME.mp4 shows it. Both are written whole or not at all.
+"""
+
+import dataclasses
+import itertools
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from absl import logging
+from jaxtyping import Int, UInt8
+from tqdm import tqdm
+
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.files import write_json
+from mamkpd_jax.inference.boxes import Detector, Usable
+from mamkpd_jax.inference.options import Options
+from mamkpd_jax.inference.predictor import Predictor
+from mamkpd_jax.inference.results import PoseResult
+from mamkpd_jax.inference.smoothing import OneEuro
+from mamkpd_jax.inference.tracking import Tracker
+
+SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
+_DEFAULT_FPS = 30.0  # of a source that tells none
+_LABEL = (255, 255, 255)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Following:
+    """How people are followed from frame to frame."""
+
+    detect_every: int = 1  # frames; in between the boxes are around the last poses
+    smooth: bool = False  # the joints, by the One-Euro filter
+    max_frames: int | None = None
+
+
+def predict_video(
+    predictor: Predictor, source: Path | int, detector: Detector, options: Options, following: Following
+) -> list[str]:
+    """Predicts the frames of a file or, by its number, of a camera until Ctrl-C; returns a line for each bad box.
+
+    Raises:
+        UserError: it can't be opened or has no frames.
+    """
+    name = f"camera {source}" if isinstance(source, int) else str(source)
+    capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
+    if not capture.isOpened():
+        raise UserError(
+            f"{name} can't be opened as a video; check that it is there, and that its format is a usual one"
+        )
+    fps = capture.get(cv2.CAP_PROP_FPS) or _DEFAULT_FPS
+    total = following.max_frames or max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) or None
+    film = _Film(options.output / f"{source.stem if isinstance(source, Path) else 'camera'}.mp4", fps)
+    people = _People(predictor, detector, options, following)
+    results, wrong, start, n = [], [], time.perf_counter(), 0
+    frames = itertools.islice(_frames(capture), following.max_frames)
+    try:
+        for n, frame in enumerate(tqdm(frames, total=total, unit="frame", disable=None), start=1):
+            index, time_s = n - 1, (n - 1) / fps
+            result, ids = people.find(frame, index, time_s)
+            wrong += [f"{name}, frame {index}: {fault}; it was left out" for fault in people.faults]
+            for pose, i in zip(result.to_coco(image_id=index, category_id=options.category_id), ids, strict=True):
+                results.append({**pose, "frame": index, "time_s": round(time_s, 6), "track_id": int(i)})
+            if options.draw:
+                film.add(_drawn(result, ids, options.joint_threshold))
+    except KeyboardInterrupt:
+        logging.info("stopped after %d frames", n)
+    if not n:
+        raise UserError(f"{name} has no frame that can be decoded; copy the file again")
+    film.close()
+    write_json(options.output / "results.json", results)
+    seconds = time.perf_counter() - start
+    logging.info("%d frames in %.1f s: %.1f frames a second", n, seconds, n / seconds)
+    return wrong
+
+
+class _People:
+    """Poses and numbers of the people in one frame after the other."""
+
+    def __init__(self, predictor: Predictor, detector: Detector, options: Options, following: Following):
+        self._predictor = predictor
+        self._detector = Usable(detector, options.box_threshold)
+        self._suppress = options.suppress
+        self._following = following
+        self._tracker = Tracker()
+        self._filters: dict[int, OneEuro] = {}
+        self.faults: list[str] = []  # of the last frame's boxes
+
+    def find(
+        self, frame: UInt8[np.ndarray, "h w 3"], index: int, time_s: float
+    ) -> tuple[PoseResult, Int[np.ndarray, " n"]]:
+        """The poses of a frame, and their numbers."""
+        boxes = Usable(lambda _: self._tracker.boxes(), 0.0)(frame)
+        self.faults = []
+        if index % self._following.detect_every == 0 or not len(boxes.xywh):
+            boxes, self.faults = self._detector(frame), self._detector.faults
+        (result,) = self._predictor(frame, boxes)
+        result = result.without_duplicates() if self._suppress else result
+        ids = self._tracker.update(result)
+        return (self._smoothed(result, ids, time_s) if self._following.smooth else result), ids
+
+    def _smoothed(self, result: PoseResult, ids: Int[np.ndarray, " n"], time_s: float) -> PoseResult:
+        self._filters = {i: self._filters.get(i, OneEuro()) for i in self._tracker.ids}
+        keypoints = [
+            self._filters[int(i)](points, time_s, float(area_px) ** 0.5)
+            for i, points, area_px in zip(ids, result.keypoints, result.areas_px, strict=True)
+        ]
+        return dataclasses.replace(result, keypoints=np.array(keypoints).reshape(result.keypoints.shape))
+
+
+class _Film:
+    """A video file that appears when it is complete."""
+
+    def __init__(self, path: Path, fps: float):
+        self._path = path
+        self._partial = path.with_name(f"partial-{path.name}")
+        self._fps = fps
+        self._writer: Any = None
+
+    def add(self, frame: UInt8[np.ndarray, "h w 3"]) -> None:
+        if self._writer is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            codec = cv2.VideoWriter.fourcc(*"mp4v")
+            self._writer = cv2.VideoWriter(str(self._partial), codec, self._fps, frame.shape[1::-1])
+        self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.release()
+            os.replace(self._partial, self._path)
+
+
+def _frames(capture: Any) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """RGB frames, the next one decoded while one is used."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(capture.read)
+        while True:
+            there, frame = coming.result()
+            if not there:
+                return
+            coming = pool.submit(capture.read)
+            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+
+def _drawn(result: PoseResult, ids: Int[np.ndarray, " n"], threshold: float) -> UInt8[np.ndarray, "h w 3"]:
+    picture = result.draw(threshold=threshold)
+    size = max(picture.shape) / 1000
+    for i, (x, y, _, _) in zip(ids, result.boxes, strict=True):
+        at = max(0, round(x)) + 3, max(0, round(y)) + round(24 * size)
+        cv2.putText(picture, str(i), at, cv2.FONT_HERSHEY_SIMPLEX, size, _LABEL, max(1, round(2 * size)), cv2.LINE_AA)
+    return picture

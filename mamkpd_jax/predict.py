@@ -1,0 +1,135 @@
+"""Finds poses in pictures, a video or a camera, with a trained model.
+
+python -m mamkpd_jax.predict --checkpoint=DIR|FILE --input=FILE|FOLDER|GLOB|VIDEO|camera --output=DIR
+
+  the whole picture is one person   --input=photo.jpg
+  a folder, with detected boxes     --input=val2017 --boxes=detections.json
+  a folder, with a detector         --input=photos --boxes=yolox_s.onnx          needs pip install -e '.[onnx]'
+  a video, joints smoothed          --input=clip.mp4 --boxes=yolox_s.onnx --detect_every=5 --smooth
+  the second camera, until Ctrl-C   --input=camera:1
+
+--output gets results.json (COCO's results form), pictures/ or the video, and for pictures a JSON file each in poses/.
+The same command again does the pictures that are missing. A picture that can't be read and a box that can't be used
+are listed at the end, and the exit status is 3.
+"""
+
+import dataclasses
+import re
+import sys
+from pathlib import Path
+
+from absl import flags, logging
+
+from mamkpd_jax import cli
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.inference import video
+from mamkpd_jax.inference.boxes import Detector, whole_image
+from mamkpd_jax.inference.boxes_file import BoxesFile
+from mamkpd_jax.inference.onnx_detector import FORMS, OnnxDetector
+from mamkpd_jax.inference.options import Options
+from mamkpd_jax.inference.pictures import Pictures, find_pictures, predict_pictures
+from mamkpd_jax.inference.predictor import Predictor
+from mamkpd_jax.skeletons import Skeleton
+
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "Folder of a training run, or a .safetensors or .pth file.", required=True
+)
+_INPUT = flags.DEFINE_string(
+    "input", None, "A picture, a folder, a glob in quotes, a video, camera or camera:N.", required=True
+)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of what is found.", required=True)
+_BOXES = flags.DEFINE_string(
+    "boxes",
+    "whole",
+    "Where the people or animals are: 'whole' takes each picture as one box; a .json file in COCO's detections or "
+    "annotation form; a detector's .onnx file in the output form of YOLOX or RTMDet.",
+)
+_THRESHOLD = flags.DEFINE_float(
+    "box_threshold", 0.3, "Boxes with a lower score are left out; 0 keeps all, as eval.py does.", 0.0, 1.0
+)
+_CATEGORY = flags.DEFINE_integer("category", 1, "The category_id of the boxes to take from a file, and of the results.")
+_DETECTOR = flags.DEFINE_enum("detector", "auto", FORMS, "Whose output form a .onnx file has; auto tells by itself.")
+_CLASSES = flags.DEFINE_list("classes", ["0"], "Classes of a .onnx detector that count; 0 is COCO's person.")
+_FLIP_TEST = flags.DEFINE_bool("flip_test", None, "See each crop in the mirror too. Default: as the model's config.")
+_BATCH = flags.DEFINE_integer("batch_size", 8, "Crops that the device gets at a time.", lower_bound=1)
+_UPRIGHT = flags.DEFINE_bool(
+    "upright", True, "Turn pictures as their EXIF data says. Boxes and points count in the picture as it was read."
+)
+_SUPPRESS = flags.DEFINE_bool("suppress", True, "Keep the best of poses that are nearly the same, as eval.py does.")
+_DRAW = flags.DEFINE_bool("draw", True, "Write pictures or the video with the poses drawn.")
+_JOINTS = flags.DEFINE_float("joint_threshold", 0.2, "Joints with a score up to it are not drawn.")
+_EVERY = flags.DEFINE_integer(
+    "detect_every", 1, "Of a video: frames a detection; in between the boxes follow the poses.", lower_bound=1
+)
+_SMOOTH = flags.DEFINE_bool("smooth", False, "Of a video: smooth the joints by the One-Euro filter.")
+_FRAMES = flags.DEFINE_integer("max_frames", None, "Of a video or camera: stop after so many.", lower_bound=1)
+
+
+def main() -> None:
+    options = Options(
+        output=Path(_OUTPUT.value),
+        category_id=_CATEGORY.value,
+        box_threshold=_THRESHOLD.value,
+        suppress=_SUPPRESS.value,
+        draw=_DRAW.value,
+        joint_threshold=_JOINTS.value,
+    )
+    camera = re.fullmatch(r"camera(?::(\d+))?", _INPUT.value)
+    if camera is not None:
+        wrong = _of_video(int(camera[1] or 0), options)
+    elif Path(_INPUT.value).suffix.lower() in video.SUFFIXES:
+        wrong = _of_video(Path(_INPUT.value), options)
+    else:
+        wrong = _of_pictures(find_pictures(_INPUT.value, options.output), options)
+    print(f"the poses are in {options.output / 'results.json'}")
+    if wrong:
+        print("\n".join([f"{len(wrong)} things went wrong:", *wrong]), file=sys.stderr)
+        sys.exit(3)
+
+
+def _of_pictures(pictures: Pictures, options: Options) -> list[str]:
+    predictor = _predictor()
+    settings = {
+        "checkpoint": str(Path(_CHECKPOINT.value).resolve()),
+        "step": predictor.step,
+        "boxes": _BOXES.value,
+        "flip_test": predictor.config.eval.flip_test,
+        "upright": _UPRIGHT.value,
+        **{name: value for name, value in dataclasses.asdict(options).items() if name != "output"},
+    }
+    return predict_pictures(predictor, pictures, _boxes(predictor.skeleton), options, settings)
+
+
+def _of_video(source: Path | int, options: Options) -> list[str]:
+    predictor = _predictor()
+    boxes = _boxes(predictor.skeleton)
+    if isinstance(boxes, BoxesFile):
+        raise UserError(f"--boxes={_BOXES.value} is of pictures; a video takes a detector's .onnx file, or whole")
+    following = video.Following(detect_every=_EVERY.value, smooth=_SMOOTH.value, max_frames=_FRAMES.value)
+    return video.predict_video(predictor, source, boxes, options, following)
+
+
+def _predictor() -> Predictor:
+    return Predictor.from_pretrained(
+        _CHECKPOINT.value, flip_test=_FLIP_TEST.value, batch_size=_BATCH.value, upright=_UPRIGHT.value
+    )
+
+
+def _boxes(skeleton: Skeleton) -> Detector | BoxesFile:
+    path = Path(_BOXES.value)
+    if _BOXES.value == "whole":
+        logging.info("--boxes is whole: each picture is taken as the box of one person or animal")
+        return whole_image
+    if path.suffix == ".json":
+        return BoxesFile(path, _CATEGORY.value, skeleton)
+    if path.suffix == ".onnx":
+        try:
+            classes = [int(index) for index in _CLASSES.value]
+        except ValueError as error:
+            raise UserError(f"--classes={','.join(_CLASSES.value)} are no numbers") from error
+        return OnnxDetector(path, form=_DETECTOR.value, classes=classes, threshold=_THRESHOLD.value)
+    raise UserError(f"--boxes={path}: expected whole, a .json file of boxes or a .onnx file of a detector")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,55 @@
+"""Feature maps: those of the model's own parts, each in its place."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from mamkpd_jax.models.mamkpd import MamKPD, normalize
+from mamkpd_jax.skeletons import COCO
+
+pytest.importorskip("matplotlib", reason="the extra `figures` is not installed")
+
+from mamkpd_jax.figures.features import feature_maps, features, row
+
+
+@pytest.fixture(scope="module")
+def rows(config, random_weights):
+    """Of a model with stem and CMM, and of one without either."""
+    crop = np.random.default_rng(0).integers(0, 256, (64, 48, 3), np.uint8)
+    models = (
+        dataclasses.replace(config.model, stem=True),
+        dataclasses.replace(config.model, stem=False, downsampling="conv"),
+    )
+    weights = [random_weights(dataclasses.replace(config, model=model)) for model in models]
+    return [row(name, w, crop) for name, w in zip("ab", weights, strict=True)]
+
+
+def test_each_part_has_a_map_at_its_stride(rows):
+    shapes = [{name: x.shape for name, x in row.maps.items()} for row in rows]
+    stages = {"stage 1": (16, 12), "stage 2": (8, 6)}
+    assert shapes == [{"stem": (32, 24), **stages}, stages]
+    assert all(np.ptp(x) > 0 for row in rows for x in row.maps.values())
+
+
+def test_the_last_map_is_the_distance_of_the_encoders_features_from_their_mean(config, random_weights):
+    weights = random_weights(config)
+    graphdef = nnx.graphdef(nnx.eval_shape(lambda: MamKPD(config.model, COCO.n_joints, rngs=nnx.Rngs(0))))
+    model = nnx.merge(graphdef, *jax.tree.map(jnp.asarray, (weights.params, weights.batch_stats)))
+    model.eval()
+    crop = np.random.default_rng(1).integers(0, 256, (64, 48, 3), np.uint8)
+    x = np.asarray(jax.jit(lambda image: model.encoder(normalize(image[None]))[0])(crop)).reshape(48, -1)
+    expected = np.sqrt(((x - x.mean(axis=0)) ** 2).sum(axis=1)).reshape(8, 6)
+    np.testing.assert_allclose(feature_maps(weights, crop)["stage 2"], expected, rtol=1e-4)
+
+
+def test_the_figure_has_a_row_a_model_and_leaves_out_what_a_model_lacks(rows):
+    figure = features(rows)
+    grid = np.reshape(np.array(figure.axes, object), (2, 4))
+    assert [axes.get_title() for axes in grid[0]] == ["crop", "stem", "stage 1", "stage 2"]
+    assert [axes.get_ylabel() for axes in grid[:, 0]] == ["a\nwith CMM", "b\nwithout CMM"]
+    assert [[len(axes.get_images()) for axes in line] for line in grid] == [[1, 1, 1, 1], [1, 0, 1, 1]]
+    np.testing.assert_array_equal(grid[1, 3].get_images()[0].get_array(), rows[1].maps["stage 2"])

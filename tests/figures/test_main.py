@@ -1,0 +1,46 @@
+"""The command `python -m mamkpd_jax.figures`."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+pytest.importorskip("matplotlib", reason="the extra `figures` is not installed")
+
+
+def _run(*arguments):
+    command = [sys.executable, "-m", "mamkpd_jax.figures", *map(str, arguments)]
+    return subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+
+
+def test_features_of_a_box_of_a_picture(workdir, shared_data, tmp_path):
+    picture = shared_data / "coco_mini" / "000000000785.jpg"
+    done = _run(
+        "features", f"--checkpoint={workdir}", f"--image={picture}", "--box=280,44,218,346", f"--output={tmp_path}"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(tmp_path / "features.png"), str(tmp_path / "features.pdf")]
+    height, width = cv2.imread(str(tmp_path / "features.png")).shape[:2]
+    assert width > 1.5 * height, "a crop and two stages side by side"
+
+
+def test_curves_of_a_log(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1, "train/loss": 0.1}))
+    done = _run("curves", f"--workdir={tmp_path}", f"--output={tmp_path / 'out'}")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["curves.pdf", "curves.png"]
+
+
+def test_help_tells_of_every_figure_and_mistakes_are_told_in_a_line(tmp_path):
+    text = _run("--help").stdout
+    assert all(f"mamkpd_jax.figures {name} " in text for name in ("features", "poses", "curves", "tradeoff"))
+    for arguments, line in (
+        (["speed"], "error: 'speed' is no figure; expected python -m mamkpd_jax.figures features|poses|"),
+        (["curves", f"--output={tmp_path}"], "error: --workdir is missing (see --help)"),
+        (["curves"], "error: flag --output=None: Flag --output must have a value other than None."),
+    ):
+        done = _run(*arguments)
+        assert done.returncode == 1 and done.stderr.startswith(line)

@@ -1,0 +1,180 @@
+"""The predictor on real images: equal to eval.py, whatever the batches, and strict about what it is given."""
+
+import dataclasses
+import json
+import struct
+import subprocess
+import sys
+from collections import defaultdict
+
+import cv2
+import numpy as np
+import pytest
+
+import eval as eval_program
+from mamkpd_jax.convert.checkpoint import read_checkpoint
+from mamkpd_jax.convert.save import save
+from mamkpd_jax.data.datasets import open_dataset
+from mamkpd_jax.data.functional import decode_image, warp_points
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.evaluation import evaluator
+from mamkpd_jax.inference.predictor import Predictor
+from tests.inference.conftest import BATCH
+
+
+@pytest.mark.parametrize(("flip_test", "detected", "batch"), [(True, False, 11), (False, True, BATCH)])
+def test_predictions_are_those_of_eval(config, workdir, shared_data, tmp_path, monkeypatch, flip_test, detected, batch):
+    """For the same boxes in the same order: points and scores bit by bit, and the results with their suppression.
+
+    The 12 people leave one for the second batch of 11.
+    """
+    boxes_file = str(shared_data / "coco_mini" / "test_coco_det_AP_H_56.json") if detected else ""
+    flags = dataclasses.replace(config.eval, flip_test=flip_test, detections=boxes_file, batch_size=batch)
+    config = dataclasses.replace(config, eval=flags)
+    table = []
+
+    def spy(points, scores, *rest):
+        table.append((points, scores))
+        return coco_results(points, scores, *rest)
+
+    coco_results = evaluator.coco_results
+    monkeypatch.setattr(evaluator, "coco_results", spy)
+    eval_program.evaluate(config, workdir, tmp_path)
+    [(points, scores)] = table
+
+    dataset = open_dataset(config)
+    source = dataset.detections or dataset.val
+    items = [source[i] for i in range(len(source))]
+    by_image = defaultdict(list)
+    for item in items:
+        by_image[item["image_id"]].append(item)
+    assert [i["image_id"] for i in items] == [i["image_id"] for part in by_image.values() for i in part]
+    images = [cv2.imdecode(np.frombuffer(part[0]["image"], np.uint8), cv2.IMREAD_COLOR) for part in by_image.values()]
+    boxes = [([i["bbox"] for i in part], [i["score"] for i in part]) for part in by_image.values()]
+    predictor = Predictor.from_pretrained(workdir, flip_test=flip_test, batch_size=batch)
+    results = predictor([image[:, :, ::-1] for image in images], boxes)
+    np.testing.assert_array_equal(np.concatenate([result.keypoints for result in results]), points)
+    np.testing.assert_array_equal(np.concatenate([result.scores for result in results]), scores)
+
+    found = []
+    for image_id, result in zip(by_image, results, strict=True):
+        found += (result.without_duplicates() if detected else result).to_coco(image_id=image_id)
+    expected = json.loads((tmp_path / "results.json").read_bytes())
+    assert found == [{k: v for k, v in result.items() if k != "annotation_id"} for result in expected]
+    assert len(found) > 10 and (not detected or len(found) < len(items))
+
+
+def test_batching_and_order_change_nothing(workdir, predictor, pictures):
+    one_by_one = Predictor.from_pretrained(workdir, flip_test=False, batch_size=1)
+    files, boxes = zip(*pictures, strict=True)
+    forward, backward = predictor(files, boxes), predictor(files[::-1], boxes[::-1])[::-1]
+    for other in (backward, one_by_one(files, boxes)):
+        for a, b in zip(forward, other, strict=True):
+            # Points are refined to quarter pixels, so an argmax on a tie would show as a jump.
+            np.testing.assert_allclose(a.keypoints, b.keypoints, atol=1e-5)
+            np.testing.assert_allclose(a.scores, b.scores, atol=1e-5)
+    assert [len(result) for result in forward] == [len(b) for b in boxes]
+
+
+def test_the_network_is_compiled_for_two_shapes_only(workdir, pictures):
+    predictor = Predictor.from_pretrained(workdir, flip_test=False, batch_size=BATCH)
+    image = cv2.imread(str(pictures[0][0]))
+    for n in (1, 3, BATCH, BATCH + 1, 5 * BATCH + 2):
+        sizes = [(120 + 7 * i, 200 - 5 * i) for i in range(n)]
+        results = predictor([cv2.resize(image, size) for size in sizes])
+        assert [result.image_hw[::-1] for result in results] == sizes
+    assert predictor._predict._cache_size() == 2
+
+
+def test_a_file_of_weights_gives_the_same(workdir, predictor, pictures, tmp_path):
+    save(read_checkpoint(workdir), tmp_path / "model.safetensors")
+    path, boxes = pictures[2]
+    (expected,), (found,) = (
+        p(path, boxes)
+        for p in (predictor, Predictor.from_pretrained(tmp_path / "model.safetensors", flip_test=False, batch_size=4))
+    )
+    np.testing.assert_array_equal(found.keypoints, expected.keypoints)
+
+
+def test_heatmaps_peak_where_the_joints_are(predictor, pictures):
+    path, boxes = pictures[2]
+    (result,) = predictor(path, boxes)
+    crops, heatmaps, matrices = predictor.heatmaps(path, boxes)
+    assert crops.shape == (len(boxes), 64, 48, 3) and heatmaps.shape == (len(boxes), 32, 24, 17)
+    np.testing.assert_allclose(heatmaps.max(axis=(1, 2)), result.scores, atol=1e-5)
+    peak = np.stack(np.unravel_index(heatmaps[1, :, :, 5].argmax(), (32, 24)))[::-1]
+    point = warp_points(result.keypoints[1, 5:6], matrices[1])[0] / 2
+    assert np.abs(point - peak).max() <= 0.2500001
+
+
+def test_any_function_finds_boxes(predictor, pictures):
+    path, boxes = pictures[1]
+    (given,) = predictor(path, (boxes, [0.5, 0.25, 0.75]))
+    (found,) = predictor([path], lambda image: (boxes.tolist(), [0.5, 0.25, 0.75]))
+    np.testing.assert_array_equal(found.keypoints, given.keypoints)
+    np.testing.assert_array_equal(found.box_scores, [0.5, 0.25, 0.75])
+    nothing, whole = predictor([path, path], [[], None])
+    assert len(nothing) == 0 and nothing.to_coco() == [] and nothing.to_numpy()["keypoints"].shape == (0, 17, 2)
+    np.testing.assert_array_equal(whole.boxes, [[0, 0, whole.image_hw[1], whole.image_hw[0]]])
+
+
+def test_files_are_read_upright_or_as_they_are_stored(workdir, predictor, pictures, tmp_path):
+    """Points count in the picture as it was read: upright unless asked otherwise, which is eval.py's way."""
+    data = pictures[0][0].read_bytes()
+    stored = decode_image(data)
+    turned = tmp_path / "turned.jpg"
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)  # orientation 6: a quarter right
+    turned.write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
+    as_stored = Predictor.from_pretrained(workdir, flip_test=False, batch_size=BATCH, upright=False)
+    for reader, pixels in ((predictor, np.rot90(stored, 3)), (as_stored, stored)):
+        result, expected = reader([turned, np.ascontiguousarray(pixels)])
+        assert result.image_hw == pixels.shape[:2] == result.draw().shape[:2]
+        np.testing.assert_array_equal(result.keypoints, expected.keypoints)
+        drawn = (result.draw(threshold=-np.inf) != pixels).any(axis=-1)
+        assert drawn.any() and (result.draw(threshold=np.inf) == pixels).all()
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ([np.nan, 0, 10, 10], "not in finite numbers"),
+        ([5, 5, 0, 10], "no width or height"),
+        ([640, 0, 10, 10], "outside the image of 640x425"),
+        ([-20, 0, 10, 10], "outside the image of 640x425"),
+        ([1, 2, 3], "expected \\[n, 4\\]"),
+    ],
+)
+def test_a_bad_box_is_told_and_the_other_images_go_on(predictor, pictures, box, message):
+    (path, boxes), other = pictures[0], pictures[1]
+    with pytest.raises(UserError, match=message):
+        predictor(path, [*boxes, box] if len(box) == 4 else [box])
+    error, result = predictor.stream([(path, [box]), other])
+    assert isinstance(error, UserError) and str(path) in str(error) and len(result) == 3
+
+
+def test_what_is_no_image_is_told_and_the_others_go_on(predictor, pictures, tmp_path):
+    text, empty = tmp_path / "text.jpg", tmp_path / "empty.png"
+    text.write_text("not an image")
+    empty.touch()
+    wrong = [text, empty, tmp_path / "none.jpg", tmp_path, np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3))]
+    for image in wrong:
+        with pytest.raises(UserError, match="no image|can't be read|expected RGB, uint8"):
+            predictor(image)
+    *errors, result = predictor.stream([(image, None) for image in [*wrong, pictures[0][0]]])
+    assert all(isinstance(error, UserError) for error in errors) and len(result) == 1
+
+
+def test_wrong_weights_and_counts_are_told(workdir, predictor, pictures, tmp_path):
+    with pytest.raises(UserError, match="neither the folder"):
+        Predictor.from_pretrained(tmp_path / "model.onnx")
+    with pytest.raises(UserError, match="no checkpoints"):
+        Predictor.from_pretrained(tmp_path)
+    with pytest.raises(UserError, match="batch size is 0"):
+        Predictor.from_pretrained(workdir, batch_size=0)
+    with pytest.raises(UserError, match="2 images and boxes of 1"):
+        predictor([pictures[0][0]] * 2, [None])
+
+
+def test_importing_the_package_loads_no_jax():
+    code = "import sys, mamkpd_jax; assert 'jax' not in sys.modules and 'cv2' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,70 @@
+"""Numbers of people who walk past each other, are lost and come again."""
+
+import numpy as np
+import pytest
+
+from mamkpd_jax.inference.results import PoseResult
+from mamkpd_jax.inference.tracking import Tracker, iou
+from mamkpd_jax.skeletons import COCO
+
+_BODY = np.random.default_rng(0).uniform(0.1, 0.9, (17, 2)) * [40, 100]
+
+
+def _frame(*lefts: float, scores: float = 0.9) -> PoseResult:
+    """People of 40x100 pixels, whose left sides are at these columns."""
+    corners = np.array([[left, 10.0] for left in lefts]).reshape(-1, 2)
+    n = len(lefts)
+    return PoseResult(
+        keypoints=corners[:, None] + _BODY,
+        scores=np.full((n, 17), scores),
+        boxes=np.column_stack([corners, np.full(n, 40.0), np.full(n, 100.0)]),
+        box_scores=np.ones(n),
+        areas_px=np.full(n, 75 * 125.0),
+        image_hw=(120, 640),
+        skeleton=COCO,
+        image=np.zeros((120, 640, 3), np.uint8),
+        upright=True,
+    )
+
+
+def test_numbers_stay_in_whatever_order_people_are_found():
+    tracker = Tracker()
+    assert tracker.update(_frame(10, 200)).tolist() == [1, 2]
+    assert tracker.update(_frame(196, 14)).tolist() == [2, 1]
+    assert tracker.update(_frame(18, 400, 192)).tolist() == [1, 3, 2]
+    assert tracker.update(_frame()).tolist() == []
+    assert tracker.update(_frame(186, 24)).tolist() == [2, 1]
+
+
+def test_the_assignment_is_the_best_overall():
+    """The one at 30 is nearest to both of the next frame, but only one of them can be it."""
+    tracker = Tracker()
+    tracker.update(_frame(0, 30))
+    assert tracker.update(_frame(24, 8)).tolist() == [2, 1]
+
+
+def test_a_number_is_forgotten_after_a_second_and_never_given_again():
+    tracker = Tracker()
+    tracker.update(_frame(10))
+    for _ in range(29):
+        tracker.update(_frame())
+    assert tracker.update(_frame(10)).tolist() == [1] and tracker.ids == {1}
+    for _ in range(30):
+        tracker.update(_frame())
+    assert tracker.update(_frame(10)).tolist() == [2] and tracker.ids == {2}
+
+
+def test_the_next_boxes_are_around_the_joints_that_are_sure():
+    tracker = Tracker()
+    tracker.update(_frame(100))
+    (box,), scores = tracker.boxes()
+    assert iou(np.array([[100.0, 10, 40, 100]]), box)[0] > 0.7 and scores == [1.0]
+    tracker.update(_frame(100, scores=0.1))
+    assert len(tracker.boxes().xywh) == 0
+    tracker.update(_frame())
+    assert len(tracker.boxes().xywh) == 0
+
+
+def test_iou():
+    boxes = np.array([[0.0, 0, 10, 10], [5, 0, 10, 10], [10, 0, 10, 10], [2, 2, 5, 5]])
+    assert iou(boxes, np.array([0.0, 0, 10, 10])).tolist() == pytest.approx([1, 1 / 3, 0, 0.25])

@@ -1,0 +1,124 @@
+"""The program as a user runs it: a folder of good and bad pictures, a second run, and mistakes told in one line."""
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.inference.conftest import config, random_weights, workdir
+
+__all__ = ["config", "random_weights", "workdir"]
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def run(workdir, tmp_path_factory):
+    """Runs the program, without the flip test; returns its status, output and errors."""
+    cache = {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))}
+
+    def start(*flags: str) -> tuple[int, str, str]:
+        command = [sys.executable, "-m", "mamkpd_jax.predict", f"--checkpoint={workdir}", "--noflip_test", *flags]
+        environment = os.environ | cache | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+        return done.returncode, done.stdout, done.stderr
+
+    return start
+
+
+def _bomb(path: Path, side: int) -> None:
+    """A PNG of side x side pixels of one bit, all black, in a few kilobytes."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes((1 + side // 8) * side), 1)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
+
+
+@pytest.fixture
+def folder(shared_data, tmp_path) -> Path:
+    """Four real pictures, one of them below, and of each that is out of the ordinary one."""
+    folder = tmp_path / "in"
+    shutil.copytree(shared_data / "coco_mini", folder, ignore=shutil.ignore_patterns("*.json"))
+    (folder / "below").mkdir()
+    (folder / "000000000785.jpg").rename(folder / "below" / "000000000785.jpg")
+    image = cv2.imread(str(folder / "000000197388.jpg"))
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    cv2.imwrite(str(folder / "1.png"), grey)
+    cv2.imwrite(str(folder / "2.png"), np.dstack([image, grey]))
+    cv2.imwrite(str(folder / "3.png"), image.astype(np.uint16) * 257)
+    (folder / "4.jpg").write_text("a renamed text file")
+    (folder / "5.jpg").touch()
+    _bomb(folder / "6.png", 20_000)
+    return folder
+
+
+def test_a_folder_is_completed_by_a_second_run(run, folder, shared_data):
+    output = folder / "out"
+    detections = json.loads((shared_data / "coco_mini" / "test_coco_det_AP_H_56.json").read_bytes())
+    detections += [
+        {"image_id": i, "category_id": 1, "bbox": [100, 100, 150, 200], "score": 0.9} for i in (1, 2, 3, 4, 5, 6)
+    ]
+    outside = {"image_id": 785, "category_id": 1, "bbox": [900, 0, 10, 10], "score": 0.9}
+    nan = {"image_id": 785, "category_id": 1, "bbox": [float("nan"), 0, 10, 10], "score": 0.9}
+    (folder / "boxes.json").write_text(json.dumps([*detections, outside, nan]))
+    flags = f"--input={folder}", f"--output={output}", f"--boxes={folder / 'boxes.json'}"
+    status, _, errors = run(*flags)
+    assert status == 3
+    *_, title, a, b, c, d, e = errors.strip().splitlines()
+    assert title == "5 things went wrong:"
+    assert "4.jpg is 19 bytes that are no image" in a and "5.jpg is 0 bytes" in b
+    assert "6.png is an image of more than 134 million pixels; make it smaller" in c
+    assert "(900, 0, 10, 10) lies outside" in d and "is not in finite numbers; it was left out" in e
+
+    results = json.loads((output / "results.json").read_bytes())
+    by_image = {i: [r for r in results if r["image_id"] == i] for i in (1, 2, 3, 785, 40083, 196141, 197388)}
+    assert sum(map(len, by_image.values())) == len(results) and all(by_image.values())
+    assert {r["file_name"] for r in by_image[785]} == {"below/000000000785.jpg"}
+    # The same pixels in 16 bits and with alpha.
+    assert by_image[2][0]["keypoints"] == by_image[3][0]["keypoints"] != by_image[1][0]["keypoints"]
+    assert cv2.imread(str(output / "pictures" / "below" / "000000000785.jpg")).shape == (425, 640, 3)
+
+    (output / "poses" / "2.png.json").unlink()
+    shutil.copy(folder / "1.png", folder / "4.jpg")
+    before = (output / "poses" / "1.png.json").stat().st_mtime_ns
+    status, _, errors = run(*flags)
+    assert status == 3 and "7 of 10 pictures" not in errors and "6 of 10 pictures are in" in errors
+    assert "4 things went wrong:" in errors
+    assert (output / "poses" / "1.png.json").stat().st_mtime_ns == before
+    again = json.loads((output / "results.json").read_bytes())
+    assert [r for r in again if r["image_id"] != 4] == results and any(r["image_id"] == 4 for r in again)
+
+    status, _, errors = run(*flags, "--flip_test")
+    assert status == 1 and "holds poses of a run with flip_test False, and this one has True" in errors
+
+
+def test_without_boxes_the_whole_picture_is_one_and_that_is_said(run, folder, tmp_path):
+    status, printed, errors = run(f"--input={folder}/0*.jpg", f"--output={tmp_path / 'out'}")
+    assert status == 0 and "each picture is taken as the box of one person" in errors
+    assert printed == f"the poses are in {tmp_path / 'out' / 'results.json'}\n"
+    results = json.loads((tmp_path / "out" / "results.json").read_bytes())
+    assert [r["image_id"] for r in results] == [40083, 196141, 197388]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--input=none.jpg", "--output=x"], "--input=none.jpg: no picture, nor a folder"),
+        (["--input=docs", "--output=x", "--boxes=yolo.pt"], "--boxes=yolo.pt: expected whole"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(run, flags, message):
+    status, _, errors = run(*flags)
+    lines = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert status == 1 and len(lines) == 1 and message in lines[0] and not (ROOT / "x" / "results.json").exists()
