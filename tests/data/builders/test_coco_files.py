@@ -97,6 +97,12 @@ def test_images_of_every_kind_become_rgb(tmp_path):
     assert [decode_image(source[i]["image"]).shape for i in range(4)] == [(40, 60, 3)] * 4
 
 
+def test_an_image_of_a_kind_that_cant_be_decoded_is_refused(tmp_path):
+    builder = _set(tmp_path, {"floats.tiff": IMAGE.astype(np.float32)})
+    with pytest.raises(UserError, match="floats.tiff is a truncated or damaged image"):
+        prepare(builder)
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
