@@ -16,16 +16,18 @@ class DamagedImage(ValueError):
 def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
     """Image bytes to RGB; grayscale and alpha become RGB too.
 
-    Annotations refer to the stored pixels, so a rotation noted in the file's EXIF data is not applied.
+    Annotations refer to the stored pixels, so a rotation noted in the file's EXIF data is not applied. Choice: decoded
+    whole, though a crop of half the size needs less: a JPEG decoded by halves takes six sevenths of the time, and
+    would give smoother crops to training than evaluation gets.
 
     Raises:
         DamagedImage: they can't be decoded.
     """
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if image is None:
         raise DamagedImage(f"{len(data)} bytes that are no image")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
 
 
 def clip_box(box: Float[np.ndarray, "4"], height: int, width: int) -> Float[np.ndarray, "4"]:
