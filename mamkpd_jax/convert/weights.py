@@ -45,6 +45,7 @@ def metadata(weights: Weights) -> Tree:
         "skeleton": skeleton.name,
         "joints": list(skeleton.joints),
         "flip_indices": list(skeleton.flip_indices),
+        "edges": [list(edge) for edge in skeleton.edges],
         "input_hw": list(config.data.input_hw),
         "codec": config.data.codec,
         "sigma_px": config.data.sigma_px,
