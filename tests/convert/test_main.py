@@ -52,7 +52,7 @@ def test_eval_scores_converted_weights(tmp_path, random_weights):
     save(weights, tmp_path / "model.safetensors")
     assert _run(f"--input={tmp_path / 'model.safetensors'}", f"--output={tmp_path / 'back'}").returncode == 0
     for name in ("run", "back"):
-        evaluate(config, tmp_path / name, tmp_path / name / "eval")
+        evaluate(config, tmp_path / name, tmp_path / name / "eval", best=False, ema=True)
     results = [json.loads((tmp_path / name / "eval" / "results.json").read_bytes()) for name in ("run", "back")]
     assert results[0] == results[1] and len(results[0]) >= 3
 

@@ -39,7 +39,7 @@ def test_predictions_are_those_of_eval(config, workdir, shared_data, tmp_path, m
 
     coco_results = evaluator.coco_results
     monkeypatch.setattr(evaluator, "coco_results", spy)
-    eval_program.evaluate(config, workdir, tmp_path)
+    eval_program.evaluate(config, workdir, tmp_path, best=False, ema=True)
     [(points, scores)] = table
 
     dataset = open_dataset(config)
