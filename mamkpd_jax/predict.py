@@ -4,7 +4,7 @@ python -m mamkpd_jax.predict --checkpoint=DIR|FILE --input=FILE|FOLDER|GLOB|VIDE
 
   the whole picture is one person   --input=photo.jpg
   a folder, with detected boxes     --input=val2017 --boxes=detections.json
-  a folder, with a detector         --input=photos --boxes=yolox_s.onnx          needs pip install -e '.[onnx]'
+  a folder, with a detector         --input=photos --boxes=yolox_s.onnx          needs pip install onnxruntime
   a video, joints smoothed          --input=clip.mp4 --boxes=yolox_s.onnx --detect_every=5 --smooth
   the second camera, until Ctrl-C   --input=camera:1
 
