@@ -64,9 +64,10 @@ class Encoder(nnx.Module):
             drop_paths, rates = tuple(rates[:depth]), rates[depth:]
             stages.append(Stage(c_in, c_out, patch, drop_paths, config, dtype=dtype, rngs=rngs))
         self.stages = nnx.List(stages)
+        self._remat_stages = config.remat_stages
 
     def __call__(self, image: Float[Array, "b h w 3"], rngs: nnx.Rngs | None = None) -> Float[Array, "b h2 w2 d"]:
         x = image if self.stem is None else self.stem(image)
-        for stage in self.stages:
-            x = stage(x, rngs)
+        for i, stage in enumerate(self.stages):
+            x = (nnx.remat(Stage.__call__) if i in self._remat_stages else Stage.__call__)(stage, x, rngs)
         return x
