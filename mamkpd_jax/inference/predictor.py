@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from flax import nnx
 from jax import Array
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Float, UInt8
@@ -95,10 +94,12 @@ class Predictor:
         self._heatmaps = make_heatmaps(graphdef, self.config, self.skeleton, mesh)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, **options: Any) -> "Predictor":
+    def from_pretrained(cls, path: str | Path, *, best: bool = False, ema: bool = True, **options: Any) -> "Predictor":
         """A predictor with the weights of a training run's folder, or of a .safetensors or .pth file.
 
         Args:
+            best: of a folder: the checkpoint with the best evaluation, not the newest.
+            ema: of a folder: the moving average of the parameters, where the run has one.
             options: those of `Predictor`.
 
         Raises:
@@ -106,7 +107,7 @@ class Predictor:
         """
         path = Path(path)
         if path.is_dir():
-            return cls(read_checkpoint(path), **options)
+            return cls(read_checkpoint(path, best=best, ema=ema), **options)
         if path.suffix not in (".safetensors", ".pth"):
             raise UserError(f"{path} is neither the folder of a training run nor a .safetensors or .pth file")
         return cls(load(path), **options)
