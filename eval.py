@@ -12,46 +12,54 @@ import dataclasses
 from functools import partial
 from pathlib import Path
 
+import jax
 from absl import flags
 
 from mamkpd_jax import cli
-from mamkpd_jax.config import Config
+from mamkpd_jax.config import Config, differences
+from mamkpd_jax.convert.checkpoint import read_checkpoint
 from mamkpd_jax.data.datasets import open_dataset
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation import report
 from mamkpd_jax.evaluation.evaluator import Evaluator
 from mamkpd_jax.evaluation.files import score_files
+from mamkpd_jax.files import write_json
 from mamkpd_jax.inference.predict import make_predict
-from mamkpd_jax.training.checkpoint import Checkpointer
-from mamkpd_jax.training.mesh import check_batch, data_mesh
-from mamkpd_jax.training.optimizer import optimizer
-from mamkpd_jax.training.state import create_state
+from mamkpd_jax.training.checkpoint import check_same_model
+from mamkpd_jax.training.mesh import check_batch, data_mesh, replicated
+from mamkpd_jax.training.state import abstract_model
 
 _CONFIG = cli.define_config()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the training run, with its checkpoints.")
+_BEST = flags.DEFINE_bool("best", False, "Evaluate the checkpoint with the best evaluation so far, not the newest.")
+_EMA = flags.DEFINE_bool("ema", True, "Evaluate the moving average of the parameters, where the run has one.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the report. Default: WORKDIR/eval.")
 _PREDICTIONS = flags.DEFINE_string("predictions", None, "A results file to score; for MPII .mat or .npz with preds.")
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "The annotations to score it by; for MPII gt_valid.mat.")
 _REPORT = flags.DEFINE_string("report", None, "Where to write the scores of --predictions as JSON.")
 
 
-def evaluate(config: Config, workdir: Path, output: Path) -> dict[str, float]:
-    """Evaluates the newest checkpoint of `workdir`, writes the report below `output` and returns the metrics.
+def evaluate(config: Config, workdir: Path, output: Path, *, best: bool, ema: bool) -> dict[str, float]:
+    """Evaluates a checkpoint of `workdir`, writes the report below `output` and returns the metrics.
+
+    Args:
+        best: the checkpoint with the best evaluation, not the newest.
+        ema: the moving average of the parameters, where the run has one.
 
     Raises:
         UserError: a config field, the data set or the checkpoint can't be right.
     """
     config.validate()
     mesh = data_mesh()
-    check_batch("eval.batch_size", config.eval.batch_size, mesh)
-    checkpointer = Checkpointer(workdir, config, read_only=True)
+    check_batch("eval.batch_size", config.eval.batch_size, mesh.size)
+    weights = read_checkpoint(workdir, best=best, ema=ema)
+    check_same_model(f"the checkpoint of {workdir}", differences(weights.config, config))
     dataset = open_dataset(config)
-    adam = optimizer(config.optim, steps_per_epoch=1)
-    graphdef, state = create_state(config.model, dataset.skeleton.n_joints, adam, config.seed, mesh)
-    state = checkpointer.restore(state)
+    graphdef, _, _ = abstract_model(config.model, dataset.skeleton.n_joints)
     predict = make_predict(graphdef, config, dataset.skeleton, mesh)
-    evaluation = Evaluator(dataset, config)(partial(predict, state.params, state.batch_stats))
-    report.save(output, evaluation, dataset, step=int(state.step), config=dataclasses.asdict(config))
+    arrays = jax.device_put((weights.params, weights.batch_stats), replicated(mesh))
+    evaluation = Evaluator(dataset, config)(partial(predict, *arrays))
+    report.save(output, evaluation, dataset, step=weights.step, config=dataclasses.asdict(config))
     print(report.format_table(evaluation.metrics))
     print(f"{', '.join(report.FILES)} are in {output}")
     return evaluation.metrics
@@ -67,7 +75,7 @@ def evaluate_file(config: Config, predictions: Path, annotations: Path, output: 
     metrics = score_files(config.eval.metrics, predictions, annotations, config.data.skeleton_name).figures
     print(report.format_table(metrics))
     if output is not None:
-        report.write_json(output, {"predictions": str(predictions), "annotations": str(annotations), **metrics})
+        write_json(output, {"predictions": str(predictions), "annotations": str(annotations), **metrics})
         print(f"the report is {output}")
     return metrics
 
@@ -79,7 +87,8 @@ def main() -> None:
             _CONFIG.value, Path(predictions), Path(annotations), Path(_REPORT.value) if _REPORT.value else None
         )
     elif workdir and not (predictions or annotations):
-        evaluate(_CONFIG.value, Path(workdir), Path(_OUTPUT.value) if _OUTPUT.value else Path(workdir) / "eval")
+        output = Path(_OUTPUT.value) if _OUTPUT.value else Path(workdir) / "eval"
+        evaluate(_CONFIG.value, Path(workdir), output, best=_BEST.value, ema=_EMA.value)
     else:
         raise UserError("give either --workdir, to evaluate a checkpoint, or --predictions and --annotations")
 

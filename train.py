@@ -1,92 +1,126 @@
 """Trains MamKPD: python train.py --config=configs/NAME.py --workdir=DIR [--config.SECTION.FIELD=VALUE ...]
 
 The run goes on from the newest checkpoint of the working directory, where there is one. It ends with an evaluation of
-the held-out split: report.json, results.json (COCO's results form), predictions.png and worst.png there.
+the held-out split: report.json, results.json (COCO's results form), predictions.png and worst.png there. Ctrl-C and
+SIGTERM save first. docs/training.md tells of several GPUs and hosts, of fine-tuning and of what is in DIR.
 """
 
 import dataclasses
 from functools import partial
 from pathlib import Path
 
+import jax
 from absl import flags, logging
 
-from mamkpd_jax import cli
+from mamkpd_jax import cli, processes
 from mamkpd_jax.config import Config
+from mamkpd_jax.convert.load import read_weights
 from mamkpd_jax.data.datasets import open_dataset
 from mamkpd_jax.data.pipeline import DamageGuard, train_batches
-from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation import report
 from mamkpd_jax.evaluation.evaluator import Evaluator
 from mamkpd_jax.inference.predict import make_predict
 from mamkpd_jax.training.checkpoint import Checkpointer
+from mamkpd_jax.training.dry_run import dry_run
+from mamkpd_jax.training.feed import Feed
+from mamkpd_jax.training.finetune import start_from
+from mamkpd_jax.training.guard import NonFiniteGuard
+from mamkpd_jax.training.interruption import Interrupted, Interruption
 from mamkpd_jax.training.logs import Logger
-from mamkpd_jax.training.mesh import check_batch, data_mesh
+from mamkpd_jax.training.mesh import check_batch, data_mesh, gathered, training_mesh
 from mamkpd_jax.training.optimizer import optimizer
+from mamkpd_jax.training.schedule import Schedule
 from mamkpd_jax.training.state import create_state
-from mamkpd_jax.training.step import make_train_step, shard_batch
+from mamkpd_jax.training.step import make_train_step
 
 _CONFIG = cli.define_config()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, logs, report.", required=True)
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Compile, run one step, tell time and memory, and leave nothing.")
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "Join a run of several processes, described by SLURM, Kubernetes, Open MPI or the next flags."
+)
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, the same for all processes.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes the run has.", lower_bound=1)
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this one is, from 0.", lower_bound=0)
 
 
-def train(config: Config, workdir: Path) -> dict[str, float]:
+def train(config: Config, workdir: Path, *, only_dry: bool = False) -> dict[str, float]:
     """Trains to the last epoch, from the newest checkpoint of `workdir` if there is one, and evaluates.
 
+    Args:
+        only_dry: compile and run a step, print what the run would take, and write nothing.
+
     Returns:
-        The metrics of the held-out split, as in `workdir`/report.json.
+        The metrics of the held-out split, as in `workdir`/report.json; none if the run was dry or interrupted.
 
     Raises:
-        UserError: a config field, the data set or a checkpoint in `workdir` can't be right.
+        UserError: a config field, the data set or a checkpoint in `workdir` can't be right, the loss is not finite, or
+            a checkpoint can't be written.
     """
     config.validate()
-    mesh = data_mesh()
-    check_batch("optim.batch_size", config.optim.batch_size, mesh)
-    check_batch("eval.batch_size", config.eval.batch_size, mesh)
+    mesh = training_mesh(config.fsdp)
+    check_batch("optim.batch_size", config.optim.batch_size, mesh.size * config.optim.accumulate)
+    check_batch("eval.batch_size", config.eval.batch_size, jax.local_device_count())
+    with processes.first_goes_first():
+        dataset = open_dataset(config)
+    schedule = Schedule.of(config, len(dataset.train))
+    batches = train_batches(dataset.train, dataset.train_crop, config, (jax.process_index(), jax.process_count()))
+    feed = Feed(batches, mesh, DamageGuard(dataset.train.n_images).check)
 
-    dataset = open_dataset(config)
-    steps_per_epoch = len(dataset.train) // config.optim.batch_size
-    if steps_per_epoch == 0:
-        raise UserError(
-            f"the training split has {len(dataset.train)} instances, fewer than config.optim.batch_size="
-            f"{config.optim.batch_size}; set a smaller batch"
-        )
-    last_step = config.optim.epochs * steps_per_epoch
-    batches = train_batches(dataset.train, dataset.train_crop, config)
-    guard = DamageGuard(dataset.train.n_images)
+    adam = optimizer(config.optim, schedule.steps_per_epoch)
+    graphdef, state = create_state(config, dataset.skeleton.n_joints, adam, mesh)
+    if config.init_from:
+        weights = read_weights(Path(config.init_from))
+        state = start_from(state, weights.params, weights.batch_stats, config.init_from)
+    train_step = make_train_step(graphdef, state, adam, config, mesh)
+    if only_dry:
+        print(dry_run(config, train_step, state, feed({})[1], schedule.last_step))
+        return {}
 
-    adam = optimizer(config.optim, steps_per_epoch)
-    graphdef, state = create_state(config.model, dataset.skeleton.n_joints, adam, config.seed, mesh)
-    train_step = make_train_step(graphdef, adam, config, mesh)
-    predict = make_predict(graphdef, config, dataset.skeleton, mesh)
-    evaluator = Evaluator(dataset, config)
-
-    checkpointer = Checkpointer(workdir, config)
+    guard = NonFiniteGuard(config.optim)
+    checkpointer = Checkpointer(workdir, config, before_save=guard.flush)
     if checkpointer.latest_step is not None:
         state = checkpointer.restore(state, batches)
-        progress = "done" if int(state.step) >= last_step else f"going on from step {state.step}"
-        logging.info("%s: %s, of %d steps", workdir, progress, last_step)
-    logger = Logger(workdir, config, int(state.step), last_step, steps_per_epoch)
-    for step in range(int(state.step) + 1, last_step + 1):
-        batch = next(batches)
-        guard.check(batch)
-        state, metrics = train_step(state, shard_batch(batch, mesh))
-        logger.log_step(step, metrics)
-        if step % (config.eval.every_epochs * steps_per_epoch) == 0 and step < last_step:
-            logger.log_evaluation(step, evaluator(partial(predict, state.params, state.batch_stats)).metrics)
-        checkpointer.maybe_save(step, state, batches, force=step == last_step)
-    checkpointer.close()
+        progress = "done" if state.step >= schedule.last_step else f"going on from step {state.step}"
+        logging.info("%s: %s, of %d steps", workdir, progress, schedule.last_step)
+    logger = Logger(workdir, config, schedule, int(state.step))
+    predict = make_predict(graphdef, config, dataset.skeleton, data_mesh())
+    evaluator = Evaluator(dataset, config)
 
-    evaluation = evaluator(partial(predict, state.params, state.batch_stats))
-    logger.log_evaluation(int(state.step), evaluation.metrics)
-    logger.close()
-    report.save(workdir, evaluation, dataset, step=int(state.step), config=dataclasses.asdict(config))
-    print(report.format_table(evaluation.metrics))
-    print(f"checkpoints, TensorBoard logs, {', '.join(report.FILES)} are in {workdir}")
+    metrics = {}
+    with Interruption() as interruption:
+        try:
+            for stop in schedule.evaluations(int(state.step)):
+                for step in range(int(state.step) + 1, stop + 1):
+                    interruption.check(step)
+                    batch, on_devices = feed(metrics)
+                    state, metrics = train_step(state, on_devices)
+                    guard.watch(step, batch, metrics)
+                    logger.log_step(step, metrics, feed.waited_s)
+                    checkpointer.maybe_save(step, state, batches, force=step == stop)
+                weights = gathered((state.eval_params, state.batch_stats), mesh)
+                evaluation = evaluator(interruption.checked(partial(predict, *weights)))
+                logger.log_evaluation(stop, evaluation.metrics, report.picture(evaluation.results, dataset))
+                checkpointer.save_best(stop, state, batches, *next(iter(evaluation.metrics.items())))
+        except Interrupted:
+            checkpointer.maybe_save(int(state.step), state, batches, force=True)
+            logging.info("stopped at step %d of %d and saved; the same command goes on", state.step, schedule.last_step)
+            return {}
+        finally:
+            logger.close()
+            checkpointer.close()
+    if processes.is_first():
+        report.save(workdir, evaluation, dataset, step=int(state.step), config=dataclasses.asdict(config))
+        print(report.format_table(evaluation.metrics))
+        print(f"checkpoints, TensorBoard logs, metrics.jsonl, {', '.join(report.FILES)} are in {workdir}")
     return evaluation.metrics
 
 
 def main() -> None:
-    train(_CONFIG.value, Path(_WORKDIR.value))
+    if _DISTRIBUTED.value or _COORDINATOR.value:
+        processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    with processes.ending_at_once():
+        train(_CONFIG.value, Path(_WORKDIR.value), only_dry=_DRY_RUN.value)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """How the command-line programs start: the `--config` flag, the log, and mistakes of the user told in one line."""
 
 import difflib
+import errno
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -68,9 +69,17 @@ def _log_to_stderr() -> None:
     """Our own lines, and the libraries' warnings: they tell at length what goes on inside them."""
     handler = _AboveProgressBar()
     handler.setFormatter(logging.Formatter("{asctime} {levelname:.1} {message}", "%H:%M:%S", style="{"))
-    handler.addFilter(lambda record: record.levelno >= logging.WARNING or _is_ours(Path(record.pathname)))
+    handler.addFilter(_shown)
     logging.root.handlers = [handler]
     logging.getLogger("absl").setLevel(logging.INFO)
+
+
+def _shown(record: logging.LogRecord) -> bool:
+    """A library's warning is shown without its traceback, and asyncio's not at all: what fails for good is raised."""
+    ours = _is_ours(Path(record.pathname))
+    if not ours:
+        record.exc_info = None
+    return ours or (record.levelno >= logging.WARNING and record.name != "asyncio")
 
 
 def _is_ours(path: Path) -> bool:
@@ -101,6 +110,10 @@ def _guarded(main: Callable[[], None]) -> None:
         main()
     except UserError as error:
         _fail(str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        _fail(f"{error.filename or 'a file'} can't be written ({error.strerror}); free space or give another folder")
 
 
 def _fail(line: str) -> None:

@@ -6,10 +6,12 @@ The dataclasses are mutable because the overrides are applied after construction
 
 import dataclasses
 import math
+from typing import Any
 
 from mamkpd_jax.errors import UserError
 
 DATASETS = ("coco_keypoints", "mpii", "ap10k", "custom_coco", "synthetic_people")
+OPTIMIZERS = ("adam", "adamw")
 SCANS = ("auto", "sequential", "associative", "pallas_triton", "pallas_interpret")
 AUGMENTATIONS = ("mmpose", "hrnet", "mmpose_mpii", "hrnet_mpii", "flip", "none")
 
@@ -26,7 +28,8 @@ class ModelConfig:
     d_state: int = 1
     drop_path: float = 0.1
     scan: str = "auto"  # one of SCANS: an implementation of ops/selective_scan, or the one for the device
-    dtype: str = "float32"  # of activations; parameters stay float32
+    dtype: str = "float32"  # of activations; parameters, state and loss stay float32
+    remat_stages: tuple[int, ...] = ()  # stages computed again in the backward pass, for less memory: 0 is the first
 
     @property
     def stride(self) -> int:
@@ -52,6 +55,8 @@ class ModelConfig:
         for name in ("depths", "dims"):
             _at_least(f"model.{name}", min(getattr(self, name), default=0), 1)
         _in_range("model.drop_path", self.drop_path, 0.0, 1.0)
+        for stage in self.remat_stages:
+            _in_range("model.remat_stages", stage, 0, len(self.depths) - 1)
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -104,17 +109,41 @@ class OptimConfig:
     in the paper; they are those of MMPose's heatmap configs, but for the clip, a safety net.
     """
 
-    batch_size: int = 256  # over all devices
+    optimizer: str = "adam"  # one of OPTIMIZERS
+    weight_decay: float = 0.0  # of adamw, on kernels alone: not on norms, biases and the scan's A, D and delta bias
+    batch_size: int = 256  # over all devices, a step
+    accumulate: int = 1  # parts of the batch, one after the other; each has its own BatchNorm statistics
     epochs: int = 210
     learning_rate: float = 1e-3
+    learning_rate_batch_size: int = 0  # the batch that learning_rate is meant for, scaled to batch_size; 0: as it is
     decay_epochs: tuple[int, ...] = (170, 200)
     decay_factor: float = 0.1
     warmup_steps: int = 500
     warmup_factor: float = 1e-3
-    clip_norm: float = 1.0
+    clip_norm: float = 1.0  # of the gradient's global norm
+    ema_decay: float = 0.0  # of the parameters' moving average, which is then evaluated; 0: none
+    on_nonfinite: str = "stop"  # at a loss or gradient that is not finite: "stop", or "skip" the step
+    max_skipped: int = 10  # steps in a row, after which the run stops
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate for this batch. Source of the scaling: Goyal et al., arXiv 1706.02677."""
+        return self.learning_rate * self.batch_size / (self.learning_rate_batch_size or self.batch_size)
 
     def validate(self) -> None:
+        _one_of("optim.optimizer", self.optimizer, OPTIMIZERS)
+        _one_of("optim.on_nonfinite", self.on_nonfinite, ("stop", "skip"))
+        _at_least("optim.max_skipped", self.max_skipped, 1)
+        _in_range("optim.weight_decay", self.weight_decay, 0.0, math.inf)
+        if self.weight_decay and self.optimizer != "adamw":
+            raise UserError(
+                f"config.optim.weight_decay is {self.weight_decay}, which {self.optimizer} does not use; "
+                "set --config.optim.optimizer=adamw, or no decay"
+            )
         _at_least("optim.batch_size", self.batch_size, 1)
+        _at_least("optim.accumulate", self.accumulate, 1)
+        _at_least("optim.learning_rate_batch_size", self.learning_rate_batch_size, 0)
+        _in_range("optim.ema_decay", self.ema_decay, 0.0, 0.9999999)
         _at_least("optim.epochs", self.epochs, 1)
         _at_least("optim.warmup_steps", self.warmup_steps, 0)
         _in_range("optim.learning_rate", self.learning_rate, 0.0, math.inf)
@@ -153,7 +182,9 @@ class Config:
     seed: int = 0
     log_every_steps: int = 50
     checkpoint_every_steps: int = 1000
-    keep_checkpoints: int = 3
+    keep_checkpoints: int = 3  # the newest ones; the best by the first metric is kept besides
+    fsdp: int = 1  # devices that share one copy of the parameters and of the optimizer's state
+    init_from: str = ""  # weights to start from: a training run's folder, or a .safetensors or .pth file
 
     @property
     def heatmap_hw(self) -> tuple[int, int]:
@@ -165,13 +196,56 @@ class Config:
         """Raises UserError with the first field that can't be right."""
         for section in (self.model, self.data, self.optim, self.eval):
             section.validate()
-        for name in ("log_every_steps", "checkpoint_every_steps", "keep_checkpoints"):
+        for name in ("log_every_steps", "checkpoint_every_steps", "keep_checkpoints", "fsdp"):
             _at_least(name, getattr(self, name), 1)
+        if self.optim.batch_size % self.optim.accumulate:
+            raise UserError(
+                f"config.optim.accumulate={self.optim.accumulate} does not divide config.optim.batch_size="
+                f"{self.optim.batch_size}; set a divisor"
+            )
         if any(size % self.model.stride or size <= 0 for size in self.data.input_hw):
             raise UserError(
                 f"config.data.input_hw is {tuple(self.data.input_hw)}; the {len(self.model.depths)}-stage model "
                 f"needs positive multiples of {self.model.stride}"
             )
+
+
+def config_from_dict(saved: dict[str, Any]) -> Config:
+    """A Config from the dict or JSON form of one; a field that is not there has its default.
+
+    Raises:
+        UserError: a field is unknown here, as another version of this package wrote it.
+    """
+
+    def fill(section: Any, values: dict[str, Any], name: str) -> Any:
+        for key, value in values.items():
+            if not hasattr(section, key):
+                raise UserError(
+                    f"the saved config has {name}.{key}={value!r}, which this version of mamkpd_jax does not know; "
+                    "use the version that wrote it"
+                )
+            now = getattr(section, key)
+            if dataclasses.is_dataclass(now):
+                fill(now, value, f"{name}.{key}")
+            else:
+                setattr(section, key, tuple(value) if isinstance(now, tuple) else value)
+        return section
+
+    return fill(Config(), saved, "config")
+
+
+def differences(was: Config, now: Config) -> dict[str, str]:
+    """The fields that differ, as "optim.epochs", with "210 -> 100"."""
+
+    def flat(section: Any, prefix: str = "") -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        for name in section.__slots__:
+            value = getattr(section, name)
+            fields |= flat(value, f"{prefix}{name}.") if dataclasses.is_dataclass(value) else {prefix + name: value}
+        return fields
+
+    before, after = flat(was), flat(now)
+    return {name: f"{before[name]!r} -> {after[name]!r}" for name in before if before[name] != after[name]}
 
 
 def _one_of(field: str, value: str, choices: tuple[str, ...]) -> None:

@@ -3,7 +3,10 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -13,6 +16,8 @@ import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("mamkpd_jax", "beartype.beartype")
+
+from mamkpd_jax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimConfig  # noqa: E402 (hook first)
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +79,85 @@ def ap10k_root(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     for part in ("train", "val", "test"):
         shutil.copy(source / "test_ap10k.json", root / "annotations" / f"ap10k-{part}-split1.json")
     return root
+
+
+@pytest.fixture(scope="session")
+def build_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where data sets are built once for all runs."""
+    return tmp_path_factory.mktemp("build")
+
+
+@pytest.fixture
+def tiny(coco_mini_root: Path, build_dir: Path) -> Config:
+    """A run of nine steps on real images, three an epoch, with a checkpoint after each."""
+    return Config(
+        model=ModelConfig(stem=False, depths=(1, 1), dims=(8, 16), decoder_dim=8, drop_path=0.2),
+        data=DataConfig(root=str(coco_mini_root), build_dir=str(build_dir), input_hw=(64, 48), workers=0),
+        optim=OptimConfig(batch_size=4, epochs=3, decay_epochs=(2,), warmup_steps=2),
+        eval=EvalConfig(batch_size=4, every_epochs=10),
+        checkpoint_every_steps=1,
+        log_every_steps=1,
+    )
+
+
+@pytest.fixture
+def white_is_nan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the step see a white crop as NaN: pixels are bytes, so that no picture can hold one."""
+    import jax.numpy as jnp
+
+    from mamkpd_jax.training import step
+
+    normalize = step.normalize
+
+    def poisoned(image):
+        white = jnp.all(image == 255, axis=(1, 2, 3), keepdims=True)
+        return jnp.where(white, jnp.nan, normalize(image))
+
+    monkeypatch.setattr(step, "normalize", poisoned)
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.Popen]:
+    """Starts a program of the repository with a config, as a user does; what is compiled once serves all."""
+    folder = tmp_path_factory.mktemp("run")
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
+
+    def program(name: str, config: Config, workdir: Path, *flags: str, **more: str) -> subprocess.Popen:
+        file = folder / f"{abs(hash(repr(config)))}.py"
+        file.write_text(f"from mamkpd_jax.config import *\n\ndef get_config():\n    return {config!r}\n")
+        command = [sys.executable, name, f"--config={file}", f"--workdir={workdir}", *flags]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        root = Path(__file__).resolve().parents[1]
+        return subprocess.Popen(command, cwd=root, env=environment | more, **pipes)
+
+    return program
+
+
+@pytest.fixture(scope="session")
+def run(start) -> Callable[..., tuple[int, str, str]]:
+    """Runs a program as `start` does, to its end: exit status, standard output and errors."""
+
+    def program(*args, **more) -> tuple[int, str, str]:
+        process = start(*args, **more)
+        out, err = process.communicate(timeout=600)
+        return process.returncode, out, err
+
+    return program
+
+
+@pytest.fixture(scope="session")
+def saved_state() -> Callable[[Path, int], list[np.ndarray]]:
+    """Reads all arrays of the training state that the checkpoint of a step holds."""
+    import jax
+    import orbax.checkpoint as ocp
+
+    def read(workdir: Path, step: int) -> list[np.ndarray]:
+        options = ocp.CheckpointManagerOptions(read_only=True)
+        with ocp.CheckpointManager(workdir / "checkpoints", options=options) as manager:
+            state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore()))["state"]
+        return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+
+    return read
 
 
 def _unpacked(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

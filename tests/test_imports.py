@@ -13,6 +13,9 @@ PACKAGE = Path(mamkpd_jax.__file__).parent
 _CORE = {"config", "errors", "skeletons"}
 ALLOWED = {
     "errors": set(),
+    "files": set(),
+    "environment": set(),
+    "processes": {"errors"},
     "skeletons": {"errors"},
     "config": {"errors"},
     "codec": set(),
@@ -22,9 +25,9 @@ ALLOWED = {
     "models": {"nn", "config", "errors"},
     "visualize": {"skeletons"},
     "data": _CORE,
-    "evaluation": _CORE | {"data", "visualize"},
-    "inference": _CORE | {"codec", "convert", "data", "evaluation", "models", "visualize"},
-    "training": _CORE | {"codec", "losses", "models"},
+    "evaluation": _CORE | {"data", "files", "processes", "visualize"},
+    "inference": _CORE | {"codec", "convert", "data", "evaluation", "files", "models", "visualize"},
+    "training": _CORE | {"codec", "environment", "files", "losses", "models", "processes"},
     "convert": _CORE | {"cli", "data", "models", "training"},
     "export": _CORE | {"cli", "codec", "convert", "data", "models"},
 }

@@ -15,6 +15,7 @@ import numpy as np
 from absl import flags
 
 from mamkpd_jax.bench import measure
+from mamkpd_jax.environment import environment
 from mamkpd_jax.models.mamkpd import VARIANTS
 
 _VARIANT = flags.DEFINE_enum("variant", "small", sorted(VARIANTS), "The model.")
@@ -88,4 +89,4 @@ def main() -> None:
             )
             print("{contender:16} batch {batch}  {median_ms:8.1f} ms  {crops_per_s:7.1f} crops/s".format(**rows[-1]))
     about = {"variant": _VARIANT.value, "input_hw": _INPUT_HW, "threads": _THREADS.value}
-    measure.write({"environment": measure.environment(("torch", "onnxruntime")), **about, "rows": rows})
+    measure.write({"environment": environment(("torch", "onnxruntime")), **about, "rows": rows})

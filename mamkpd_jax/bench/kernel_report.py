@@ -22,6 +22,7 @@ from jaxlib.triton import dialect
 
 from mamkpd_jax import cli
 from mamkpd_jax.bench import measure
+from mamkpd_jax.environment import environment
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.ops.selective_scan import pallas_triton
 from mamkpd_jax.ops.selective_scan.tiling import plan
@@ -142,7 +143,7 @@ def main() -> None:
         raise UserError(f"{error}; install it with: pip install -e '.[kernel-report]'") from error
     print("instructions per 32 channels, token and direction")
     print(f"{'workload':28}{'kernel':26}{'sm':>3}{'mean':>7}{'most':>7}{'registers':>11}{'spills':>8}")
-    result = {"environment": measure.environment(["triton"]), "rows": []}
+    result = {"environment": environment(["triton"]), "rows": []}
     for row in rows():
         result["rows"].append(row)
         most = max(row["instructions_by_direction"])

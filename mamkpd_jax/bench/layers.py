@@ -13,6 +13,7 @@ from flax import nnx
 from jax import Array, lax
 
 from mamkpd_jax.bench import measure
+from mamkpd_jax.environment import environment
 from mamkpd_jax.nn.layers import Deconv, DepthwiseConv
 
 _BATCH = flags.DEFINE_integer("batch", 2, "Images.", lower_bound=1)
@@ -70,7 +71,7 @@ def main() -> None:
             print(
                 f"{name:30}{direction:20}{times['ours']['median_ms']:10.2f}{times['general']['median_ms']:12.2f}{ratio:7.1f}"
             )
-    measure.write({"environment": measure.environment(), "batch": _BATCH.value, "rows": rows})
+    measure.write({"environment": environment(), "batch": _BATCH.value, "rows": rows})
 
 
 def _call(function: Callable[[Array, Array], Array], direction: str, x: Array, kernel: Array) -> Callable[[int], Array]:

@@ -1,12 +1,7 @@
-"""How everything is timed, and the record of where it was: a figure without it is worth nothing."""
+"""How everything is timed."""
 
-import datetime
-import importlib.metadata
 import json
-import platform
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,28 +14,6 @@ from absl import flags
 _OUTPUT = flags.DEFINE_string("output", None, "A JSON file for the results; without it they are only printed.")
 REPEATS = flags.DEFINE_integer("repeats", 30, "Timed rounds, after three that are not.", lower_bound=2)
 
-_PACKAGES = ("jax", "jaxlib", "flax", "numpy")
-
-
-def environment(packages: Sequence[str] = ()) -> dict[str, Any]:
-    """Device, driver, versions (of further packages too), commit, command and time of this process."""
-    return {
-        "device": jax.devices()[0].device_kind,
-        "n_devices": jax.device_count(),
-        "driver": gpu_property("driver_version"),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in (*_PACKAGES, *packages)},
-        "commit": _output("git", "describe", "--always", "--dirty", "--abbrev=40") or None,
-        "command": " ".join(["python", *sys.orig_argv[1:]]),
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def gpu_property(name: str) -> str | None:
-    """What nvidia-smi tells of the first GPU, such as "driver_version"; None where there is none."""
-    return _output("nvidia-smi", f"--query-gpu={name}", "--format=csv,noheader,nounits") or None
-
 
 def copy_bandwidth(megabytes: int) -> float:
     """Bytes a second that a large elementwise copy reads and writes on the default device."""
@@ -48,15 +21,6 @@ def copy_bandwidth(megabytes: int) -> float:
     copy = jax.jit(lambda x: x + 1)
     seconds = statistics.median(times_ms({"copy": lambda _: copy(x)}, repeats=10)["copy"]) / 1e3
     return 2 * x.nbytes / seconds
-
-
-def _output(*command: str) -> str:
-    """A command's first line; nothing where it does not exist or fails."""
-    try:
-        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return lines[0] if lines else ""
 
 
 def times_ms(contenders: Mapping[str, Callable[[int], Any]], repeats: int, warmups: int = 3) -> dict[str, list[float]]:

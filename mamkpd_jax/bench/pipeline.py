@@ -14,6 +14,7 @@ from mamkpd_jax.data.pipeline import LoadCrop
 from mamkpd_jax.data.source import NO_ANNOTATION, Item
 from mamkpd_jax.data.synthesis import render_scene
 from mamkpd_jax.data.transforms import PRESETS, TopDownCrop
+from mamkpd_jax.environment import environment
 from mamkpd_jax.skeletons import COCO
 
 _IMAGE_HW, _INPUT_HW = (480, 640), (256, 192)
@@ -58,5 +59,4 @@ def main() -> None:
     rows = {name: measure.summary_ms(part) for name, part in times.items()}
     for name, row in rows.items():
         print(f"{name:26}{row['median_ms']:8.3f} ms{1e3 / row['median_ms']:8.0f} images/s and core")
-    environment = measure.environment(("opencv-python-headless", "grain"))
-    measure.write({"environment": environment, "rows": rows})
+    measure.write({"environment": environment(("opencv-python-headless", "grain")), "rows": rows})

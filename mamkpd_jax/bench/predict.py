@@ -24,6 +24,7 @@ from mamkpd_jax.bench.pipeline import items
 from mamkpd_jax.config import Config, DataConfig
 from mamkpd_jax.convert.weights import Weights
 from mamkpd_jax.data.functional import decode_image
+from mamkpd_jax.environment import environment
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.predict import decode
 from mamkpd_jax.inference.predictor import Predictor
@@ -119,5 +120,5 @@ def main() -> None:
         memory = many(predictor, decode_image(people[0][0].read_bytes()), Path(folder))
     for part, figures in memory.items():
         print(f"{part:8}" + ", ".join(f"{key} {value:.0f}" for key, value in figures.items()))
-    environment = measure.environment(("opencv-python-headless",))
-    measure.write({"environment": environment, "rows": rows, "many": {"model": name, **memory}})
+    about = environment(("opencv-python-headless",))
+    measure.write({"environment": about, "rows": rows, "many": {"model": name, **memory}})

@@ -13,6 +13,7 @@ from absl import flags
 from jax import Array
 
 from mamkpd_jax.bench import measure
+from mamkpd_jax.environment import environment, gpu_property
 from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS, associative, by_sequence, ss2d_scan
 from mamkpd_jax.ops.selective_scan.workloads import WORKLOADS, Workload
 
@@ -88,7 +89,7 @@ def floor_ms(work: Workload, batch: int, size: int, direction: str, bytes_a_seco
     moved = 5 * maps + proj
     if direction != "forward":
         moved += 18 * maps + 2 * proj + 2 * checkpoints
-    clock_mhz = measure.gpu_property("clocks.max.sm")
+    clock_mhz = gpu_property("clocks.max.sm")
     issue_ms = 0.0
     if clock_mhz is not None:
         a_second = jax.devices()[0].core_count * 4 * float(clock_mhz) * 1e6
@@ -121,7 +122,7 @@ def main() -> None:
     scans = contenders()
     bandwidth = measure.copy_bandwidth(megabytes=1024 if jax.default_backend() == "gpu" else 64)
     result = {
-        "environment": measure.environment(),
+        "environment": environment(),
         "dtype": _DTYPE.value,
         "copy_bandwidth_gb_s": bandwidth / 1e9,
         "rows": [],

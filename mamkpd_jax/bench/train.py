@@ -1,11 +1,11 @@
-"""The training step against the batch size: images a second, step time, arithmetic rate, peak memory.
+"""The training step against the batch size: images a second, step time, MFU, peak memory.
 
 python -m mamkpd_jax.bench train --config=configs/coco_base.py --batches=2 --output=benchmarks/results/train.json
 
-Each batch size is a step of its own on random images, all of it but reading data.
+Each batch size is a step of its own on random images, all of it but reading data. MFU is the arithmetic rate as a part
+of the device's highest dense one in bfloat16, for devices whose rate is known here or given.
 """
 
-import resource
 import time
 
 import jax
@@ -16,7 +16,8 @@ from mamkpd_jax import cli
 from mamkpd_jax.bench import measure
 from mamkpd_jax.complexity import costs
 from mamkpd_jax.config import Config
-from mamkpd_jax.training.mesh import check_batch, data_mesh
+from mamkpd_jax.environment import environment, peak_memory_bytes
+from mamkpd_jax.training.mesh import check_batch, training_mesh
 from mamkpd_jax.training.optimizer import optimizer
 from mamkpd_jax.training.state import create_state
 from mamkpd_jax.training.step import make_train_step, shard_batch
@@ -24,16 +25,25 @@ from mamkpd_jax.training.step import make_train_step, shard_batch
 _CONFIG = cli.define_config()
 _BATCHES = flags.DEFINE_list("batches", ["1", "2", "4", "8"], "Batch sizes.")
 
+_PEAK = flags.DEFINE_float("peak_tflops", None, "The device's highest dense rate in bfloat16, for the MFU.")
+
 _N_JOINTS = 17
+# Source: NVIDIA's data sheets, dense bfloat16 with fp32 accumulation.
+_PEAK_TFLOPS = {
+    "NVIDIA A100-SXM4-80GB": 312.0,
+    "NVIDIA H100 80GB HBM3": 989.0,
+    "NVIDIA H200": 989.0,
+    "NVIDIA GeForce RTX 4090": 165.2,
+}
 
 
-def row(config: Config, batch_size: int) -> dict[str, float]:
+def row(config: Config, batch_size: int) -> dict[str, float | None]:
     """Figures of one batch size. A CPU's peak memory is the process's, so the largest batch so far sets it."""
-    mesh = data_mesh()
-    check_batch("optim.batch_size", batch_size, mesh)
+    mesh = training_mesh(config.fsdp)
+    check_batch("optim.batch_size", batch_size, mesh.size * config.optim.accumulate)
     adam = optimizer(config.optim, steps_per_epoch=1)
-    graphdef, state = create_state(config.model, _N_JOINTS, adam, config.seed, mesh)
-    step = make_train_step(graphdef, adam, config, mesh)
+    graphdef, state = create_state(config, _N_JOINTS, adam, mesh)
+    step = make_train_step(graphdef, state, adam, config, mesh)
     rng = np.random.default_rng(0)
     height, width = config.data.input_hw
     batch = shard_batch(
@@ -56,16 +66,17 @@ def row(config: Config, batch_size: int) -> dict[str, float]:
     times = measure.summary_ms(measure.times_ms({"step": one}, measure.REPEATS.value)["step"])
     images_per_s = batch_size / times["median_ms"] * 1e3
     macs = sum(part.macs for part in costs(config.model, _N_JOINTS, (height, width)).values())
-    stats = jax.devices()[0].memory_stats()
-    peak = stats["peak_bytes_in_use"] if stats else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Two operations a MAC, and the backward pass twice the forward one.
+    gflop_per_s = 6 * macs * images_per_s / 1e9
+    peak_tflops = _PEAK.value or _PEAK_TFLOPS.get(jax.devices()[0].device_kind)
     return {
         "batch": batch_size,
         "compile_s": compile_s,
         **times,
         "images_per_s": images_per_s,
-        # Two operations a MAC, and the backward pass twice the forward one.
-        "gflop_per_s": 6 * macs * images_per_s / 1e9,
-        "peak_memory_gib": peak / 2**30,
+        "gflop_per_s": gflop_per_s,
+        "mfu": peak_tflops and gflop_per_s / 1e3 / peak_tflops / mesh.size,
+        "peak_memory_gib": peak_memory_bytes() / 2**30,
     }
 
 
@@ -73,9 +84,10 @@ def main() -> None:
     config = _CONFIG.value
     config.validate()
     rows = []
-    print(f"{'batch':>6}{'compile s':>11}{'step ms':>10}{'images/s':>10}{'GFLOP/s':>9}{'peak GiB':>10}")
+    print(f"{'batch':>6}{'compile s':>11}{'step ms':>10}{'images/s':>10}{'GFLOP/s':>9}{'MFU':>7}{'peak GiB':>10}")
     for batch_size in map(int, _BATCHES.value):
         rows.append(row(config, batch_size))
         print("{batch:6}{compile_s:11.1f}{median_ms:10.0f}{images_per_s:10.2f}".format(**rows[-1]), end="")
-        print("{gflop_per_s:9.1f}{peak_memory_gib:10.2f}".format(**rows[-1]), flush=True)
-    measure.write({"environment": measure.environment(), "rows": rows})
+        mfu = "-" if rows[-1]["mfu"] is None else f"{rows[-1]['mfu']:.1%}"
+        print("{gflop_per_s:9.1f}{mfu:>7}{peak_memory_gib:10.2f}".format(**rows[-1] | {"mfu": mfu}), flush=True)
+    measure.write({"environment": environment(), "rows": rows})

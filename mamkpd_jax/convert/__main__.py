@@ -17,6 +17,8 @@ from mamkpd_jax.errors import UserError
 SUFFIXES = (".safetensors", ".pth")
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a training run, to be written to a file.")
+_BEST = flags.DEFINE_bool("best", False, "Take the checkpoint with the best evaluation, not the newest.")
+_EMA = flags.DEFINE_bool("ema", True, "Take the moving average of the parameters, where the run has one.")
 _INPUT = flags.DEFINE_string("input", None, "A .safetensors or .pth file, to be written to a folder.")
 _OUTPUT = flags.DEFINE_string("output", None, "The file or the folder.", required=True)
 
@@ -25,7 +27,7 @@ def main() -> None:
     checkpoint, file, output = _CHECKPOINT.value, _INPUT.value, Path(_OUTPUT.value)
     if checkpoint is not None and file is None:
         _check_suffix(output)
-        weights = read_checkpoint(Path(checkpoint))
+        weights = read_checkpoint(Path(checkpoint), best=_BEST.value, ema=_EMA.value)
         save(weights, output)
     elif file is not None and checkpoint is None:
         _check_suffix(Path(file))

@@ -7,9 +7,15 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from mamkpd_jax.convert.checkpoint import read_checkpoint
 from mamkpd_jax.convert.save import METADATA_KEY
 from mamkpd_jax.convert.weights import Weights, from_torch
 from mamkpd_jax.errors import UserError
+
+
+def read_weights(path: Path) -> Weights:
+    """The weights of a training run's folder, its newest ones, or of a file as `load` takes it."""
+    return load(path) if path.suffix else read_checkpoint(path)
 
 
 def load(path: Path) -> Weights:

@@ -42,17 +42,24 @@ class LoadCrop:
         return example | about | {"damaged": damaged}
 
 
-def train_batches(source: Source, crop: TopDownCrop, config: Config) -> grain.DatasetIterator:
+def train_batches(
+    source: Source, crop: TopDownCrop, config: Config, part: tuple[int, int] = (0, 1)
+) -> grain.DatasetIterator:
     """Endless training batches: what `LoadCrop` gives, a leading axis for the instance.
 
     Choice: the last incomplete batch of an epoch is dropped.
+
+    Args:
+        part: (i, n) gives the i-th of n equal parts of each batch, for the i-th of n processes.
     """
+    i, n = part
+    steps_per_epoch = len(source) // config.optim.batch_size
     batches = (
         grain.MapDataset.source(source)
         .seed(config.seed)
         .shuffle()
         .random_map(LoadCrop(crop))
-        .batch(config.optim.batch_size, drop_remainder=True)
+        .batch(config.optim.batch_size // n, drop_remainder=True)[i : n * steps_per_epoch : n]
         .repeat()
     )
     workers = config.data.workers
@@ -65,9 +72,14 @@ def train_batches(source: Source, crop: TopDownCrop, config: Config) -> grain.Da
     )
 
 
-def eval_batches(source: Source, crop: TopDownCrop, batch_size: int) -> Iterator[Batch]:
-    """Every item of a source once, in order; the last batch is padded with copies of its first item."""
-    batches = grain.MapDataset.source(source).map(LoadCrop(crop)).batch(batch_size, drop_remainder=False)
+def eval_batches(source: Source, crop: TopDownCrop, batch_size: int, part: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
+    """Every item of a source once, in order; the last batch is padded with copies of its first item.
+
+    Args:
+        part: (i, n) gives items i, i + n, i + 2n, and so on.
+    """
+    items = grain.MapDataset.source(source)[part[0] :: part[1]]
+    batches = items.map(LoadCrop(crop)).batch(batch_size, drop_remainder=False)
     options = grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=_READ_THREADS)
     for batch in batches.to_iter_dataset(options):
         missing = batch_size - len(batch["image"])

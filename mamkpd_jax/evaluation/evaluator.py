@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -13,6 +14,7 @@ from mamkpd_jax.data.functional import from_crops
 from mamkpd_jax.data.pipeline import DamageGuard, eval_batches
 from mamkpd_jax.evaluation.coco import coco_results
 from mamkpd_jax.evaluation.metrics import metric, score
+from mamkpd_jax.processes import interleaved
 
 # Crops uint8 [b, h, w, 3] to joints [b, j, 2] in pixels of the crop, and their scores [b, j].
 PredictCrops = Callable[[np.ndarray], tuple[ArrayLike, ArrayLike]]
@@ -29,7 +31,10 @@ class Evaluation:
 
 
 class Evaluator:
-    """Scores predictors on the held-out split, with ground-truth boxes or `config.eval.detections`."""
+    """Scores predictors on the held-out split, with ground-truth boxes or `config.eval.detections`.
+
+    Each process of a run predicts its part of the split, and all of them score the whole.
+    """
 
     def __init__(self, dataset: PoseData, config: Config):
         self._dataset = dataset
@@ -47,7 +52,8 @@ class Evaluator:
         source = dataset.val if dataset.detections is None else dataset.detections
         guard = DamageGuard(dataset.val.n_images)
         columns: dict[str, list[np.ndarray]] = {}
-        for batch in eval_batches(source, dataset.eval_crop, self._config.eval.batch_size):
+        part = jax.process_index(), jax.process_count()
+        for batch in eval_batches(source, dataset.eval_crop, self._config.eval.batch_size, part):
             guard.check(batch)
             points, scores = (np.asarray(values, np.float64) for values in predict(batch["image"]))
             points, areas_px = from_crops(points, batch["matrix"], dataset.eval_crop.input_hw)
@@ -60,7 +66,9 @@ class Evaluator:
             for name, values in rows.items():
                 columns.setdefault(name, []).append(values)
         # The last batch is padded, and a damaged image has no prediction.
-        table = {name: np.concatenate(parts)[: len(source)] for name, parts in columns.items()}
+        n_here = len(range(len(source))[part[0] :: part[1]])
+        table = {name: np.concatenate(parts)[:n_here] for name, parts in columns.items()}
+        table = {name: interleaved(rows, len(source)) for name, rows in table.items()}
         table = {name: values[~table["damaged"]] for name, values in table.items()}
         results = coco_results(
             table["points"],

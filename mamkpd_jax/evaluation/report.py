@@ -1,7 +1,6 @@
 """What an evaluation leaves in a folder: the report, the results, two pictures; and the table for people."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from mamkpd_jax.data.datasets import PoseData
 from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.evaluation.analysis import breakdown, worst_instances
 from mamkpd_jax.evaluation.evaluator import Evaluation
+from mamkpd_jax.files import write_json
 from mamkpd_jax.visualize import contact_sheet, draw_beside_truth
 
 FILES = REPORT, RESULTS, PICTURE, WORST = "report.json", "results.json", "predictions.png", "worst.png"
@@ -56,11 +56,3 @@ def picture(results: list[dict[str, Any]], dataset: PoseData) -> UInt8[np.ndarra
         whole = (0, 0, image.shape[1], image.shape[0])
         pairs.append(draw_beside_truth(image, whole, labelled, predicted, skeleton, height_px=_TILE_HW[0]))
     return contact_sheet(pairs, tile_hw=_TILE_HW, columns=2)
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.partial")
-    temporary.write_text(json.dumps(data, indent=1))
-    os.replace(temporary, path)

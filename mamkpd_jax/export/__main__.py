@@ -14,6 +14,8 @@ from mamkpd_jax.export.options import Options
 from mamkpd_jax.export.stablehlo import save_stablehlo
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a training run.", required=True)
+_BEST = flags.DEFINE_bool("best", False, "Take the checkpoint with the best evaluation, not the newest.")
+_EMA = flags.DEFINE_bool("ema", True, "Take the moving average of the parameters, where the run has one.")
 _OUTPUT = flags.DEFINE_string("output", None, "A file NAME.onnx or NAME.stablehlo.", required=True)
 _NORMALIZE = flags.DEFINE_bool("normalize", False, "Take uint8 RGB images [b, h, w, 3], not normalised ones.")
 _FLIP_TEST = flags.DEFINE_bool("flip_test", False, "Average the heatmaps with those of the mirrored image.")
@@ -27,7 +29,7 @@ def main() -> None:
         raise UserError(f"--output={output} is neither a .onnx nor a .stablehlo file; name one")
     if output.suffix == ".stablehlo" and _PRECISION.value != "fp32":
         raise UserError(f"--precision={_PRECISION.value} is for .onnx files; --output is {output}")
-    weights = read_checkpoint(Path(_CHECKPOINT.value))
+    weights = read_checkpoint(Path(_CHECKPOINT.value), best=_BEST.value, ema=_EMA.value)
     options = Options(normalize=_NORMALIZE.value, flip_test=_FLIP_TEST.value, decode=_DECODE.value)
     if output.suffix == ".onnx":
         try:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from mamkpd_jax.data.annotation_files import read_json
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.evaluation.report import write_json
+from mamkpd_jax.files import write_json
 from mamkpd_jax.inference.boxes import Detector, Usable
 from mamkpd_jax.inference.boxes_file import BoxesFile, number
 from mamkpd_jax.inference.options import Options

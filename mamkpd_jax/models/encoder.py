@@ -64,6 +64,7 @@ class Encoder(nnx.Module):
             drop_paths, rates = tuple(rates[:depth]), rates[depth:]
             stages.append(Stage(c_in, c_out, patch, drop_paths, config, dtype=dtype, rngs=rngs))
         self.stages = nnx.List(stages)
+        self._remat_stages = config.remat_stages
 
     def __call__(self, image: Float[Array, "b h w 3"], rngs: nnx.Rngs | None = None) -> Float[Array, "b h2 w2 d"]:
         return self.features(image, rngs)[-1]
@@ -73,6 +74,7 @@ class Encoder(nnx.Module):
         x, features = image, []
         if self.stem is not None:
             features.append(x := self.stem(x))
-        for stage in self.stages:
-            features.append(x := stage(x, rngs))
+        for i, stage in enumerate(self.stages):
+            run = nnx.remat(Stage.__call__) if i in self._remat_stages else Stage.__call__
+            features.append(x := run(stage, x, rngs))
         return features

@@ -1,91 +1,189 @@
 """Checkpoints of a run, written by orbax: complete or absent, resumed from automatically."""
 
+import contextlib
 import dataclasses
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import grain
 import jax
 import orbax.checkpoint as ocp
+from absl import logging
 
-from mamkpd_jax.config import Config
+from mamkpd_jax.config import Config, config_from_dict, differences
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.training.state import TrainState
 
+LATEST, BEST = "checkpoints", "best"  # folders below the working directory
+
+# What has to be the same in two parts of one run.
+_SAME_RUN = (
+    "data.workers",  # grain's state can't move between its loaders
+    "data.ap10k_fold",
+    "data.train_annotations",
+    "data.train_images",
+    "data.synthetic_train_images",
+    "optim.optimizer",
+    "optim.batch_size",
+    "optim.ema_decay",
+    "seed",
+)
+_ANY_MODEL = ("model.scan", "model.dtype", "model.drop_path", "model.remat_stages")
+_SAME_MODEL = ("data.dataset", "data.skeleton", "data.codec", "data.sigma_px")
+
 
 class Checkpointer:
-    """Saves and restores the training state, the position in the data and the config, below `workdir`/checkpoints.
+    """Saves and restores the training state, the position in the data and the config, below `workdir`.
 
-    Saving is asynchronous and atomic: orbax renames a checkpoint into place when all of it is written.
+    The newest states are in `checkpoints`, the one with the best evaluation in `best`. Saving is asynchronous and
+    atomic: orbax renames a checkpoint into place when all of it is written.
+
+    Raises:
+        UserError: the folder can't be written, or, from any method, a checkpoint could not be.
     """
 
-    def __init__(self, workdir: Path, config: Config, *, read_only: bool = False):
-        """Opens the folder, made first unless `read_only`; then a missing one raises UserError."""
-        self._folder = workdir.resolve() / "checkpoints"
+    def __init__(self, workdir: Path, config: Config, before_save: Callable[[], None]):
+        """`before_save` is called before each save of a step, which it may prevent by raising."""
+        self._before_save = before_save
+        self._folder = workdir.resolve()
         self._config = config
-        if read_only and not self._folder.is_dir():
-            raise UserError(f"no checkpoints in {workdir}; train first, or give the --workdir of a training run")
-        options = ocp.CheckpointManagerOptions(max_to_keep=config.keep_checkpoints, read_only=read_only)
-        self._manager = ocp.CheckpointManager(self._folder, options=options)
+        with self._failures_told():
+            self._latest = self._manager(LATEST, max_to_keep=config.keep_checkpoints)
+            self._best = self._manager(BEST, max_to_keep=1)
+        best_step = self._best.latest_step()
+        self._best_value = -float("inf")
+        if best_step is not None:
+            self._best_value = self._best.metrics(best_step)["value"]  # type: ignore[index]
 
     @property
     def latest_step(self) -> int | None:
         """The step of the newest checkpoint, None where there is none."""
-        return self._manager.latest_step()
+        return self._latest.latest_step()
 
     def maybe_save(self, step: int, state: TrainState, data: grain.DatasetIterator, *, force: bool = False) -> None:
         """Saves every `config.checkpoint_every_steps` steps, and whenever forced to; never the same step twice."""
-        due = step % self._config.checkpoint_every_steps == 0
-        if (due or force) and step != self._manager.latest_step():
-            items = ocp.args.Composite(
-                state=ocp.args.StandardSave(_as_tree(state)),
-                data=grain.checkpoint.CheckpointSave(data),
-                config=ocp.args.JsonSave(dataclasses.asdict(self._config)),
-            )
-            self._manager.save(step, args=items, force=force)
+        with self._failures_told():
+            self._latest.check_for_errors()
+            due = force or step % self._config.checkpoint_every_steps == 0
+            if due and step and step != self.latest_step:
+                self._before_save()
+                self._check_space(state)
+                self._latest.save(step, args=self._items(state, data), force=True)
 
-    def restore(self, state: TrainState, data: grain.DatasetIterator | None = None) -> TrainState:
-        """The newest checkpoint, onto the shardings of `state`; moves `data` to where it was.
+    def save_best(self, step: int, state: TrainState, data: grain.DatasetIterator, name: str, value: float) -> None:
+        """Saves a step among the best if its figure is higher than any before."""
+        if not value > self._best_value:
+            return
+        logging.info("step %d has the best %s so far, %.3f: it is kept in %s", step, name, value, self._folder / BEST)
+        self._best_value = value
+        with self._failures_told():
+            self._check_space(state)
+            self._best.save(step, args=self._items(state, data), metrics={"name": name, "value": value}, force=True)
+
+    def restore(self, state: TrainState, data: grain.DatasetIterator) -> TrainState:
+        """The newest checkpoint, onto the devices of `state`; moves `data` to where it was.
 
         Raises:
-            UserError: there is no checkpoint, it is of another model, or `data` can't go on from it.
+            UserError: it is of another model or another run.
         """
         step = self.latest_step
-        if step is None:
-            raise UserError(f"no checkpoint below {self._folder}; train first, or give another --workdir")
-        self._check_same_run(step, with_data=data is not None)
+        assert step is not None, "there is a checkpoint"
+        self._check_same_run(step)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _as_tree(state))
-        items: dict[str, Any] = {"state": ocp.args.StandardRestore(abstract)}
-        if data is not None:
-            items["data"] = grain.checkpoint.CheckpointRestore(data)
-        restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+        restored = self._latest.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(abstract), data=grain.checkpoint.CheckpointRestore(data)
+            ),
+        )
         return TrainState(**restored["state"])
 
     def close(self) -> None:
         """Waits until the last save is on disk."""
-        self._manager.close()
+        with self._failures_told():
+            self._latest.close()
+            self._best.close()
 
-    def _check_same_run(self, step: int, with_data: bool) -> None:
-        saved = self._manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))["config"]
-        ours = dataclasses.asdict(self._config)
-        fields = [("model", name) for name in ours["model"] if name not in ("scan", "dtype", "drop_path")]
-        fields += [("data", name) for name in ("dataset", "skeleton", "codec", "sigma_px")]
-        if with_data:
-            fields += [("data", "workers"), ("optim", "batch_size")]
-        for section, field in fields:
-            was, now = saved[section].get(field), ours[section][field]
-            now = list(now) if isinstance(now, tuple) else now
-            if was != now:
-                raise UserError(
-                    f"checkpoint {self._folder / str(step)} was trained with config.{section}.{field}={was}, this run "
-                    f"has {now}; give the config that it was trained with, or another --workdir"
-                )
-        if with_data and not (self._folder / str(step) / "data").exists():
+    def _manager(self, name: str, max_to_keep: int) -> ocp.CheckpointManager:
+        options = ocp.CheckpointManagerOptions(max_to_keep=max_to_keep, cleanup_tmp_directories=True)
+        return ocp.CheckpointManager(self._folder / name, options=options)
+
+    def _items(self, state: TrainState, data: grain.DatasetIterator) -> ocp.args.Composite:
+        return ocp.args.Composite(
+            state=ocp.args.StandardSave(_as_tree(state)),
+            data=grain.checkpoint.CheckpointSave(data),
+            config=ocp.args.JsonSave(dataclasses.asdict(self._config)),
+        )
+
+    def _check_same_run(self, step: int) -> None:
+        folder = self._folder / LATEST / str(step)
+        saved = self._latest.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))["config"]
+        changed = differences(config_from_dict(saved), self._config)
+        check_same_model(f"checkpoint {folder}", changed, *_SAME_RUN)
+        if changed:
+            logging.info("since step %d: %s", step, _listed(changed))
+        if not (folder / "data").exists():
             raise UserError(
-                f"checkpoint {self._folder / str(step)} holds converted weights alone, no run to go on with; "
-                "evaluate it, or train in another --workdir"
+                f"checkpoint {folder} holds converted weights alone, no run to go on with; evaluate it, or start "
+                "from it in another --workdir with --config.init_from"
             )
+        n, now = len(list((folder / "data").glob("process_*"))), jax.process_count()
+        if n != now:
+            raise UserError(
+                f"checkpoint {folder} was written by {n} processes, each at its place in the data, and there are {now} "
+                f"now; start {n}"
+            )
+
+    def _check_space(self, state: TrainState) -> None:
+        """Raises OSError before orbax starts a checkpoint that has no room: it would end in a page of tracebacks."""
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self._folder).free
+        if free < needed:
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {needed >> 20} MiB needed, {free >> 20} free")
+
+    @contextlib.contextmanager
+    def _failures_told(self) -> Iterator[None]:
+        try:
+            yield
+        # TensorStore tells a full disk as a ValueError.
+        except (OSError, ValueError) as error:
+            if isinstance(error, ValueError) and "os_error_code" not in str(error):
+                raise
+            steps = sorted(int(path.name) for path in (self._folder / LATEST).glob("*") if path.name.isdigit())
+            good = f"the last good checkpoint, of step {steps[-1]}, is intact" if steps else "there is none yet"
+            raise UserError(
+                f"a checkpoint below {self._folder} can't be written ({_reason(error)}); {good}; free space or give "
+                "another --workdir, and start the same command again"
+            ) from error
+
+
+def check_same_model(what: str, changed: dict[str, str], *also: str) -> None:
+    """Raises UserError if a field of `changed`, or one of `also`, makes `what` another model than this run's."""
+    wrong = {
+        name: change
+        for name, change in changed.items()
+        if (name.startswith("model.") and name not in _ANY_MODEL) or name in (*_SAME_MODEL, *also)
+    }
+    if wrong:
+        raise UserError(
+            f"{what} is of another run, its config against this one: {_listed(wrong)}; give the config that it was "
+            "trained with, or another --workdir"
+        )
+
+
+def _listed(changed: dict[str, str]) -> str:
+    return ", ".join(f"config.{name}: {change}" for name, change in changed.items())
+
+
+def _reason(error: Exception) -> str:
+    """The system's words: TensorStore puts them last, after all files and ranges."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error).rsplit(": ", 1)[-1]
 
 
 def _as_tree(state: TrainState) -> dict[str, Any]:
-    return {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    values = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    return {name: value for name, value in values.items() if value is not None}

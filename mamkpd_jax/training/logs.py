@@ -1,70 +1,145 @@
-"""What a person sees of a run: progress bar, lines of figures, TensorBoard."""
+"""What a person sees of a run: progress bar, lines of figures, TensorBoard, metrics.jsonl."""
 
+import contextlib
+import dataclasses
+import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 from absl import logging
-from tensorboardX import SummaryWriter
+from jaxtyping import UInt8
 from tqdm import tqdm
 
+from mamkpd_jax import processes
 from mamkpd_jax.config import Config
+from mamkpd_jax.environment import environment, peak_memory_bytes
+from mamkpd_jax.files import whole, write_json
 from mamkpd_jax.training.optimizer import learning_rate
+from mamkpd_jax.training.schedule import Schedule
+from mamkpd_jax.training.tensorboard import TensorBoard
+
+METRICS, CONFIG, ENVIRONMENT = "metrics.jsonl", "config.json", "environment.json"
+_STARVED_SHARE, _STARVED_S = 0.2, 2.0  # of the time, over at least so many seconds
 
 
 class Logger:
-    """Shows progress and writes TensorBoard scalars below `workdir`/tensorboard.
+    """Shows progress, and writes TensorBoard logs and `metrics.jsonl`, one object a line, below `workdir`.
 
-    Losses are fetched from the device only every `config.log_every_steps` steps, so that the host runs ahead.
+    Figures are fetched from the device only every `config.log_every_steps` steps. In a run of several processes the
+    first one does all this, and the others nothing.
     """
 
-    def __init__(self, workdir: Path, config: Config, first_step: int, last_step: int, steps_per_epoch: int):
-        self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
+    def __init__(self, workdir: Path, config: Config, schedule: Schedule, first_step: int):
+        """Notes the start of the run after `first_step`: its config, and where it runs."""
+        self._silent = not processes.is_first()
+        if self._silent:
+            return
+        write_json(workdir / CONFIG, dataclasses.asdict(config))
+        write_json(workdir / ENVIRONMENT, environment(("optax", "orbax-checkpoint", "grain")))
+        self._tensorboard = TensorBoard(workdir / "tensorboard", first_step)
         # A file is no screen: there a line takes the bar's place.
         self._on_screen = sys.stderr.isatty()
         self._bar = tqdm(
-            total=last_step, initial=first_step, unit="step", dynamic_ncols=True, disable=not self._on_screen
+            total=schedule.last_step, initial=first_step, unit="step", dynamic_ncols=True, disable=not self._on_screen
         )
-        self._last_step = last_step
+        self._last_step = schedule.last_step
         self._config = config
-        self._steps_per_epoch = steps_per_epoch
-        self._learning_rate = learning_rate(config.optim, steps_per_epoch)
-        self._since = (first_step, time.monotonic())
+        self._steps_per_epoch = schedule.steps_per_epoch
+        self._learning_rate = learning_rate(config.optim, schedule.steps_per_epoch)
+        earlier_s = _forget_after(workdir / METRICS, first_step)
+        self._metrics = (workdir / METRICS).open("a")
+        self._start_s = time.monotonic() - earlier_s
+        self._since = (first_step, time.monotonic(), 0.0)
+        self._told_starved = False
 
-    def log_step(self, step: int, metrics: dict[str, jax.Array]) -> None:
-        """Advances the bar; every `log_every_steps` steps writes the figures of this step."""
+    def log_step(self, step: int, metrics: Mapping[str, jax.Array], waited_s: float) -> None:
+        """Advances the bar; every `log_every_steps` steps writes the figures of this step.
+
+        Args:
+            waited_s: for how long devices waited for data since the run started, in seconds.
+        """
+        if self._silent:
+            return
         self._bar.update()
         if step % self._config.log_every_steps:
             return
         values = {name: float(value) for name, value in metrics.items()}
-        since_step, since_s = self._since
-        self._since = (step, time.monotonic())
-        images = (step - since_step) * self._config.optim.batch_size
-        values["images_per_s"] = images / (self._since[1] - since_s)
+        since_step, since_s, since_waited_s = self._since
+        self._since = (step, time.monotonic(), waited_s)
+        seconds = self._since[1] - since_s
         values["learning_rate"] = np.asarray(self._learning_rate(step - 1)).item()
-        for name, value in values.items():
-            self._writer.add_scalar(f"train/{name}", value, step)
+        images = (step - since_step) * self._config.optim.batch_size
+        values["images_per_s"] = images / seconds
+        values["data_wait"] = (waited_s - since_waited_s) / seconds
+        values["memory_gib"] = peak_memory_bytes() / 2**30
+        self._record(step, {f"train/{name}": value for name, value in values.items()})
         figures = (
-            f"epoch {step / self._steps_per_epoch:.1f}, loss {values['loss']:.3g}, "
-            f"{values['images_per_s']:.0f} images/s"
-        )
+            "epoch {epoch:.1f}, loss {loss:.3g}, lr {learning_rate:.2g}, gradient {grad_norm:.2g}, "
+            "{images_per_s:.3g} images/s, data wait {data_wait:.0%}, {memory_gib:.1f} GiB"
+        ).format(epoch=step / self._steps_per_epoch, **values)
         if self._on_screen:
             self._bar.set_postfix_str(figures, refresh=False)
         else:
             left_s = (self._last_step - step) * self._config.optim.batch_size / values["images_per_s"]
             left = tqdm.format_interval(left_s)
             logging.info("step %d of %d, %s, %s left", step, self._last_step, figures, left)
+        if seconds > _STARVED_S and values["data_wait"] > _STARVED_SHARE:
+            self._tell_starved(values["data_wait"])
 
-    def log_evaluation(self, step: int, metrics: dict[str, float]) -> None:
-        """Writes an evaluation's figures, and its time does not count as training time."""
-        for name, value in metrics.items():
-            self._writer.add_scalar(f"eval/{name}", value, step)
+    def log_evaluation(self, step: int, metrics: dict[str, float], picture: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Writes an evaluation's figures and picture, and its time does not count as training time."""
+        if self._silent:
+            return
+        self._record(step, {f"eval/{name}": value for name, value in metrics.items()})
+        self._tensorboard.picture(step, "eval/labelled and predicted poses", picture)
         logging.info("step %d: %s %.3f", step, *next(iter(metrics.items())))
-        self._since = (step, time.monotonic())
+        self._since = (step, time.monotonic(), self._since[2])
 
     def close(self) -> None:
         """Writes what is pending."""
-        self._bar.close()
-        self._writer.close()
+        if not self._silent:
+            self._bar.close()
+            self._tensorboard.close()
+            with contextlib.suppress(OSError):
+                self._metrics.close()
+
+    def _record(self, step: int, values: dict[str, float]) -> None:
+        self._tensorboard.figures(step, values)
+        about: dict[str, Any] = {"step": step, "epoch": step / self._steps_per_epoch}
+        about["time_s"] = time.monotonic() - self._start_s
+        # A run does not end for want of a log: if the disk is full, the next checkpoint will say so.
+        with contextlib.suppress(OSError):
+            self._metrics.write(json.dumps(about | values) + "\n")
+            self._metrics.flush()
+
+    def _tell_starved(self, share: float) -> None:
+        if not self._told_starved:
+            self._told_starved = True
+            logging.warning(
+                "the devices waited for data %.0f%% of the time: the loader does not keep up; raise "
+                "config.data.workers=%d, or put the data set on a faster disk",
+                100 * share,
+                self._config.data.workers,
+            )
+
+
+def _forget_after(file: Path, step: int) -> float:
+    """Removes lines of later steps, which are gone through again; the training time so far, in seconds."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    kept = []
+    for line in lines:
+        try:
+            values = json.loads(line)
+        except ValueError:
+            break  # the run was killed as it wrote this one
+        if values["step"] > step:
+            break
+        kept.append(values)
+    with whole(file) as temporary:
+        temporary.write_text("".join(json.dumps(values) + "\n" for values in kept))
+    return kept[-1]["time_s"] if kept else 0.0

@@ -1,14 +1,19 @@
-"""Adam with warm-up and step decay (MamKPD sec. 4.1)."""
+"""Adam, or AdamW, with warm-up and step decay (MamKPD sec. 4.1)."""
 
+from typing import Any
+
+import jax
 import optax
 
 from mamkpd_jax.config import OptimConfig
+
+_KERNELS = ("kernel", "x_proj", "dt_weight")
 
 
 def learning_rate(config: OptimConfig, steps_per_epoch: int) -> optax.Schedule:
     """Learning rate by step: linear warm-up, then divided at the decay epochs."""
     decays = {epoch * steps_per_epoch: config.decay_factor for epoch in config.decay_epochs}
-    decayed = optax.piecewise_constant_schedule(config.learning_rate, decays)
+    decayed = optax.piecewise_constant_schedule(config.peak_learning_rate, decays)
     warmup = optax.linear_schedule(config.warmup_factor, 1.0, config.warmup_steps) if config.warmup_steps else None
 
     def schedule(step):
@@ -18,5 +23,18 @@ def learning_rate(config: OptimConfig, steps_per_epoch: int) -> optax.Schedule:
 
 
 def optimizer(config: OptimConfig, steps_per_epoch: int) -> optax.GradientTransformation:
-    """Adam behind a clip of the gradient's global norm."""
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(learning_rate(config, steps_per_epoch)))
+    """The optimizer behind a clip of the gradient's global norm."""
+    schedule = learning_rate(config, steps_per_epoch)
+    if config.optimizer == "adam":
+        inner = optax.adam(schedule)
+    else:
+        inner = optax.adamw(schedule, weight_decay=config.weight_decay, mask=decayed)
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), inner)
+
+
+def decayed(params: dict[str, Any]) -> dict[str, Any]:
+    """Which parameters decay: the kernels, not norms, biases and what shapes the scan's decay (A, D, delta's bias).
+
+    Source: Mamba, arXiv 2312.00752, marks A, D and delta's bias as free of decay.
+    """
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in _KERNELS, params)

@@ -6,43 +6,56 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx, struct
-from jax import Array
 from jax.sharding import Mesh
 
-from mamkpd_jax.config import ModelConfig
+from mamkpd_jax.config import Config, ModelConfig
 from mamkpd_jax.models.mamkpd import MamKPD
-from mamkpd_jax.training.mesh import replicated
+from mamkpd_jax.training.mesh import state_sharding
 
 
 @struct.dataclass
 class TrainState:
     """Parameters and batch statistics as nested dicts by layer name, the optimizer's state and the step count.
 
-    The step's random keys are folded from the seed and `step`, so they need no state of their own.
+    The step's random keys are folded from the seed and `step`, so they need no state of their own. `ema` is the moving
+    average of the parameters, None where there is none. The fields are not typed more closely, as JAX makes states of
+    shapes and of shardings too.
     """
 
-    step: Array
-    params: dict[str, Any]
-    batch_stats: dict[str, Any]
-    opt_state: optax.OptState
+    step: Any  # int32 []
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    ema: Any = None
+
+    @property
+    def eval_params(self) -> dict[str, Any]:
+        """The parameters to predict with: the moving average where there is one."""
+        return self.params if self.ema is None else self.ema
 
 
 def create_state(
-    config: ModelConfig, n_joints: int, optimizer: optax.GradientTransformation, seed: int, mesh: Mesh
+    config: Config, n_joints: int, optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> tuple[nnx.GraphDef, TrainState]:
-    """An initialised model's structure, and its state on every device of the mesh."""
+    """An initialised model's structure, and its state on the devices of the mesh."""
 
     def init() -> TrainState:
-        _, params, batch_stats = split(MamKPD(config, n_joints, rngs=nnx.Rngs(params=seed)))
+        _, params, batch_stats = split(MamKPD(config.model, n_joints, rngs=nnx.Rngs(params=config.seed)))
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
             batch_stats=batch_stats,
             opt_state=optimizer.init(params),
+            ema=params if config.optim.ema_decay else None,
         )
 
-    model = nnx.eval_shape(lambda: MamKPD(config, n_joints, rngs=nnx.Rngs(params=seed)))
-    return nnx.graphdef(model), jax.jit(init, out_shardings=replicated(mesh))()
+    graphdef, _, _ = abstract_model(config.model, n_joints)
+    return graphdef, jax.jit(init, out_shardings=state_sharding(mesh, jax.eval_shape(init)))()
+
+
+def abstract_model(config: ModelConfig, n_joints: int) -> tuple[nnx.GraphDef, dict[str, Any], dict[str, Any]]:
+    """A model's structure, and the shapes of its parameters and batch statistics."""
+    return split(nnx.eval_shape(lambda: MamKPD(config, n_joints, rngs=nnx.Rngs(params=0))))
 
 
 def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict[str, Any], dict[str, Any]]:

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from mamkpd_jax.bench import measure
+from mamkpd_jax.environment import environment
 
 
 def test_contenders_take_turns_and_warm_up():
@@ -22,5 +23,5 @@ def test_summary():
 
 
 def test_environment_names_device_versions_and_command():
-    found = measure.environment()
+    found = environment()
     assert found["device"] == "cpu" and found["versions"]["jax"] and "pytest" in found["command"]

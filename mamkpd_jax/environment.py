@@ -1,0 +1,50 @@
+"""The record of where something was run: a figure without it is worth nothing."""
+
+import datetime
+import importlib.metadata
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+_PACKAGES = ("jax", "jaxlib", "flax", "numpy")
+
+
+def environment(packages: Sequence[str] = ()) -> dict[str, Any]:
+    """Device, driver, versions (of further packages too), commit, command and time of this process."""
+    return {
+        "device": jax.devices()[0].device_kind,
+        "n_devices": jax.device_count(),
+        "driver": gpu_property("driver_version"),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in (*_PACKAGES, *packages)},
+        "commit": _output("git", "describe", "--always", "--dirty", "--abbrev=40") or None,
+        "command": " ".join(["python", *sys.orig_argv[1:]]),
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def gpu_property(name: str) -> str | None:
+    """What nvidia-smi tells of the first GPU, such as "driver_version"; None where there is none."""
+    return _output("nvidia-smi", f"--query-gpu={name}", "--format=csv,noheader,nounits") or None
+
+
+def peak_memory_bytes() -> int:
+    """The most memory used so far: of the fullest local device, or of this process where the device is a CPU."""
+    stats = [device.memory_stats() for device in jax.local_devices()]
+    peaks = [one["peak_bytes_in_use"] for one in stats if one]
+    return max(peaks) if peaks else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _output(*command: str) -> str:
+    """A command's first line; nothing where it does not exist or fails."""
+    try:
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return lines[0] if lines else ""

@@ -1,0 +1,88 @@
+"""One run in several processes, on one host or on many: joining them, and what each tells the others."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+from absl import logging
+from jax.experimental import multihost_utils
+
+from mamkpd_jax.errors import UserError
+
+
+def join(coordinator: str | None, n_processes: int | None, process_id: int | None) -> None:
+    """Makes this process one of a run's; without arguments as SLURM, Kubernetes or Open MPI describe the run.
+
+    Args:
+        coordinator: host:port of process 0, the same for all.
+
+    Raises:
+        UserError: a part of the description is missing, or the other processes did not come.
+    """
+    given = {"--coordinator": coordinator, "--num_processes": n_processes, "--process_id": process_id}
+    missing = [name for name, value in given.items() if value is None]
+    if missing and len(missing) < len(given):
+        raise UserError(f"{', '.join(missing)} is missing; give {', '.join(given)} together")
+    try:
+        jax.distributed.initialize(coordinator, n_processes, process_id)
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"this process can't join the others ({reason}); start all of them at once, with one --coordinator, or "
+            "under SLURM, Kubernetes or Open MPI"
+        ) from error
+    here = jax.process_index(), jax.process_count(), jax.local_device_count(), jax.device_count()
+    logging.info("process %d of %d, with %d of %d devices", *here)
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes what people read."""
+    return jax.process_index() == 0
+
+
+def interleaved(rows: np.ndarray, n: int) -> np.ndarray:
+    """The `n` rows of a table of which process p of P has rows p, p + P, p + 2P, ..., in order, on every process."""
+    count = jax.process_count()
+    if count == 1:
+        return rows
+    # As bytes: JAX would make 32 bits of 64.
+    padded = np.zeros((-(-n // count), *rows.shape[1:]), rows.dtype)
+    padded[: len(rows)] = rows
+    everyone = multihost_utils.process_allgather(padded.reshape(len(padded), -1).view(np.uint8))
+    table = np.swapaxes(np.asarray(everyone), 0, 1).reshape(len(padded) * count, -1)
+    return np.ascontiguousarray(table).view(rows.dtype).reshape(-1, *rows.shape[1:])[:n]
+
+
+@contextlib.contextmanager
+def first_goes_first() -> Iterator[None]:
+    """The block is gone through by the first process alone, then by the others."""
+    if not is_first():
+        multihost_utils.sync_global_devices("the first process is done")
+    yield
+    if is_first() and jax.process_count() > 1:
+        multihost_utils.sync_global_devices("the first process is done")
+
+
+@contextlib.contextmanager
+def ending_at_once() -> Iterator[None]:
+    """On an error in one of several processes ends it at once: at a regular exit it would wait for the others, and
+    they wait for its part of a step. They see its end as a failed exchange between devices, which is told in one line.
+    """
+    try:
+        yield
+    except Exception as error:
+        if jax.process_count() == 1:
+            raise
+        if isinstance(error, jax.errors.JaxRuntimeError):
+            logging.exception("an exchange between devices failed")
+            error = UserError(
+                "another process of this run has ended or can't be reached; look at its output, and start all "
+                "processes again: the run goes on from the newest checkpoint"
+            )
+        elif not isinstance(error, UserError):
+            logging.exception("process %d ends", jax.process_index())
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        os._exit(1)

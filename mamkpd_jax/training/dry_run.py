@@ -1,0 +1,38 @@
+"""What a run would take, before it is started."""
+
+import time
+
+import jax
+from tqdm import tqdm
+
+from mamkpd_jax.config import Config
+from mamkpd_jax.environment import peak_memory_bytes
+from mamkpd_jax.training.state import TrainState
+from mamkpd_jax.training.step import Batch, TrainStep
+
+
+def dry_run(config: Config, train_step: TrainStep, state: TrainState, batch: Batch, steps_left: int) -> str:
+    """Compiles the step, runs it twice on one batch, times the second, and tells of time and memory."""
+    start = time.monotonic()
+    compiled = train_step.lower(state, batch).compile()  # type: ignore[attr-defined]
+    compile_s = time.monotonic() - start
+    for _ in range(2):
+        start = time.monotonic()
+        state, metrics = compiled(state, batch)
+        loss = float(metrics["loss"])
+        step_s = time.monotonic() - start
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    saved_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    analysis = compiled.memory_analysis()
+    needed_gib = (analysis.temp_size_in_bytes + analysis.argument_size_in_bytes) / 2**30
+    run = tqdm.format_interval(steps_left * step_s)
+    return "\n".join(
+        (
+            f"devices     {jax.device_count()} x {jax.devices()[0].device_kind}",
+            f"parameters  {parameters:,}; a checkpoint takes {saved_bytes / 2**20:.0f} MiB",
+            f"compiling   {compile_s:.0f} s",
+            f"a step      {step_s:.3f} s, {config.optim.batch_size / step_s:.3g} images/s, loss {loss:.3g}",
+            f"memory      {needed_gib:.2f} GiB a device by the compiler, {peak_memory_bytes() / 2**30:.2f} GiB so far",
+            f"the run     {steps_left:,} steps, {run} without evaluations, if the loader keeps up",
+        )
+    )

@@ -1,0 +1,49 @@
+"""The start of a run from weights of another one, whose joints may differ."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from flax import traverse_util
+from jax.typing import ArrayLike
+
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.training.state import TrainState
+
+_HEAD = ("decoder", "head")
+
+
+def start_from(state: TrainState, params: dict[str, Any], batch_stats: dict[str, Any], source: str) -> TrainState:
+    """A fresh `state` with the given weights; the head stays as it is initialised if it has other joints.
+
+    Args:
+        source: where the weights are from, for the messages.
+
+    Raises:
+        UserError: a layer but for the head is missing, unknown or of another size.
+    """
+    ours, theirs = traverse_util.flatten_dict(state.params), traverse_util.flatten_dict(params)
+    other = {name for name in ours.keys() | theirs.keys() if _shape(ours, name) != _shape(theirs, name)}
+    wrong = sorted(".".join(map(str, name)) for name in other if name[:2] != _HEAD)
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise UserError(
+            f"config.init_from: {source} is of another model, it differs in {', '.join(wrong[:3])}{more}; give its "
+            "config.model"
+        )
+    if other:
+        logging.info("the head is initialised anew: %s has other joints than this data set", source)
+    taken = {name: value if name in other else theirs[name] for name, value in ours.items()}
+    place = jax.tree.map(_placed, traverse_util.unflatten_dict(taken), state.params)
+    average = None if state.ema is None else jax.tree.map(jnp.copy, place)  # a step takes both, and each once
+    return state.replace(params=place, batch_stats=jax.tree.map(_placed, batch_stats, state.batch_stats), ema=average)  # type: ignore
+
+
+def _placed(new: ArrayLike, old: jax.Array) -> jax.Array:
+    return jax.device_put(np.asarray(new), old.sharding)
+
+
+def _shape(arrays: dict[tuple, Any], name: tuple) -> tuple[int, ...] | None:
+    return arrays[name].shape if name in arrays else None

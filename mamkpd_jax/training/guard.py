@@ -1,0 +1,66 @@
+"""Watches the loss: a run does not train on garbage, and says which batch was it."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+
+from mamkpd_jax.config import OptimConfig
+from mamkpd_jax.errors import UserError
+
+
+class NonFiniteGuard:
+    """Stops the run at a loss or a gradient that is not finite, or counts the skipped steps.
+
+    The step itself changes nothing then, so the look at it may come one step late: the devices need not wait.
+    """
+
+    def __init__(self, config: OptimConfig):
+        self._config = config
+        self._pending: tuple[int, np.ndarray, Mapping[str, jax.Array]] | None = None
+        self._skipped = 0
+        self._skipped_in_a_row = 0
+
+    def watch(self, step: int, batch: Mapping[str, np.ndarray], metrics: Mapping[str, jax.Array]) -> None:
+        """Takes the batch and the figures of a step just started, and looks at those of the one before.
+
+        Raises:
+            UserError: the step before is not finite, and none is to be skipped or too many were.
+        """
+        self.flush()
+        self._pending = step, batch["annotation_id"], metrics
+
+    def flush(self) -> None:
+        """Looks at the step that is still pending.
+
+        Raises:
+            UserError: as `watch` does.
+        """
+        if self._pending is None:
+            return
+        (step, annotation_ids, metrics), self._pending = self._pending, None
+        values: dict[str, Any] = {name: float(value) for name, value in metrics.items()}
+        if all(math.isfinite(value) for value in values.values()):
+            self._skipped_in_a_row = 0
+            return
+        self._skipped += 1
+        self._skipped_in_a_row += 1
+        found = (
+            f"step {step}: the loss is {values['loss']}, the gradient's norm {values['grad_norm']}; "
+            f"its annotations are {', '.join(map(str, annotation_ids))}"
+        )
+        if self._config.on_nonfinite == "stop":
+            raise UserError(
+                f"{found}. Nothing of this step was kept. Look at these, lower config.optim.learning_rate, or set "
+                "--config.optim.on_nonfinite=skip; the same command goes on from the newest checkpoint"
+            )
+        if self._skipped_in_a_row > self._config.max_skipped:
+            raise UserError(
+                f"{found}. {self._skipped_in_a_row} steps in a row are not finite, more than config.optim.max_skipped="
+                f"{self._config.max_skipped}; lower config.optim.learning_rate. The same command goes on from the "
+                "newest checkpoint"
+            )
+        logging.warning("%s. The step is skipped, %d so far", found, self._skipped)

@@ -1,0 +1,46 @@
+"""TensorBoard's event files."""
+
+import contextlib
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore[attr-defined]
+from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
+
+
+class TensorBoard:
+    """Writes figures and pictures below a folder, and takes back what an earlier start wrote after `first_step`.
+
+    Written at once and by the caller's thread: tensorboardX's SummaryWriter has a thread, and when that ends at a full
+    disk, the caller waits for ever. Here a full disk costs the log alone.
+    """
+
+    def __init__(self, folder: Path, first_step: int):
+        folder.mkdir(parents=True, exist_ok=True)
+        self._events = EventsWriter(str(folder / "events"))
+        self._write(first_step + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def figures(self, step: int, values: dict[str, float]) -> None:
+        """Figures by name; a slash groups them."""
+        scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._write(step, summary=Summary(value=scalars))
+
+    def picture(self, step: int, name: str, image: UInt8[np.ndarray, "h w 3"]) -> None:
+        """An RGB picture."""
+        height, width, _ = image.shape
+        _, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        content = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png.tobytes())
+        self._write(step, summary=Summary(value=[Summary.Value(tag=name, image=content)]))
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._events.close()
+
+    def _write(self, step: int, **content: object) -> None:
+        with contextlib.suppress(OSError):
+            self._events.write_event(Event(wall_time=time.time(), step=step, **content))
+            self._events.flush()

@@ -1,0 +1,206 @@
+"""Runs that end before their end: killed, asked to stop, out of disk, out of range, without one of their processes."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import train
+from mamkpd_jax.data.pipeline import LoadCrop
+from mamkpd_jax.errors import UserError
+
+POISONED = 1717641  # an annotation of the real persons
+
+
+def logged(workdir: Path) -> dict[int, float]:
+    """The losses by step that a run has written so far."""
+    file = workdir / "metrics.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return {line["step"]: line["train/loss"] for line in lines if "train/loss" in line}
+
+
+def wait_for(condition, *processes: subprocess.Popen) -> None:
+    while not condition() and all(process.poll() is None for process in processes):
+        time.sleep(0.02)
+
+
+def ended(process: subprocess.Popen) -> tuple[int, str]:
+    _, err = process.communicate(timeout=300)
+    return process.returncode, err
+
+
+def assert_same(a: list[np.ndarray], b: list[np.ndarray]) -> None:
+    for one, other in zip(a, b, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def kill_at_random(start, config, workdir: Path, times: int) -> list[int]:
+    """Kills a run, started again each time, at a random moment of its steps and saves; the steps it went on from."""
+    rng, gone_on = random.Random(0), []
+    for _ in range(times):
+        process = start("train.py", config, workdir)
+        before = len(logged(workdir))
+        wait_for(lambda before=before: len(logged(workdir)) != before, process)
+        time.sleep(rng.uniform(0, 1.0))
+        process.send_signal(signal.SIGKILL)
+        _, err = ended(process)
+        gone_on += [int(step) for step in re.findall("going on from step ([0-9]+)", err)]
+    return gone_on
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.slow)])
+def test_a_run_killed_at_random_moments_ends_with_the_same_parameters(times, tiny, tmp_path, start, run, saved_state):
+    tiny.optim.epochs, tiny.checkpoint_every_steps = (3, 2) if times == 1 else (100, 2)
+    last = 3 * tiny.optim.epochs
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    status, _, err = run("train.py", tiny, straight)
+    assert status == 0, err
+    gone_on = kill_at_random(start, tiny, killed, times)
+    assert gone_on == sorted(gone_on), "no restart falls behind an earlier one"
+    status, _, err = run("train.py", tiny, killed)
+    assert status == 0, err
+    assert_same(saved_state(straight, last), saved_state(killed, last))
+    assert logged(straight) == logged(killed), "every step is logged once"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_asked_to_stop_saves_first(number, tiny, tmp_path, start, run):
+    tiny.optim.epochs, tiny.checkpoint_every_steps = 10_000, 100_000
+    process = start("train.py", tiny, tmp_path)
+    wait_for(lambda: len(logged(tmp_path)) >= 2, process)
+    process.send_signal(number)
+    status, err = ended(process)
+    assert status == 0, err
+    step = int(re.findall("stopped at step ([0-9]+) of 30000 and saved; the same command goes on", err)[0])
+    assert [int(folder.name) for folder in (tmp_path / "checkpoints").glob("[0-9]*")] == [step]
+    process = start("train.py", tiny, tmp_path)
+    wait_for(lambda: len(logged(tmp_path)) > step, process)
+    process.send_signal(signal.SIGKILL)
+    assert f"going on from step {step}, of 30000 steps" in ended(process)[1]
+
+
+@pytest.fixture
+def poisoned(monkeypatch, white_is_nan):
+    """One of the real persons is in a crop of NaN."""
+    load = LoadCrop.__call__
+
+    def poisoned_load(self, item, rng=None):
+        example = load(self, item, rng)
+        if item["annotation_id"] == POISONED:
+            example["image"] = np.full_like(example["image"], 255)
+        return example
+
+    monkeypatch.setattr(LoadCrop, "__call__", poisoned_load)
+
+
+def test_a_poisoned_batch_stops_the_run_and_is_named(tiny, tmp_path, poisoned):
+    with pytest.raises(UserError, match="the loss is nan.*goes on from the newest checkpoint") as stop:
+        train.train(tiny, tmp_path)
+    step = int(re.findall("step ([0-9]):", str(stop.value))[0])
+    named = [int(i) for i in re.findall(r"are ([0-9, ]+)\.", str(stop.value))[0].split(",")]
+    assert len(named) == 4 and POISONED in named
+    saved = [int(folder.name) for folder in (tmp_path / "checkpoints").glob("[0-9]*")]
+    assert max(saved, default=0) < step, "what came after it is not saved"
+
+
+def test_a_poisoned_batch_is_skipped_on_request(tiny, tmp_path, poisoned, caplog):
+    tiny.optim.on_nonfinite, tiny.optim.epochs = "skip", 2
+    train.train(tiny, tmp_path)
+    skipped = [message for message in caplog.messages if "The step is skipped" in message]
+    assert [message.rpartition(", ")[2] for message in skipped] == ["1 so far", "2 so far"], "one an epoch"
+    losses = logged(tmp_path)
+    assert sum(np.isnan(loss) for loss in losses.values()) == 2 and len(losses) == 6
+
+
+def test_too_many_skipped_steps_in_a_row_stop_the_run(tiny, tmp_path, poisoned):
+    tiny.optim.on_nonfinite, tiny.optim.max_skipped, tiny.optim.batch_size = "skip", 2, 12
+    with pytest.raises(
+        UserError, match="step 3: .* 3 steps in a row are not finite, more than config.optim.max_skipped=2"
+    ):
+        train.train(tiny, tmp_path)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own with a few MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if shutil.which("mount") is None or os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"a small file system can't be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(tiny, small_disk, run, start, saved_state):
+    tiny.optim.epochs, tiny.checkpoint_every_steps = 1000, 5
+    workdir = small_disk / "run"
+    process = start("train.py", tiny, workdir)
+    wait_for(lambda: (workdir / "checkpoints" / "5").is_dir(), process)
+    filler = small_disk / "filler"
+    free = shutil.disk_usage(small_disk).free
+    filler.write_bytes(b"0" * max(0, free - 2**15))
+    status, err = ended(process)
+    line = next((line for line in err.splitlines() if line.startswith("error: ")), "")
+    assert status == 1 and "No space left on device" in line, err
+    good = int(re.findall("the last good checkpoint, of step ([0-9]+), is intact", line)[0])
+    assert len(saved_state(workdir, good)) > 50
+
+    filler.unlink()
+    tiny.optim.epochs = good // 3 + 1
+    status, _, err = run("train.py", tiny, workdir)
+    assert status == 0 and f"going on from step {good}" in err, err
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return listener.getsockname()[1]
+
+
+def start_two(start, config, workdir: Path) -> list[subprocess.Popen]:
+    where = [f"--coordinator=localhost:{free_port()}", "--num_processes=2"]
+    return [start("train.py", config, workdir, *where, f"--process_id={i}") for i in range(2)]
+
+
+def test_two_processes_train_as_one_does(tiny, tmp_path, start, run, saved_state):
+    status, _, err = run("train.py", tiny, tmp_path / "one")
+    assert status == 0, err
+    for process in start_two(start, tiny, tmp_path / "two"):
+        status, err = ended(process)
+        assert status == 0 and "of 2, with 1 of 2 devices" in err, err
+    one, two = logged(tmp_path / "one"), logged(tmp_path / "two")
+    np.testing.assert_allclose(list(two.values()), list(one.values()), rtol=1e-5)
+    for a, b in zip(saved_state(tmp_path / "one", 9), saved_state(tmp_path / "two", 9), strict=True):
+        np.testing.assert_allclose(b, a, atol=1e-5)
+    poses = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two")]
+    assert [pose["image_id"] for pose in poses[0]] == [pose["image_id"] for pose in poses[1]]
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_the_end_of_one_process_ends_the_other_with_a_message(victim, tiny, tmp_path, start):
+    tiny.optim.epochs = 10_000
+    processes = start_two(start, tiny, tmp_path)
+    wait_for(lambda: len(logged(tmp_path)) >= 3, *processes)
+    processes[victim].send_signal(signal.SIGKILL)
+    status, err = ended(processes[1 - victim])
+    assert status != 0 and "another process of this run has ended or can't be reached" in err, err
+
+    again = start_two(start, tiny, tmp_path)
+    step = max(logged(tmp_path))
+    wait_for(lambda: max(logged(tmp_path)) > step, *again)
+    again[0].send_signal(signal.SIGTERM)
+    for process in again:
+        status, err = ended(process)
+        assert status == 0 and "going on from step" in err and "and saved; the same command goes on" in err, err

@@ -1,0 +1,43 @@
+"""Five steps on all devices there are: python steps_on_devices.py FSDP OUTPUT.npz, for test_devices.py."""
+
+import sys
+
+import jax
+import numpy as np
+
+from mamkpd_jax.config import Config, DataConfig, ModelConfig, OptimConfig
+from mamkpd_jax.training.mesh import training_mesh
+from mamkpd_jax.training.optimizer import optimizer
+from mamkpd_jax.training.state import create_state
+from mamkpd_jax.training.step import make_train_step, shard_batch
+
+fsdp, output = int(sys.argv[1]), sys.argv[2]
+config = Config(
+    model=ModelConfig(stem=False, depths=(1, 1), dims=(32, 64), decoder_dim=16, drop_path=0.2),
+    data=DataConfig(input_hw=(64, 48), sigma_px=4.0),
+    optim=OptimConfig(batch_size=8, warmup_steps=0),
+    fsdp=fsdp,
+)
+mesh = training_mesh(fsdp)
+adam = optimizer(config.optim, steps_per_epoch=10)
+graphdef, state = create_state(config, 5, adam, mesh)
+step = make_train_step(graphdef, state, adam, config, mesh)
+rng = np.random.default_rng(0)
+arrays, losses = {}, []
+for _ in range(5):
+    batch = {
+        "image": rng.integers(0, 256, (8, 64, 48, 3), np.uint8),
+        "keypoints": rng.uniform(0, 48, (8, 5, 2)).astype(np.float32),
+        "visible": np.ones((8, 5), np.float32),
+    }
+    batch = shard_batch(batch, mesh)
+    if not losses:
+        arrays["text"] = np.array(step.lower(state, batch).compile().as_text())
+    state, metrics = step(state, batch)
+    losses.append(float(metrics["loss"]))
+arrays["losses"] = np.array(losses)
+parts = [{str(shard.index) for shard in leaf.addressable_shards} for leaf in jax.tree.leaves(state.params)]
+arrays["split"] = np.array(max(map(len, parts)))
+for path, leaf in jax.tree_util.tree_leaves_with_path(state.params):
+    arrays[jax.tree_util.keystr(path)] = np.asarray(leaf)
+np.savez(output, **arrays)

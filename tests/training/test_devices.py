@@ -1,0 +1,44 @@
+"""The same training on one device and on two, in processes of their own: the number is fixed when JAX starts."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="module")
+def five_steps(tmp_path_factory):
+    """Losses, parameters and the compiled step's text after five steps, by number of devices and `fsdp`."""
+    folder = tmp_path_factory.mktemp("devices")
+
+    def run(n_devices: int, fsdp: int) -> dict[str, np.ndarray]:
+        output = folder / f"{n_devices}_{fsdp}.npz"
+        flags = f"--xla_force_host_platform_device_count={n_devices}"
+        command = [sys.executable, str(Path(__file__).with_name("steps_on_devices.py")), str(fsdp), str(output)]
+        root = str(Path(__file__).parents[2])
+        subprocess.run(command, check=True, timeout=600, env=os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": root})
+        return dict(np.load(output))
+
+    one = run(1, 1)
+    return lambda n_devices, fsdp: one if (n_devices, fsdp) == (1, 1) else run(n_devices, fsdp)
+
+
+@pytest.mark.parametrize("fsdp", [1, 2])
+def test_two_devices_train_as_one_does(five_steps, fsdp):
+    one, two = five_steps(1, 1), five_steps(2, fsdp)
+    np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-5)
+    for name in one.keys() - {"losses", "text", "split"}:
+        np.testing.assert_allclose(two[name], one[name], atol=1e-5, err_msg=name)
+    assert two["split"] == fsdp, "with fsdp each device holds a part of the parameters, else all of them"
+
+    text = str(two["text"])
+    assert "all-reduce" in text, "the gradients are summed over the devices"
+    gathered = [line for line in text.splitlines() if re.search(r"= [^=]*\ball-gather", line)]
+    batches = [line for line in gathered if re.search(r"\[8,(64,48|16,12|8,6|4,3)", line) or "u8[" in line]
+    assert not batches, "no device collects the whole batch"
+    if fsdp == 1:
+        assert not gathered
