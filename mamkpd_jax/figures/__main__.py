@@ -22,7 +22,7 @@ from absl import flags
 from mamkpd_jax import cli
 from mamkpd_jax.errors import UserError
 
-_CHECKPOINT = flags.DEFINE_list("checkpoint", None, "Folder of a training run; for features one or two.")
+_CHECKPOINT = flags.DEFINE_list("checkpoint", None, "Training runs' folders or files of weights; one for poses.")
 _IMAGE = flags.DEFINE_string("image", None, "A picture.")
 _BOX = flags.DEFINE_list("box", None, "Where in it the person or animal is: x, y, width, height. Default: all over it.")
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "An annotation file in COCO's form.")
@@ -38,14 +38,14 @@ _OUTPUT = flags.DEFINE_string("output", None, "Folder of the figure.", required=
 
 def _features() -> None:
     from mamkpd_jax import Predictor
-    from mamkpd_jax.convert.checkpoint import read_checkpoint
+    from mamkpd_jax.convert.load import read_weights
     from mamkpd_jax.figures.features import features, row
 
     image, boxes = Path(_given(_IMAGE)), None if _BOX.value is None else [_BOX.value]
     rows = []
-    for folder in _given(_CHECKPOINT):
-        weights = read_checkpoint(Path(folder))
-        rows.append(row(folder, weights, Predictor(weights).crops(image, boxes).images[0]))
+    for path in _given(_CHECKPOINT):
+        weights = read_weights(Path(path))
+        rows.append(row(path, weights, Predictor(weights).crops(image, boxes).images[0]))
     _save(features(rows), "features")
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from mamkpd_jax.models.mamkpd import MamKPD, normalize
+from mamkpd_jax.models.mamkpd import normalize
 from mamkpd_jax.skeletons import COCO
+from mamkpd_jax.training.state import abstract_model
 
 pytest.importorskip("matplotlib", reason="the extra `figures` is not installed")
 
@@ -37,7 +38,7 @@ def test_each_part_has_a_map_at_its_stride(rows):
 
 def test_the_last_map_is_the_distance_of_the_encoders_features_from_their_mean(config, random_weights):
     weights = random_weights(config)
-    graphdef = nnx.graphdef(nnx.eval_shape(lambda: MamKPD(config.model, COCO.n_joints, rngs=nnx.Rngs(0))))
+    graphdef, _, _ = abstract_model(config.model, COCO.n_joints)
     model = nnx.merge(graphdef, *jax.tree.map(jnp.asarray, (weights.params, weights.batch_stats)))
     model.eval()
     crop = np.random.default_rng(1).integers(0, 256, (64, 48, 3), np.uint8)
