@@ -10,6 +10,7 @@ BENCHES = {
     "accuracy": "mamkpd_jax.bench.accuracy",
     "export": "mamkpd_jax.bench.export",
     "layers": "mamkpd_jax.bench.layers",
+    "model": "mamkpd_jax.bench.model",
     "pipeline": "mamkpd_jax.bench.pipeline",
     "predict": "mamkpd_jax.bench.predict",
     "scan": "mamkpd_jax.bench.scan",

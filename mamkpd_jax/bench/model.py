@@ -1,0 +1,126 @@
+"""The forward pass of whole models: every scan that runs here, and the PyTorch twin, by batch size.
+
+python -m mamkpd_jax.bench model --variants=small,base,large --batches=1,64,256 --output=benchmarks/results/model.json
+
+Bytes on the device go in and heatmaps come out; weights are random, on which no time depends. All contenders of a
+variant and batch take turns in one process, each waited for. One that does not fit in memory is reported and left out.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+from flax import nnx
+
+from mamkpd_jax.bench import measure
+from mamkpd_jax.config import Config, DataConfig, EvalConfig
+from mamkpd_jax.convert.weights import Weights
+from mamkpd_jax.environment import environment
+from mamkpd_jax.inference.predict import make_network
+from mamkpd_jax.models.mamkpd import MamKPD, abstract, variant
+from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS
+from mamkpd_jax.skeletons import COCO
+from mamkpd_jax.training.state import split
+
+_VARIANTS = flags.DEFINE_list("variants", ["small", "base", "large"], "Names of the table of variants.")
+_BATCHES = flags.DEFINE_list("batches", ["1", "64", "256"], "Batch sizes.")
+_DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float32"], "Of the activations.")
+_TORCH = flags.DEFINE_bool("torch", False, "The PyTorch twin too, eager, on the same kind of device.")
+
+_INPUT_HW = (256, 192)
+
+# Crops uint8 [b, h, w, 3], which it brings to the device, to a call that predicts and waits.
+Forward = Callable[[np.ndarray], Callable[[], Any]]
+
+
+def random_weights(name: str) -> Weights:
+    """A variant for 17 joints as it is initialised."""
+    model = dataclasses.replace(variant(name), dtype=_DTYPE.value)
+    data = DataConfig(dataset="synthetic_people", input_hw=_INPUT_HW)
+    config = Config(model=model, data=data, eval=EvalConfig(flip_test=False))
+    _, params, batch_stats = split(MamKPD(model, COCO.n_joints, rngs=nnx.Rngs(0)))
+    return Weights(config=config, step=0, params=params, batch_stats=batch_stats)
+
+
+def contenders(weights: Weights) -> dict[str, Forward]:
+    """The model in JAX with each scan, and in PyTorch, by name."""
+    here = (None, jax.default_backend())
+    scans = [name for name, scan in IMPLEMENTATIONS.items() if scan.platform in here and name != "pallas_interpret"]
+    forwards = {f"jax, {scan}": _in_jax(weights, scan) for scan in scans}
+    return forwards | ({"torch, eager": _in_torch(weights)} if _TORCH.value else {})
+
+
+def timings(forwards: Mapping[str, Forward], images: np.ndarray) -> dict[str, list[float] | str]:
+    """Times by contender, or the reason why it can't run."""
+    running, failed = {}, {}
+    for name, forward in forwards.items():
+        try:
+            call = forward(images)
+            call()
+            running[name] = lambda _, call=call: call()
+        except Exception as error:  # too little memory, most often: a finding, not the end
+            failed[name] = str(error).splitlines()[0]
+    return measure.times_ms(running, measure.REPEATS.value) | failed
+
+
+def _in_jax(weights: Weights, scan: str) -> Forward:
+    config = dataclasses.replace(weights.config, model=dataclasses.replace(weights.config.model, scan=scan))
+    network = jax.jit(make_network(nnx.graphdef(abstract(config.model, COCO.n_joints)), config, COCO))
+    params, batch_stats = jax.device_put((weights.params, weights.batch_stats))
+
+    def forward(images: np.ndarray) -> Callable[[], Any]:
+        crops = jax.device_put(images)
+        return lambda: jax.block_until_ready(network(params, batch_stats, crops))
+
+    return forward
+
+
+def _in_torch(weights: Weights) -> Forward:
+    import torch
+
+    from mamkpd_jax.export.onnx_model import Predictor, twin
+
+    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    model = Predictor(twin(weights), normalize=True, flip_test=False, decode=False).eval().to(device)
+    dtype = getattr(torch, _DTYPE.value)
+
+    def forward(images: np.ndarray) -> Callable[[], Any]:
+        crops = torch.from_numpy(images).to(device)
+
+        def call() -> None:
+            with torch.inference_mode(), torch.autocast(device, dtype, enabled=dtype != torch.float32):
+                model(crops)
+            if device == "cuda":
+                torch.cuda.synchronize()
+
+        return call
+
+    return forward
+
+
+def main() -> None:
+    rows = []
+    for name in _VARIANTS.value:
+        forwards = contenders(random_weights(name))
+        for batch in map(int, _BATCHES.value):
+            images = np.random.default_rng(0).integers(0, 256, (batch, *_INPUT_HW, 3), np.uint8)
+            for contender, times in timings(forwards, images).items():
+                rows.append({"variant": name, "batch": batch, "contender": contender, **_figures(times, batch)})
+                print("{variant:8} batch {batch:4}  {contender:20} {shown}".format(shown=_shown(rows[-1]), **rows[-1]))
+                measure.write({"environment": environment(), "dtype": _DTYPE.value, "rows": rows})
+
+
+def _figures(times: list[float] | str, batch: int) -> dict[str, Any]:
+    if isinstance(times, str):
+        return {"error": times}
+    figures = measure.summary_ms(times)
+    return {**figures, "crops_per_s": batch / figures["median_ms"] * 1e3}
+
+
+def _shown(row: Mapping[str, Any]) -> str:
+    if "error" in row:
+        return f"failed: {row['error']}"
+    return "{median_ms:9.2f} ms, 95% below {p95_ms:9.2f} ms, {crops_per_s:9.1f} crops/s".format(**row)

@@ -1,0 +1,27 @@
+"""The bench of whole models: contenders agree, and one that can't run is reported."""
+
+import numpy as np
+
+from mamkpd_jax.bench import model
+from mamkpd_jax.config import ModelConfig
+from mamkpd_jax.models import mamkpd
+
+
+def test_a_contender_that_fails_gives_its_reason(monkeypatch):
+    tiny = ModelConfig(stem=False, depths=(1,), dims=(8,), decoder_dim=8)
+    monkeypatch.setitem(mamkpd.VARIANTS, "tiny", tiny)
+    monkeypatch.setattr(model, "_DTYPE", type("Flag", (), {"value": "float32"}))
+    monkeypatch.setattr(model, "_TORCH", type("Flag", (), {"value": False}))
+    monkeypatch.setattr(model.measure, "REPEATS", type("Flag", (), {"value": 2}))
+
+    def broken(images):
+        raise MemoryError("too large\nby far")
+
+    forwards = model.contenders(model.random_weights("tiny"))
+    assert set(forwards) == {"jax, sequential", "jax, associative"}
+    images = np.zeros((1, 32, 32, 3), np.uint8)
+    by_scan = [np.asarray(forward(images)()) for forward in forwards.values()]
+    np.testing.assert_allclose(*by_scan, atol=1e-5)
+    times = model.timings(forwards | {"broken": broken}, images)
+    assert times["broken"] == "too large"
+    assert all(len(times[name]) == 2 for name in forwards)
