@@ -14,6 +14,7 @@ from pathlib import Path
 
 import jax
 from absl import flags
+from flax import nnx
 
 from mamkpd_jax import cli
 from mamkpd_jax.config import Config, differences
@@ -25,9 +26,9 @@ from mamkpd_jax.evaluation.evaluator import Evaluator
 from mamkpd_jax.evaluation.files import score_files
 from mamkpd_jax.files import write_json
 from mamkpd_jax.inference.predict import make_predict
+from mamkpd_jax.models.mamkpd import abstract
 from mamkpd_jax.training.checkpoint import check_same_model
 from mamkpd_jax.training.mesh import check_batch, data_mesh, replicated
-from mamkpd_jax.training.state import abstract_model
 
 _CONFIG = cli.define_config()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the training run, with its checkpoints.")
@@ -55,7 +56,7 @@ def evaluate(config: Config, workdir: Path, output: Path, *, best: bool, ema: bo
     weights = read_checkpoint(workdir, best=best, ema=ema)
     check_same_model(f"the checkpoint of {workdir}", differences(weights.config, config))
     dataset = open_dataset(config)
-    graphdef, _, _ = abstract_model(config.model, dataset.skeleton.n_joints)
+    graphdef = nnx.graphdef(abstract(config.model, dataset.skeleton.n_joints))
     predict = make_predict(graphdef, config, dataset.skeleton, mesh)
     arrays = jax.device_put((weights.params, weights.batch_stats), replicated(mesh))
     evaluation = Evaluator(dataset, config)(partial(predict, *arrays))

@@ -3,7 +3,8 @@
 python train.py --config=configs/mpii.py:NAME --config.data.root=data/mpii --workdir=runs/mpii_NAME
 with NAME one of the table of variants: small, base (the default), large, ablation_a and so on.
 
-`data.root` holds images/ and annot/ with train.json, valid.json and gt_valid.mat.
+`data.root` holds images/ and annot/ with train.json, valid.json and gt_valid.mat: those of the HRNet repository, or
+those that python -m mamkpd_jax.mpii_release makes of the official release.
 
 Hardware, time and score: not run yet.
 """

@@ -13,7 +13,7 @@ from flax import nnx
 
 from mamkpd_jax import cli
 from mamkpd_jax.config import ModelConfig
-from mamkpd_jax.models.mamkpd import VARIANTS, MamKPD
+from mamkpd_jax.models.mamkpd import VARIANTS, abstract
 
 # Source: MamKPD tables 1 and 5, (parameters, GFLOPs); the ablations of figure 3 have no figures in the paper.
 PAPER = {
@@ -49,7 +49,7 @@ def costs(config: ModelConfig, n_joints: int, input_hw: tuple[int, int]) -> dict
     A weight costs its size times the positions that it is applied to; norms, biases and activations cost nothing,
     and the scan 9 L d N / 2 per direction, as VMamba counts it (arXiv 2401.10166).
     """
-    model = nnx.eval_shape(lambda: MamKPD(config, n_joints, rngs=nnx.Rngs(0)))
+    model = abstract(config, n_joints)
     parts = {"stem": Cost()} if config.stem else {}
     for i in range(len(config.depths)):
         parts |= {

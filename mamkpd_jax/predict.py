@@ -4,7 +4,7 @@ python -m mamkpd_jax.predict --checkpoint=DIR|FILE --input=FILE|FOLDER|GLOB|VIDE
 
   the whole picture is one person   --input=photo.jpg
   a folder, with detected boxes     --input=val2017 --boxes=detections.json
-  a folder, with a detector         --input=photos --boxes=yolox_s.onnx          needs pip install -e '.[onnx]'
+  a folder, with a detector         --input=photos --boxes=yolox_s.onnx          needs pip install onnxruntime
   a video, joints smoothed          --input=clip.mp4 --boxes=yolox_s.onnx --detect_every=5 --smooth
   the second camera, until Ctrl-C   --input=camera:1
 
@@ -34,6 +34,8 @@ from mamkpd_jax.skeletons import Skeleton
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "Folder of a training run, or a .safetensors or .pth file.", required=True
 )
+_BEST = flags.DEFINE_bool("best", False, "Of a folder: the checkpoint with the best evaluation so far, not the newest.")
+_EMA = flags.DEFINE_bool("ema", True, "Of a folder: the moving average of the parameters, where the run has one.")
 _INPUT = flags.DEFINE_string(
     "input", None, "A picture, a folder, a glob in quotes, a video, camera or camera:N.", required=True
 )
@@ -92,6 +94,7 @@ def _of_pictures(pictures: Pictures, options: Options) -> list[str]:
     settings = {
         "checkpoint": str(Path(_CHECKPOINT.value).resolve()),
         "step": predictor.step,
+        "ema": _EMA.value,
         "boxes": _BOXES.value,
         "flip_test": predictor.config.eval.flip_test,
         "upright": _UPRIGHT.value,
@@ -111,7 +114,12 @@ def _of_video(source: Path | int, options: Options) -> list[str]:
 
 def _predictor() -> Predictor:
     return Predictor.from_pretrained(
-        _CHECKPOINT.value, flip_test=_FLIP_TEST.value, batch_size=_BATCH.value, upright=_UPRIGHT.value
+        _CHECKPOINT.value,
+        best=_BEST.value,
+        ema=_EMA.value,
+        flip_test=_FLIP_TEST.value,
+        batch_size=_BATCH.value,
+        upright=_UPRIGHT.value,
     )
 
 

@@ -76,8 +76,9 @@ def ending_at_once() -> Iterator[None]:
     except Exception as error:
         if jax.process_count() == 1:
             raise
-        if isinstance(error, jax.errors.JaxRuntimeError):
-            logging.exception("an exchange between devices failed")
+        # A failed exchange comes as a JaxRuntimeError from a program and as a ValueError from orbax.
+        if any(word in str(error) for word in ("Gloo", "NCCL", "coordination service")):
+            logging.error("%s", str(error).splitlines()[0])
             error = UserError(
                 "another process of this run has ended or can't be reached; look at its output, and start all "
                 "processes again: the run goes on from the newest checkpoint"

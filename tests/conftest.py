@@ -152,10 +152,12 @@ def saved_state() -> Callable[[Path, int], list[np.ndarray]]:
     import orbax.checkpoint as ocp
 
     def read(workdir: Path, step: int) -> list[np.ndarray]:
-        options = ocp.CheckpointManagerOptions(read_only=True)
-        with ocp.CheckpointManager(workdir / "checkpoints", options=options) as manager:
-            state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore()))["state"]
-        return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+        folder = (workdir / "checkpoints" / str(step) / "state").resolve()
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            saved = checkpointer.metadata(folder).item_metadata.tree
+            # As numpy, whatever devices have written it.
+            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
+            return [np.asarray(leaf) for leaf in jax.tree.leaves(checkpointer.restore(folder, restore_args=as_numpy))]
 
     return read
 

@@ -188,14 +188,17 @@ def test_two_processes_train_as_one_does(tiny, tmp_path, start, run, saved_state
     assert [pose["image_id"] for pose in poses[0]] == [pose["image_id"] for pose in poses[1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_the_end_of_one_process_ends_the_other_with_a_message(victim, tiny, tmp_path, start):
     tiny.optim.epochs = 10_000
     processes = start_two(start, tiny, tmp_path)
     wait_for(lambda: len(logged(tmp_path)) >= 3, *processes)
-    processes[victim].send_signal(signal.SIGKILL)
+    processes[victim].kill()
+    processes[victim].communicate()
     status, err = ended(processes[1 - victim])
-    assert status != 0 and "another process of this run has ended or can't be reached" in err, err
+    # If the failed exchange is not seen first, JAX itself ends a process of which another one is lost.
+    assert status != 0 and re.search("another (process of this run has ended|task died)", err), err
 
     again = start_two(start, tiny, tmp_path)
     step = max(logged(tmp_path))

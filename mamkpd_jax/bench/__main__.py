@@ -1,4 +1,4 @@
-"""python -m mamkpd_jax.bench NAME --output=FILE.json: times a part on the device at hand."""
+"""python -m mamkpd_jax.bench NAME --output=FILE.json: times a part on the device at hand; `table` shows a result."""
 
 import importlib
 import sys
@@ -7,11 +7,13 @@ from mamkpd_jax import cli
 
 # Each module has a `main` and flags of its own, so only the chosen one is imported.
 BENCHES = {
+    "accuracy": "mamkpd_jax.bench.accuracy",
     "export": "mamkpd_jax.bench.export",
     "layers": "mamkpd_jax.bench.layers",
     "pipeline": "mamkpd_jax.bench.pipeline",
     "predict": "mamkpd_jax.bench.predict",
     "scan": "mamkpd_jax.bench.scan",
+    "table": "mamkpd_jax.bench.table",
     "train": "mamkpd_jax.bench.train",
 }
 

@@ -11,7 +11,10 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
-_OUTPUT = flags.DEFINE_string("output", None, "A JSON file for the results; without it they are only printed.")
+# Other programs have a flag of this name, and tests have several of them in one process.
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "A JSON file for the results; without it they are only printed.", allow_override=True
+)
 REPEATS = flags.DEFINE_integer("repeats", 30, "Timed rounds, after three that are not.", lower_bound=2)
 
 

@@ -59,10 +59,16 @@ def with_gradients(scan: Scan) -> Callable[..., tuple[Array, tuple[Array, ...]]]
 
 
 def errors(scan: Scan, work: Workload, dtype: jnp.dtype) -> dict[str, Any]:
-    """Largest error of values and of gradients, relative to the largest entry, against the fp32 loop."""
+    """Largest error of values and of gradients, relative to the largest entry, against the fp32 loop.
+
+    A contender that fails has the reason in place of the errors.
+    """
     arguments = work.arguments(_CHECKED_BATCH, dtype, jax.random.key(1))
     truth = jax.jit(with_gradients(functools.partial(ss2d_scan, implementation="sequential")))
-    y, gradients = jax.jit(with_gradients(scan))(*arguments)
+    try:
+        y, gradients = jax.block_until_ready(jax.jit(with_gradients(scan))(*arguments))
+    except Exception as error:  # as in `timings`
+        return {"value_error": None, "gradient_error": None, "correct": False, "failed": str(error).splitlines()[0]}
     true_y, true_gradients = truth(*(x.astype(jnp.float32) for x in arguments))
     value = _relative(y, true_y)
     gradient = max(_relative(ours, true) for ours, true in zip(gradients, true_gradients, strict=True))
@@ -166,4 +172,6 @@ def _line(row: Mapping[str, Any]) -> str:
             if failed
             else (f"{figures['median_ms']:{width}.3f}{figures['fraction_of_floor']:9.1%}")
         )
+    if "failed" in row:
+        return f"{line}  {row['failed']}"
     return line + f"{row['value_error']:13.1e}{row['gradient_error']:10.1e}{'' if row['correct'] else '  WRONG'}"

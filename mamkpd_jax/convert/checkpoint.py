@@ -12,9 +12,10 @@ from mamkpd_jax.config import config_from_dict
 from mamkpd_jax.convert.weights import Weights
 from mamkpd_jax.data.datasets import skeleton_of
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.models.mamkpd import abstract
 from mamkpd_jax.training.checkpoint import BEST, LATEST
 from mamkpd_jax.training.optimizer import optimizer
-from mamkpd_jax.training.state import abstract_model
+from mamkpd_jax.training.state import split
 
 
 def read_checkpoint(workdir: Path, *, best: bool = False, ema: bool = True) -> Weights:
@@ -36,7 +37,7 @@ def read_checkpoint(workdir: Path, *, best: bool = False, ema: bool = True) -> W
             raise UserError(f"no finished checkpoint in {folder}; give the folder of a training run")
         saved = manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))["config"]
         config = config_from_dict(saved)
-        _, params, batch_stats = abstract_model(config.model, skeleton_of(config.data).n_joints)
+        _, params, batch_stats = split(abstract(config.model, skeleton_of(config.data).n_joints))
         name = "ema" if ema and config.optim.ema_decay else "params"
         wanted = {name: params, "batch_stats": batch_stats}
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)

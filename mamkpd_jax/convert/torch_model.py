@@ -106,32 +106,32 @@ class SS2D(nn.Module):
         n, rank = self.d_state, self.rank
         rows, columns, rows_back, columns_back = F.linear(u, self.x_proj_weight.flatten(0, 1)).float().chunk(4, dim=3)
         tokens = torch.cat([chunked(rows, columns), chunked(rows_back, columns_back).flip(3)])
+        chunks, chunk = sizes(tokens, 2, 3)
         low_rank, B, C = tokens.split([rank, n, n], dim=4)
-        B, C = (v.permute(4, 0, 1, 2, 3)[..., None] for v in (B, C))  # [n, 4, b, chunks, chunk, 1]
-        u = u.float()
-        maps = chunked(u, u)
-        chunks, chunk = sizes(maps, 2, 3)
-        maps = [maps[:, :, :, t] for t in range(chunk)]
         dt_weight, dt_bias = self.dt_proj_weight.transpose(1, 2)[:, None], self.dt_proj_bias[:, None, None]
-        A = -torch.exp(self.A_log.permute(2, 0, 1)[:, :, None, None])  # [n, 4, 1, 1, d]
+        delta = softplus(low_rank.reshape(4, -1, chunks * chunk, rank) @ dt_weight + dt_bias)
+        u = u.float()
+        # By token of a chunk: delta [4, b, chunks, 1, d], maps [2, b, chunks, 1, d], B and C [n, 4, b, chunks, 1, 1].
+        delta = delta.reshape(4, -1, chunks, chunk, d).split(1, dim=3)
+        maps = chunked(u, u).split(1, dim=3)
+        B, C = (v.permute(4, 0, 1, 2, 3)[..., None].split(1, dim=4) for v in (B, C))
+        A = -torch.exp(self.A_log.permute(2, 0, 1)[:, :, None, None, None])  # [n, 4, 1, 1, 1, d]
 
         # Each chunk from the state 0: the states after its tokens, and the decays since its start.
         states, decays = [], []
         for t in range(chunk):
-            delta = softplus(low_rank[:, :, :, t] @ dt_weight + dt_bias)
-            a = torch.exp(delta * A)
-            x = delta * torch.cat([maps[t], maps[chunk - 1 - t]]) * B[:, :, :, :, t]
+            a = torch.exp(delta[t] * A)
+            x = delta[t] * torch.cat([maps[t], maps[chunk - 1 - t]]) * B[t]
             states.append(a * states[-1] + x if states else x)
             decays.append(a * decays[-1] if decays else a)
 
         # From the chunks' ends the states before the chunks, and with these the states inside.
-        ends = linear_recurrence(flip_backward(decays[-1]), flip_backward(states[-1]))
-        start = flip_backward(before(ends))
-        y = [(states[t] + decays[t] * start) * C[:, :, :, :, t] for t in range(chunk)]
-        y = [(y_t.reshape(4, -1, chunks, d) if n == 1 else y_t.sum(0)).split([2, 2]) for y_t in y]
-        sums = torch.cat([y[t][0] + y[chunk - 1 - t][1] for t in range(chunk)], dim=3)
-        rows, columns = sums[0].reshape(-1, h, w, d), sums[1].reshape(-1, w, h, d).transpose(1, 2)
-        return rows + columns + u * self.D.sum(0)
+        ends = linear_recurrence(*(flip_backward(v[-1].squeeze(4)) for v in (decays, states)))
+        start = flip_backward(before(ends)).unsqueeze(4)
+        y = [((states[t] + decays[t] * start) * C[t]).split([2, 2], dim=1) for t in range(chunk)]
+        sums = torch.cat([y[t][0] + y[chunk - 1 - t][1] for t in range(chunk)], dim=4)
+        rows, columns = sums[0] if n == 1 else sums.sum(0)
+        return rows.reshape(-1, h, w, d) + columns.reshape(-1, w, h, d).transpose(1, 2) + u * self.D.sum(0)
 
 
 def channel_last(layer: nn.Module, x: Tensor) -> Tensor:

@@ -8,14 +8,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 
 import mamkpd_jax
 from mamkpd_jax.config import Config, DataConfig, ModelConfig
 from mamkpd_jax.convert.torch_rules import COUNTER, rule
 from mamkpd_jax.data.datasets import skeleton_of
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.models.mamkpd import MEAN, STD, VARIANTS, MamKPD
+from mamkpd_jax.models.mamkpd import MEAN, STD, VARIANTS, abstract
 from mamkpd_jax.training.state import split
 
 Tree = dict[str, Any]
@@ -46,6 +45,7 @@ def metadata(weights: Weights) -> Tree:
         "skeleton": skeleton.name,
         "joints": list(skeleton.joints),
         "flip_indices": list(skeleton.flip_indices),
+        "edges": [list(edge) for edge in skeleton.edges],
         "input_hw": list(config.data.input_hw),
         "codec": config.data.codec,
         "sigma_px": config.data.sigma_px,
@@ -87,7 +87,7 @@ def from_torch(state: Mapping[str, np.ndarray], about: Tree, source: Path) -> We
     skeleton = skeleton_of(config.data)
     if about["joints"] != list(skeleton.joints):
         raise UserError(f"{source} has the joints {about['joints']}, the data set {config.data.dataset} others")
-    model = nnx.eval_shape(lambda: MamKPD(config.model, skeleton.n_joints, rngs=nnx.Rngs(0)))
+    model = abstract(config.model, skeleton.n_joints)
     expected = split(model)[1:]
     names = _by_name(*expected)
     _check(state, names, source)

@@ -20,6 +20,9 @@ class DamagedImage(ValueError):
 def decode_image(data: bytes, *, upright: bool = False) -> UInt8[np.ndarray, "h w 3"]:
     """Image bytes to RGB of 8 bits; grayscale, alpha and 16 bits become that too.
 
+    Choice: decoded whole, though a crop of half the size needs less: a JPEG decoded by halves takes six sevenths of the
+    time, and would give smoother crops to training than evaluation gets.
+
     Args:
         upright: apply the rotation that is noted in the file's EXIF data. Annotations refer to the stored pixels, so
             a data set is read without.
@@ -27,7 +30,7 @@ def decode_image(data: bytes, *, upright: bool = False) -> UInt8[np.ndarray, "h 
     Raises:
         DamagedImage: they can't be decoded, or to more pixels than the limit.
     """
-    flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_COLOR_RGB | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
         too_large = image is not None and image.shape[0] * image.shape[1] > _MAX_PIXELS
@@ -37,7 +40,7 @@ def decode_image(data: bytes, *, upright: bool = False) -> UInt8[np.ndarray, "h 
         raise DamagedImage(f"an image of more than {_MAX_PIXELS / 1e6:.0f} million pixels; make it smaller")
     if image is None:
         raise DamagedImage(f"{len(data)} bytes that are no image")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
 
 
 def clip_box(box: Float[np.ndarray, "4"], height: int, width: int) -> Float[np.ndarray, "4"]:

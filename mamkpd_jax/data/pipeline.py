@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import cv2
 import grain
 import numpy as np
 from absl import logging
@@ -66,10 +67,16 @@ def train_batches(
     if workers:
         options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
         workers_options = grain.MultiprocessingOptions(num_workers=workers)
-        return iter(batches.to_iter_dataset(options).mp_prefetch(workers_options))
+        return iter(batches.to_iter_dataset(options).mp_prefetch(workers_options, _one_thread))
     return iter(
         batches.to_iter_dataset(grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=_READ_THREADS))
     )
+
+
+def _one_thread(worker: int, n_workers: int) -> None:
+    """What a worker process starts with. OpenCV would start a thread a core in each."""
+    del worker, n_workers
+    cv2.setNumThreads(1)
 
 
 def eval_batches(source: Source, crop: TopDownCrop, batch_size: int, part: tuple[int, int] = (0, 1)) -> Iterator[Batch]:

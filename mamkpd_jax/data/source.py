@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from mamkpd_jax.data.annotation_files import are_numbers, is_id
+from mamkpd_jax.data.annotation_files import are_numbers, is_id, read_json
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder
 from mamkpd_jax.data.functional import clip_box
 from mamkpd_jax.errors import UserError
@@ -116,10 +116,7 @@ def image_item(content: dict[str, Any]) -> Item:
 
 
 def _read_detections(path: Path) -> list[dict[str, Any]]:
-    try:
-        boxes = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"config.eval.detections: {path} can't be read ({error}); give a detections file") from error
+    boxes = read_json(path)
     for i, box in enumerate(boxes if isinstance(boxes, list) else [None]):
         if not (
             isinstance(box, dict)

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import cv2
 import numpy as np
 
 from mamkpd_jax.data import functional as F
@@ -104,7 +105,7 @@ class TopDownCrop:
     def _flip(self, image: np.ndarray, corners: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, ...]:
         width = image.shape[1]
         mirror = np.array([-1, 1]) * corners + np.array([width - 1, 0])
-        return np.ascontiguousarray(image[:, ::-1]), mirror, F.flip_points(joints, width, self.skeleton.flip_indices)
+        return cv2.flip(image, 1), mirror, F.flip_points(joints, width, self.skeleton.flip_indices)
 
     def _half_body(
         self, joints: np.ndarray, augmentation: Augmentation, rng: np.random.Generator

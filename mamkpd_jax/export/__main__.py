@@ -1,6 +1,8 @@
 """Exports the newest checkpoint of a training run, to be run without this package.
 
-python -m mamkpd_jax.export --checkpoint=DIR --output=model.onnx|model.stablehlo [--normalize] [--flip_test] [--decode]
+python -m mamkpd_jax.export --checkpoint=DIR --output=FILE.onnx|FILE.stablehlo|DIR [--normalize] [--flip_test] ...
+
+DIR, a new folder, gets model.stablehlo and model.json, which says what the model takes and gives.
 """
 
 from pathlib import Path
@@ -11,12 +13,12 @@ from mamkpd_jax import cli
 from mamkpd_jax.convert.checkpoint import read_checkpoint
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.export.options import Options
-from mamkpd_jax.export.stablehlo import save_stablehlo
+from mamkpd_jax.export.stablehlo import save_folder, save_stablehlo
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a training run.", required=True)
 _BEST = flags.DEFINE_bool("best", False, "Take the checkpoint with the best evaluation, not the newest.")
 _EMA = flags.DEFINE_bool("ema", True, "Take the moving average of the parameters, where the run has one.")
-_OUTPUT = flags.DEFINE_string("output", None, "A file NAME.onnx or NAME.stablehlo.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "A file NAME.onnx or NAME.stablehlo, or a new folder.", required=True)
 _NORMALIZE = flags.DEFINE_bool("normalize", False, "Take uint8 RGB images [b, h, w, 3], not normalised ones.")
 _FLIP_TEST = flags.DEFINE_bool("flip_test", False, "Average the heatmaps with those of the mirrored image.")
 _DECODE = flags.DEFINE_bool("decode", False, "Give points in pixels of the image and scores, not heatmaps.")
@@ -25,9 +27,9 @@ _PRECISION = flags.DEFINE_enum("precision", "fp32", ["fp32", "fp16", "int8"], "O
 
 def main() -> None:
     output = Path(_OUTPUT.value)
-    if output.suffix not in (".onnx", ".stablehlo"):
-        raise UserError(f"--output={output} is neither a .onnx nor a .stablehlo file; name one")
-    if output.suffix == ".stablehlo" and _PRECISION.value != "fp32":
+    if output.suffix not in (".onnx", ".stablehlo", ""):
+        raise UserError(f"--output={output} is neither a .onnx nor a .stablehlo file, nor a folder; name one")
+    if output.suffix != ".onnx" and _PRECISION.value != "fp32":
         raise UserError(f"--precision={_PRECISION.value} is for .onnx files; --output is {output}")
     weights = read_checkpoint(Path(_CHECKPOINT.value), best=_BEST.value, ema=_EMA.value)
     options = Options(normalize=_NORMALIZE.value, flip_test=_FLIP_TEST.value, decode=_DECODE.value)
@@ -37,9 +39,12 @@ def main() -> None:
         except ModuleNotFoundError as error:
             raise UserError(f"{error}; ONNX needs `pip install -e '.[onnx]'` in the repository") from error
         save_onnx(weights, output, options, _PRECISION.value)
-    else:
+    elif output.suffix == ".stablehlo":
         save_stablehlo(weights, output, options)
-    print(f"{output}: step {weights.step}, {output.stat().st_size / 2**20:.1f} MiB")
+    else:
+        save_folder(weights, output, options)
+    files = list(output.iterdir()) if output.is_dir() else [output]
+    print(f"{output}: step {weights.step}, {sum(file.stat().st_size for file in files) / 2**20:.1f} MiB")
 
 
 if __name__ == "__main__":

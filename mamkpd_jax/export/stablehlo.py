@@ -1,8 +1,11 @@
 """A model as StableHLO, by jax.export: it runs where JAX does, without this package."""
 
 import dataclasses
+import json
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +13,11 @@ from flax import nnx
 from jax import Array, export, lax
 
 from mamkpd_jax.codec import decode_heatmaps, flip_heatmaps, to_input_px
-from mamkpd_jax.convert.weights import Weights
+from mamkpd_jax.convert.weights import Weights, metadata
 from mamkpd_jax.data.datasets import skeleton_of
+from mamkpd_jax.errors import UserError
 from mamkpd_jax.export.options import Options
-from mamkpd_jax.models.mamkpd import MamKPD, normalize
+from mamkpd_jax.models.mamkpd import abstract, normalize
 
 PLATFORMS = ("cpu", "cuda")
 
@@ -25,14 +29,49 @@ def save_stablehlo(weights: Weights, path: Path, options: Options) -> None:
     with `options.normalize`, else normalised float32 [b, h, w, 3]; the result is points [b, j, 2] in pixels of the
     image and scores [b, j] with `options.decode`, else heatmaps [b, h / stride, w / stride, j].
     """
-    (batch,) = export.symbolic_shape("b")
-    dtype = jnp.uint8 if options.normalize else jnp.float32
-    image = jax.ShapeDtypeStruct((batch, *weights.config.data.input_hw, 3), dtype)
-    exported = export.export(jax.jit(predictor(weights, options)), platforms=PLATFORMS)(image)
+    exported = _exported(weights, options)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.partial")
     temporary.write_bytes(exported.serialize())
     os.replace(temporary, path)
+
+
+def save_folder(weights: Weights, folder: Path, options: Options) -> None:
+    """Writes a folder, whole or not at all: model.stablehlo, and model.json with all that is needed to use it.
+
+    Choice: StableHLO, since an ONNX file holds its description itself. model.json has the metadata of the weights, the
+    options, and the shapes and dtypes of inputs and outputs, the batch as "b".
+
+    Raises:
+        UserError: there is such a folder already.
+    """
+    if folder.exists():
+        raise UserError(f"{folder} is there already; give a new folder")
+    exported = _exported(weights, options)
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of an export that was interrupted
+    partial.mkdir(parents=True)
+    (partial / "model.stablehlo").write_bytes(exported.serialize())
+    about = {
+        **metadata(weights),
+        "options": dataclasses.asdict(options),
+        "platforms": exported.platforms,
+        "inputs": [_description(array) for array in exported.in_avals],
+        "outputs": [_description(array) for array in exported.out_avals],
+    }
+    (partial / "model.json").write_text(json.dumps(about, indent=1) + "\n")
+    partial.rename(folder)
+
+
+def _description(array: Any) -> dict[str, Any]:
+    return {"shape": [size if isinstance(size, int) else str(size) for size in array.shape], "dtype": str(array.dtype)}
+
+
+def _exported(weights: Weights, options: Options) -> export.Exported:
+    (batch,) = export.symbolic_shape("b")
+    dtype = jnp.uint8 if options.normalize else jnp.float32
+    image = jax.ShapeDtypeStruct((batch, *weights.config.data.input_hw, 3), dtype)
+    return export.export(jax.jit(predictor(weights, options)), platforms=PLATFORMS)(image)
 
 
 def predictor(weights: Weights, options: Options):
@@ -43,7 +82,7 @@ def predictor(weights: Weights, options: Options):
     def network(scan: str):
         """The model with an implementation of the scan, since one file serves platforms that want different ones."""
         sizes = dataclasses.replace(config.model, scan=scan)
-        graphdef = nnx.graphdef(nnx.eval_shape(lambda: MamKPD(sizes, skeleton.n_joints, rngs=nnx.Rngs(0))))
+        graphdef = nnx.graphdef(abstract(sizes, skeleton.n_joints))
 
         def run(arrays, images: Array) -> Array:
             model = nnx.merge(graphdef, *arrays, copy=True)

@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from mamkpd_jax.convert.weights import Weights
 from mamkpd_jax.data.datasets import skeleton_of
 from mamkpd_jax.figures.plot import new_figure
-from mamkpd_jax.models.mamkpd import normalize
-from mamkpd_jax.training.state import abstract_model
+from mamkpd_jax.models.mamkpd import abstract, normalize
 
 _NAMES = {"cmm": "with CMM", "conv": "without CMM", "merging": "patch merging in place of CMM"}
 _HEIGHT_IN = 2.2  # of a row
@@ -38,7 +37,7 @@ def feature_maps(weights: Weights, crop: UInt8[np.ndarray, "h w 3"]) -> dict[str
     # The implementation of the scan is the device's matter, not the weights'.
     config = dataclasses.replace(weights.config.model, scan="auto")
     n_joints = skeleton_of(weights.config.data).n_joints
-    graphdef, _, _ = abstract_model(config, n_joints)
+    graphdef = nnx.graphdef(abstract(config, n_joints))
 
     def distances(arrays: tuple, image: jax.Array) -> list[jax.Array]:
         model = nnx.merge(graphdef, *arrays, copy=True)

@@ -72,7 +72,9 @@ class Usable:
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> Boxes:
         found = as_boxes(*self._detector(image))
+        sure = ~(found.scores < self._threshold)
+        found = Boxes(found.xywh[sure], found.scores[sure])
         reasons = [fault(box, float(score), image.shape[:2]) for box, score in zip(*found, strict=True)]
         self.faults = [reason for reason in reasons if reason is not None]
-        good = np.array([reason is None for reason in reasons], bool) & (found.scores >= self._threshold)
+        good = np.array([reason is None for reason in reasons], bool)
         return Boxes(found.xywh[good], found.scores[good])

@@ -46,7 +46,7 @@ class OnnxDetector:
         try:
             import onnxruntime
         except ModuleNotFoundError as error:
-            raise UserError(f"{error}; a detector needs `pip install -e '.[onnx]'` in the repository") from error
+            raise UserError(f"{error}; a detector needs `pip install onnxruntime`") from error
         try:
             self._session: Any = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())
         except Exception as error:  # onnxruntime's exceptions have no common base

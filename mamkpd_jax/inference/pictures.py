@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from mamkpd_jax.data.annotation_files import read_json
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.files import write_json
+from mamkpd_jax.files import whole, write_json
 from mamkpd_jax.inference.boxes import Detector, Usable
 from mamkpd_jax.inference.boxes_file import BoxesFile, number
 from mamkpd_jax.inference.options import Options
@@ -50,7 +50,8 @@ def find_pictures(pattern: str, output: Path) -> Pictures:
     if path.is_dir():
         found = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES]
     else:
-        found = [Path(file) for file in glob.glob(pattern, recursive=True) if Path(file).is_file()]
+        names = [pattern] if path.is_file() else glob.glob(pattern, recursive=True)
+        found = [Path(name) for name in names if Path(name).is_file()]
     found = sorted(file for file in found if not file.resolve().is_relative_to(output.resolve()))
     if not found:
         raise UserError(f"--input={pattern}: no picture, nor a folder or a glob of any ({', '.join(SUFFIXES)})")
@@ -74,9 +75,9 @@ def predict_pictures(
         UserError: the folder is of a run with other settings, or the boxes are of other pictures.
     """
     output = options.output
-    _check_settings(output, settings)
     if isinstance(boxes, BoxesFile):
         boxes.check([pictures.path(name) for name in pictures.names])
+    _check_settings(output, settings)
     missing = [name for name in pictures.names if not _poses(output, name).exists()]
     if there := len(pictures.names) - len(missing):
         logging.info("%d of %d pictures are in %s already", there, len(pictures.names), output)
@@ -115,7 +116,7 @@ def _gathered(pictures: Pictures, done: Mapping[str, Any], boxes: BoxesFile | No
 
 def _check_settings(output: Path, settings: Mapping[str, Any]) -> None:
     path = output / "run.json"
-    before = read_json(path) if path.exists() else settings
+    before = read_json(path) if (output / "poses").exists() else settings
     for name, value in settings.items():
         if before.get(name) != value:
             raise UserError(
@@ -135,6 +136,6 @@ def _picture(output: Path, name: str) -> Path:
 
 
 def _write_picture(path: Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-        raise UserError(f"{path} can't be written; look for a full disk")
+    with whole(path) as temporary:
+        if not cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
+            raise UserError(f"{path} can't be written; look for a full disk")

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from flax import nnx
 from jax import Array
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Float, UInt8
@@ -23,7 +22,7 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.boxes import Boxes, as_boxes, fault, whole_image
 from mamkpd_jax.inference.predict import make_heatmaps, make_predict
 from mamkpd_jax.inference.results import Image, PoseResult, read
-from mamkpd_jax.models.mamkpd import MamKPD
+from mamkpd_jax.models.mamkpd import abstract
 
 _READ_THREADS = 4
 
@@ -87,18 +86,20 @@ class Predictor:
         self.batch_size = batch_size
         self._upright = upright
         self._crop = eval_crop_of(config.data, self.skeleton)
-        model = nnx.eval_shape(lambda: MamKPD(self.config.model, self.skeleton.n_joints, rngs=nnx.Rngs(0)))
+        graphdef = nnx.graphdef(abstract(self.config.model, self.skeleton.n_joints))
         mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
         everywhere = NamedSharding(mesh, PartitionSpec())
         self._params, self._batch_stats = jax.device_put((weights.params, weights.batch_stats), everywhere)
-        self._predict = make_predict(nnx.graphdef(model), self.config, self.skeleton, mesh)
-        self._heatmaps = make_heatmaps(nnx.graphdef(model), self.config, self.skeleton, mesh)
+        self._predict = make_predict(graphdef, self.config, self.skeleton, mesh)
+        self._heatmaps = make_heatmaps(graphdef, self.config, self.skeleton, mesh)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, **options: Any) -> "Predictor":
+    def from_pretrained(cls, path: str | Path, *, best: bool = False, ema: bool = True, **options: Any) -> "Predictor":
         """A predictor with the weights of a training run's folder, or of a .safetensors or .pth file.
 
         Args:
+            best: of a folder: the checkpoint with the best evaluation, not the newest.
+            ema: of a folder: the moving average of the parameters, where the run has one.
             options: those of `Predictor`.
 
         Raises:
@@ -106,7 +107,7 @@ class Predictor:
         """
         path = Path(path)
         if path.is_dir():
-            return cls(read_checkpoint(path), **options)
+            return cls(read_checkpoint(path, best=best, ema=ema), **options)
         if path.suffix not in (".safetensors", ".pth"):
             raise UserError(f"{path} is neither the folder of a training run nor a .safetensors or .pth file")
         return cls(load(path), **options)

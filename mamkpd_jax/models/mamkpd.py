@@ -72,3 +72,8 @@ class MamKPD(nnx.Module):
             rngs: stream `drop_path`; without it no path is dropped.
         """
         return self.decoder(self.encoder(image, rngs))
+
+
+def abstract(config: ModelConfig, n_joints: int) -> MamKPD:
+    """A model with shapes in place of arrays, for its structure."""
+    return nnx.eval_shape(lambda: MamKPD(config, n_joints, rngs=nnx.Rngs(params=0)))

@@ -8,8 +8,8 @@ import optax
 from flax import nnx, struct
 from jax.sharding import Mesh
 
-from mamkpd_jax.config import Config, ModelConfig
-from mamkpd_jax.models.mamkpd import MamKPD
+from mamkpd_jax.config import Config
+from mamkpd_jax.models.mamkpd import MamKPD, abstract
 from mamkpd_jax.training.mesh import state_sharding
 
 
@@ -49,13 +49,9 @@ def create_state(
             ema=params if config.optim.ema_decay else None,
         )
 
-    graphdef, _, _ = abstract_model(config.model, n_joints)
-    return graphdef, jax.jit(init, out_shardings=state_sharding(mesh, jax.eval_shape(init)))()
-
-
-def abstract_model(config: ModelConfig, n_joints: int) -> tuple[nnx.GraphDef, dict[str, Any], dict[str, Any]]:
-    """A model's structure, and the shapes of its parameters and batch statistics."""
-    return split(nnx.eval_shape(lambda: MamKPD(config, n_joints, rngs=nnx.Rngs(params=0))))
+    return nnx.graphdef(abstract(config.model, n_joints)), jax.jit(
+        init, out_shardings=state_sharding(mesh, jax.eval_shape(init))
+    )()
 
 
 def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict[str, Any], dict[str, Any]]:

@@ -21,3 +21,11 @@ def test_floor_is_the_bytes_over_the_bandwidth_without_a_gpu():
     forward = scan.floor_ms(_WORK, batch=2, size=4, direction="forward", bytes_a_second=1e6)
     assert forward == (5 * 2 * 12 * 8 * 4 + 2 * 12 * 4 * 4 * 4) / 1e6 * 1e3
     assert scan.floor_ms(_WORK, batch=2, size=4, direction="forward+backward", bytes_a_second=1e6) > 3 * forward
+
+
+def test_a_contender_that_fails_gives_its_reason():
+    def broken(*_):
+        raise ValueError("no such kernel\nmore of it")
+
+    found = scan.errors(broken, _WORK, jnp.dtype(jnp.float32))
+    assert not found["correct"] and found["failed"] == "no such kernel"

@@ -1,5 +1,6 @@
 """The command `python -m mamkpd_jax.convert`."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,10 @@ import jax
 import numpy as np
 import pytest
 
-from mamkpd_jax.config import Config, DataConfig, ModelConfig
+from eval import evaluate
+from mamkpd_jax.config import Config, DataConfig, EvalConfig, ModelConfig
 from mamkpd_jax.convert.checkpoint import read_checkpoint, write_checkpoint
+from mamkpd_jax.convert.save import save
 from mamkpd_jax.errors import UserError
 
 _ROOT = Path(__file__).parents[2]
@@ -36,6 +39,22 @@ def test_checkpoint_to_file_and_back(tmp_path, random_weights):
     for a, b in zip(jax.tree.leaves(weights.batch_stats), jax.tree.leaves(back.batch_stats), strict=True):
         np.testing.assert_array_equal(a, b)
     assert back.step == weights.step and back.config.model == _CONFIG.model
+
+
+def test_eval_scores_converted_weights(tmp_path, random_weights):
+    """The file's way into a folder leaves what eval.py reads: its results are those of the weights themselves."""
+    model = ModelConfig(stem=False, depths=(1, 1), dims=(8, 16), decoder_dim=8)
+    data = DataConfig(dataset="synthetic_people", input_hw=(64, 32), build_dir=str(tmp_path / "tfds"))
+    data.synthetic_train_images, data.synthetic_val_images = 1, 3
+    config = Config(model=model, data=data, eval=EvalConfig(batch_size=4))
+    weights = random_weights(config)
+    write_checkpoint(weights, tmp_path / "run")
+    save(weights, tmp_path / "model.safetensors")
+    assert _run(f"--input={tmp_path / 'model.safetensors'}", f"--output={tmp_path / 'back'}").returncode == 0
+    for name in ("run", "back"):
+        evaluate(config, tmp_path / name, tmp_path / name / "eval", best=False, ema=True)
+    results = [json.loads((tmp_path / name / "eval" / "results.json").read_bytes()) for name in ("run", "back")]
+    assert results[0] == results[1] and len(results[0]) >= 3
 
 
 def test_mistakes_are_told_in_a_line_and_write_nothing(tmp_path):

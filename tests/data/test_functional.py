@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -108,9 +109,29 @@ def test_decode_image_gives_rgb_of_every_kind_of_file():
         (alpha, RGB),
         (grey, np.dstack([grey] * 3)),
         (bgr.astype(np.uint16) << 8, RGB),
+        (grey.astype(np.uint16) << 8, np.dstack([grey] * 3)),
     ):
         data = cv2.imencode(".png", stored)[1].tobytes()
         np.testing.assert_array_equal(F.decode_image(data), expected)
+
+
+def test_decode_image_ignores_the_rotation_noted_in_a_file():
+    """Annotations are of the stored pixels. The six bytes that count: tag 0x112, orientation, is 6, a quarter turn."""
+    jpeg = cv2.imencode(".jpg", RGB)[1].tobytes()
+    entry = struct.pack(">HHIHH", 0x112, 3, 1, 6, 0)
+    exif = b"Exif\0\0" + b"MM\0*" + struct.pack(">IH", 8, 1) + entry + bytes(4)
+    turned = jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+    by_opencv = cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR)
+    assert by_opencv.shape == (30, 20, 3), "the note is not understood"
+    np.testing.assert_array_equal(F.decode_image(turned), F.decode_image(jpeg))
+
+
+def test_decode_image_takes_printers_colours():
+    """A JPEG in CMYK, as Photoshop and Pillow write it: white, red, green and blue squares of 32 pixels."""
+    image = F.decode_image((Path(__file__).parent / "images" / "cmyk.jpg").read_bytes())
+    expected = [[255, 255, 255], [200, 30, 40], [20, 160, 60], [40, 70, 210]]
+    assert image.shape == (32, 128, 3)
+    np.testing.assert_allclose(image[16, 16::32], expected, atol=2)
 
 
 @pytest.mark.parametrize("data", [b"", b"no image", b"\xff\xd8" + b"\0" * 5000 + b"\xff\xd9"])

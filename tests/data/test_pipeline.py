@@ -2,6 +2,7 @@
 
 import itertools
 
+import cv2
 import numpy as np
 import pytest
 
@@ -65,6 +66,18 @@ def test_workers_do_not_change_the_batches(train):
         assert a.keys() == b.keys()
         for name in a:
             np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+class _Threads(_Few):
+    """Its items tell, as their score, how many threads OpenCV has where they are read."""
+
+    def __getitem__(self, index: int) -> dict:
+        return super().__getitem__(index) | {"score": float(cv2.getNumThreads())}
+
+
+def test_a_worker_has_one_thread_of_opencv(train):
+    (batch,) = _batches(_Threads(train, 4), 1, batch_size=4, workers=1)
+    assert batch["score"].tolist() == [1.0] * 4
 
 
 def test_an_example_is_random_by_seed_and_epoch_alone(train):

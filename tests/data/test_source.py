@@ -43,7 +43,7 @@ def test_detections_of_other_images_are_refused(val, tmp_path):
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        ("[{", "can't be read"),
+        ("[{", "is no complete JSON"),
         ("{}", "entry 0 is no detection"),
         ('[{"image_id": 1, "category_id": 1, "score": 1}]', "entry 0 is no detection"),
         ('[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 0, 9], "score": 1}]', "entry 0 is no detection"),
@@ -56,5 +56,5 @@ def test_files_that_are_no_detections_are_refused(content, line, val, tmp_path):
 
 
 def test_a_missing_detections_file_is_named(val, tmp_path):
-    with pytest.raises(UserError, match=r"config.eval.detections: .*nowhere.json can't be read"):
+    with pytest.raises(UserError, match=r"nowhere.json can't be read \(No such file"):
         DetectionSource(val, tmp_path / "nowhere.json")

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from mamkpd_jax.config import Config, DataConfig, ModelConfig
+from mamkpd_jax.errors import UserError
 from mamkpd_jax.export.options import Options
-from mamkpd_jax.export.stablehlo import predictor, save_stablehlo
+from mamkpd_jax.export.stablehlo import predictor, save_folder, save_stablehlo
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -84,3 +85,21 @@ def test_stablehlo(tmp_path, case):
     _close([np.asarray(x) for x in jax.tree.leaves(exported.call(images))], expected, 1e-6)
     one = jax.tree.leaves(exported.call(images[:1]))
     _close([np.asarray(x) for x in one], [x[:1] for x in expected], 1e-5)
+
+
+def test_a_folder_tells_what_its_model_takes_and_gives(tmp_path, random_weights, crops):
+    data = DataConfig(dataset="synthetic_people", input_hw=(64, 48))
+    narrow = Config(model=ModelConfig(stem=False, depths=(1, 1), dims=(8, 16), decoder_dim=8), data=data)
+    weights, options, folder = random_weights(narrow), Options(normalize=True, decode=True), tmp_path / "model"
+    save_folder(weights, folder, options)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["model", "model.json", "model.stablehlo"]
+    about = json.loads((folder / "model.json").read_text())
+    assert about["inputs"] == [{"shape": ["b", 64, 48, 3], "dtype": "uint8"}]
+    assert [output["shape"] for output in about["outputs"]] == [["b", 17, 2], ["b", 17]]
+    assert about["joints"][0] == "nose" and len(about["edges"]) == 19 and about["options"]["decode"]
+    images = crops((64, 48))
+    points, scores = jax.export.deserialize(bytearray((folder / "model.stablehlo").read_bytes())).call(images)
+    expected = jax.jit(predictor(weights, options))(jnp.asarray(images))
+    _close([np.asarray(points), np.asarray(scores)], [np.asarray(x) for x in expected], 1e-6)
+    with pytest.raises(UserError, match="model is there already"):
+        save_folder(weights, folder, options)

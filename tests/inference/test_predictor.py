@@ -1,36 +1,43 @@
 """The predictor on real images: equal to eval.py, whatever the batches, and strict about what it is given."""
 
 import dataclasses
-import json
 import struct
 import subprocess
 import sys
 from collections import defaultdict
+from functools import partial
 
 import cv2
 import numpy as np
 import pytest
+from flax import nnx
 
-import eval as eval_program
 from mamkpd_jax.convert.checkpoint import read_checkpoint
 from mamkpd_jax.convert.save import save
 from mamkpd_jax.data.datasets import open_dataset
 from mamkpd_jax.data.functional import decode_image, warp_points
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation import evaluator
+from mamkpd_jax.inference.predict import make_predict
 from mamkpd_jax.inference.predictor import Predictor
+from mamkpd_jax.models.mamkpd import abstract
+from mamkpd_jax.training.mesh import data_mesh
 from tests.inference.conftest import BATCH
 
 
 @pytest.mark.parametrize(("flip_test", "detected", "batch"), [(True, False, 11), (False, True, BATCH)])
-def test_predictions_are_those_of_eval(config, workdir, shared_data, tmp_path, monkeypatch, flip_test, detected, batch):
-    """For the same boxes in the same order: points and scores bit by bit, and the results with their suppression.
+def test_predictions_are_those_of_eval(config, workdir, shared_data, monkeypatch, flip_test, detected, batch):
+    """Points and scores bit by bit for the same boxes, and the results with their suppression, made as eval.py does.
 
     The 12 people leave one for the second batch of 11.
     """
     boxes_file = str(shared_data / "coco_mini" / "test_coco_det_AP_H_56.json") if detected else ""
     flags = dataclasses.replace(config.eval, flip_test=flip_test, detections=boxes_file, batch_size=batch)
     config = dataclasses.replace(config, eval=flags)
+    dataset = open_dataset(config)
+    weights = read_checkpoint(workdir)
+    graphdef = nnx.graphdef(abstract(config.model, dataset.skeleton.n_joints))
+    predict = make_predict(graphdef, config, dataset.skeleton, data_mesh())
     table = []
 
     def spy(points, scores, *rest):
@@ -39,10 +46,9 @@ def test_predictions_are_those_of_eval(config, workdir, shared_data, tmp_path, m
 
     coco_results = evaluator.coco_results
     monkeypatch.setattr(evaluator, "coco_results", spy)
-    eval_program.evaluate(config, workdir, tmp_path)
+    evaluation = evaluator.Evaluator(dataset, config)(partial(predict, weights.params, weights.batch_stats))
     [(points, scores)] = table
 
-    dataset = open_dataset(config)
     source = dataset.detections or dataset.val
     items = [source[i] for i in range(len(source))]
     by_image = defaultdict(list)
@@ -59,8 +65,7 @@ def test_predictions_are_those_of_eval(config, workdir, shared_data, tmp_path, m
     found = []
     for image_id, result in zip(by_image, results, strict=True):
         found += (result.without_duplicates() if detected else result).to_coco(image_id=image_id)
-    expected = json.loads((tmp_path / "results.json").read_bytes())
-    assert found == [{k: v for k, v in result.items() if k != "annotation_id"} for result in expected]
+    assert found == [{k: v for k, v in r.items() if k != "annotation_id"} for r in evaluation.results]
     assert len(found) > 10 and (not detected or len(found) < len(items))
 
 

@@ -16,7 +16,7 @@ _HINT = "give the folder of the data set's files by --config.data.root"
 
 
 class CocoFiles(CocoFormBuilder, skip_registration=True):
-    """The configuration's name is a digest of the annotations: changed ones are built anew."""
+    """The configuration's name is a digest of annotations and image folders' names: changed ones are built anew."""
 
     def __init__(self, root: Path, files: dict[str, tuple[str, str]], skeleton: Skeleton | None, data_dir: Path):
         """`files`: annotation file and image folder by split, below `root`; `skeleton` None: that of the categories."""
@@ -24,10 +24,10 @@ class CocoFiles(CocoFormBuilder, skip_registration=True):
             raise UserError(f"the data folder {root} does not exist; {_HINT}")
         self._files = {split: (root / annotations, root / images) for split, (annotations, images) in files.items()}
         digest = hashlib.sha256()
-        for path, _ in self._files.values():
+        for split, (path, _) in self._files.items():
             if not path.is_file():
                 raise UserError(f"{path} is missing; {_HINT}")
-            digest.update(path.read_bytes())
+            digest.update(path.read_bytes() + f"{split} {files[split][1]}".encode())
         self.skeleton = skeleton or self._skeleton_of_categories()
         super().__init__(f"{self.skeleton.name}_{digest.hexdigest()[:16]}", data_dir)
 

@@ -5,7 +5,11 @@ them are instances to train and evaluate on is kept beside the records, in the d
 """
 
 import abc
+import contextlib
+import fcntl
 import json
+import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,18 +110,37 @@ def prepare(builder: CocoFormBuilder) -> CocoFormBuilder:
     """Builds the data set unless it is there already, and logs its counts.
 
     TFDS builds in a folder of another name and renames it at the end, so an interrupted build is never taken for a
-    finished one.
+    finished one. What a killed build left is removed, and a build of another process is waited for.
 
     Raises:
         UserError: the source files are missing, damaged or contradict each other; nothing is left behind.
     """
-    if not builder.data_path.exists():
-        logging.info("building %s in %s", builder.name, builder.data_path)
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+    path = Path(builder.data_path)
+    if not path.exists():
+        with _alone(path.parent):
+            for stale in path.parent.glob(f"incomplete.*_{path.name}"):
+                shutil.rmtree(stale)
+            if path.exists():  # another process has built it meanwhile
+                builder.info.read_from_directory(path)
+            else:
+                logging.info("building %s in %s", builder.name, path)
+                builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
     counts: dict = builder.info.metadata["counts"]  # type: ignore[index]
     for split, count in counts.items():
         logging.info("%s %s: %s", builder.name, split, ", ".join(f"{n} {name}" for name, n in count.items()))
     return builder
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Only one process at a time is inside, for a folder; the lock of one that dies goes with it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def unusable(annotation: dict, image: dict) -> str | None:

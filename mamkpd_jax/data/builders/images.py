@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import cv2
-import numpy as np
-
+from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.errors import UserError
 
 _TAIL_BYTES = 4096
@@ -32,10 +30,10 @@ def read_image(path: Path, size_hw: tuple[int, int] | None = None) -> tuple[byte
     content = path.read_bytes()
     ends = [end for start, end in _ENDS.items() if content.startswith(start)]
     cut_off = not content or (ends and ends[0] not in content[-_TAIL_BYTES:])
-    image = None if cut_off else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise UserError(f"{path} is a truncated or damaged image ({len(content)} bytes); copy it again")
-    height, width = image.shape[:2]
+    try:
+        height, width = decode_image(b"" if cut_off else content).shape[:2]
+    except DamagedImage as error:
+        raise UserError(f"{path} is a truncated or damaged image ({len(content)} bytes); copy it again") from error
     if size_hw is not None and (height, width) != size_hw:
         raise UserError(
             f"{path} is {width}x{height} pixels, and the annotations say {size_hw[1]}x{size_hw[0]} (width x height); "

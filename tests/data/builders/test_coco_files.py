@@ -89,12 +89,28 @@ def test_the_skeleton_of_the_categories(tmp_path):
     assert (skeleton.name, skeleton.joints, skeleton.flip_pairs) == ("fish", ("left_fin", "right_fin"), ((0, 1),))
 
 
+def test_other_image_folders_are_another_data_set(tmp_path):
+    """The same annotations with images of another size, say."""
+    _set(tmp_path, {"a.png": IMAGE})
+    paths = [
+        CustomCoco(tmp_path, {"train": ("all.json", folder)}, "", tmp_path / "build").data_path
+        for folder in (".", "small", ".")
+    ]
+    assert paths[0] == paths[2] != paths[1]
+
+
 def test_images_of_every_kind_become_rgb(tmp_path):
     grey = cv2.cvtColor(IMAGE, cv2.COLOR_BGR2GRAY)
     alpha = np.dstack([IMAGE, np.full((40, 60), 9, np.uint8)])
     kinds = {"grey.jpg": grey, "alpha.png": alpha, "deep.png": IMAGE.astype(np.uint16) << 8, "plain.bmp": IMAGE}
     source = InstanceSource(prepare(_set(tmp_path, kinds)), "val")
     assert [decode_image(source[i]["image"]).shape for i in range(4)] == [(40, 60, 3)] * 4
+
+
+def test_an_image_of_a_kind_that_cant_be_decoded_is_refused(tmp_path):
+    builder = _set(tmp_path, {"floats.tiff": IMAGE.astype(np.float32)})
+    with pytest.raises(UserError, match="floats.tiff is a truncated or damaged image"):
+        prepare(builder)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,15 @@
 """What all builders share: a build counts only when it is finished."""
 
+import concurrent.futures
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
-from mamkpd_jax.data.builders.coco_form import prepare
+import pytest
+
+from mamkpd_jax.data.builders.coco_form import _alone, prepare
 from mamkpd_jax.data.builders.synthetic_people import SyntheticPeople
 
 # Draws two pictures, says so, and then takes for ever over the third.
@@ -39,3 +44,22 @@ def test_a_killed_build_is_not_taken_for_a_finished_one(tmp_path):
     builder = SyntheticPeople(4, 3, tmp_path)
     assert not builder.data_path.exists()
     assert prepare(builder).info.metadata["counts"]["train"]["images"] == 4
+    assert not list(tmp_path.rglob("*incomplete*"))
+
+
+def test_a_build_of_another_process_is_waited_for(tmp_path):
+    """The other one is played by a lock, as a build holds it, and by what it builds: here a copy of a finished one."""
+    finished = Path(prepare(SyntheticPeople(2, 2, tmp_path / "finished")).data_path)
+    waiting = SyntheticPeople(2, 2, tmp_path / "waiting")
+    folder = Path(waiting.data_path)
+    partial = folder.parent / f"incomplete.ABCDEF_{folder.name}"
+    partial.mkdir(parents=True)
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        with _alone(folder.parent):
+            built = threads.submit(prepare, waiting)
+            with pytest.raises(TimeoutError):
+                built.result(timeout=0.5)
+            assert partial.is_dir(), "a living build's folder was removed"
+            shutil.copytree(finished, partial, dirs_exist_ok=True)
+            partial.rename(folder)
+        assert built.result().info.metadata["counts"]["train"]["images"] == 2

@@ -1,0 +1,170 @@
+"""Converts MPII's official release into the annotation files that are trained and scored on.
+
+python -m mamkpd_jax.mpii_release --release=mpii_human_pose_v1_u12_1.mat --root=data/mpii [--validation=FILE]
+
+Writes annot/train.json, annot/valid.json and annot/gt_valid.mat below the root, in the form of the HRNet repository
+(arXiv 1902.09212), and prints what was kept and what was left out and why. Pixels count from 1 in all of them.
+
+The release has labels for its training images alone, so the held-out persons come from these. With --validation, a
+person list in HRNet's form, they are that list's, in its order, which makes scores comparable with published ones.
+Choice: without it they are those of every seventh video by a digest, so that frames of a video stay on one side.
+"""
+
+import dataclasses
+import json
+import shutil
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+from scipy.io import loadmat, savemat
+
+from mamkpd_jax import cli
+from mamkpd_jax.data.annotation_files import check_persons, read_json
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.skeletons import MPII
+
+_RELEASE = flags.DEFINE_string("release", None, "The official mpii_human_pose_v1_u12_1.mat.", required=True)
+_ROOT = flags.DEFINE_string("root", None, "The data set's folder: annot/ is written in it.", required=True)
+_VALIDATION = flags.DEFINE_string("validation", None, "A person list in HRNet's form: who is held out.")
+
+_HELD_OUT = 7  # one video of so many
+_SAME_PLACE_PX = 1.0  # lists are rounded
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """A labelled person: its entry in HRNet's list, its head's box (x1, y1, x2, y2), and the video it is from."""
+
+    entry: dict[str, Any]
+    head_box: list[float]
+    video: str
+
+
+def convert(release: Path, root: Path, validation: Path | None = None) -> dict[str, int]:
+    """Writes `root`/annot, whole or not at all, and returns the counts by what they are of.
+
+    Raises:
+        UserError: a file is not what it should be, or there are annotations in `root` already.
+    """
+    annot = root / "annot"
+    if annot.exists():
+        raise UserError(f"{annot} is there already; move it away, or give another folder by --root")
+    persons, dropped = read_release(release)
+    if validation is None:
+        held_out = [person for person in persons if zlib.crc32(person.video.encode()) % _HELD_OUT == 0]
+    else:
+        held_out = _listed(persons, validation)
+    images = {person.entry["image"] for person in held_out}
+    train = [person for person in persons if person.entry["image"] not in images]
+    partial = root / "annot.partial"
+    shutil.rmtree(partial, ignore_errors=True)  # of a conversion that was interrupted
+    partial.mkdir(parents=True)
+    for name, part in (("train.json", train), ("valid.json", held_out)):
+        (partial / name).write_text(json.dumps([person.entry for person in part]))
+    savemat(partial / "gt_valid.mat", _truth(held_out))
+    partial.rename(annot)
+    others = len(persons) - len(train) - len(held_out)
+    if others:
+        dropped["beside the held-out persons"] = others
+    return {"train": len(train), "valid": len(held_out)} | {f"dropped: {why}": n for why, n in dropped.items()}
+
+
+def read_release(path: Path) -> tuple[list[Person], Counter[str]]:
+    """The labelled persons of the training images, in the release's order, and how many others lack what.
+
+    Raises:
+        UserError: it is not MPII's release.
+    """
+    persons, dropped = [], Counter[str]()
+    try:
+        release = loadmat(path, simplify_cells=True)["RELEASE"]
+        for image, is_train in zip(_several(release["annolist"]), np.atleast_1d(release["img_train"]), strict=True):
+            name, video = image["image"]["name"], image.get("vidx")
+            for rect in _several(image["annorect"]) if is_train else []:
+                person = _person(name, rect, str(video) if isinstance(video, int) else name)
+                if isinstance(person, Person):
+                    persons.append(person)
+                else:
+                    dropped[person] += 1
+    except Exception as error:  # the reader raises all kinds of errors for a damaged file
+        raise UserError(
+            f"{path} can't be read ({type(error).__name__}: {error}); give MPII's mpii_human_pose_v1_u12_1.mat"
+        ) from error
+    if not persons:
+        raise UserError(f"{path} has no labelled person; give MPII's mpii_human_pose_v1_u12_1.mat")
+    return persons, dropped
+
+
+def _person(image: str, rect: dict[str, Any], video: str) -> Person | str:
+    """A person of the release, or what it lacks. A joint counts as labelled if it is there, seen or hidden."""
+    annopoints, place = rect.get("annopoints"), rect.get("objpos")
+    points = _several(annopoints["point"]) if isinstance(annopoints, dict) else []
+    if not points:
+        return "no joints"
+    if not isinstance(place, dict) or not np.isscalar(rect.get("scale")):
+        return "no place or scale"
+    head_box = [rect.get(side) for side in ("x1", "y1", "x2", "y2")]
+    if not all(np.isscalar(side) for side in head_box):
+        return "no head box"
+    joints, visible = np.full((MPII.n_joints, 2), -1.0), [0] * MPII.n_joints
+    for point in points:
+        joints[point["id"]], visible[point["id"]] = (point["x"], point["y"]), 1
+    entry = {
+        "image": image,
+        "scale": float(rect["scale"]),
+        "center": [float(place["x"]), float(place["y"])],
+        "joints": joints.tolist(),
+        "joints_vis": visible,
+    }
+    return Person(entry=entry, head_box=np.array(head_box, np.float64).tolist(), video=video)
+
+
+def _several(value: Any) -> list[dict[str, Any]]:
+    """The elements of a struct array, which the reader gives bare if it is one and as an empty array if none."""
+    return [value] if isinstance(value, dict) else list(value)
+
+
+def _listed(persons: Sequence[Person], path: Path) -> list[Person]:
+    """The persons of a list in HRNet's form, known by image and place."""
+    wanted = read_json(path)
+    check_persons(path, wanted, MPII.n_joints)
+    by_image: dict[str, list[Person]] = {}
+    for person in persons:
+        by_image.setdefault(person.entry["image"], []).append(person)
+
+    def find(i: int, entry: dict[str, Any]) -> Person:
+        for person in by_image.get(entry["image"], []):
+            if np.linalg.norm(np.subtract(person.entry["center"], entry["center"])) < _SAME_PLACE_PX:
+                return person
+        raise UserError(
+            f"{path}: person {i}, of {entry['image']}, is not in the release; give a list that belongs to it"
+        )
+
+    return [find(i, entry) for i, entry in enumerate(wanted)]
+
+
+def _truth(persons: Sequence[Person]) -> dict[str, np.ndarray]:
+    """What `annotation_files.read_mpii_truth` reads."""
+    joints = np.array([person.entry["joints"] for person in persons])
+    missing = 1 - np.array([person.entry["joints_vis"] for person in persons])
+    heads = np.array([person.head_box for person in persons]).reshape(-1, 2, 2)
+    return {
+        "pos_gt_src": joints.transpose(1, 2, 0),
+        "jnt_missing": missing.T.astype(np.uint8),
+        "headboxes_src": heads.transpose(1, 2, 0),
+    }
+
+
+def main() -> None:
+    validation = Path(_VALIDATION.value) if _VALIDATION.value else None
+    for of, count in convert(Path(_RELEASE.value), Path(_ROOT.value), validation).items():
+        print(f"{count:7} {of}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
