@@ -38,8 +38,12 @@ def linear_recurrence(a: Tensor, x: Tensor) -> Tensor:
     as it does in the closed form with exp(cumsum).
     """
     n, k, length, d = sizes(a, 0, 1, 3, 4)
-    if length == 1:
-        return x
+    if length <= 3:
+        decays, inputs = a.split(1, dim=3), x.split(1, dim=3)
+        h = [inputs[0]]
+        for t in range(1, length):
+            h.append(decays[t] * h[-1] + inputs[t])
+        return torch.cat(h, dim=3)
     if length % 2:
         h = linear_recurrence(a[:, :, :, :-1], x[:, :, :, :-1])
         return torch.cat([h, a[:, :, :, -1:] * h[:, :, :, -1:] + x[:, :, :, -1:]], dim=3)
@@ -71,12 +75,16 @@ def softplus(x: Tensor) -> Tensor:
     return torch.maximum(x, torch.log1p(torch.exp(x.clamp(max=80.0))))
 
 
-def chunked(rows: Tensor, columns: Tensor) -> Tensor:
-    """A map [b, h, w, c] row by row and one column by column: [2, b, chunks, chunk, c]."""
-    h, w, c = sizes(rows, 1, 2, 3)
-    chunk = math.gcd(h * w, CHUNK)
-    shape = (-1, h * w // chunk, chunk, c)
-    return torch.stack([rows.reshape(shape), columns.transpose(1, 2).reshape(shape)])
+def chunked(rows: Tensor, columns: Tensor, chunk: int) -> Tensor:
+    """A map [b, h, w, c] row by row and one column by column: [2, b * chunks, chunk, c]."""
+    shape = (1, -1, chunk, rows.shape[3])
+    return torch.cat([rows.reshape(shape), columns.transpose(1, 2).reshape(shape)])
+
+
+def by_token(chunks: Tensor) -> Tensor:
+    """From [k, b * chunks, chunk, c] the tokens of a chunk one after another: [chunk * k, b * chunks, c]."""
+    k, chunk, c = sizes(chunks, 0, 2, 3)
+    return chunks.permute(2, 0, 1, 3).reshape(chunk * k, -1, c)
 
 
 class SS2D(nn.Module):
@@ -105,31 +113,31 @@ class SS2D(nn.Module):
         h, w, d = sizes(u, 1, 2, 3)
         n, rank = self.d_state, self.rank
         rows, columns, rows_back, columns_back = F.linear(u, self.x_proj_weight.flatten(0, 1)).float().chunk(4, dim=3)
-        tokens = torch.cat([chunked(rows, columns), chunked(rows_back, columns_back).flip(3)])
-        chunks, chunk = sizes(tokens, 2, 3)
-        low_rank, B, C = tokens.split([rank, n, n], dim=4)
-        dt_weight, dt_bias = self.dt_proj_weight.transpose(1, 2)[:, None], self.dt_proj_bias[:, None, None]
-        delta = softplus(low_rank.reshape(4, -1, chunks * chunk, rank) @ dt_weight + dt_bias)
+        chunk = math.gcd(h * w, CHUNK)
+        tokens = [chunked(rows, columns, chunk), chunked(rows_back, columns_back, chunk).flip(2)]
+        low_rank, B, C = by_token(torch.cat(tokens)).split([rank, n, n], dim=2)
+        # A list each, by token: low_rank [4, b * chunks, rank], maps [2, b * chunks, d], B and C [n, 4, b * chunks, 1].
+        low_rank = low_rank.split(4)
         u = u.float()
-        # By token of a chunk: delta [4, b, chunks, 1, d], maps [2, b, chunks, 1, d], B and C [n, 4, b, chunks, 1, 1].
-        delta = delta.reshape(4, -1, chunks, chunk, d).split(1, dim=3)
-        maps = chunked(u, u).split(1, dim=3)
-        B, C = (v.permute(4, 0, 1, 2, 3)[..., None].split(1, dim=4) for v in (B, C))
-        A = -torch.exp(self.A_log.permute(2, 0, 1)[:, :, None, None, None])  # [n, 4, 1, 1, 1, d]
+        maps = by_token(chunked(u, u, chunk)).split(2)
+        B, C = (v.reshape(chunk, 4, -1, n).permute(0, 3, 1, 2).reshape(chunk * n, 4, -1, 1).split(n) for v in (B, C))
+        dt_weight, dt_bias = self.dt_proj_weight.transpose(1, 2), self.dt_proj_bias[:, None]
+        A = -torch.exp(self.A_log.permute(2, 0, 1)[:, :, None])  # [n, 4, 1, d]
 
         # Each chunk from the state 0: the states after its tokens, and the decays since its start.
         states, decays = [], []
         for t in range(chunk):
-            a = torch.exp(delta[t] * A)
-            x = delta[t] * torch.cat([maps[t], maps[chunk - 1 - t]]) * B[t]
+            delta = softplus(low_rank[t] @ dt_weight + dt_bias)
+            a = torch.exp(delta * A)
+            x = delta * torch.cat([maps[t], maps[chunk - 1 - t]]) * B[t]
             states.append(a * states[-1] + x if states else x)
             decays.append(a * decays[-1] if decays else a)
 
         # From the chunks' ends the states before the chunks, and with these the states inside.
-        ends = linear_recurrence(*(flip_backward(v[-1].squeeze(4)) for v in (decays, states)))
-        start = flip_backward(before(ends)).unsqueeze(4)
+        ends = (flip_backward(v[-1].reshape(n, 4, -1, h * w // chunk, d)) for v in (decays, states))
+        start = flip_backward(before(linear_recurrence(*ends))).reshape(n, 4, -1, d)
         y = [((states[t] + decays[t] * start) * C[t]).split([2, 2], dim=1) for t in range(chunk)]
-        sums = torch.cat([y[t][0] + y[chunk - 1 - t][1] for t in range(chunk)], dim=4)
+        sums = torch.cat([y[t][0] + y[chunk - 1 - t][1] for t in range(chunk)], dim=3)
         rows, columns = sums[0] if n == 1 else sums.sum(0)
         return rows.reshape(-1, h, w, d) + columns.reshape(-1, w, h, d).transpose(1, 2) + u * self.D.sum(0)
 
