@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 
 @jax.custom_vjp
-def recurrence(a: Float[Array, "l *s"], x: Float[Array, "l *s"]) -> Float[Array, "l *s"]:
+def recurrence(a: Float[Array, "*ls"], x: Float[Array, "*ls"]) -> Float[Array, "*ls"]:
     """h_t = a_t h_{t-1} + x_t from h_0 = 0, over the first axis."""
     return _scan(a, x, reverse=False)
 
