@@ -107,6 +107,7 @@ def train(config: Config, workdir: Path, *, only_dry: bool = False) -> dict[str,
             logging.info("stopped at step %d of %d and saved; the same command goes on", state.step, schedule.last_step)
             return {}
         finally:
+            batches.close()
             logger.close()
             checkpointer.close()
     if processes.is_first():

@@ -128,7 +128,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.
         command = [sys.executable, name, f"--config={file}", f"--workdir={workdir}", *flags]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         root = Path(__file__).resolve().parents[1]
-        return subprocess.Popen(command, cwd=root, env=environment | more, **pipes)
+        return subprocess.Popen(command, cwd=root, env=environment | more, start_new_session=True, **pipes)
 
     return program
 

@@ -73,11 +73,12 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_parameters(times, tin
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_asked_to_stop_saves_first(number, tiny, tmp_path, start, run):
-    tiny.optim.epochs, tiny.checkpoint_every_steps = 10_000, 100_000
+def test_a_run_that_is_asked_to_stop_saves_first(number, tiny, tmp_path, start):
+    """The loader's processes get the signal too, as from a terminal's Ctrl-C; they don't outlive a killed run."""
+    tiny.optim.epochs, tiny.checkpoint_every_steps, tiny.data.workers = 10_000, 100_000, 1
     process = start("train.py", tiny, tmp_path)
     wait_for(lambda: len(logged(tmp_path)) >= 2, process)
-    process.send_signal(number)
+    os.killpg(process.pid, number)
     status, err = ended(process)
     assert status == 0, err
     step = int(re.findall("stopped at step ([0-9]+) of 30000 and saved; the same command goes on", err)[0])
@@ -85,7 +86,9 @@ def test_a_run_that_is_asked_to_stop_saves_first(number, tiny, tmp_path, start, 
     process = start("train.py", tiny, tmp_path)
     wait_for(lambda: len(logged(tmp_path)) > step, process)
     process.send_signal(signal.SIGKILL)
-    assert f"going on from step {step}, of 30000 steps" in ended(process)[1]
+    assert f"going on from step {step}, of 30000 steps" in ended(process)[1], "and its workers close the pipe"
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
 
 
 @pytest.fixture

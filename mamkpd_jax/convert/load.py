@@ -13,9 +13,17 @@ from mamkpd_jax.convert.weights import Weights, from_torch
 from mamkpd_jax.errors import UserError
 
 
-def read_weights(path: Path) -> Weights:
-    """The weights of a training run's folder, its newest ones, or of a file as `load` takes it."""
-    return load(path) if path.suffix else read_checkpoint(path)
+def read_weights(path: Path, *, best: bool = False, ema: bool = True) -> Weights:
+    """The weights of a training run's folder as `read_checkpoint` takes it, or of a file as `load` does.
+
+    Raises:
+        UserError: there are no weights.
+    """
+    if path.is_dir():
+        return read_checkpoint(path, best=best, ema=ema)
+    if path.suffix not in (".safetensors", ".pth"):
+        raise UserError(f"{path} is neither the folder of a training run nor a .safetensors or .pth file")
+    return load(path)
 
 
 def load(path: Path) -> Weights:

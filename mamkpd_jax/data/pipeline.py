@@ -5,6 +5,10 @@ seed, the epoch and the instance, whatever the number of workers.
 """
 
 import dataclasses
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -67,16 +71,31 @@ def train_batches(
     if workers:
         options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
         workers_options = grain.MultiprocessingOptions(num_workers=workers)
-        return iter(batches.to_iter_dataset(options).mp_prefetch(workers_options, _one_thread))
+        return iter(batches.to_iter_dataset(options).mp_prefetch(workers_options, _start_worker))
     return iter(
         batches.to_iter_dataset(grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=_READ_THREADS))
     )
 
 
-def _one_thread(worker: int, n_workers: int) -> None:
-    """What a worker process starts with. OpenCV would start a thread a core in each."""
+def _start_worker(worker: int, n_workers: int) -> None:
+    """What a worker process starts with.
+
+    OpenCV would start a thread a core in each. Ctrl-C in a terminal, and a job scheduler, signal all processes of a
+    run, which would take the loader away from the one that is about to save. And when that one is killed, its workers
+    would stay.
+    """
     del worker, n_workers
     cv2.setNumThreads(1)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def eval_batches(source: Source, crop: TopDownCrop, batch_size: int, part: tuple[int, int] = (0, 1)) -> Iterator[Batch]:

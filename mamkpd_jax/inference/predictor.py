@@ -14,8 +14,7 @@ from jax import Array
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Float, UInt8
 
-from mamkpd_jax.convert.checkpoint import read_checkpoint
-from mamkpd_jax.convert.load import load
+from mamkpd_jax.convert.load import read_weights
 from mamkpd_jax.convert.weights import Weights
 from mamkpd_jax.data.datasets import eval_crop_of, skeleton_of
 from mamkpd_jax.data.functional import from_crops
@@ -106,12 +105,7 @@ class Predictor:
         Raises:
             UserError: there are no weights.
         """
-        path = Path(path)
-        if path.is_dir():
-            return cls(read_checkpoint(path, best=best, ema=ema), **options)
-        if path.suffix not in (".safetensors", ".pth"):
-            raise UserError(f"{path} is neither the folder of a training run nor a .safetensors or .pth file")
-        return cls(load(path), **options)
+        return cls(read_weights(Path(path), best=best, ema=ema), **options)
 
     def __call__(self, images: Image | Sequence[Image], boxes: BoxesOf = None) -> list[PoseResult]:
         """The poses of each image.
