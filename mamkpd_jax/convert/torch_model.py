@@ -332,7 +332,8 @@ class MamKPD(nn.Module):
         self.head = Head(sizes["dims"][-1], decoder_dim, len(metadata["joints"]))
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.head(self.backbone(image))
+        # In training PyTorch's BatchNorm sums channel-last maps, such as permuted images, a hundred times less exactly.
+        return self.head(self.backbone(image.contiguous()))
 
     @classmethod
     def from_safetensors(cls, path: str | Path) -> "MamKPD":

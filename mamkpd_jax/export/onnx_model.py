@@ -68,7 +68,12 @@ def save_onnx(weights: Weights, path: Path, options: Options, precision: str = "
 
 
 def _trace(model: torch.nn.Module, example: torch.Tensor, path: Path, outputs: list[str]) -> None:
-    """Choice: the exporter that traces. The newer one, with the batch as a symbol, takes ten times as long here."""
+    """Choice: the exporter that traces, though torch calls it the older one.
+
+    The newer one (dynamo=True, torch 2.13, onnxscript 0.7) makes an equally good graph: of a model of two blocks 577
+    nodes instead of 629, a dynamic batch, the same outputs within 5e-7 and the same speed. But it took 109 s instead of
+    6 s for it, and needs onnxscript.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns that it is the older one, and of sizes taken as constants
         torch.onnx.export(

@@ -1,10 +1,14 @@
 """Tables of README.md are made from the files of results."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from mamkpd_jax.bench.table import table
 from mamkpd_jax.errors import UserError
 
+_ROOT = Path(__file__).parents[2]
 _ROWS = {"decode": {"median_ms": 1.23456, "n": 7}, "crop": {"median_ms": 0.5, "n": 8}}
 
 
@@ -17,3 +21,10 @@ def test_rows_by_name_and_in_a_list():
 def test_a_column_that_there_is_not_is_told():
     with pytest.raises(UserError, match="no column 'mean_ms'; it has part, median_ms, n"):
         table({"rows": _ROWS}, ["mean_ms"])
+
+
+@pytest.mark.parametrize("name", ["accuracy_quickstart.json"])
+def test_the_readme_has_the_tables_of_the_results(name):
+    assert (
+        table(json.loads((_ROOT / "benchmarks" / "results" / name).read_bytes())) in (_ROOT / "README.md").read_text()
+    )

@@ -158,8 +158,9 @@ _NARROW = ModelConfig(depths=(1, 1), dims=(32, 48), decoder_dim=16)
         dataclasses.replace(_NARROW, stem=False),
         dataclasses.replace(_NARROW, downsampling="merging"),
         dataclasses.replace(_NARROW, stem=False, downsampling="conv"),
+        variant("small"),
     ],
-    ids=["three states", "without stem", "patch merging", "without stem and CMM"],
+    ids=["three states", "without stem", "patch merging", "without stem and CMM", "small"],
 )
 def test_gradients_of_the_training_loss(model, random_weights, crops):
     check_gradients(model, (64, 48), random_weights, crops)
