@@ -28,8 +28,8 @@ ALLOWED = {
     "evaluation": _CORE | {"data", "files", "processes", "visualize"},
     "inference": _CORE | {"codec", "convert", "data", "evaluation", "files", "models", "visualize"},
     "training": _CORE | {"codec", "environment", "files", "losses", "models", "processes"},
-    "convert": _CORE | {"cli", "data", "models", "training"},
-    "export": _CORE | {"cli", "codec", "convert", "data", "models"},
+    "convert": _CORE | {"cli", "data", "files", "models", "training"},
+    "export": _CORE | {"cli", "codec", "convert", "data", "files", "models"},
 }
 
 

@@ -1,6 +1,5 @@
 """How everything is timed."""
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from absl import flags
+
+from mamkpd_jax.files import write_json
 
 # Other programs have a flag of this name, and tests have several of them in one process.
 _OUTPUT = flags.DEFINE_string(
@@ -53,8 +54,6 @@ def summary_ms(times: Sequence[float]) -> dict[str, float]:
 
 
 def write(result: Mapping[str, Any]) -> None:
-    """A result as the JSON file of `--output`, in a folder that is made if need be."""
+    """A result as the JSON file of `--output`."""
     if _OUTPUT.value is not None:
-        path = Path(_OUTPUT.value)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(result, indent=1) + "\n")
+        write_json(Path(_OUTPUT.value), result)

@@ -25,9 +25,12 @@ from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS
 from mamkpd_jax.skeletons import COCO
 from mamkpd_jax.training.state import split
 
-_VARIANTS = flags.DEFINE_list("variants", ["small", "base", "large"], "Names of the table of variants.")
-_BATCHES = flags.DEFINE_list("batches", ["1", "64", "256"], "Batch sizes.")
-_DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float32"], "Of the activations.")
+# Other benches have flags of these names, and tests have several of them in one process.
+_VARIANTS = flags.DEFINE_list(
+    "variants", ["small", "base", "large"], "Names of the table of variants.", allow_override=True
+)
+_BATCHES = flags.DEFINE_list("batches", ["1", "64", "256"], "Batch sizes.", allow_override=True)
+_DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float32"], "Of the activations.", allow_override=True)
 _TORCH = flags.DEFINE_bool("torch", False, "The PyTorch twin too, eager, on the same kind of device.")
 
 _INPUT_HW = (256, 192)

@@ -17,6 +17,9 @@ from mamkpd_jax.training.checkpoint import BEST, LATEST
 from mamkpd_jax.training.optimizer import optimizer
 from mamkpd_jax.training.state import split
 
+# Without the other two orbax warns that it sets them itself.
+_READ_ONLY = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
+
 
 def read_checkpoint(workdir: Path, *, best: bool = False, ema: bool = True) -> Weights:
     """The newest checkpoint below `workdir`, in numpy arrays, whatever devices it was trained on.
@@ -31,7 +34,7 @@ def read_checkpoint(workdir: Path, *, best: bool = False, ema: bool = True) -> W
     folder = workdir.resolve() / (BEST if best else LATEST)
     if not folder.is_dir():
         raise UserError(f"no {folder.name} in {workdir}; give the folder of a training run")
-    with ocp.CheckpointManager(folder, options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
+    with ocp.CheckpointManager(folder, options=_READ_ONLY) as manager:
         step = manager.latest_step()
         if step is None:
             raise UserError(f"no finished checkpoint in {folder}; give the folder of a training run")

@@ -1,12 +1,12 @@
 """Weights into a file: `.safetensors` without torch, `.pth` with it."""
 
 import json
-import os
 from pathlib import Path
 
 import safetensors.numpy
 
 from mamkpd_jax.convert.weights import Weights, metadata, to_torch
+from mamkpd_jax.files import whole
 
 METADATA_KEY = "mamkpd"  # as in torch_model, which imports nothing of this package
 
@@ -18,13 +18,11 @@ def save(weights: Weights, path: Path) -> None:
         path: ends in `.safetensors` or `.pth`.
     """
     state, about = to_torch(weights), json.dumps(metadata(weights))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.partial")
-    if path.suffix == ".safetensors":
-        temporary.write_bytes(safetensors.numpy.save(state, {METADATA_KEY: about}))
-    else:
-        import torch
+    with whole(path) as temporary:
+        if path.suffix == ".safetensors":
+            temporary.write_bytes(safetensors.numpy.save(state, {METADATA_KEY: about}))
+        else:
+            import torch
 
-        tensors = {name: torch.from_numpy(array) for name, array in state.items()}
-        torch.save({"state_dict": tensors, METADATA_KEY: about}, temporary)
-    os.replace(temporary, path)
+            tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+            torch.save({"state_dict": tensors, METADATA_KEY: about}, temporary)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from mamkpd_jax.convert.weights import Weights, metadata
 from mamkpd_jax.data.datasets import skeleton_of
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.export.options import Options
+from mamkpd_jax.files import whole
 from mamkpd_jax.models.mamkpd import abstract, normalize
 
 PLATFORMS = ("cpu", "cuda")
@@ -30,10 +30,8 @@ def save_stablehlo(weights: Weights, path: Path, options: Options) -> None:
     image and scores [b, j] with `options.decode`, else heatmaps [b, h / stride, w / stride, j].
     """
     exported = _exported(weights, options)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.partial")
-    temporary.write_bytes(exported.serialize())
-    os.replace(temporary, path)
+    with whole(path) as temporary:
+        temporary.write_bytes(exported.serialize())
 
 
 def save_folder(weights: Weights, folder: Path, options: Options) -> None:

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import pytest
 
-from eval import evaluate
 from mamkpd_jax.config import Config, DataConfig, EvalConfig, ModelConfig
 from mamkpd_jax.convert.checkpoint import read_checkpoint, write_checkpoint
 from mamkpd_jax.convert.save import save
@@ -41,7 +40,7 @@ def test_checkpoint_to_file_and_back(tmp_path, random_weights):
     assert back.step == weights.step and back.config.model == _CONFIG.model
 
 
-def test_eval_scores_converted_weights(tmp_path, random_weights):
+def test_eval_scores_converted_weights(tmp_path, random_weights, run):
     """The file's way into a folder leaves what eval.py reads: its results are those of the weights themselves."""
     model = ModelConfig(stem=False, depths=(1, 1), dims=(8, 16), decoder_dim=8)
     data = DataConfig(dataset="synthetic_people", input_hw=(64, 32), build_dir=str(tmp_path / "tfds"))
@@ -52,7 +51,8 @@ def test_eval_scores_converted_weights(tmp_path, random_weights):
     save(weights, tmp_path / "model.safetensors")
     assert _run(f"--input={tmp_path / 'model.safetensors'}", f"--output={tmp_path / 'back'}").returncode == 0
     for name in ("run", "back"):
-        evaluate(config, tmp_path / name, tmp_path / name / "eval", best=False, ema=True)
+        status, _, err = run("eval.py", config, tmp_path / name)
+        assert status == 0, err
     results = [json.loads((tmp_path / name / "eval" / "results.json").read_bytes()) for name in ("run", "back")]
     assert results[0] == results[1] and len(results[0]) >= 3
 
