@@ -53,7 +53,8 @@ class Checkpointer:
         self._config = config
         with self._failures_told():
             self._latest = self._manager(LATEST, max_to_keep=config.keep_checkpoints)
-            self._best = self._manager(BEST, max_to_keep=1)
+            # Without best_fn orbax drops the metrics.
+            self._best = self._manager(BEST, max_to_keep=1, best_fn=lambda metrics: metrics["value"])
         best_step = self._best.latest_step()
         self._best_value = -float("inf")
         if best_step is not None:
@@ -108,9 +109,9 @@ class Checkpointer:
             self._latest.close()
             self._best.close()
 
-    def _manager(self, name: str, max_to_keep: int) -> ocp.CheckpointManager:
-        options = ocp.CheckpointManagerOptions(max_to_keep=max_to_keep, cleanup_tmp_directories=True)
-        return ocp.CheckpointManager(self._folder / name, options=options)
+    def _manager(self, name: str, **options: Any) -> ocp.CheckpointManager:
+        kept = ocp.CheckpointManagerOptions(cleanup_tmp_directories=True, **options)
+        return ocp.CheckpointManager(self._folder / name, options=kept)
 
     def _items(self, state: TrainState, data: grain.DatasetIterator) -> ocp.args.Composite:
         return ocp.args.Composite(

@@ -19,6 +19,7 @@ def state(n_joints: int, seed: int, width: int = 8) -> TrainState:
 
 
 def test_the_head_alone_is_new_where_the_joints_differ(caplog):
+    caplog.set_level("INFO", logger="absl")
     before, start = state(5, seed=1), state(7, seed=2)
     tuned = start_from(start, before.params, before.batch_stats, "runs/before")
     assert "the head is initialised anew: runs/before has other joints" in caplog.text
@@ -32,6 +33,7 @@ def test_the_head_alone_is_new_where_the_joints_differ(caplog):
 
 
 def test_the_same_joints_keep_the_head(caplog):
+    caplog.set_level("INFO", logger="absl")
     before, start = state(5, seed=1), state(5, seed=2)
     tuned = start_from(start, before.params, before.batch_stats, "runs/before")
     assert "head" not in caplog.text
