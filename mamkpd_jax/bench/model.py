@@ -7,6 +7,7 @@ variant and batch take turns in one process, each waited for. One that does not 
 """
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,14 +27,14 @@ from mamkpd_jax.skeletons import COCO
 from mamkpd_jax.training.state import split
 
 # Other benches have flags of these names, and tests have several of them in one process.
-_VARIANTS = flags.DEFINE_list(
+VARIANTS = flags.DEFINE_list(
     "variants", ["small", "base", "large"], "Names of the table of variants.", allow_override=True
 )
-_BATCHES = flags.DEFINE_list("batches", ["1", "64", "256"], "Batch sizes.", allow_override=True)
-_DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float32"], "Of the activations.", allow_override=True)
+BATCHES = flags.DEFINE_list("batches", ["1", "64", "256"], "Batch sizes.", allow_override=True)
+DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float32"], "Of the activations.", allow_override=True)
 _TORCH = flags.DEFINE_bool("torch", False, "The PyTorch twin too, eager, on the same kind of device.")
 
-_INPUT_HW = (256, 192)
+INPUT_HW = (256, 192)
 
 # Crops uint8 [b, h, w, 3], which it brings to the device, to a call that predicts and waits.
 Forward = Callable[[np.ndarray], Callable[[], Any]]
@@ -41,8 +42,8 @@ Forward = Callable[[np.ndarray], Callable[[], Any]]
 
 def random_weights(name: str) -> Weights:
     """A variant for 17 joints as it is initialised."""
-    model = dataclasses.replace(variant(name), dtype=_DTYPE.value)
-    data = DataConfig(dataset="synthetic_people", input_hw=_INPUT_HW)
+    model = dataclasses.replace(variant(name), dtype=DTYPE.value)
+    data = DataConfig(dataset="synthetic_people", input_hw=INPUT_HW)
     config = Config(model=model, data=data, eval=EvalConfig(flip_test=False))
     _, params, batch_stats = split(MamKPD(model, COCO.n_joints, rngs=nnx.Rngs(0)))
     return Weights(config=config, step=0, params=params, batch_stats=batch_stats)
@@ -53,20 +54,28 @@ def contenders(weights: Weights) -> dict[str, Forward]:
     here = (None, jax.default_backend())
     scans = [name for name, scan in IMPLEMENTATIONS.items() if scan.platform in here and name != "pallas_interpret"]
     forwards = {f"jax, {scan}": _in_jax(weights, scan) for scan in scans}
-    return forwards | ({"torch, eager": _in_torch(weights)} if _TORCH.value else {})
+    return forwards | ({"torch, eager": in_torch(_twin(weights))} if _TORCH.value else {})
 
 
-def timings(forwards: Mapping[str, Forward], images: np.ndarray) -> dict[str, list[float] | str]:
-    """Times by contender, or the reason why it can't run."""
-    running, failed = {}, {}
+def timed(forwards: Mapping[str, Forward], batch: int) -> list[dict[str, Any]]:
+    """A row a contender on random crops, printed too: its times and crops a second, or the reason why it can't run."""
+    images = np.random.default_rng(0).integers(0, 256, (batch, *INPUT_HW, 3), np.uint8)
+    running, rows = {}, {}
     for name, forward in forwards.items():
         try:
+            start = time.perf_counter()
             call = forward(images)
             call()
+            rows[name] = {"contender": name, "batch": batch, "first_call_s": time.perf_counter() - start}
             running[name] = lambda _, call=call: call()
         except Exception as error:  # too little memory, most often: a finding, not the end
-            failed[name] = str(error).splitlines()[0]
-    return measure.times_ms(running, measure.REPEATS.value) | failed
+            rows[name] = {"contender": name, "batch": batch, "error": str(error).splitlines()[0]}
+            print(f"{name:28} batch {batch:4}  failed: {rows[name]['error']}")
+    for name, times in measure.times_ms(running, measure.REPEATS.value).items():
+        figures = measure.summary_ms(times)
+        rows[name] |= {**figures, "crops_per_s": batch / figures["median_ms"] * 1e3}
+        print("{contender:28} batch {batch:4}  {median_ms:9.2f} ms, {crops_per_s:9.1f} crops/s".format(**rows[name]))
+    return list(rows.values())
 
 
 def _in_jax(weights: Weights, scan: str) -> Forward:
@@ -81,14 +90,14 @@ def _in_jax(weights: Weights, scan: str) -> Forward:
     return forward
 
 
-def _in_torch(weights: Weights) -> Forward:
+def in_torch(module: Any, *, compiled: bool = False) -> Forward:
+    """A PyTorch module of crops uint8 [b, h, w, 3], moved to the same kind of device as JAX has."""
     import torch
 
-    from mamkpd_jax.export.onnx_model import Predictor, twin
-
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
-    model = Predictor(twin(weights), normalize=True, flip_test=False, decode=False).eval().to(device)
-    dtype = getattr(torch, _DTYPE.value)
+    model = module.eval().to(device)
+    model = torch.compile(model) if compiled else model
+    dtype = getattr(torch, DTYPE.value)
 
     def forward(images: np.ndarray) -> Callable[[], Any]:
         crops = torch.from_numpy(images).to(device)
@@ -104,26 +113,16 @@ def _in_torch(weights: Weights) -> Forward:
     return forward
 
 
+def _twin(weights: Weights) -> Any:
+    from mamkpd_jax.export.onnx_model import Predictor, twin
+
+    return Predictor(twin(weights), normalize=True, flip_test=False, decode=False)
+
+
 def main() -> None:
     rows = []
-    for name in _VARIANTS.value:
+    for name in VARIANTS.value:
         forwards = contenders(random_weights(name))
-        for batch in map(int, _BATCHES.value):
-            images = np.random.default_rng(0).integers(0, 256, (batch, *_INPUT_HW, 3), np.uint8)
-            for contender, times in timings(forwards, images).items():
-                rows.append({"variant": name, "batch": batch, "contender": contender, **_figures(times, batch)})
-                print("{variant:8} batch {batch:4}  {contender:20} {shown}".format(shown=_shown(rows[-1]), **rows[-1]))
-                measure.write({"environment": environment(), "dtype": _DTYPE.value, "rows": rows})
-
-
-def _figures(times: list[float] | str, batch: int) -> dict[str, Any]:
-    if isinstance(times, str):
-        return {"error": times}
-    figures = measure.summary_ms(times)
-    return {**figures, "crops_per_s": batch / figures["median_ms"] * 1e3}
-
-
-def _shown(row: Mapping[str, Any]) -> str:
-    if "error" in row:
-        return f"failed: {row['error']}"
-    return "{median_ms:9.2f} ms, 95% below {p95_ms:9.2f} ms, {crops_per_s:9.1f} crops/s".format(**row)
+        for batch in map(int, BATCHES.value):
+            rows += [{"variant": name, **row} for row in timed(forwards, batch)]
+            measure.write({"environment": environment(), "dtype": DTYPE.value, "rows": rows})

@@ -10,7 +10,8 @@ from mamkpd_jax.models import mamkpd
 def test_a_contender_that_fails_gives_its_reason(monkeypatch):
     tiny = ModelConfig(stem=False, depths=(1,), dims=(8,), decoder_dim=8)
     monkeypatch.setitem(mamkpd.VARIANTS, "tiny", tiny)
-    monkeypatch.setattr(model, "_DTYPE", type("Flag", (), {"value": "float32"}))
+    monkeypatch.setattr(model, "DTYPE", type("Flag", (), {"value": "float32"}))
+    monkeypatch.setattr(model, "INPUT_HW", (32, 32))
     monkeypatch.setattr(model, "_TORCH", type("Flag", (), {"value": False}))
     monkeypatch.setattr(model.measure, "REPEATS", type("Flag", (), {"value": 2}))
 
@@ -22,6 +23,6 @@ def test_a_contender_that_fails_gives_its_reason(monkeypatch):
     images = np.zeros((1, 32, 32, 3), np.uint8)
     by_scan = [np.asarray(forward(images)()) for forward in forwards.values()]
     np.testing.assert_allclose(*by_scan, atol=1e-5)
-    times = model.timings(forwards | {"broken": broken}, images)
-    assert times["broken"] == "too large"
-    assert all(len(times[name]) == 2 for name in forwards)
+    rows = {row["contender"]: row for row in model.timed(forwards | {"broken": broken}, batch=1)}
+    assert rows["broken"]["error"] == "too large"
+    assert all(rows[name]["crops_per_s"] > 0 for name in forwards)

@@ -1,0 +1,176 @@
+"""Trains variants of MamKPD and peers alike, and gathers their scores and curves.
+
+python -m benchmarks.accuracy --config=configs/lspet.py --config.data.root=data/lspet --workdir=runs/lspet \
+    --contenders=base,simple_baseline,hrnet_w32,vit_s --seeds=0,1,2 --output=benchmarks/results/accuracy_lspet.json
+
+A contender is a row of the table of variants (small, base, ablation_a, ...), trained by train.py, or one of the peers
+(simple_baseline, hrnet_w32, vit_s; simple_baseline:0.25 has a quarter of its channels), trained by
+benchmarks.peers.train: on the same crops in the same order, by the same targets, loss, optimizer and schedule, scored
+by the same evaluator. After --minutes the runs at work save and end, and the same command goes on. On a CPU take the
+narrow scale, --config=benchmarks/narrow.py:lspet --contenders=base,simple_baseline:0.1875 --at_once=2.
+"""
+
+import dataclasses
+import json
+import os
+import queue
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from absl import flags, logging
+from ml_collections import config_flags
+
+from benchmarks.peers.networks import PEERS
+from mamkpd_jax import cli
+from mamkpd_jax.bench.table import table
+from mamkpd_jax.complexity import costs
+from mamkpd_jax.config import config_from_dict
+from mamkpd_jax.environment import environment
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.evaluation.report import REPORT
+from mamkpd_jax.files import write_json
+from mamkpd_jax.models.mamkpd import VARIANTS
+from mamkpd_jax.skeletons import find_skeleton
+from mamkpd_jax.training.logs import ENVIRONMENT, METRICS
+
+cli.define_config()
+_CONTENDERS = flags.DEFINE_list("contenders", ["base", "simple_baseline"], "Variants and peers.")
+_SEEDS = flags.DEFINE_list("seeds", ["0"], "Each contender is trained with each of them.")
+_MINUTES = flags.DEFINE_float("minutes", 9.0, "When to save and stop, to go on another time.")
+_AT_ONCE = flags.DEFINE_integer("at_once", 1, "Runs side by side, each with its share of the cores.", lower_bound=1)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "A JSON file for the results so far.", required=True)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Run:
+    """A contender with a seed."""
+
+    contender: str
+    seed: int
+    folder: Path
+
+    @property
+    def command(self) -> list[str]:
+        """What trains it, or goes on."""
+        flag = flags.FLAGS["config"]
+        file = config_flags.get_config_filename(flag)
+        fields = config_flags.get_override_values(flag) | {"seed": self.seed}
+        name, _, width = self.contender.partition(":")
+        if name in PEERS:
+            program = ["-m", "benchmarks.peers.train", f"--peer={name}", f"--width={width or 1}"]
+        else:
+            program, file = ["train.py"], file + ("," if ":" in file else ":") + name
+        overrides = [f"--config.{field}={value}" for field, value in fields.items()]
+        return [sys.executable, *program, f"--config={file}", *overrides, f"--workdir={self.folder}"]
+
+    def train(self, deadline_s: float) -> None:
+        """Trains until it is done or the time is up.
+
+        Raises:
+            UserError: it ended in another way.
+        """
+        if (self.folder / REPORT).exists():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # The peers' JAX only makes targets and decodes: the GPU is PyTorch's.
+        alone = {"JAX_PLATFORMS": "cpu"} if self.contender.partition(":")[0] in PEERS else {}
+        with (self.folder / "log.txt").open("a") as log:
+            process = subprocess.Popen(self.command, stdout=log, stderr=log, env=os.environ | alone)
+            logging.info("%s: %s", self.folder, " ".join(self.command))
+            try:
+                process.wait(max(deadline_s - time.monotonic(), 0))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGTERM)
+                process.wait()
+        if process.returncode not in (0, -signal.SIGTERM):
+            raise UserError(f"{self.contender} with seed {self.seed} failed; read {self.folder / 'log.txt'}")
+
+    def result(self) -> dict[str, Any] | None:
+        """Its size, scores and curves, where it is done."""
+        if not (self.folder / REPORT).exists():
+            return None
+        report = json.loads((self.folder / REPORT).read_bytes())
+        config = report.pop("config")
+        if "macs" not in report:
+            report |= _cost(config)
+        log = [json.loads(line) for line in (self.folder / METRICS).read_text().splitlines()]
+        where = json.loads((self.folder / ENVIRONMENT).read_bytes())
+        curves: dict[str, list[list[float]]] = {}
+        for record in log:
+            for name, value in record.items():
+                if name.startswith(("train/loss", "eval/")):
+                    curves.setdefault(name, []).append([record["step"], value])
+        headline = next(name for name in curves if name.startswith("eval/"))
+        return {
+            "contender": self.contender,
+            "seed": self.seed,
+            "params": report["params"],
+            "macs": report["macs"],
+            "metric": headline.removeprefix("eval/"),
+            "value": report[headline.removeprefix("eval/")],
+            "hours": log[-1]["time_s"] / 3600,
+            "environment": {name: where[name] for name in ("device", "n_devices", "commit", "command")},
+            "report": report,
+            "config": config,
+            "curves": {name: curves[name] for name in ("train/loss", headline)},
+        }
+
+
+def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row a contender: its size, and the headline's mean, lowest and highest over the seeds."""
+    rows = []
+    for contender in dict.fromkeys(result["contender"] for result in results):
+        of_it = [result for result in results if result["contender"] == contender]
+        values = [result["value"] for result in of_it]
+        rows.append(
+            {
+                "contender": contender,
+                "parameters": of_it[0]["params"],
+                "GMACs": of_it[0]["macs"] / 1e9,
+                "seeds": len(values),
+                of_it[0]["metric"]: statistics.mean(values),
+                "lowest": min(values),
+                "highest": max(values),
+            }
+        )
+    return rows
+
+
+def _cost(config: dict[str, Any]) -> dict[str, int]:
+    saved = config_from_dict(config)
+    n_joints = find_skeleton(saved.data.skeleton_name, categories=None).n_joints
+    parts = costs(saved.model, n_joints, saved.data.input_hw).values()
+    return {"params": sum(part.params for part in parts), "macs": sum(part.macs for part in parts)}
+
+
+def main() -> None:
+    deadline_s = time.monotonic() + 60 * _MINUTES.value
+    for contender in _CONTENDERS.value:
+        if contender.partition(":")[0] not in {*VARIANTS, *PEERS}:
+            raise UserError(f"--contenders names {contender!r}; expected of {', '.join((*VARIANTS, *PEERS))}")
+    folder = Path(_WORKDIR.value)
+    runs = [Run(name, int(seed), folder / f"{name}_{seed}") for seed in _SEEDS.value for name in _CONTENDERS.value]
+    # A thread's cores are those of the processes that it starts.
+    cores, lanes = sorted(os.sched_getaffinity(0)), queue.SimpleQueue()
+    for i in range(_AT_ONCE.value):
+        lanes.put(cores[i :: _AT_ONCE.value] or cores)
+    with ThreadPoolExecutor(_AT_ONCE.value, initializer=lambda: os.sched_setaffinity(0, lanes.get())) as pool:
+        list(pool.map(lambda run: run.train(deadline_s), runs))
+    results = [result for run in runs if (result := run.result())]
+    rows = summary(results)
+    write_json(Path(_OUTPUT.value), {"environment": environment(("torch",)), "rows": rows, "runs": results})
+    if rows:
+        print(table({"rows": rows}))
+    print(f"{len(results)} of {len(runs)} runs are done; the same command goes on with the others")
+
+
+if __name__ == "__main__":
+    cli.run(main)
