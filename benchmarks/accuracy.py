@@ -29,7 +29,7 @@ from ml_collections import config_flags
 
 from benchmarks.peers.networks import PEERS
 from mamkpd_jax import cli
-from mamkpd_jax.bench.table import table
+from mamkpd_jax.bench.markdown import table
 from mamkpd_jax.complexity import costs
 from mamkpd_jax.config import config_from_dict
 from mamkpd_jax.environment import environment

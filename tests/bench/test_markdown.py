@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mamkpd_jax.bench.table import table
+from mamkpd_jax.bench.markdown import table
 from mamkpd_jax.errors import UserError
 
 _ROOT = Path(__file__).parents[2]
