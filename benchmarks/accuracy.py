@@ -157,7 +157,11 @@ def main() -> None:
         if contender.partition(":")[0] not in {*VARIANTS, *PEERS}:
             raise UserError(f"--contenders names {contender!r}; expected of {', '.join((*VARIANTS, *PEERS))}")
     folder = Path(_WORKDIR.value)
-    runs = [Run(name, int(seed), folder / f"{name}_{seed}") for seed in _SEEDS.value for name in _CONTENDERS.value]
+    runs = [
+        Run(name, int(seed), folder / f"{name.replace(':', '_x')}_{seed}")
+        for seed in _SEEDS.value
+        for name in _CONTENDERS.value
+    ]
     # A thread's cores are those of the processes that it starts.
     cores, lanes = sorted(os.sched_getaffinity(0)), queue.SimpleQueue()
     for i in range(_AT_ONCE.value):

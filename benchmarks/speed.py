@@ -9,6 +9,7 @@ that runs here; --torch adds its PyTorch twin. --compile gives the peers to torc
 own batch in one file: they took turns.
 """
 
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.models.mamkpd import variant
 
 _PEERS = flags.DEFINE_list("peers", sorted(PEERS), "Networks of benchmarks.peers; none if empty.")
-_COMPILE = flags.DEFINE_bool("compile", False, "The peers by torch.compile.")
+_COMPILE = flags.DEFINE_bool("compile", False, "The peers by torch.compile.", allow_override=True)
 
 _N_JOINTS = 17
 
@@ -50,12 +51,12 @@ def main() -> None:
         if name not in PEERS:
             raise UserError(f"--peers names {name!r}; expected of {', '.join(PEERS)}")
     forwards, about = contenders()
-    rows = []
+    packages, rows = ("torch", "timm") if find_spec("timm") else ("torch",), []
     for batch in map(int, model.BATCHES.value):
         rows += [about[row["contender"]] | row for row in model.timed(forwards, batch)]
         gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
         settings = {"dtype": model.DTYPE.value, "torch_device": gpu, "torch_threads": torch.get_num_threads()}
-        measure.write({"environment": environment(("torch",)), **settings, "rows": rows})
+        measure.write({"environment": environment(packages), **settings, "rows": rows})
 
 
 if __name__ == "__main__":

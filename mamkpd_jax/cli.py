@@ -83,7 +83,8 @@ def _shown(record: logging.LogRecord) -> bool:
 
 
 def _is_ours(path: Path) -> bool:
-    return path.is_relative_to(_PACKAGE) or path.parent == _PACKAGE.parent
+    """Whether a module is of the package, or beside the program."""
+    return path.is_relative_to(_PACKAGE) or path.parent == Path(sys.argv[0]).resolve().parent
 
 
 def _unknown_field(argv: Sequence[str], error: KeyError) -> str:

@@ -124,5 +124,5 @@ def main() -> None:
     for name in VARIANTS.value:
         forwards = contenders(random_weights(name))
         for batch in map(int, BATCHES.value):
-            rows += [{"variant": name, **row} for row in timed(forwards, batch)]
+            rows += [{"model": name, **row} for row in timed(forwards, batch)]
             measure.write({"environment": environment(), "dtype": DTYPE.value, "rows": rows})

@@ -78,7 +78,7 @@ def measured(reports: list[Path], benches: list[Path]) -> list[Measured]:
     Raises:
         UserError: a file is not of its form, or a report is of another data set than the paper's points.
     """
-    speeds = dict(map(_speed, benches))
+    speeds = {name: speed for path in benches for name, speed in _speeds(path).items()}
     points = []
     for path in reports:
         variant, ap, params_m, boxes = _accuracy(path)
@@ -105,15 +105,21 @@ def _accuracy(path: Path) -> tuple[str, float, float, str]:
     return variant_name(model), ap, params / 1e6, boxes
 
 
-def _speed(path: Path) -> tuple[str, tuple[str, float]]:
-    """Variant, device, and images a second at the batch size that is fastest."""
+def _speeds(path: Path) -> dict[str, tuple[str, float]]:
+    """By variant: the device, and images a second in JAX at the batch size and by the scan that are fastest."""
     bench = _read(path)
     try:
-        speeds = [float(row["crops_per_s"]) for row in bench["rows"] if row["contender"] == "jax"]
-        return bench["variant"], (str(bench["environment"]["device"]), max(speeds))
+        device, speeds = str(bench["environment"]["device"]), {}
+        for row in bench["rows"]:
+            if "jax" in row["contender"] and "crops_per_s" in row:
+                name = row["model"] if "model" in row else bench["variant"]
+                _, fastest = speeds.get(name, (device, 0.0))
+                speeds[name] = device, max(fastest, float(row["crops_per_s"]))
+        return speeds
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path} is no result of `python -m mamkpd_jax.bench export` ({error!r}); give a file that it wrote"
+            f"{path} is no result of `python -m mamkpd_jax.bench model` or `bench export` ({error!r}); "
+            "give a file that one of them wrote"
         ) from error
 
 

@@ -44,6 +44,20 @@ def bench(tmp_path):
     return path
 
 
+@pytest.fixture
+def model_bench(tmp_path):
+    """A result as `bench model` writes it: several variants and scans, and one that failed."""
+    rows = [("small", "jax, sequential", 20.0), ("small", "jax, associative", 31.0), ("base", "jax, sequential", 70.0)]
+    content = {
+        "environment": {"device": "a test's device"},
+        "rows": [{"model": name, "contender": how, "batch": 1, "crops_per_s": speed} for name, how, speed in rows]
+        + [{"model": "small", "contender": "jax, associative", "batch": 8, "error": "too little memory"}],
+    }
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
 def _legend(figure):
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
@@ -88,11 +102,16 @@ def test_files_of_another_form_are_refused(content, line, tmp_path):
         measured([tmp_path / "odd.json"], [])
 
 
+def test_the_speed_of_a_variant_is_that_of_its_fastest_scan(report, model_bench):
+    (own,) = measured([report()], [model_bench])
+    assert own.point.images_per_s == 31.0
+
+
 def test_an_accuracy_on_other_data_can_not_stand_beside_the_papers(report, bench):
     with pytest.raises(UserError, match="is of synthetic_people; only accuracies on coco_keypoints"):
         measured([report("synthetic_people")], [bench])
 
 
 def test_a_report_is_no_bench(report):
-    with pytest.raises(UserError, match="is no result of `python -m mamkpd_jax.bench export`"):
+    with pytest.raises(UserError, match="is no result of `python -m mamkpd_jax.bench model` or `bench export`"):
         measured([], [report()])

@@ -1,0 +1,137 @@
+"""Writes the tables of README.md that compare contenders, and docs/accuracy.png, from benchmarks/results/.
+
+python -m benchmarks.report
+
+A table stands between `<!-- NAME -->` and `<!-- end -->`. What no result file has is `not measured`.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mamkpd_jax.bench.markdown import table
+from mamkpd_jax.figures.curves import curves
+
+_ROOT = Path(__file__).resolve().parents[1]
+_RESULTS = Path(__file__).parent / "results"
+_MODELS = ("small", "base", "large", "simple_baseline", "hrnet_w32", "vit_s")
+_ABLATIONS = (
+    "base",
+    "without_stem",
+    "without_cmm",
+    "patch_merging",
+    "without_stem_and_cmm",
+    "ablation_a",
+    "ablation_b",
+    "ablation_c",
+    "ablation_d",
+)
+_CURVES = "accuracy_lspet_narrow.json"
+
+Row = Mapping[str, Any]
+
+
+class Column(NamedTuple):
+    """A column of a table: its title, the file that it is of, and what it shows of the file's rows of one model."""
+
+    title: str
+    file: str
+    shown: Callable[[Sequence[Row]], str]
+
+
+def _median_ms(batch: int) -> Callable[[Sequence[Row]], str]:
+    return lambda rows: f"{_fastest(rows, batch)['median_ms']:.3g} ms"
+
+
+def _crops_per_s(batch: int) -> Callable[[Sequence[Row]], str]:
+    return lambda rows: f"{_fastest(rows, batch)['crops_per_s']:.3g} /s"
+
+
+def _fastest(rows: Sequence[Row], batch: int) -> Row:
+    """Of a model's implementations the one that a user would take."""
+    return max((row for row in rows if row["batch"] == batch), key=lambda row: row.get("crops_per_s", 0))
+
+
+def _score(rows: Sequence[Row]) -> str:
+    row = rows[0]
+    mean = next(value for name, value in row.items() if "@" in name or "/" in name)
+    spread = f" ({row['lowest']:.1f} to {row['highest']:.1f}, {row['seeds']} seeds)" if row["seeds"] > 1 else ""
+    return f"{mean:.1f}{spread}"
+
+
+def _size(rows: Sequence[Row]) -> str:
+    return f"{rows[0]['parameters'] / 1e6:.3g} M, {rows[0]['GMACs']:.3g} GMACs"
+
+
+TABLES: dict[str, tuple[Sequence[str], Sequence[Column]]] = {
+    "speed": (
+        _MODELS,
+        (
+            Column("size", "speed_cpu.json", _size),
+            Column("2 CPU cores, batch 1", "speed_cpu.json", _median_ms(1)),
+            Column("2 CPU cores, batch 8", "speed_cpu.json", _crops_per_s(8)),
+            Column("GPU, batch 1", "speed_gpu.json", _median_ms(1)),
+            Column("GPU, batch 64", "speed_gpu.json", _crops_per_s(64)),
+            Column("GPU, batch 256", "speed_gpu.json", _crops_per_s(256)),
+        ),
+    ),
+    "accuracy": (
+        _MODELS,
+        (
+            Column("size, narrow", "accuracy_lspet_narrow.json", _size),
+            Column("lspet, narrow", "accuracy_lspet_narrow.json", _score),
+            Column("animalpose, narrow", "accuracy_animalpose_narrow.json", _score),
+            Column("lspet, full size", "accuracy_lspet.json", _score),
+            Column("animalpose, full size", "accuracy_animalpose.json", _score),
+        ),
+    ),
+    "ablations": (
+        _ABLATIONS,
+        (
+            Column("size, narrow", "ablations_lspet_narrow.json", _size),
+            Column("lspet, narrow", "ablations_lspet_narrow.json", _score),
+            Column("lspet, full size", "ablations_lspet.json", _score),
+        ),
+    ),
+}
+
+
+def rendered(readme: str) -> str:
+    """README.md with its tables as the result files have them now."""
+    for name, (models, columns) in TABLES.items():
+        rows = [{"model": model, **{column.title: _cell(column, model) for column in columns}} for model in models]
+        block = f"<!-- {name} -->\n\n{table({'rows': rows})}\n\n<!-- end -->"
+        readme, found = re.subn(rf"<!-- {name} -->.*?<!-- end -->", lambda _, new=block: new, readme, flags=re.DOTALL)
+        if found != 1:
+            raise ValueError(f"README.md has {found} places for the table {name}; expected one")
+    return readme
+
+
+def _cell(column: Column, model: str) -> str:
+    rows = [row for row in _rows(column.file) if row.get("model", row["contender"]).partition(":")[0] == model]
+    try:
+        return column.shown(rows)
+    except (IndexError, KeyError, ValueError):
+        return "not measured"
+
+
+def _rows(file: str) -> list[Row]:
+    path = _RESULTS / file
+    return json.loads(path.read_bytes())["rows"] if path.exists() else []
+
+
+def main() -> None:
+    readme = _ROOT / "README.md"
+    readme.write_text(rendered(readme.read_text()))
+    runs = json.loads((_RESULTS / _CURVES).read_bytes())["runs"]
+    series = {
+        f"{run['contender']}, seed {run['seed']}": {name: dict(points) for name, points in run["curves"].items()}
+        for run in runs
+    }
+    curves(series).savefig(_ROOT / "docs" / "accuracy.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()

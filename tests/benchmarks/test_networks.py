@@ -1,0 +1,47 @@
+"""The peers are the networks that their papers describe: sizes, shapes, how they start."""
+
+import pytest
+
+from mamkpd_jax.errors import UserError
+
+torch = pytest.importorskip("torch")
+
+from benchmarks.peers.networks import build, cost  # noqa: E402 (torch is an extra)
+
+# Parameters and GMACs at 256x192 with 17 joints as MMPose's model zoo gives them, which rounds.
+_PUBLISHED = {"simple_baseline": (34.00, 5.46), "hrnet_w32": (28.5, 7.68), "vit_s": (24.3, 5.3)}
+
+
+@pytest.mark.parametrize("name", _PUBLISHED)
+def test_sizes_are_the_published_ones(name):
+    if name != "simple_baseline":
+        pytest.importorskip("timm")
+    params, macs = cost(build(name, 17, (256, 192)), (256, 192))
+    published_m, published_g = _PUBLISHED[name]
+    assert params / 1e6 == pytest.approx(published_m, rel=2e-3)
+    assert macs / 1e9 == pytest.approx(published_g, rel=1e-2)
+
+
+def test_bytes_go_in_and_heatmaps_near_zero_come_out():
+    model = build("simple_baseline", 14, (64, 64), width=0.125)
+    heatmaps = model(torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8))
+    assert heatmaps.shape == (2, 14, 16, 16)
+    assert 0 < heatmaps.abs().max() < 0.1
+
+
+def test_the_narrow_peer_has_the_arithmetic_of_the_narrow_model():
+    from benchmarks.narrow import get_config
+    from mamkpd_jax.complexity import costs
+
+    config = get_config("lspet,base")
+    ours = sum(part.macs for part in costs(config.model, 14, config.data.input_hw).values())
+    _, theirs = cost(build("simple_baseline", 14, config.data.input_hw, width=0.1875), config.data.input_hw)
+    assert theirs == pytest.approx(ours, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "message"), [("resnet", 1.0, "no peer 'resnet'"), ("vit_s", 0.5, "has one width; 0.5")]
+)
+def test_a_peer_that_there_is_not(name, width, message):
+    with pytest.raises(UserError, match=message):
+        build(name, 17, (64, 64), width)

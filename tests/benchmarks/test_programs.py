@@ -1,0 +1,77 @@
+"""The two programs that measure beside peers, run as a user does at a tiny scale."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def _run(*command: str) -> subprocess.CompletedProcess:
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    return subprocess.run(
+        [sys.executable, "-m", *command], cwd=_ROOT, env=environment, capture_output=True, text=True, timeout=500
+    )
+
+
+def test_accuracy_stops_goes_on_and_gathers(coco_mini_root, build_dir, tmp_path):
+    setup = tmp_path / "setup.py"
+    setup.write_text(
+        "from mamkpd_jax.config import *\n\ndef get_config(name='base'):\n"
+        "    model = ModelConfig(stem=False, depths=(1, 1, 1), dims=(8, 8, 8), decoder_dim=8)\n"
+        f"    data = DataConfig(root={str(coco_mini_root)!r}, build_dir={str(build_dir)!r}, input_hw=(64, 64),\n"
+        "                      workers=0)\n"
+        "    return Config(model=model, data=data, optim=OptimConfig(batch_size=4, decay_epochs=(), warmup_steps=2),\n"
+        "                  eval=EvalConfig(batch_size=4), log_every_steps=1)\n"
+    )
+    output = tmp_path / "result.json"
+    command = [
+        *("benchmarks.accuracy", f"--config={setup}", "--config.optim.epochs=2", "--at_once=2"),
+        *("--contenders=base,simple_baseline:0.125", f"--workdir={tmp_path / 'runs'}", f"--output={output}"),
+    ]
+    stopped = _run(*command, "--minutes=0")
+    assert stopped.returncode == 0, stopped.stderr
+    assert "0 of 2 runs are done" in stopped.stdout
+    done = _run(*command)
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 runs are done" in done.stdout
+    result = json.loads(output.read_bytes())
+    assert [row["contender"] for row in result["rows"]] == ["base", "simple_baseline:0.125"]
+    for run in result["runs"]:
+        assert run["metric"] == "coco/AP"
+        assert [step for step, _ in run["curves"]["train/loss"]] == [1, 2, 3, 4, 5, 6]
+        assert run["curves"]["eval/coco/AP"] == [[6, run["value"]]]
+        assert run["config"]["optim"]["epochs"] == 2
+        assert run["environment"]["command"].startswith("python ")
+
+
+def test_speed_times_a_peer(tmp_path):
+    output = tmp_path / "speed.json"
+    flags = ("--variants=", "--peers=simple_baseline", "--batches=1,2", "--dtype=float32", "--repeats=2")
+    done = _run("benchmarks.speed", *flags, f"--output={output}")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(output.read_bytes())["rows"]
+    assert [(row["contender"], row["batch"]) for row in rows] == [("simple_baseline, torch, eager", n) for n in (1, 2)]
+    assert all(row["crops_per_s"] > 0 and row["parameters"] == 33_999_697 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["benchmarks.speed", "--peers=resnet"], "error: --peers names 'resnet'; expected of simple_baseline"),
+        (
+            ["benchmarks.accuracy", "--config=configs/lspet.py", "--contenders=big", "--workdir=w", "--output=o"],
+            "error: --contenders names 'big'; expected of small, base",
+        ),
+    ],
+)
+def test_an_unknown_contender_is_told(command, message):
+    done = _run(*command)
+    assert done.returncode == 1
+    assert message in done.stderr
