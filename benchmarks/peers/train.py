@@ -68,6 +68,8 @@ class Training:
         """One step on a batch of `train_batches`; loss and gradient norm."""
         for group in self.adam.param_groups:
             group["lr"] = np.asarray(self._learning_rate(self.step)).item()
+        # What is random, ViT's drop path, depends on the seed and the step alone.
+        torch.manual_seed((self.config.seed << 32) + self.step)
         target, weights = (_tensor(x) for x in self._targets(batch["keypoints"], batch["visible"]))
         self.model.train()
         predicted = self._predicted(_tensor(batch["image"]))
