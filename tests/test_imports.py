@@ -26,7 +26,7 @@ ALLOWED = {
     "visualize": {"skeletons"},
     "data": _CORE,
     "evaluation": _CORE | {"data", "files", "processes", "visualize"},
-    "inference": _CORE | {"codec", "convert", "data", "evaluation", "files", "models", "visualize"},
+    "inference": _CORE | {"codec", "convert", "data", "evaluation", "files", "models", "training", "visualize"},
     "training": _CORE | {"codec", "environment", "files", "losses", "models", "processes"},
     "convert": _CORE | {"cli", "data", "files", "models", "training"},
     "export": _CORE | {"cli", "codec", "convert", "data", "files", "models"},

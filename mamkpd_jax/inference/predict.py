@@ -6,13 +6,14 @@ from typing import Any
 import jax
 from flax import nnx
 from jax import Array
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from mamkpd_jax.codec import decode_heatmaps, flip_heatmaps, to_input_px
 from mamkpd_jax.config import Config
 from mamkpd_jax.models.mamkpd import normalize
 from mamkpd_jax.skeletons import Skeleton
+from mamkpd_jax.training.mesh import batch_sharded, replicated
 
 Predict = Callable[[Any, Any, ArrayLike], tuple[Array, Array]]
 Heatmaps = Callable[[Any, Any, ArrayLike], Array]
@@ -61,5 +62,5 @@ def decode(heatmaps: Array, config: Config) -> tuple[Array, Array]:
 
 
 def _compiled(function: Callable, mesh: Mesh) -> Callable:
-    everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
-    return jax.jit(function, in_shardings=(everywhere, everywhere, split), out_shardings=everywhere)
+    everywhere = replicated(mesh)
+    return jax.jit(function, in_shardings=(everywhere, everywhere, batch_sharded(mesh)), out_shardings=everywhere)

@@ -11,7 +11,6 @@ import jax
 import numpy as np
 from flax import nnx
 from jax import Array
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Float, UInt8
 
 from mamkpd_jax.convert.load import read_weights
@@ -23,6 +22,7 @@ from mamkpd_jax.inference.boxes import Boxes, as_boxes, fault, whole_image
 from mamkpd_jax.inference.predict import make_heatmaps, make_predict
 from mamkpd_jax.inference.results import Image, PoseResult, read
 from mamkpd_jax.models.mamkpd import abstract
+from mamkpd_jax.training.mesh import data_mesh, replicated
 
 _READ_THREADS = 4
 
@@ -87,9 +87,8 @@ class Predictor:
         self._upright = upright
         self._crop = eval_crop_of(config.data, self.skeleton)
         graphdef = nnx.graphdef(abstract(self.config.model, self.skeleton.n_joints))
-        mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
-        everywhere = NamedSharding(mesh, PartitionSpec())
-        self._params, self._batch_stats = jax.device_put((weights.params, weights.batch_stats), everywhere)
+        mesh = data_mesh(jax.devices()[:1])
+        self._params, self._batch_stats = jax.device_put((weights.params, weights.batch_stats), replicated(mesh))
         self._predict = make_predict(graphdef, self.config, self.skeleton, mesh)
         self._heatmaps = make_heatmaps(graphdef, self.config, self.skeleton, mesh)
 

@@ -9,9 +9,9 @@ from jax import Array
 from jaxtyping import Float
 
 from mamkpd_jax.nn.layers import DepthwiseConv, LayerNorm, Linear
+from mamkpd_jax.ops.cross_scan import DIRECTIONS
 from mamkpd_jax.ops.selective_scan import ss2d_scan
 
-_DIRECTIONS = 4
 _DELTA_RANGE = (1e-3, 1e-1)
 
 
@@ -36,14 +36,14 @@ class SS2D(nnx.Module):
         self.conv = DepthwiseConv(dim, use_bias=True, dtype=dtype, rngs=rngs)
         bound = dim**-0.5
         self.x_proj = nnx.Param(
-            uniform(rngs.params(), (dim, _DIRECTIONS, rank + 2 * d_state), minval=-bound, maxval=bound)
+            uniform(rngs.params(), (dim, DIRECTIONS, rank + 2 * d_state), minval=-bound, maxval=bound)
         )
         bound = rank**-0.5
-        self.dt_weight = nnx.Param(uniform(rngs.params(), (_DIRECTIONS, rank, dim), minval=-bound, maxval=bound))
-        self.dt_bias = nnx.Param(_delta_bias(rngs.params(), (_DIRECTIONS, dim)))
+        self.dt_weight = nnx.Param(uniform(rngs.params(), (DIRECTIONS, rank, dim), minval=-bound, maxval=bound))
+        self.dt_bias = nnx.Param(_delta_bias(rngs.params(), (DIRECTIONS, dim)))
         states = jnp.arange(1, d_state + 1, dtype=jnp.float32)
-        self.A_log = nnx.Param(jnp.broadcast_to(jnp.log(states), (_DIRECTIONS, dim, d_state)))
-        self.D = nnx.Param(jnp.ones((_DIRECTIONS, dim)))
+        self.A_log = nnx.Param(jnp.broadcast_to(jnp.log(states), (DIRECTIONS, dim, d_state)))
+        self.D = nnx.Param(jnp.ones((DIRECTIONS, dim)))
         self.norm = LayerNorm(dim, dtype=dtype, rngs=rngs)
         self.out_proj = Linear(dim, dim, use_bias=False, dtype=dtype, rngs=rngs)
         self.scan = scan

@@ -1,5 +1,6 @@
 """The device mesh: the batch is split over all devices, the parameters over those of the axis `fsdp`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -24,9 +25,10 @@ def training_mesh(fsdp: int = 1) -> Mesh:
     return jax.make_mesh((n // fsdp, fsdp), _AXES, _TYPES)
 
 
-def data_mesh() -> Mesh:
-    """A mesh of this process's devices, to predict with: each process does that on its own."""
-    return jax.make_mesh((jax.local_device_count(), 1), _AXES, _TYPES, devices=jax.local_devices())
+def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh to predict with, of the given devices or of all of this process: each process does that on its own."""
+    devices = jax.local_devices() if devices is None else devices
+    return jax.make_mesh((len(devices), 1), _AXES, _TYPES, devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
