@@ -52,7 +52,7 @@ class Training:
         self.model, self.config, self.step = model.to(_DEVICE), config, 0
         self.adam = torch.optim.Adam(model.parameters())
         self._forward = torch.compile(model) if compiled else model
-        self._learning_rate = learning_rate(config.optim, steps_per_epoch)
+        self._learning_rate = jax.jit(learning_rate(config.optim, steps_per_epoch))
         self._targets = jax.jit(
             lambda keypoints, visible: encode_heatmaps(
                 keypoints,
