@@ -1,16 +1,22 @@
-"""Times the loader on one core: python -m mamkpd_jax.bench pipeline --output=FILE.json
+"""Times the loader, its parts on one core and the whole: python -m mamkpd_jax.bench pipeline --output=FILE.json
 
 Training crops of 256x192, augmented, from JPEGs of 640x480 that hold procedural people, each with a box of its own.
 The targets are made on the device and are no part of it.
 """
 
+import time
+from collections.abc import Iterator
+from typing import Any
+
 import cv2
 import numpy as np
+from absl import flags
 
 from mamkpd_jax.bench import measure
+from mamkpd_jax.config import Config, DataConfig, OptimConfig
 from mamkpd_jax.data.builders.synthetic_people import jpeg
 from mamkpd_jax.data.functional import decode_image
-from mamkpd_jax.data.pipeline import LoadCrop
+from mamkpd_jax.data.pipeline import LoadCrop, train_batches
 from mamkpd_jax.data.source import NO_ANNOTATION, Item
 from mamkpd_jax.data.synthesis import render_scene
 from mamkpd_jax.data.transforms import PRESETS, TopDownCrop
@@ -19,6 +25,9 @@ from mamkpd_jax.skeletons import COCO
 
 _IMAGE_HW, _INPUT_HW = (480, 640), (256, 192)
 _N_IMAGES = 16
+_WORKERS = flags.DEFINE_list("workers", ["0", "1", "2"], "Loader processes; 0 loads in threads of this one.")
+_BATCH, _EPOCH_BATCHES, _EPOCHS = 32, 12, 5
+_EPOCH_START = 4  # batches after an epoch's end, of which a loader that starts anew would give the first late
 
 
 def items() -> list[Item]:
@@ -42,6 +51,25 @@ def items() -> list[Item]:
     ]
 
 
+def loader_times(batches: Iterator[Any], batch: int, epoch_batches: int, epochs: int) -> dict[str, float]:
+    """How fast batches come when nothing else is done, and whether they come later at the start of an epoch.
+
+    The first epoch, in which the processes start, is not timed.
+    """
+    ends_s = []
+    for _ in range((1 + epochs) * epoch_batches):
+        next(batches)
+        ends_s.append(time.perf_counter())
+    by_epoch_ms = 1e3 * np.diff(ends_s)[epoch_batches - 1 :].reshape(epochs, epoch_batches)
+    return {
+        "images_per_s": 1e3 * batch / by_epoch_ms.mean(),
+        "batch_ms": by_epoch_ms.mean(),
+        "batch_at_epoch_start_ms": by_epoch_ms[:, :_EPOCH_START].mean(),
+        "latest_at_epoch_start_ms": by_epoch_ms[:, :_EPOCH_START].max(),
+        "latest_ms": by_epoch_ms.max(),
+    }
+
+
 def main() -> None:
     cv2.setNumThreads(1)
     people = items()
@@ -59,4 +87,15 @@ def main() -> None:
     rows = {name: measure.summary_ms(part) for name, part in times.items()}
     for name, row in rows.items():
         print(f"{name:26}{row['median_ms']:8.3f} ms{1e3 / row['median_ms']:8.0f} images/s and core")
-    measure.write({"environment": environment(("opencv-python-headless", "grain")), "rows": rows})
+    loaders = {}
+    for workers in _WORKERS.value:
+        config = Config(
+            data=DataConfig(dataset="synthetic_people", input_hw=_INPUT_HW, workers=int(workers)),
+            optim=OptimConfig(batch_size=_BATCH),
+        )
+        source = [people[i % len(people)] for i in range(_BATCH * _EPOCH_BATCHES)]
+        loaders[workers] = loader_times(train_batches(source, crop, config), _BATCH, _EPOCH_BATCHES, _EPOCHS)
+        figures = ", ".join(f"{name} {value:.0f}" for name, value in loaders[workers].items())
+        print(f"{workers} workers: {figures}", flush=True)
+    about = environment(("opencv-python-headless", "grain"))
+    measure.write({"environment": about, "rows": rows, "batch": _BATCH, "workers": loaders})

@@ -3,8 +3,9 @@
 python -m mamkpd_jax.bench scan --output=benchmarks/results/scan.json
 """
 
+import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,8 +21,11 @@ from mamkpd_jax.ops.selective_scan.workloads import WORKLOADS, Workload
 _WORKLOADS = flags.DEFINE_list("workloads", list(WORKLOADS), "Names of ops/selective_scan/workloads.py.")
 _BATCHES = flags.DEFINE_list("batches", ["1", "64", "256"], "Batch sizes.")
 _DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float16", "float32"], "Of the activations.")
+_STATES = flags.DEFINE_integer("d_state", 1, "States a channel.", lower_bound=1, upper_bound=16)
+_CHUNKS = flags.DEFINE_list(
+    "chunks", ["16", "256", "whole"], "Tokens a chunk of `associative`, which is timed with its default too."
+)
 
-_CHUNKS = {"associative, chunks of 16": 16, "associative, chunks of 256": 256, "associative, whole": 2**30}
 _ERROR_LIMITS = {4: (2e-6, 1e-5), 2: (1e-2, 2e-2)}  # of values and gradients, by bytes of an activation
 _CHECKED_BATCH = 2
 _BEYOND_CACHES = 2**27  # bytes of inputs that take turns
@@ -31,19 +35,19 @@ _INSTRUCTIONS = {"forward": 40, "forward+backward": 120}
 Scan = Callable[..., Any]  # of `ss2d_scan`'s arguments
 
 
-def contenders() -> dict[str, Scan]:
-    """All that run on this device, by name, with the signature of `ss2d_scan`."""
+def contenders(chunks: Sequence[str]) -> dict[str, Scan]:
+    """All that run on this device, by name, with the signature of `ss2d_scan`; `associative` in these chunks too."""
     platform = jax.default_backend()
     named = {
         name: functools.partial(ss2d_scan, implementation=name)
         for name, implementation in IMPLEMENTATIONS.items()
         if implementation.platform in (None, platform) and name != "pallas_interpret"
     }
-    return named | {name: functools.partial(_associative, chunk) for name, chunk in _CHUNKS.items()}
+    return named | {f"associative, {chunk}": functools.partial(_associative, chunk) for chunk in chunks}
 
 
-def _associative(chunk: int, u: Array, proj: Array, dt_weight: Array, dt_bias: Array, A_log: Array, D: Array) -> Array:
-    scan = functools.partial(associative.scan, chunk=chunk)
+def _associative(chunk: str, u: Array, proj: Array, dt_weight: Array, dt_bias: Array, A_log: Array, D: Array) -> Array:
+    scan = functools.partial(associative.scan, chunk=u.shape[1] * u.shape[2] if chunk == "whole" else int(chunk))
     y = by_sequence.ss2d(scan, u, proj, dt_weight, dt_bias, -jnp.exp(A_log))
     return (y + u.astype(jnp.float32) * jnp.sum(D, axis=0)).astype(u.dtype)
 
@@ -67,7 +71,7 @@ def errors(scan: Scan, work: Workload, dtype: jnp.dtype) -> dict[str, Any]:
     truth = jax.jit(with_gradients(functools.partial(ss2d_scan, implementation="sequential")))
     try:
         y, gradients = jax.block_until_ready(jax.jit(with_gradients(scan))(*arguments))
-    except Exception as error:  # as in `timings`
+    except Exception as error:  # as in `figures`
         return {"value_error": None, "gradient_error": None, "correct": False, "failed": str(error).splitlines()[0]}
     true_y, true_gradients = truth(*(x.astype(jnp.float32) for x in arguments))
     value = _relative(y, true_y)
@@ -103,10 +107,10 @@ def floor_ms(work: Workload, batch: int, size: int, direction: str, bytes_a_seco
     return max(moved / bytes_a_second * 1e3, issue_ms)
 
 
-def timings(
+def figures(
     scans: Mapping[str, Callable[..., Any]], work: Workload, batch: int, dtype: jnp.dtype
-) -> dict[str, list[float] | str]:
-    """Times by contender, or the reason why it can't run."""
+) -> dict[str, dict[str, Any]]:
+    """Times and the memory that it needs beside arguments and results by contender, or why it can't run."""
     arguments = work.arguments(batch, dtype, jax.random.key(0))
     activations, weights = arguments[:2], arguments[2:]
     n_inputs = min(measure.REPEATS.value, 1 + _BEYOND_CACHES // sum(x.nbytes for x in activations))
@@ -117,61 +121,56 @@ def timings(
             compiled[name] = jax.jit(scan).lower(*arguments).compile()
             jax.block_until_ready(compiled[name](*arguments))
         except Exception as error:  # too little memory, or a kernel that does not compile: a finding, not the end
-            failed[name] = str(error).splitlines()[0]
+            failed[name] = {"error": str(error).splitlines()[0]}
             compiled.pop(name, None)
     calls = {name: lambda i, run=run: run(*inputs[i % n_inputs], *weights) for name, run in compiled.items()}
-    return measure.times_ms(calls, measure.REPEATS.value) | failed
+    times = measure.times_ms(calls, measure.REPEATS.value)
+    scratch = {name: run.memory_analysis().temp_size_in_bytes / 2**20 for name, run in compiled.items()}
+    return failed | {name: measure.summary_ms(times[name]) | {"scratch_mib": scratch[name]} for name in compiled}
 
 
 def main() -> None:
     dtype = jnp.dtype(_DTYPE.value)
-    scans = contenders()
+    scans = contenders(_CHUNKS.value)
     bandwidth = measure.copy_bandwidth(megabytes=1024 if jax.default_backend() == "gpu" else 64)
     result = {
         "environment": environment(),
         "dtype": _DTYPE.value,
+        "d_state": _STATES.value,
         "copy_bandwidth_gb_s": bandwidth / 1e9,
         "rows": [],
     }
     print(
-        f"{'workload':20}{'batch':>6}  {'implementation':28}{'forward ms':>12}{'of floor':>9}"
-        f"{'+backward ms':>14}{'of floor':>9}{'value error':>13}{'gradient':>10}"
+        f"{'workload':20}{'batch':>6}  {'implementation':20}{'forward ms':>12}{'of floor':>9}{'MiB':>7}"
+        f"{'+backward ms':>14}{'of floor':>9}{'MiB':>7}{'value error':>13}{'gradient':>10}"
     )
     for name in _WORKLOADS.value:
-        work = WORKLOADS[name]
+        work = dataclasses.replace(WORKLOADS[name], n=_STATES.value)
         checked = {contender: errors(scan, work, dtype) for contender, scan in scans.items()}
         for batch in map(int, _BATCHES.value):
-            times = {
-                "forward": timings(scans, work, batch, dtype),
-                "forward+backward": timings({k: with_gradients(s) for k, s in scans.items()}, work, batch, dtype),
+            found = {
+                "forward": figures(scans, work, batch, dtype),
+                "forward+backward": figures({k: with_gradients(s) for k, s in scans.items()}, work, batch, dtype),
             }
             for contender in scans:
                 row = {"workload": name, "batch": batch, "implementation": contender, **checked[contender]}
-                for direction, by_contender in times.items():
+                for direction, by_contender in found.items():
                     floor = floor_ms(work, batch, dtype.itemsize, direction, bandwidth)
-                    row[direction] = _summary(by_contender[contender], floor)
+                    row[direction] = by_contender[contender] | {"floor_ms": floor}
                 result["rows"].append(row)
                 print(_line(row), flush=True)
                 measure.write(result)
 
 
-def _summary(times: list[float] | str, floor: float) -> dict[str, Any]:
-    if isinstance(times, str):
-        return {"error": times}
-    summary = measure.summary_ms(times)
-    return {**summary, "floor_ms": floor, "fraction_of_floor": floor / summary["median_ms"]}
-
-
 def _line(row: Mapping[str, Any]) -> str:
-    line = f"{row['workload']:20}{row['batch']:6}  {row['implementation']:28}"
+    line = f"{row['workload']:20}{row['batch']:6}  {row['implementation']:20}"
     for direction, width in (("forward", 12), ("forward+backward", 14)):
-        figures = row[direction]
-        failed = "error" in figures
-        line += (
-            f"{'failed':>{width}}{'':9}"
-            if failed
-            else (f"{figures['median_ms']:{width}.3f}{figures['fraction_of_floor']:9.1%}")
-        )
+        found = row[direction]
+        if "error" in found:
+            line += f"{'failed':>{width}}{'':16}"
+        else:
+            of_floor = found["floor_ms"] / found["median_ms"]
+            line += f"{found['median_ms']:{width}.3f}{of_floor:9.1%}{found['scratch_mib']:7.1f}"
     if "failed" in row:
         return f"{line}  {row['failed']}"
     return line + f"{row['value_error']:13.1e}{row['gradient_error']:10.1e}{'' if row['correct'] else '  WRONG'}"

@@ -81,10 +81,10 @@ def chunked(rows: Tensor, columns: Tensor, chunk: int) -> Tensor:
     return torch.cat([rows.reshape(shape), columns.transpose(1, 2).reshape(shape)])
 
 
-def by_token(chunks: Tensor) -> Tensor:
-    """From [k, b * chunks, chunk, c] the tokens of a chunk one after another: [chunk * k, b * chunks, c]."""
+def by_token(chunks: Tensor) -> Sequence[Tensor]:
+    """From [k, b * chunks, chunk, c] the tokens of a chunk one after another: [k, b * chunks, c] each."""
     k, chunk, c = sizes(chunks, 0, 2, 3)
-    return chunks.permute(2, 0, 1, 3).reshape(chunk * k, -1, c)
+    return chunks.reshape(k, -1, chunk * c).split(c, dim=2)
 
 
 class SS2D(nn.Module):
@@ -112,22 +112,25 @@ class SS2D(nn.Module):
         """Directions: rows, columns, and both backwards, which see the tokens of a chunk from the last to the first."""
         h, w, d = sizes(u, 1, 2, 3)
         n, rank = self.d_state, self.rank
-        rows, columns, rows_back, columns_back = F.linear(u, self.x_proj_weight.flatten(0, 1)).float().chunk(4, dim=3)
-        chunk = math.gcd(h * w, CHUNK)
-        tokens = [chunked(rows, columns, chunk), chunked(rows_back, columns_back, chunk).flip(2)]
-        low_rank, B, C = by_token(torch.cat(tokens)).split([rank, n, n], dim=2)
-        # A list each, by token: low_rank [4, b * chunks, rank], maps [2, b * chunks, d], B and C [n, 4, b * chunks, 1].
-        low_rank = low_rank.split(4)
-        u = u.float()
-        maps = by_token(chunked(u, u, chunk)).split(2)
-        B, C = (v.reshape(chunk, 4, -1, n).permute(0, 3, 1, 2).reshape(chunk * n, 4, -1, 1).split(n) for v in (B, C))
-        dt_weight, dt_bias = self.dt_proj_weight.transpose(1, 2), self.dt_proj_bias[:, None]
+        # A projection that is 1 everywhere takes the bias of delta into a matrix product.
+        ones = F.pad(self.D.new_zeros(4, rank + 2 * n), (1, 0), value=1.0).flatten()
+        projected = F.linear(u, F.pad(self.x_proj_weight, (0, 0, 1, 0)).flatten(0, 1), ones).float()
+        rows, columns, rows_back, columns_back = projected.chunk(4, dim=3)
+        dt_weight = torch.cat([self.dt_proj_bias[:, None], self.dt_proj_weight.transpose(1, 2)], dim=1)
         A = -torch.exp(self.A_log.permute(2, 0, 1)[:, :, None])  # [n, 4, 1, d]
+
+        chunk = math.gcd(h * w, CHUNK)
+        tokens = torch.cat([chunked(rows, columns, chunk), chunked(rows_back, columns_back, chunk).flip(2)])
+        low_rank, B, C = tokens.split([1 + rank, n, n], dim=3)
+        low_rank = by_token(low_rank)  # [4, b * chunks, 1 + rank] each
+        B, C = (v.permute(3, 0, 1, 2).split(1, dim=3) for v in (B, C))  # [n, 4, b * chunks, 1] each
+        u = u.float()
+        maps = by_token(chunked(u, u, chunk))  # [2, b * chunks, d] each
 
         # Each chunk from the state 0: the states after its tokens, and the decays since its start.
         states, decays = [], []
         for t in range(chunk):
-            delta = softplus(low_rank[t] @ dt_weight + dt_bias)
+            delta = softplus(low_rank[t] @ dt_weight)
             a = torch.exp(delta * A)
             x = delta * torch.cat([maps[t], maps[chunk - 1 - t]]) * B[t]
             states.append(a * states[-1] + x if states else x)
@@ -334,6 +337,16 @@ class MamKPD(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         # In training PyTorch's BatchNorm sums channel-last maps, such as permuted images, a hundred times less exactly.
         return self.head(self.backbone(image.contiguous()))
+
+    def compile(self, **options: Any) -> None:
+        """Compiles the VSS blocks in place, each by `torch.compile` with these options.
+
+        Blocks of equal shapes share their code: Small takes three compilations a batch size. Compiled as one graph, by
+        `torch.compile(model)`, it is twelve copies of the scan, which takes the compiler many times as long.
+        """
+        for module in self.modules():
+            if isinstance(module, VSSBlock):
+                module.compile(**options)
 
     @classmethod
     def from_safetensors(cls, path: str | Path) -> "MamKPD":

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import importlib.util
 import re
 import subprocess
 import sys
@@ -163,10 +164,18 @@ _NARROW = ModelConfig(depths=(1, 1), dims=(32, 48), decoder_dim=16)
     ids=["three states", "without stem", "patch merging", "without stem and CMM", "small"],
 )
 def test_gradients_of_the_training_loss(model, random_weights, crops):
-    check_gradients(model, (64, 48), random_weights, crops)
+    compiled_in_haste = {"xla_backend_optimization_level": 0}
+    check_gradients(model, (64, 48), random_weights, crops, compiled_in_haste)
 
 
-def check_gradients(model: ModelConfig, input_hw: tuple[int, int], random_weights, crops) -> float:
+@pytest.mark.slow
+def test_gradients_of_large_at_its_size(random_weights, crops):
+    print(check_gradients(variant("large"), (256, 192), random_weights, crops, {}))
+
+
+def check_gradients(
+    model: ModelConfig, input_hw: tuple[int, int], random_weights, crops, compiler_options: dict[str, int]
+) -> float:
     """In training mode, with BatchNorm's statistics of the batch: what fine-tuning in PyTorch starts from.
 
     Returns the largest difference, relative to the largest gradient.
@@ -186,8 +195,7 @@ def check_gradients(model: ModelConfig, input_hw: tuple[int, int], random_weight
         model.train()
         return heatmap_mse(model(jnp.asarray(images)), jnp.asarray(target), jnp.asarray(visible))
 
-    fast = {"xla_backend_optimization_level": 0}
-    value, grads = jax.jit(jax.value_and_grad(loss), compiler_options=fast)(weights.params)
+    value, grads = jax.jit(jax.value_and_grad(loss), compiler_options=compiler_options)(weights.params)
     twin = _twin(weights).train()
     error = (twin(torch.from_numpy(images).permute(0, 3, 1, 2)).permute(0, 2, 3, 1) - torch.from_numpy(target)) ** 2
     theirs = (error * torch.from_numpy(visible)[:, None, None]).mean()
@@ -237,6 +245,28 @@ def test_drop_path_keeps_the_mean_and_drops_whole_examples():
     assert torch.equal(dropped, torch.where(kept[:, None, None, None], x / 0.75, 0))
     assert kept.float().mean().item() == pytest.approx(0.75, abs=0.03)
     assert torch.equal(torch_model.DropPath(0.25).eval()(x), x)
+
+
+def test_blocks_of_equal_shapes_are_compiled_once(random_weights, crops, tmp_path):
+    """Each in one graph: a graph break would leave the scan to the interpreter."""
+    spec = importlib.util.spec_from_file_location("alone", torch_model.__file__)
+    alone = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(alone)  # without the tests' checks of types, which dynamo can't follow
+    graphs = []
+
+    def count(graph: torch.fx.GraphModule, _) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    weights = random_weights(_config(dataclasses.replace(_NARROW, depths=(2, 3)), (64, 48)))
+    save(weights, tmp_path / "model.pth")
+    model = alone.MamKPD.from_pth(tmp_path / "model.pth")
+    images = torch.from_numpy(np.array(normalize(jnp.asarray(crops((64, 48)))))).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        eager = model(images)
+        model.compile(backend=count, fullgraph=True, dynamic=False)
+        torch.testing.assert_close(model(images), eager)
+    assert len(graphs) == 2
 
 
 _ALONE = """
