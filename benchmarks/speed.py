@@ -4,7 +4,7 @@ python -m benchmarks.speed --variants=small,base,large --peers=simple_baseline,h
     --compile --output=benchmarks/results/speed.json
 
 Bytes on the device go in and heatmaps of 17 joints come out, at 256x192; weights are random. MamKPD runs by each scan
-that runs here; --torch adds its PyTorch twin. --compile gives the peers to torch.compile. On a CPU:
+that runs here; --torch=eager --torch=compiled add its PyTorch twin. --compile gives the peers to torch.compile. On a CPU:
 --dtype=float32 --batches=1,8, and `taskset` gives all contenders the same cores. A row is compared with those of its
 own batch in one file: they took turns.
 """
@@ -41,7 +41,9 @@ def contenders() -> tuple[dict[str, model.Forward], dict[str, dict[str, Any]]]:
         peer = build(name, _N_JOINTS, model.INPUT_HW)
         params, macs = cost(peer, model.INPUT_HW)
         title = f"{name}, torch, {'compiled' if _COMPILE.value else 'eager'}"
-        forwards[title] = model.in_torch(peer, compiled=_COMPILE.value)
+        if _COMPILE.value:
+            peer.compile(dynamic=False)
+        forwards[title] = model.in_torch(peer)
         about[title] = {"model": name, "parameters": params, "GMACs": macs / 1e9}
     return forwards, about
 

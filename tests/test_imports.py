@@ -22,7 +22,7 @@ ALLOWED = {
     "losses": set(),
     "ops": set(),
     "nn": {"ops"},
-    "models": {"nn", "config", "errors"},
+    "models": {"nn", "ops", "config", "errors"},
     "visualize": {"skeletons"},
     "data": _CORE,
     "evaluation": _CORE | {"data", "files", "processes", "visualize"},

@@ -91,6 +91,11 @@ def test_a_dry_run_tells_what_the_run_takes_and_leaves_nothing(tiny, tmp_path, r
             ["--config.optim.accumulate=3"],
             "config.optim.accumulate=3 does not divide config.optim.batch_size=4",
         ),
+        (
+            "train.py",
+            ["--config.model.scan=pallas_triton"],
+            "'pallas_triton', which runs on gpu alone, and this is cpu",
+        ),
         ("train.py", ["--config.fsdp=2"], "config.fsdp is 2, which does not divide the 1 devices"),
         ("train.py", ["--config.init_from=/nowhere"], "/nowhere is neither the folder of a training run nor a"),
         ("train.py", ["--coordinator=localhost:1"], "--num_processes, --process_id is missing"),

@@ -51,7 +51,8 @@ class Training:
     def __init__(self, model: Peer, config: Config, steps_per_epoch: int, compiled: bool):
         self.model, self.config, self.step = model.to(_DEVICE), config, 0
         self.adam = torch.optim.Adam(model.parameters())
-        self._forward = torch.compile(model) if compiled else model
+        if compiled:
+            model.compile()
         self._learning_rate = jax.jit(learning_rate(config.optim, steps_per_epoch))
         self._targets = jax.jit(
             lambda keypoints, visible: encode_heatmaps(
@@ -114,7 +115,7 @@ class Training:
 
     def _predicted(self, images: Tensor) -> Tensor:
         with torch.autocast(_DEVICE, torch.bfloat16, enabled=self.config.model.dtype == "bfloat16"):
-            return self._forward(images)
+            return self.model(images)
 
 
 def train(config: Config, workdir: Path, peer: str, width: float, compiled: bool) -> None:

@@ -7,6 +7,7 @@ so that a real run may differ by a few instructions.
 """
 
 import collections
+import itertools
 import re
 import statistics
 import subprocess
@@ -31,7 +32,7 @@ from mamkpd_jax.ops.selective_scan.workloads import WORKLOADS, Workload
 _CARDS = {"NVIDIA H200": 90, "NVIDIA GeForce RTX 4090": 89}
 # The shape that the kernels' bounds are stated for, and the model's own.
 _WORKLOADS = {"bound: rank 6, 64 channels": Workload(64, 48, 192, 6)} | WORKLOADS
-_BATCH = 64
+_BATCHES = 1, 64  # in segments, and one program a walk
 _WARP = 32
 
 
@@ -103,32 +104,40 @@ def loops(assembly: str) -> list[collections.Counter[str]]:
 
 
 def rows() -> Iterator[dict[str, Any]]:
-    """One row a workload, kernel and card, for bf16 activations."""
-    for name, work in _WORKLOADS.items():
-        scan = plan(range(4), work.h, work.w, work.d, work.n, work.rank, interpret=False)
-        arguments = work.shapes(_BATCH, jnp.bfloat16)[:5]
-        for card, capability in _CARDS.items():
-            (inference,) = triton_ir(lower(pallas_triton.ss2d, arguments, card))
-            forward, backward = triton_ir(lower(_with_gradients, arguments, card))
-            kernels = {"forward": inference, "forward with checkpoints": forward, "backward": backward}
-            for kernel, module in kernels.items():
-                assembly, usage = machine_code(module, capability)
-                # One loop a direction; each instruction is of one warp, so of 32 channels or of all that a thread has.
-                tokens = scan.chunk * scan.channels / _WARP
-                counts = [loop.total() / tokens for loop in loops(assembly)]
-                yield {
-                    "workload": name,
-                    "kernel": kernel,
-                    "sm": capability,
-                    "rank_in_kernel": scan.rank,
-                    "channels": scan.channels,
-                    "chunk": scan.chunk,
-                    "instructions_mean": round(statistics.mean(counts), 1),
-                    "instructions_by_direction": [round(count, 1) for count in counts],
-                    "registers": usage["REG"],
-                    "spills": len(re.findall(r"\b(?:STL|LDL)\b", assembly)),
-                    "stack_bytes": usage["STACK"],
-                }
+    """One row a workload, batch, kernel and card, for bf16 activations."""
+    for (name, work), batch, (card, capability) in itertools.product(_WORKLOADS.items(), _BATCHES, _CARDS.items()):
+        scan = plan(range(4), work.h, work.w, work.d, work.n, work.rank, interpret=False).for_batch(batch)
+        arguments = work.shapes(batch, jnp.bfloat16)[:5]
+        for kernel, module in _kernels(arguments, card).items():
+            assembly, usage = machine_code(module, capability)
+            # One loop a direction, after that over the segments before a program's own. Each instruction is of one
+            # warp, so of 32 channels or of all that a thread has.
+            tokens = scan.chunk * scan.channels / _WARP
+            counts = [loop.total() / tokens for loop in loops(assembly)[-len(scan.directions) :]]
+            yield {
+                "workload": name,
+                "batch": batch,
+                "segments": scan.segments,
+                "kernel": kernel,
+                "sm": capability,
+                "rank_in_kernel": scan.rank,
+                "channels": scan.channels,
+                "chunk": scan.chunk,
+                "instructions_mean": round(statistics.mean(counts), 1),
+                "instructions_by_direction": [round(count, 1) for count in counts],
+                "registers": usage["REG"],
+                "spills": len(re.findall(r"\b(?:STL|LDL)\b", assembly)),
+                "stack_bytes": usage["STACK"],
+            }
+
+
+def _kernels(arguments: Sequence[jax.ShapeDtypeStruct], card: str) -> dict[str, str]:
+    """The Triton modules of a scan and of its gradients, by what they do."""
+    *_, forward = triton_ir(lower(pallas_triton.ss2d, arguments, card))
+    with_gradients = triton_ir(lower(_with_gradients, arguments, card))
+    names = [re.findall(r"selective_scan_(\w+)", module)[0].replace("_", " ") for module in with_gradients]
+    renamed = ["forward with checkpoints" if name == "forward" else name for name in names]
+    return {"forward": forward} | dict(zip(renamed, with_gradients, strict=True))
 
 
 def _with_gradients(*arrays: jax.Array) -> Any:
@@ -142,13 +151,13 @@ def main() -> None:
     except ImportError as error:
         raise UserError(f"{error}; install it with: pip install -e '.[kernel-report]'") from error
     print("instructions per 32 channels, token and direction")
-    print(f"{'workload':28}{'kernel':26}{'sm':>3}{'mean':>7}{'most':>7}{'registers':>11}{'spills':>8}")
+    print(f"{'workload':28}{'batch':>5}  {'kernel':26}{'sm':>3}{'mean':>7}{'most':>7}{'registers':>11}{'spills':>8}")
     result = {"environment": environment(["triton"]), "rows": []}
     for row in rows():
         result["rows"].append(row)
         most = max(row["instructions_by_direction"])
         print(
-            f"{row['workload']:28}{row['kernel']:26}{row['sm']:3}{row['instructions_mean']:7}{most:7}"
+            f"{row['workload']:28}{row['batch']:5}  {row['kernel']:26}{row['sm']:3}{row['instructions_mean']:7}{most:7}"
             f"{row['registers']:11}{row['spills']:8}",
             flush=True,
         )

@@ -32,7 +32,9 @@ VARIANTS = flags.DEFINE_list(
 )
 BATCHES = flags.DEFINE_list("batches", ["1", "64", "256"], "Batch sizes.", allow_override=True)
 DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float32"], "Of the activations.", allow_override=True)
-_TORCH = flags.DEFINE_bool("torch", False, "The PyTorch twin too, eager, on the same kind of device.")
+_TORCH = flags.DEFINE_multi_enum(
+    "torch", [], ["eager", "compiled"], "The PyTorch twin too, in these ways, on the same kind of device."
+)
 
 INPUT_HW = (256, 192)
 
@@ -54,7 +56,7 @@ def contenders(weights: Weights) -> dict[str, Forward]:
     here = (None, jax.default_backend())
     scans = [name for name, scan in IMPLEMENTATIONS.items() if scan.platform in here and name != "pallas_interpret"]
     forwards = {f"jax, {scan}": _in_jax(weights, scan) for scan in scans}
-    return forwards | ({"torch, eager": in_torch(_twin(weights))} if _TORCH.value else {})
+    return forwards | {f"torch, {how}": in_torch(_twin(weights, how == "compiled")) for how in _TORCH.value}
 
 
 def timed(forwards: Mapping[str, Forward], batch: int) -> list[dict[str, Any]]:
@@ -90,13 +92,12 @@ def _in_jax(weights: Weights, scan: str) -> Forward:
     return forward
 
 
-def in_torch(module: Any, *, compiled: bool = False) -> Forward:
+def in_torch(module: Any) -> Forward:
     """A PyTorch module of crops uint8 [b, h, w, 3], moved to the same kind of device as JAX has."""
     import torch
 
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
     model = module.eval().to(device)
-    model = torch.compile(model) if compiled else model
     dtype = getattr(torch, DTYPE.value)
 
     def forward(images: np.ndarray) -> Callable[[], Any]:
@@ -113,10 +114,13 @@ def in_torch(module: Any, *, compiled: bool = False) -> Forward:
     return forward
 
 
-def _twin(weights: Weights) -> Any:
+def _twin(weights: Weights, compiled: bool) -> Any:
     from mamkpd_jax.export.onnx_model import Predictor, twin
 
-    return Predictor(twin(weights), normalize=True, flip_test=False, decode=False)
+    model = twin(weights)
+    if compiled:
+        model.compile(dynamic=False)
+    return Predictor(model, normalize=True, flip_test=False, decode=False)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
@@ -11,6 +12,7 @@ from mamkpd_jax.config import ModelConfig
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.models.decoder import Decoder
 from mamkpd_jax.models.encoder import Encoder
+from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS
 
 # Source: MamKPD table 1 (small, base, large), table 5 (ablation_a to ablation_d) and figure 3 (the others).
 # Choice: the decoder is a quarter as wide as the last stage, 32 in Small: the paper gives no width.
@@ -57,9 +59,13 @@ class MamKPD(nnx.Module):
         config: the sizes; `variant("base")` for example.
         n_joints: heatmaps to predict.
         rngs: stream `params` initialises.
+
+    Raises:
+        UserError: this device can't run `config.scan`.
     """
 
     def __init__(self, config: ModelConfig, n_joints: int, *, rngs: nnx.Rngs):
+        _check_scan(config.scan)
         dtype = jnp.dtype(config.dtype)
         self.encoder = Encoder(config, dtype=dtype, rngs=rngs)
         self.decoder = Decoder(config.dims[-1], config.decoder_dim, n_joints, dtype=dtype, rngs=rngs)
@@ -72,6 +78,15 @@ class MamKPD(nnx.Module):
             rngs: stream `drop_path`; without it no path is dropped.
         """
         return self.decoder(self.encoder(image, rngs))
+
+
+def _check_scan(name: str) -> None:
+    needed, here = None if name == "auto" else IMPLEMENTATIONS[name].platform, jax.default_backend()
+    if needed not in (None, here):
+        raise UserError(
+            f"config.model.scan is {name!r}, which runs on {needed} alone, and this is {here}; "
+            "set --config.model.scan=auto, which chooses what runs here"
+        )
 
 
 def abstract(config: ModelConfig, n_joints: int) -> MamKPD:

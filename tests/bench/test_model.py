@@ -12,7 +12,7 @@ def test_a_contender_that_fails_gives_its_reason(monkeypatch):
     monkeypatch.setitem(mamkpd.VARIANTS, "tiny", tiny)
     monkeypatch.setattr(model, "DTYPE", type("Flag", (), {"value": "float32"}))
     monkeypatch.setattr(model, "INPUT_HW", (32, 32))
-    monkeypatch.setattr(model, "_TORCH", type("Flag", (), {"value": False}))
+    monkeypatch.setattr(model, "_TORCH", type("Flag", (), {"value": []}))
     monkeypatch.setattr(model.measure, "REPEATS", type("Flag", (), {"value": 2}))
 
     def broken(images):

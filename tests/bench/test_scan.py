@@ -13,8 +13,8 @@ _WORK = Workload(4, 3, 8, 2)
 
 def test_errors_tell_a_wrong_scan_from_a_right_one():
     right = functools.partial(ss2d_scan, implementation="sequential")
-    assert scan.errors(right, _WORK, jnp.dtype(jnp.bfloat16))["correct"]
-    assert not scan.errors(lambda *a: 1.1 * right(*a), _WORK, jnp.dtype(jnp.float32))["correct"]
+    assert scan.errors(right, _WORK, 1, jnp.dtype(jnp.bfloat16))["correct"]
+    assert not scan.errors(lambda *a: 1.1 * right(*a), _WORK, 1, jnp.dtype(jnp.float32))["correct"]
 
 
 def test_floor_is_the_bytes_over_the_bandwidth_without_a_gpu():
@@ -27,5 +27,5 @@ def test_a_contender_that_fails_gives_its_reason():
     def broken(*_):
         raise ValueError("no such kernel\nmore of it")
 
-    found = scan.errors(broken, _WORK, jnp.dtype(jnp.float32))
+    found = scan.errors(broken, _WORK, 1, jnp.dtype(jnp.float32))
     assert not found["correct"] and found["failed"] == "no such kernel"

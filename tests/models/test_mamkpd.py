@@ -7,7 +7,8 @@ import pytest
 from flax import nnx
 
 from mamkpd_jax.config import ModelConfig
-from mamkpd_jax.models.mamkpd import VARIANTS, MamKPD, normalize, variant
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.models.mamkpd import VARIANTS, MamKPD, abstract, normalize, variant
 
 N_JOINTS = 17
 NARROW = dict(depths=(1, 1), dims=(8, 16), decoder_dim=8)
@@ -63,3 +64,8 @@ def test_normalize_is_imagenets():
     image = jnp.asarray([[[[124, 116, 104], [0, 255, 10]]]], jnp.uint8)
     expected = (np.asarray(image, np.float64) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     np.testing.assert_allclose(normalize(image), expected, atol=1e-5)
+
+
+def test_a_scan_that_this_device_can_not_run_is_refused():
+    with pytest.raises(UserError, match="config.model.scan is 'pallas_triton', which runs on gpu alone, and this is"):
+        abstract(ModelConfig(scan="pallas_triton"), N_JOINTS)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS, selective_scan, ss2d_scan
+from mamkpd_jax.ops.selective_scan.tiling import plan
 
 _NAMES = ("u", "proj", "dt_weight", "dt_bias", "A_log", "D")
 
@@ -42,7 +43,9 @@ class Case:
         )
 
 
+# The kernels walk small batches in segments, here of one chunk each, and large ones in one piece.
 _IN_CHUNKS = Case(h=8, w=3, d=40)
+_A_PROGRAM_A_WALK = dataclasses.replace(_IN_CHUNKS, b=64)
 CASES = {
     "odd, longer than a chunk": Case(h=13, w=11),
     "in chunks": _IN_CHUNKS,
@@ -54,6 +57,11 @@ CASES = {
     "large delta": dataclasses.replace(_IN_CHUNKS, bias=(20.0, 60.0)),
     "delta beyond exp": dataclasses.replace(_IN_CHUNKS, bias=(80.0, 200.0), a_log=-5.0),
     "tiny delta": dataclasses.replace(_IN_CHUNKS, bias=(-30.0, -18.0)),
+    "segments of four chunks and one of two": Case(b=20, h=13, w=11),
+    "a program a walk": _A_PROGRAM_A_WALK,
+    "a program a walk, large delta": dataclasses.replace(_A_PROGRAM_A_WALK, bias=(20.0, 60.0)),
+    "a program a walk, delta beyond exp": dataclasses.replace(_A_PROGRAM_A_WALK, bias=(80.0, 200.0), a_log=-5.0),
+    "a program a walk, tiny delta": dataclasses.replace(_A_PROGRAM_A_WALK, bias=(-30.0, -18.0)),
 }
 
 
@@ -142,6 +150,16 @@ def test_values_and_gradients(name, case):
     assert _relative(found, wanted) < 2e-6
     for argument, ours, truth in zip(_NAMES, got, gradients, strict=True):
         assert _relative(ours, truth) < 1e-5, argument
+
+
+def test_the_batch_decides_on_segments():
+    def segments(case):
+        scan = plan(range(4), case.h, case.w, case.d, case.n, case.r, interpret=True).for_batch(case.b)
+        return scan.n_chunks, scan.segments, scan.segment
+
+    assert segments(_IN_CHUNKS) == (3, 3, 1)
+    assert segments(_A_PROGRAM_A_WALK) == (3, 1, None)
+    assert segments(CASES["segments of four chunks and one of two"]) == (22, 6, 4)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])

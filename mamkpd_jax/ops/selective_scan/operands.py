@@ -13,18 +13,18 @@ from mamkpd_jax.ops.selective_scan.tiling import Scan
 
 
 def operand_specs(scan: Scan, columns: int) -> list[pl.BlockSpec]:
-    """Of `Operands`' arrays, proj with so many columns, for a grid of (channel block, direction, batch)."""
+    """Of `Operands`' arrays, proj with so many columns, for a grid of (channel block, segment, direction, batch)."""
     specs = [
-        pl.BlockSpec((1, scan.length, scan.channels), lambda i, k, b: (b, 0, i)),
-        pl.BlockSpec((1, scan.length, 1, columns), lambda i, k, b: (b, 0, k, 0)),
-        pl.BlockSpec((1, scan.n, scan.channels), lambda i, k, b: (k, 0, i)),
+        pl.BlockSpec((1, scan.length, scan.channels), lambda i, s, k, b: (b, 0, i)),
+        pl.BlockSpec((1, scan.length, 1, columns), lambda i, s, k, b: (b, 0, k, 0)),
+        pl.BlockSpec((1, scan.n, scan.channels), lambda i, s, k, b: (k, 0, i)),
     ]
     if not scan.rank:
-        return [*specs, pl.BlockSpec((1, 1, scan.length, scan.channels), lambda i, k, b: (k, b, 0, i))]
+        return [*specs, pl.BlockSpec((1, 1, scan.length, scan.channels), lambda i, s, k, b: (k, b, 0, i))]
     return [
         *specs,
-        pl.BlockSpec((1, scan.rank, scan.channels), lambda i, k, b: (k, 0, i)),
-        pl.BlockSpec((1, scan.channels), lambda i, k, b: (k, i)),
+        pl.BlockSpec((1, scan.rank, scan.channels), lambda i, s, k, b: (k, 0, i)),
+        pl.BlockSpec((1, scan.channels), lambda i, s, k, b: (k, i)),
     ]
 
 
@@ -54,13 +54,14 @@ class Token(NamedTuple):
 
 
 class Operands:
-    """The inputs of one program, which is one batch element, direction and block of channels.
+    """The inputs of one program, which is one batch element, direction, segment and block of channels.
 
-    Arrays: u [b, l, d], proj [b, l, k, rank + 2 n] after `pack`, A [k, n, d], and either delta [k, b, l, d] or
-    delta's weight [k, rank, d] and bias [k, d]. A decay is 2^(delta A), delta log2(1 + 2^(low rank @ weight + bias)).
+    Arrays: u [b, l, d], proj [b, l, k, rank + 2 n] after `pack`, A [k, n, d], either delta [k, b, l, d] or delta's
+    weight [k, rank, d] and bias [k, d], and those of `segments.ends`. A decay is 2^(delta A), delta log2(1 + 2^(low
+    rank @ weight + bias)).
     """
 
-    def __init__(self, scan: Scan, u, proj, A, *delta):
+    def __init__(self, scan: Scan, u, proj, A, *refs):
         self.scan = scan
         # A mask costs instructions, so there is one only where the last block of channels is not full.
         channel = pl.program_id(0) * scan.channels + jnp.arange(scan.channels)
@@ -69,11 +70,11 @@ class Operands:
         self._precise = proj.dtype == jnp.float32
         self.A = [self.vector(A, 0, i) for i in range(scan.n)]
         if scan.rank:
-            weight, bias = delta
+            weight, bias, *self.ends = refs
             self.weight = [self.vector(weight, 0, i) for i in range(scan.rank)]
             self._bias = self.vector(bias, 0)
         else:
-            (self._delta,) = delta
+            self._delta, *self.ends = refs
 
     def vector(self, ref, *index) -> Array:
         """The program's channels of a row of an array."""

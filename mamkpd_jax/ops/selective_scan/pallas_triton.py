@@ -1,9 +1,10 @@
 """The selective scan as a Pallas kernel for NVIDIA GPUs, by Triton: forward.
 
-One program is one batch element, one direction and one block of channels. It walks the tokens in the direction's
-order over the map as it lies in memory, with the state in fp32 registers, so that neither copies of the map in four
-orders nor a delta per direction ever exist in memory. Each direction writes its own result; their sum fuses with
-what follows. (The closed form with exp(cumsum) is out of the question: it divides by a decay that underflows.)
+One program is one batch element, one direction, one block of channels and, in small batches, one segment of the walk
+(`segments.py`). It walks the tokens in the direction's order over the map as it lies in memory, with the state in fp32
+registers, so that neither copies of the map in four orders nor a delta per direction ever exist in memory. Each
+direction writes its own result; their sum fuses with what follows. (The closed form with exp(cumsum) is out of the
+question: it divides by a decay that underflows.)
 """
 
 import functools
@@ -22,6 +23,7 @@ from mamkpd_jax.ops.cross_scan import DIRECTIONS
 from mamkpd_jax.ops.selective_scan.base2 import LN2, LOG2E
 from mamkpd_jax.ops.selective_scan.operands import Operands, operand_specs, pack
 from mamkpd_jax.ops.selective_scan.pallas_triton_vjp import backward
+from mamkpd_jax.ops.selective_scan.segments import bounds, ends, ends_specs, start
 from mamkpd_jax.ops.selective_scan.tiling import Scan, plan
 from mamkpd_jax.ops.selective_scan.walk import by_direction
 
@@ -37,27 +39,29 @@ def forward(scan: Scan, checkpoints: bool, *operands: Array) -> tuple[Array, ...
     """
     u = operands[0]
     k, b = len(scan.directions), u.shape[0]
+    scan = scan.for_batch(b)
     out_shape = [jax.ShapeDtypeStruct((k, b, scan.length, scan.d), u.dtype)]
-    out_specs = [pl.BlockSpec((1, 1, scan.length, scan.channels), lambda i, k, b: (k, b, 0, i))]
+    out_specs = [pl.BlockSpec((1, 1, scan.length, scan.channels), lambda i, s, k, b: (k, b, 0, i))]
     if checkpoints:
         out_shape.append(jax.ShapeDtypeStruct((k, b, scan.n_chunks, scan.n, scan.d), jnp.float32))
-        out_specs.append(pl.BlockSpec((1, 1, scan.n_chunks, scan.n, scan.channels), lambda i, k, b: (k, b, 0, 0, i)))
+        out_specs.append(pl.BlockSpec((1, 1, scan.n_chunks, scan.n, scan.channels), lambda i, s, k, b: (k, b, 0, 0, i)))
     results = pl.pallas_call(
         functools.partial(_kernel, scan, checkpoints),
-        grid=(scan.blocks, k, b),
-        in_specs=operand_specs(scan, columns=operands[1].shape[-1]),
+        grid=(scan.blocks, scan.segments, k, b),
+        in_specs=[*operand_specs(scan, columns=operands[1].shape[-1]), *ends_specs(scan)],
         out_specs=out_specs,
         out_shape=out_shape,
         interpret=scan.interpret,
         compiler_params=plgpu.CompilerParams(num_warps=1, num_stages=1),
         name="selective_scan_forward",
-    )(*operands)
+    )(*operands, *ends(scan, *operands))
     return tuple(results)
 
 
 def _kernel(scan: Scan, checkpoints: bool, *refs) -> None:
     n_outs = 1 + checkpoints
     operands, outs = Operands(scan, *refs[:-n_outs]), refs[-n_outs:]
+    chunks, state = bounds(scan), start(operands)
 
     def run(direction: int) -> None:
         walk = scan.walk(direction)
@@ -77,8 +81,7 @@ def _kernel(scan: Scan, checkpoints: bool, *refs) -> None:
                 operands.store(outs[0], y, 0, 0, t)
             return state
 
-        zero = jnp.zeros((scan.channels,), jnp.float32)
-        lax.fori_loop(0, walk.n_chunks, chunk, (zero,) * scan.n)
+        lax.fori_loop(*chunks, chunk, state)
 
     by_direction(scan.directions, run)
 
@@ -159,7 +162,7 @@ def _scan_backward(scan: Scan, saved: tuple, dy: Array) -> tuple[Array, ...]:
     kernel = over_batch(functools.partial(backward, scan), (0, 1, *_batch_axes(scan)), [1] * (5 if scan.rank else 4))
     du, ddelta, dBC, dA, *dbias = kernel(dy, states, *operands)
     du = jnp.sum(du, axis=0, dtype=jnp.float32).astype(u.dtype)
-    dBC = jnp.sum(dBC, axis=2).transpose(1, 2, 0, 3)
+    dBC = dBC.transpose(1, 2, 0, 3)
     dA = jnp.sum(dA, axis=1)
     if not scan.rank:
         return du, dBC.astype(proj.dtype), dA * LOG2E, ddelta

@@ -2,7 +2,7 @@
 
 The walk of the forward kernel from its end. The states inside a chunk are computed again from the checkpoint before
 it. Nothing is added up in memory by several programs, so the result is the same in every run: each program writes
-its own part of a sum over channel blocks, directions or the batch.
+its own part of a sum over channel blocks, segments, directions or the batch.
 """
 
 import functools
@@ -15,6 +15,7 @@ from jax.experimental.pallas import triton as plgpu
 
 from mamkpd_jax.ops.selective_scan.base2 import LN2
 from mamkpd_jax.ops.selective_scan.operands import Operands, operand_specs
+from mamkpd_jax.ops.selective_scan.segments import bounds, ends, ends_specs, start, zeros
 from mamkpd_jax.ops.selective_scan.tiling import Scan
 from mamkpd_jax.ops.selective_scan.walk import by_direction
 
@@ -24,49 +25,53 @@ def backward(scan: Scan, dy: Array, states: Array, *operands: Array) -> tuple[Ar
 
     Returns:
         du [k, b, l, d] of each direction, ddelta [k, b, l, d] (of what is under the softplus where delta is made
-        here), both in u's dtype; dBC [k, b, c, l, 2 n] of each block of channels; dA [k, b, n, d]; and, where delta
-        is made here, dbias [k, b, d].
+        here), both in u's dtype; dBC [k, b, l, 2 n]; dA [k, b, n, d]; and, where delta is made here, dbias
+        [k, b, d].
     """
     u, k, b, f32 = operands[0], len(scan.directions), operands[0].shape[0], jnp.float32
-    map_spec = pl.BlockSpec((1, 1, scan.length, scan.channels), lambda i, k, b: (k, b, 0, i))
+    scan = scan.for_batch(b)
+    map_spec = pl.BlockSpec((1, 1, scan.length, scan.channels), lambda i, s, k, b: (k, b, 0, i))
     states_block = (1, 1, scan.n_chunks, scan.n, scan.channels)
     outs = [
         (jax.ShapeDtypeStruct((k, b, scan.length, scan.d), u.dtype), map_spec),
         (jax.ShapeDtypeStruct((k, b, scan.length, scan.d), u.dtype if scan.rank else operands[3].dtype), map_spec),
         (
             jax.ShapeDtypeStruct((k, b, scan.blocks, scan.length, 2 * scan.n), f32),
-            pl.BlockSpec((1, 1, 1, scan.length, 2 * scan.n), lambda i, k, b: (k, b, i, 0, 0)),
+            pl.BlockSpec((1, 1, 1, scan.length, 2 * scan.n), lambda i, s, k, b: (k, b, i, 0, 0)),
         ),
         (
-            jax.ShapeDtypeStruct((k, b, scan.n, scan.d), f32),
-            pl.BlockSpec((1, 1, scan.n, scan.channels), lambda i, k, b: (k, b, 0, i)),
+            jax.ShapeDtypeStruct((k, b, scan.segments, scan.n, scan.d), f32),
+            pl.BlockSpec((1, 1, 1, scan.n, scan.channels), lambda i, s, k, b: (k, b, s, 0, i)),
         ),
     ]
     if scan.rank:
-        bias_spec = pl.BlockSpec((1, 1, scan.channels), lambda i, k, b: (k, b, i))
-        outs.append((jax.ShapeDtypeStruct((k, b, scan.d), f32), bias_spec))
+        bias_spec = pl.BlockSpec((1, 1, 1, scan.channels), lambda i, s, k, b: (k, b, s, i))
+        outs.append((jax.ShapeDtypeStruct((k, b, scan.segments, scan.d), f32), bias_spec))
     out_shape, out_specs = zip(*outs, strict=True)
     results = pl.pallas_call(
         functools.partial(_kernel, scan),
-        grid=(scan.blocks, k, b),
+        grid=(scan.blocks, scan.segments, k, b),
         in_specs=[
-            pl.BlockSpec((1, scan.length, scan.channels), lambda i, k, b: (b, 0, i)),
-            pl.BlockSpec(states_block, lambda i, k, b: (k, b, 0, 0, i)),
+            pl.BlockSpec((1, scan.length, scan.channels), lambda i, s, k, b: (b, 0, i)),
+            pl.BlockSpec(states_block, lambda i, s, k, b: (k, b, 0, 0, i)),
             *operand_specs(scan, columns=operands[1].shape[-1]),
+            *ends_specs(scan),
         ],
         out_specs=list(out_specs),
         out_shape=list(out_shape),
         interpret=scan.interpret,
         compiler_params=plgpu.CompilerParams(num_warps=1, num_stages=1),
         name="selective_scan_backward",
-    )(dy, states, *operands)
-    return tuple(results)
+    )(dy, states, *operands, *ends(scan, dy, *operands[1:], adjoint=True))
+    du, ddelta, dBC, *of_segments = results
+    return du, ddelta, jnp.sum(dBC, axis=2), *(jnp.sum(x, axis=2) for x in of_segments)
 
 
 def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
     n_outs = 5 if scan.rank else 4
     operands = Operands(scan, *refs[:-n_outs])
     du_ref, ddelta_ref, dBC_ref, dA_ref, *dbias_ref = refs[-n_outs:]
+    chunks, start_dstate = bounds(scan), start(operands)
 
     def run(direction: int) -> None:
         walk = scan.walk(direction)
@@ -108,11 +113,10 @@ def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
             return tuple(dstate), tuple(dA), dbias
 
         zero = jnp.zeros((scan.channels,), jnp.float32)
-        zeros = (zero,) * scan.n
-        _, dA, dbias = lax.fori_loop(0, walk.n_chunks, chunk, (zeros, zeros, zero))
+        _, dA, dbias = lax.fori_loop(*chunks, chunk, (start_dstate, zeros(scan), zero))
         for j, total in enumerate(dA):
-            operands.store(dA_ref, total * LN2, 0, 0, j)
+            operands.store(dA_ref, total * LN2, 0, 0, 0, j)
         if scan.rank:
-            operands.store(dbias_ref[0], dbias, 0, 0)
+            operands.store(dbias_ref[0], dbias, 0, 0, 0)
 
     by_direction(scan.directions, run)

@@ -4,11 +4,13 @@ Choice: from compiled instruction counts (`make kernel-report`); nothing here wa
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 from mamkpd_jax.ops.selective_scan.walk import Walk
 
 _LARGEST_RANK = 12  # above, delta's projection costs the kernel more than reading delta does
+_SCHEDULERS = 512  # of an RTX 4090; an H200 has 528. Each issues an instruction of one program a cycle.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,6 +25,7 @@ class Scan:
     rank: int  # of the projection that makes delta in the kernel; 0: delta is given
     channels: int  # a program's
     chunk: int  # tokens that are loaded together; one checkpoint each
+    segment: int | None = None  # chunks of the part of a walk that is a program's own; None: the whole walk
     interpret: bool = False
 
     @property
@@ -37,6 +40,21 @@ class Scan:
     @property
     def n_chunks(self) -> int:
         return self.length // self.chunk
+
+    @property
+    def segments(self) -> int:
+        """Programs that share a walk."""
+        return -(-self.n_chunks // self.segment) if self.segment else 1
+
+    def for_batch(self, batch: int) -> "Scan":
+        """The scan in segments where so small a batch has too few programs to keep a card busy.
+
+        Choice: segments cost a second pass over the tokens, so that two of them gain nothing. A program also goes
+        through all segments before its own, so that there are no more of them than they have tokens.
+        """
+        programs = batch * len(self.directions) * self.blocks
+        segments = min(_SCHEDULERS // programs, math.isqrt(self.length))
+        return dataclasses.replace(self, segment=-(-self.n_chunks // segments)) if segments > 2 else self
 
     def walk(self, direction: int) -> Walk:
         return Walk(direction, self.h, self.w, self.chunk)

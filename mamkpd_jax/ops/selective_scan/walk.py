@@ -35,8 +35,8 @@ class Walk:
 
 
 def by_direction(directions: Sequence[int], run: Callable[[int], None]) -> None:
-    """Runs `run(direction)`, with a static direction, for the one that this program's index on axis 1 stands for."""
-    program = pl.program_id(1)
+    """Runs `run(direction)`, with a static direction, for the one that this program's index on axis 2 stands for."""
+    program = pl.program_id(2)
 
     def branch(first: int) -> None:
         if first + 1 == len(directions):

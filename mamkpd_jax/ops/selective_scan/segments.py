@@ -1,0 +1,117 @@
+"""Walks in segments, for batches too small to keep a card busy with one program a walk.
+
+First all segments are walked at once, each from a state of zero, which gives its end state and the sum of its deltas.
+Then each program makes its start from those of the segments before its own, and walks again, to the results. The
+backward kernel's segments start at the walk's end.
+
+Choice: a segment is a run of chunks and not a line of the map, so that all directions and plain sequences have as many
+segments as there is use for. A segment's decay is 2^(sum of its deltas A): where it underflows, it is 0 as it should.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton as plgpu
+
+from mamkpd_jax.ops.cross_scan import DIRECTIONS
+from mamkpd_jax.ops.selective_scan.operands import Operands, operand_specs
+from mamkpd_jax.ops.selective_scan.tiling import Scan
+from mamkpd_jax.ops.selective_scan.walk import by_direction
+
+_State = tuple[Array, ...]
+
+
+def ends(scan: Scan, *operands: Array, adjoint: bool = False) -> tuple[Array, ...]:
+    """Each segment's state at its end, from zero at its start, [k, b, s, n, d], and sum of deltas [k, b, s, d].
+
+    `operands` are those of `Operands`; if `adjoint`, with dy in u's place, for the gradient of the state, whose walk
+    is the reverse. Nothing is returned for a walk in one segment.
+    """
+    if scan.segments == 1:
+        return ()
+    k, b = len(scan.directions), operands[0].shape[0]
+    results = pl.pallas_call(
+        functools.partial(_kernel, scan, adjoint),
+        grid=(scan.blocks, scan.segments, k, b),
+        in_specs=operand_specs(scan, columns=operands[1].shape[-1]),
+        out_specs=[
+            pl.BlockSpec((1, 1, 1, scan.n, scan.channels), lambda i, s, k, b: (k, b, s, 0, i)),
+            pl.BlockSpec((1, 1, 1, scan.channels), lambda i, s, k, b: (k, b, s, i)),
+        ],
+        out_shape=[
+            jax.ShapeDtypeStruct((k, b, scan.segments, scan.n, scan.d), jnp.float32),
+            jax.ShapeDtypeStruct((k, b, scan.segments, scan.d), jnp.float32),
+        ],
+        interpret=scan.interpret,
+        compiler_params=plgpu.CompilerParams(num_warps=1, num_stages=1),
+        name=f"selective_scan_{'adjoint_' if adjoint else ''}ends",
+    )(*operands)
+    return tuple(results)
+
+
+def _kernel(scan: Scan, adjoint: bool, *refs) -> None:
+    operands, (ends_ref, sums_ref) = Operands(scan, *refs[:-2]), refs[-2:]
+    chunks = bounds(scan)
+
+    def run(direction: int) -> None:
+        walk = scan.walk((direction + 2) % DIRECTIONS if adjoint else direction)
+
+        def chunk(c: Array, carry: tuple[_State, Array]) -> tuple[_State, Array]:
+            state, total = carry
+            for token in [operands.load(t) for t in walk.tokens(c)]:
+                delta, B, C, _ = operands.step(token)
+                decays, x = operands.decays(delta), token.u.astype(jnp.float32)
+                if adjoint:
+                    state = tuple(a * (g + x * c) for a, g, c in zip(decays, state, C, strict=True))
+                else:
+                    state = tuple(a * h + delta * x * b for a, h, b in zip(decays, state, B, strict=True))
+                total = total + delta
+            return state, total
+
+        state, total = lax.fori_loop(*chunks, chunk, (zeros(scan), jnp.zeros((scan.channels,), jnp.float32)))
+        for j, h in enumerate(state):
+            operands.store(ends_ref, h, 0, 0, 0, j)
+        operands.store(sums_ref, total, 0, 0, 0)
+
+    by_direction(scan.directions, run)
+
+
+def bounds(scan: Scan) -> tuple[Array | int, Array | int]:
+    """The chunks of a program's walk: the first, and the one after the last."""
+    if scan.segments == 1:
+        return 0, scan.n_chunks
+    first = pl.program_id(1) * scan.segment
+    return first, jnp.minimum(first + scan.segment, scan.n_chunks)
+
+
+def ends_specs(scan: Scan) -> list[pl.BlockSpec]:
+    """Of the arrays of `ends`."""
+    if scan.segments == 1:
+        return []
+    return [
+        pl.BlockSpec((1, 1, scan.segments, scan.n, scan.channels), lambda i, s, k, b: (k, b, 0, 0, i)),
+        pl.BlockSpec((1, 1, scan.segments, scan.channels), lambda i, s, k, b: (k, b, 0, i)),
+    ]
+
+
+def start(operands: Operands) -> _State:
+    """The state before a program's segment."""
+    scan = operands.scan
+    if scan.segments == 1:
+        return zeros(scan)
+    ends_ref, sums_ref = operands.ends
+
+    def segment(s: Array, state: _State) -> _State:
+        decays = operands.decays(operands.vector(sums_ref, 0, 0, s))
+        return tuple(
+            a * h + operands.vector(ends_ref, 0, 0, s, j) for j, (a, h) in enumerate(zip(decays, state, strict=True))
+        )
+
+    return lax.fori_loop(0, pl.program_id(1), segment, zeros(scan))
+
+
+def zeros(scan: Scan) -> _State:
+    return (jnp.zeros((scan.channels,), jnp.float32),) * scan.n
