@@ -4,9 +4,9 @@ python -m benchmarks.speed --variants=small,base,large --peers=simple_baseline,h
     --compile --output=benchmarks/results/speed.json
 
 Bytes on the device go in and heatmaps of 17 joints come out, at 256x192; weights are random. MamKPD runs by each scan
-that runs here; --torch=eager --torch=compiled add its PyTorch twin. --compile gives the peers to torch.compile. On a CPU:
---dtype=float32 --batches=1,8, and `taskset` gives all contenders the same cores. A row is compared with those of its
-own batch in one file: they took turns.
+that runs here; --torch=eager --torch=compiled add its PyTorch twin. --compile gives the peers to torch.compile. On a
+CPU: --dtype=float32 --batches=1,8, and `taskset` gives all contenders the same cores. A row is compared with those of
+its own batch in one file: they took turns.
 """
 
 from importlib.util import find_spec
