@@ -5,7 +5,7 @@ The targets are made on the device and are no part of it.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -51,6 +51,19 @@ def items() -> list[Item]:
     ]
 
 
+class Repeated:
+    """A source of items that come again and again."""
+
+    def __init__(self, items: Sequence[Item], length: int):
+        self._items, self._length = items, length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Item:
+        return self._items[index % len(self._items)]
+
+
 def loader_times(batches: Iterator[Any], batch: int, epoch_batches: int, epochs: int) -> dict[str, float]:
     """How fast batches come when nothing else is done, and whether they come later at the start of an epoch.
 
@@ -93,7 +106,7 @@ def main() -> None:
             data=DataConfig(dataset="synthetic_people", input_hw=_INPUT_HW, workers=int(workers)),
             optim=OptimConfig(batch_size=_BATCH),
         )
-        source = [people[i % len(people)] for i in range(_BATCH * _EPOCH_BATCHES)]
+        source = Repeated(people, _BATCH * _EPOCH_BATCHES)
         loaders[workers] = loader_times(train_batches(source, crop, config), _BATCH, _EPOCH_BATCHES, _EPOCHS)
         figures = ", ".join(f"{name} {value:.0f}" for name, value in loaders[workers].items())
         print(f"{workers} workers: {figures}", flush=True)
