@@ -36,7 +36,7 @@ def ends(scan: Scan, *operands: Array, adjoint: bool = False) -> tuple[Array, ..
     results = pl.pallas_call(
         functools.partial(_kernel, scan, adjoint),
         grid=(scan.blocks, scan.segments, k, b),
-        in_specs=operand_specs(scan, columns=operands[1].shape[-1]),
+        in_specs=operand_specs(scan, operands[1]),
         out_specs=[
             pl.BlockSpec((1, 1, 1, scan.n, scan.channels), lambda i, s, k, b: (k, b, s, 0, i)),
             pl.BlockSpec((1, 1, 1, scan.channels), lambda i, s, k, b: (k, b, s, i)),
