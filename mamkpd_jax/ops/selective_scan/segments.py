@@ -81,7 +81,7 @@ def _kernel(scan: Scan, adjoint: bool, *refs) -> None:
 
 def bounds(scan: Scan) -> tuple[Array | int, Array | int]:
     """The chunks of a program's walk: the first, and the one after the last."""
-    if scan.segments == 1:
+    if scan.segment is None:
         return 0, scan.n_chunks
     first = pl.program_id(1) * scan.segment
     return first, jnp.minimum(first + scan.segment, scan.n_chunks)
