@@ -1,4 +1,4 @@
-"""Five steps on all devices there are: python steps_on_devices.py FSDP OUTPUT.npz, for test_devices.py."""
+"""Five steps on all devices there are: python steps_on_devices.py FSDP SCAN OUTPUT.npz, for test_devices.py."""
 
 import sys
 
@@ -11,9 +11,11 @@ from mamkpd_jax.training.optimizer import optimizer
 from mamkpd_jax.training.state import create_state
 from mamkpd_jax.training.step import make_train_step, shard_batch
 
-fsdp, output = int(sys.argv[1]), sys.argv[2]
+fsdp, scan, output = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+# One block with the kernels takes as long to compile as the rest.
+sizes = dict(depths=(1,), dims=(8,)) if scan == "pallas_interpret" else dict(depths=(1, 1), dims=(32, 64))
 config = Config(
-    model=ModelConfig(stem=False, depths=(1, 1), dims=(32, 64), decoder_dim=16, drop_path=0.2),
+    model=ModelConfig(stem=False, **sizes, decoder_dim=16, drop_path=0.2, scan=scan),
     data=DataConfig(input_hw=(64, 48), sigma_px=4.0),
     optim=OptimConfig(batch_size=8, warmup_steps=0),
     fsdp=fsdp,

@@ -1,5 +1,6 @@
 """The same training on one device and on two, in processes of their own: the number is fixed when JAX starts."""
 
+import functools
 import os
 import re
 import subprocess
@@ -12,24 +13,24 @@ import pytest
 
 @pytest.fixture(scope="module")
 def five_steps(tmp_path_factory):
-    """Losses, parameters and the compiled step's text after five steps, by number of devices and `fsdp`."""
+    """Losses, parameters and the compiled step's text after five steps, by number of devices, `fsdp` and scan."""
     folder = tmp_path_factory.mktemp("devices")
 
-    def run(n_devices: int, fsdp: int) -> dict[str, np.ndarray]:
-        output = folder / f"{n_devices}_{fsdp}.npz"
+    @functools.cache
+    def run(n_devices: int, fsdp: int, scan: str) -> dict[str, np.ndarray]:
+        output = folder / f"{n_devices}_{fsdp}_{scan}.npz"
         flags = f"--xla_force_host_platform_device_count={n_devices}"
-        command = [sys.executable, str(Path(__file__).with_name("steps_on_devices.py")), str(fsdp), str(output)]
+        command = [sys.executable, str(Path(__file__).with_name("steps_on_devices.py")), str(fsdp), scan, str(output)]
         root = str(Path(__file__).parents[2])
         subprocess.run(command, check=True, timeout=600, env=os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": root})
         return dict(np.load(output))
 
-    one = run(1, 1)
-    return lambda n_devices, fsdp: one if (n_devices, fsdp) == (1, 1) else run(n_devices, fsdp)
+    return run
 
 
-@pytest.mark.parametrize("fsdp", [1, 2])
-def test_two_devices_train_as_one_does(five_steps, fsdp):
-    one, two = five_steps(1, 1), five_steps(2, fsdp)
+@pytest.mark.parametrize(("fsdp", "scan"), [(1, "auto"), (2, "auto"), (1, "pallas_interpret")])
+def test_two_devices_train_as_one_does(five_steps, fsdp, scan):
+    one, two = five_steps(1, 1, scan), five_steps(2, fsdp, scan)
     np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-5)
     for name in one.keys() - {"losses", "text", "split"}:
         np.testing.assert_allclose(two[name], one[name], atol=1e-5, err_msg=name)

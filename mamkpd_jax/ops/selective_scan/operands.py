@@ -10,17 +10,34 @@ from jax.experimental.pallas import triton as plgpu
 
 from mamkpd_jax.ops.selective_scan import base2
 from mamkpd_jax.ops.selective_scan.tiling import Scan
+from mamkpd_jax.ops.selective_scan.walk import Place, bounded
 
 
-def operand_specs(scan: Scan, columns: int) -> list[pl.BlockSpec]:
-    """Of `Operands`' arrays, proj with so many columns, for a grid of (channel block, segment, direction, batch)."""
+def token_spec(scan: Scan, size: int, *, directions: bool = True) -> pl.BlockSpec:
+    """Of an array with so many entries a token, [k, b, l size] or [b, l size], for the kernels' grid.
+
+    The grid is (channel block, segment, direction, batch). Tokens and entries are one axis, as no product of a token's
+    place then comes between the constants and the address.
+    """
+    if directions:
+        return pl.BlockSpec((1, 1, scan.length * size), lambda i, s, k, b: (*direction_and_batch(scan, k, b), 0))
+    return pl.BlockSpec((1, scan.length * size), lambda i, s, k, b: (bounded(b, scan.batch), 0))
+
+
+def direction_and_batch(scan: Scan, k: Array, b: Array) -> tuple[Array, Array]:
+    """The first two block indices of an array [k, b, ..]."""
+    return bounded(k, len(scan.directions)), bounded(b, scan.batch)
+
+
+def operand_specs(scan: Scan, proj: Array) -> list[pl.BlockSpec]:
+    """Of `Operands`' arrays."""
     specs = [
-        pl.BlockSpec((1, scan.length, scan.channels), lambda i, s, k, b: (b, 0, i)),
-        pl.BlockSpec((1, scan.length, 1, columns), lambda i, s, k, b: (b, 0, k, 0)),
+        token_spec(scan, scan.d, directions=False),
+        token_spec(scan, proj.shape[1] // scan.length, directions=False),
         pl.BlockSpec((1, scan.n, scan.channels), lambda i, s, k, b: (k, 0, i)),
     ]
     if not scan.rank:
-        return [*specs, pl.BlockSpec((1, 1, scan.length, scan.channels), lambda i, s, k, b: (k, b, 0, i))]
+        return [*specs, token_spec(scan, scan.d)]
     return [
         *specs,
         pl.BlockSpec((1, scan.rank, scan.channels), lambda i, s, k, b: (k, 0, i)),
@@ -56,7 +73,7 @@ class Token(NamedTuple):
 class Operands:
     """The inputs of one program, which is one batch element, direction, segment and block of channels.
 
-    Arrays: u [b, l, d], proj [b, l, k, rank + 2 n] after `pack`, A [k, n, d], either delta [k, b, l, d] or delta's
+    Arrays: u [b, l d], proj [b, l k (rank + 2 n)] after `pack`, A [k, n, d], either delta [k, b, l d] or delta's
     weight [k, rank, d] and bias [k, d], and those of `segments.ends`. A decay is 2^(delta A), delta log2(1 + 2^(low
     rank @ weight + bias)).
     """
@@ -64,9 +81,11 @@ class Operands:
     def __init__(self, scan: Scan, u, proj, A, *refs):
         self.scan = scan
         # A mask costs instructions, so there is one only where the last block of channels is not full.
-        channel = pl.program_id(0) * scan.channels + jnp.arange(scan.channels)
-        self._mask = channel < scan.d if scan.d % scan.channels else None
+        self._channel = bounded(pl.program_id(0), scan.blocks) * scan.channels + jnp.arange(scan.channels)
+        self._mask = self._channel < scan.d if scan.d % scan.channels else None
         self._u, self._proj = u, proj
+        self._columns = proj.shape[1] // scan.length // len(scan.directions)
+        self._first_column = bounded(pl.program_id(2), len(scan.directions)) * self._columns
         self._precise = proj.dtype == jnp.float32
         self.A = [self.vector(A, 0, i) for i in range(scan.n)]
         if scan.rank:
@@ -81,13 +100,27 @@ class Operands:
         other = None if self._mask is None else 0.0
         return plgpu.load(_row(ref, index), mask=self._mask, other=other)
 
+    def token(self, ref, *index) -> Array:
+        """The program's channels of a token, whose place is the last index."""
+        other = None if self._mask is None else 0.0
+        return plgpu.load(self._token(ref, index), mask=self._mask, other=other)
+
+    def store_token(self, ref, value: Array, *index) -> None:
+        """Writes the program's channels of a token, whose place is the last index."""
+        plgpu.store(self._token(ref, index), value.astype(ref.dtype), mask=self._mask)
+
+    def _token(self, ref, index: tuple):
+        *first, place = index
+        return ref.at[(*(jnp.int32(i) for i in first), place.times(self.scan.d) + self._channel)]
+
     def store(self, ref, value: Array, *index) -> None:
         """Writes the program's channels of a row of an array."""
         plgpu.store(_row(ref, index), value.astype(ref.dtype), mask=self._mask)
 
-    def load(self, t: Array) -> Token:
-        delta = None if self.scan.rank else self.vector(self._delta, 0, 0, t)
-        return Token(self.vector(self._u, 0, t), [self._proj[0, t, 0, j] for j in range(self._proj.shape[-1])], delta)
+    def load(self, place: Place) -> Token:
+        delta = None if self.scan.rank else self.token(self._delta, 0, 0, place)
+        row = place.times(self._columns * len(self.scan.directions)) + self._first_column
+        return Token(self.token(self._u, 0, place), [self._proj[0, row + j] for j in range(self._columns)], delta)
 
     def step(self, token: Token) -> tuple[Array, list[Array], list[Array], Array | None]:
         """delta, B, C, and the derivative of delta's softplus."""

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from mamkpd_jax.ops.batch_parallel import over_batch
 from mamkpd_jax.ops.cross_scan import DIRECTIONS
 from mamkpd_jax.ops.selective_scan.base2 import LN2, LOG2E
-from mamkpd_jax.ops.selective_scan.operands import Operands, operand_specs, pack
+from mamkpd_jax.ops.selective_scan.operands import Operands, operand_specs, pack, token_spec
 from mamkpd_jax.ops.selective_scan.pallas_triton_vjp import backward
 from mamkpd_jax.ops.selective_scan.segments import bounds, ends, ends_specs, start
 from mamkpd_jax.ops.selective_scan.tiling import Scan, plan
@@ -40,22 +40,22 @@ def forward(scan: Scan, checkpoints: bool, *operands: Array) -> tuple[Array, ...
     u = operands[0]
     k, b = len(scan.directions), u.shape[0]
     scan = scan.for_batch(b)
-    out_shape = [jax.ShapeDtypeStruct((k, b, scan.length, scan.d), u.dtype)]
-    out_specs = [pl.BlockSpec((1, 1, scan.length, scan.channels), lambda i, s, k, b: (k, b, 0, i))]
+    out_shape = [jax.ShapeDtypeStruct((k, b, scan.length * scan.d), u.dtype)]
+    out_specs = [token_spec(scan, scan.d)]
     if checkpoints:
         out_shape.append(jax.ShapeDtypeStruct((k, b, scan.n_chunks, scan.n, scan.d), jnp.float32))
         out_specs.append(pl.BlockSpec((1, 1, scan.n_chunks, scan.n, scan.channels), lambda i, s, k, b: (k, b, 0, 0, i)))
-    results = pl.pallas_call(
+    y, *states = pl.pallas_call(
         functools.partial(_kernel, scan, checkpoints),
         grid=(scan.blocks, scan.segments, k, b),
-        in_specs=[*operand_specs(scan, columns=operands[1].shape[-1]), *ends_specs(scan)],
+        in_specs=[*operand_specs(scan, operands[1]), *ends_specs(scan)],
         out_specs=out_specs,
         out_shape=out_shape,
         interpret=scan.interpret,
         compiler_params=plgpu.CompilerParams(num_warps=1, num_stages=1),
         name="selective_scan_forward",
     )(*operands, *ends(scan, *operands))
-    return tuple(results)
+    return y.reshape(k, b, scan.length, scan.d), *states
 
 
 def _kernel(scan: Scan, checkpoints: bool, *refs) -> None:
@@ -78,7 +78,7 @@ def _kernel(scan: Scan, checkpoints: bool, *refs) -> None:
                 x = delta * token.u.astype(jnp.float32)
                 state = tuple(a * h + x * b for a, h, b in zip(operands.decays(delta), state, B, strict=True))
                 y = functools.reduce(jnp.add, (h * c for h, c in zip(state, C, strict=True)))
-                operands.store(outs[0], y, 0, 0, t)
+                operands.store_token(outs[0], y, 0, 0, t)
             return state
 
         lax.fori_loop(*chunks, chunk, state)
@@ -157,7 +157,7 @@ def _scan_forward(scan: Scan, *operands: Array) -> tuple[Array, tuple]:
 
 def _scan_backward(scan: Scan, saved: tuple, dy: Array) -> tuple[Array, ...]:
     states, (u, proj, A, *made_from) = saved
-    dy = (dy * _unit(scan)).astype(u.dtype)
+    dy = _flat((dy * _unit(scan)).astype(u.dtype), 1)
     operands = _to_base_2(scan, u, proj, A, *made_from)
     kernel = over_batch(functools.partial(backward, scan), (0, 1, *_batch_axes(scan)), [1] * (5 if scan.rank else 4))
     du, ddelta, dBC, dA, *dbias = kernel(dy, states, *operands)
@@ -191,9 +191,16 @@ def _unit(scan: Scan) -> float:
 
 
 def _to_base_2(scan: Scan, u: Array, proj: Array, A: Array, *made_from: Array) -> tuple[Array, ...]:
+    u, proj = _flat(u, 1), _flat(pack(proj), 1)
     if scan.rank:
-        return u, pack(proj), A, *(x * LOG2E for x in made_from)
-    return u, pack(proj), A * LOG2E, *made_from
+        return u, proj, A, *(x * LOG2E for x in made_from)
+    (delta,) = made_from
+    return u, proj, A * LOG2E, _flat(delta, 2)
+
+
+def _flat(x: Array, axis: int) -> Array:
+    """With an axis and all after it as one."""
+    return x.reshape(*x.shape[:axis], -1)
 
 
 def _sum_of_directions(scan: Scan, y: Array) -> Array:

@@ -14,14 +14,14 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
 from mamkpd_jax.ops.selective_scan.base2 import LN2
-from mamkpd_jax.ops.selective_scan.operands import Operands, operand_specs
+from mamkpd_jax.ops.selective_scan.operands import Operands, direction_and_batch, operand_specs, token_spec
 from mamkpd_jax.ops.selective_scan.segments import bounds, ends, ends_specs, start, zeros
 from mamkpd_jax.ops.selective_scan.tiling import Scan
-from mamkpd_jax.ops.selective_scan.walk import by_direction
+from mamkpd_jax.ops.selective_scan.walk import bounded, by_direction
 
 
 def backward(scan: Scan, dy: Array, states: Array, *operands: Array) -> tuple[Array, ...]:
-    """Gradients of sum(y dy), dy [b, l, d] the same for all directions, `states` the forward kernel's checkpoints.
+    """Gradients of sum(y dy), dy [b, l d] the same for all directions, `states` the forward kernel's checkpoints.
 
     Returns:
         du [k, b, l, d] of each direction, ddelta [k, b, l, d] (of what is under the softplus where delta is made
@@ -30,14 +30,17 @@ def backward(scan: Scan, dy: Array, states: Array, *operands: Array) -> tuple[Ar
     """
     u, k, b, f32 = operands[0], len(scan.directions), operands[0].shape[0], jnp.float32
     scan = scan.for_batch(b)
-    map_spec = pl.BlockSpec((1, 1, scan.length, scan.channels), lambda i, s, k, b: (k, b, 0, i))
+    maps = (k, b, scan.length * scan.d)
     states_block = (1, 1, scan.n_chunks, scan.n, scan.channels)
     outs = [
-        (jax.ShapeDtypeStruct((k, b, scan.length, scan.d), u.dtype), map_spec),
-        (jax.ShapeDtypeStruct((k, b, scan.length, scan.d), u.dtype if scan.rank else operands[3].dtype), map_spec),
+        (jax.ShapeDtypeStruct(maps, u.dtype), token_spec(scan, scan.d)),
+        (jax.ShapeDtypeStruct(maps, u.dtype if scan.rank else operands[3].dtype), token_spec(scan, scan.d)),
         (
-            jax.ShapeDtypeStruct((k, b, scan.blocks, scan.length, 2 * scan.n), f32),
-            pl.BlockSpec((1, 1, 1, scan.length, 2 * scan.n), lambda i, s, k, b: (k, b, i, 0, 0)),
+            jax.ShapeDtypeStruct((k, b, scan.blocks, scan.length * 2 * scan.n), f32),
+            pl.BlockSpec(
+                (1, 1, 1, scan.length * 2 * scan.n),
+                lambda i, s, k, b: (*direction_and_batch(scan, k, b), bounded(i, scan.blocks), 0),
+            ),
         ),
         (
             jax.ShapeDtypeStruct((k, b, scan.segments, scan.n, scan.d), f32),
@@ -52,9 +55,9 @@ def backward(scan: Scan, dy: Array, states: Array, *operands: Array) -> tuple[Ar
         functools.partial(_kernel, scan),
         grid=(scan.blocks, scan.segments, k, b),
         in_specs=[
-            pl.BlockSpec((1, scan.length, scan.channels), lambda i, s, k, b: (b, 0, i)),
+            token_spec(scan, scan.d, directions=False),
             pl.BlockSpec(states_block, lambda i, s, k, b: (k, b, 0, 0, i)),
-            *operand_specs(scan, columns=operands[1].shape[-1]),
+            *operand_specs(scan, operands[1]),
             *ends_specs(scan),
         ],
         out_specs=list(out_specs),
@@ -64,7 +67,9 @@ def backward(scan: Scan, dy: Array, states: Array, *operands: Array) -> tuple[Ar
         name="selective_scan_backward",
     )(dy, states, *operands, *ends(scan, dy, *operands[1:], adjoint=True))
     du, ddelta, dBC, *of_segments = results
-    return du, ddelta, jnp.sum(dBC, axis=2), *(jnp.sum(x, axis=2) for x in of_segments)
+    du, ddelta = (x.reshape(k, b, scan.length, scan.d) for x in (du, ddelta))
+    dBC = jnp.sum(dBC, axis=2).reshape(k, b, scan.length, 2 * scan.n)
+    return du, ddelta, dBC, *(jnp.sum(x, axis=2) for x in of_segments)
 
 
 def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
@@ -81,7 +86,7 @@ def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
             c = walk.n_chunks - 1 - i
             places = walk.tokens(c)
             tokens = [operands.load(t) for t in places]
-            dys = [operands.vector(dy_ref, 0, t) for t in places]
+            dys = [operands.token(dy_ref, 0, t) for t in places]
             state = [operands.vector(states_ref, 0, 0, c, j) for j in range(scan.n)]
             again = []
             for token in tokens:
@@ -95,9 +100,10 @@ def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
             ):
                 dy = dy.astype(jnp.float32)
                 dstate = [g + dy * c for g, c in zip(dstate, C, strict=True)]
+                row = t.times(2 * scan.n)
                 for j, (g, h) in enumerate(zip(dstate, state, strict=True)):
-                    dBC_ref[0, 0, 0, t, j] = jnp.sum(g * (delta * u))
-                    dBC_ref[0, 0, 0, t, scan.n + j] = jnp.sum(h * dy)
+                    dBC_ref[0, 0, 0, row + j] = jnp.sum(g * (delta * u))
+                    dBC_ref[0, 0, 0, row + scan.n + j] = jnp.sum(h * dy)
                 dinput = functools.reduce(jnp.add, (g * b for g, b in zip(dstate, B, strict=True)))
                 dstate = [g * a for g, a in zip(dstate, decay, strict=True)]
                 # Of the decay's exponent, delta A, but for the factor ln 2.
@@ -108,8 +114,8 @@ def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
                 if gate is not None:
                     ddelta = ddelta * gate
                     dbias = dbias + ddelta
-                operands.store(du_ref, dinput * delta, 0, 0, t)
-                operands.store(ddelta_ref, ddelta, 0, 0, t)
+                operands.store_token(du_ref, dinput * delta, 0, 0, t)
+                operands.store_token(ddelta_ref, ddelta, 0, 0, t)
             return tuple(dstate), tuple(dA), dbias
 
         zero = jnp.zeros((scan.channels,), jnp.float32)

@@ -36,7 +36,7 @@ def ends(scan: Scan, *operands: Array, adjoint: bool = False) -> tuple[Array, ..
     results = pl.pallas_call(
         functools.partial(_kernel, scan, adjoint),
         grid=(scan.blocks, scan.segments, k, b),
-        in_specs=operand_specs(scan, columns=operands[1].shape[-1]),
+        in_specs=operand_specs(scan, operands[1]),
         out_specs=[
             pl.BlockSpec((1, 1, 1, scan.n, scan.channels), lambda i, s, k, b: (k, b, s, 0, i)),
             pl.BlockSpec((1, 1, 1, scan.channels), lambda i, s, k, b: (k, b, s, i)),
@@ -81,7 +81,7 @@ def _kernel(scan: Scan, adjoint: bool, *refs) -> None:
 
 def bounds(scan: Scan) -> tuple[Array | int, Array | int]:
     """The chunks of a program's walk: the first, and the one after the last."""
-    if scan.segments == 1:
+    if scan.segment is None:
         return 0, scan.n_chunks
     first = pl.program_id(1) * scan.segment
     return first, jnp.minimum(first + scan.segment, scan.n_chunks)

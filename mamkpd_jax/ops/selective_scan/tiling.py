@@ -25,6 +25,7 @@ class Scan:
     rank: int  # of the projection that makes delta in the kernel; 0: delta is given
     channels: int  # a program's
     chunk: int  # tokens that are loaded together; one checkpoint each
+    batch: int = 1  # this and the next are those of `for_batch`
     segment: int | None = None  # chunks of the part of a walk that is a program's own; None: the whole walk
     interpret: bool = False
 
@@ -47,14 +48,15 @@ class Scan:
         return -(-self.n_chunks // self.segment) if self.segment else 1
 
     def for_batch(self, batch: int) -> "Scan":
-        """The scan in segments where so small a batch has too few programs to keep a card busy.
+        """The scan of a batch, in segments where there are too few programs to keep a card busy.
 
         Choice: segments cost a second pass over the tokens, so that two of them gain nothing. A program also goes
         through all segments before its own, so that there are no more of them than they have tokens.
         """
         programs = batch * len(self.directions) * self.blocks
         segments = min(_SCHEDULERS // programs, math.isqrt(self.length))
-        return dataclasses.replace(self, segment=-(-self.n_chunks // segments)) if segments > 2 else self
+        segment = -(-self.n_chunks // segments) if segments > 2 else None
+        return dataclasses.replace(self, batch=batch, segment=segment)
 
     def walk(self, direction: int) -> Walk:
         return Walk(direction, self.h, self.w, self.chunk)

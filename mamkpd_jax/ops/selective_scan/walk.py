@@ -1,15 +1,28 @@
 """The order in which a program of the kernel visits the tokens of a map."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental import pallas as pl
+
+
+class Place(NamedTuple):
+    """A token's place in the map, as its chunk's lowest and the distance from that."""
+
+    lowest: Array
+    distance: int
+
+    def times(self, size: int) -> Array:
+        """Where the token starts in an array with so many entries a token: a product a chunk, a constant a token."""
+        return self.lowest * size + self.distance * size
 
 
 class Walk:
     """One of SS2D's four directions over an h x w map in row-major storage, in chunks of tokens of one line.
 
-    All strides are static, so that a chunk costs one address and constant offsets to it.
+    All strides are static, so that a chunk costs one address an array, with constant offsets to it.
     """
 
     def __init__(self, direction: int, h: int, w: int, chunk: int):
@@ -23,7 +36,7 @@ class Walk:
         self._between, self._within = between, within
         self.n_chunks = lines * self._chunks_a_line
 
-    def tokens(self, c: Array) -> list[Array]:
+    def tokens(self, c: Array) -> list[Place]:
         """Places of the tokens of the c-th chunk, in the order of the walk."""
         line = lax.div(c, self._chunks_a_line) if self._between else 0
         lowest = line * self._between + (c - line * self._chunks_a_line) * (self._chunk * self._within)
@@ -31,7 +44,8 @@ class Walk:
         if self._reverse:
             lowest = self._last_token - (self._chunk - 1) * self._within - lowest
             steps = steps[::-1]
-        return [lowest + i * self._within for i in steps]
+        lowest = bounded(lowest, self._last_token + 1)
+        return [Place(lowest, i * self._within) for i in steps]
 
 
 def by_direction(directions: Sequence[int], run: Callable[[int], None]) -> None:
@@ -45,3 +59,8 @@ def by_direction(directions: Sequence[int], run: Callable[[int], None]) -> None:
             lax.cond(program == first, lambda: run(directions[first]), lambda: branch(first + 1))
 
     branch(0)
+
+
+def bounded(index: Array, size: int) -> Array:
+    """An index below a size, as it is; that nothing overflows lets the compiler fold constants into addresses."""
+    return jnp.bitwise_and(index, 2 ** (size - 1).bit_length() - 1)
