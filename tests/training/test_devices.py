@@ -28,7 +28,10 @@ def five_steps(tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize(("fsdp", "scan"), [(1, "auto"), (2, "auto"), (1, "pallas_interpret")])
+_KERNELS = pytest.param(1, "pallas_interpret", marks=pytest.mark.slow)  # in interpret mode, a hundred seconds
+
+
+@pytest.mark.parametrize(("fsdp", "scan"), [(1, "auto"), (2, "auto"), _KERNELS])
 def test_two_devices_train_as_one_does(five_steps, fsdp, scan):
     one, two = five_steps(1, 1, scan), five_steps(2, fsdp, scan)
     np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-5)
