@@ -101,6 +101,8 @@ class Run:
         config = report.pop("config")
         if "macs" not in report:
             report |= _cost(config)
+        for place in ("root", "build_dir"):  # where files lay changes no result
+            del config["data"][place]
         log = [json.loads(line) for line in (self.folder / METRICS).read_text().splitlines()]
         where = json.loads((self.folder / ENVIRONMENT).read_bytes())
         curves: dict[str, list[list[float]]] = {}
@@ -117,7 +119,7 @@ class Run:
             "metric": headline.removeprefix("eval/"),
             "value": report[headline.removeprefix("eval/")],
             "hours": log[-1]["time_s"] / 3600,
-            "environment": {name: where[name] for name in ("device", "n_devices", "commit", "command")},
+            "environment": {name: where[name] for name in ("device", "n_devices", "commit")},
             "report": report,
             "config": config,
             "curves": {name: curves[name] for name in ("train/loss", headline)},
