@@ -175,7 +175,8 @@ def main() -> None:
     write_json(Path(_OUTPUT.value), {"environment": environment(("torch",)), "rows": rows, "runs": results})
     if rows:
         print(table({"rows": rows}))
-    print(f"{len(results)} of {len(runs)} runs are done; the same command goes on with the others")
+    rest = "" if len(results) == len(runs) else "; the same command goes on with the others"
+    print(f"{len(results)} of {len(runs)} runs are done{rest}")
 
 
 if __name__ == "__main__":

@@ -11,8 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
 from mamkpd_jax.bench.markdown import table
-from mamkpd_jax.figures.curves import curves
+from mamkpd_jax.figures.plot import COLOURS, new_figure
 
 _ROOT = Path(__file__).resolve().parents[1]
 _RESULTS = Path(__file__).parent / "results"
@@ -28,6 +31,7 @@ _ABLATIONS = (
     "ablation_c",
     "ablation_d",
 )
+_FEW = 20  # points that are marked one by one
 _CURVES = "accuracy_lspet_narrow.json"
 
 Row = Mapping[str, Any]
@@ -122,15 +126,26 @@ def _rows(file: str) -> list[Row]:
     return json.loads(path.read_bytes())["rows"] if path.exists() else []
 
 
+def curves(runs: Sequence[Mapping[str, Any]]) -> Figure:
+    """Loss and score over the steps: a line a run, a colour a contender."""
+    figure = new_figure(8.0, 3.0)
+    colours = dict(zip(dict.fromkeys(run["contender"] for run in runs), COLOURS, strict=False))
+    for axes, name in zip(figure.subplots(1, 2), runs[0]["curves"], strict=True):
+        for run in runs:
+            steps, values = zip(*run["curves"][name], strict=True)
+            axes.plot(steps, values, color=colours[run["contender"]], marker="o" if len(steps) < _FEW else None)
+        axes.set(title=name.partition("/")[2], xlabel="step")
+        axes.grid(alpha=0.3)
+    lines = [Line2D([], [], color=colour) for colour in colours.values()]
+    figure.legend(lines, colours, loc="outside lower center", ncols=len(colours))
+    return figure
+
+
 def main() -> None:
     readme = _ROOT / "README.md"
     readme.write_text(rendered(readme.read_text()))
     runs = json.loads((_RESULTS / _CURVES).read_bytes())["runs"]
-    series = {
-        f"{run['contender']}, seed {run['seed']}": {name: dict(points) for name, points in run["curves"].items()}
-        for run in runs
-    }
-    curves(series).savefig(_ROOT / "docs" / "accuracy.png", dpi=110)
+    curves(runs).savefig(_ROOT / "docs" / "accuracy.png", dpi=110)
 
 
 if __name__ == "__main__":
