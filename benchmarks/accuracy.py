@@ -122,7 +122,7 @@ class Run:
             "environment": {name: where[name] for name in ("device", "n_devices", "commit")},
             "report": report,
             "config": config,
-            "curves": {name: curves[name] for name in ("train/loss", headline)},
+            "curves": {name: curves.get(name, []) for name in ("train/loss", headline)},
         }
 
 
