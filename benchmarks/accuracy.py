@@ -77,7 +77,7 @@ class Run:
         Raises:
             UserError: it ended in another way.
         """
-        if (self.folder / REPORT).exists():
+        if (self.folder / REPORT).exists() or time.monotonic() > deadline_s:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         # The peers' JAX only makes targets and decodes: the GPU is PyTorch's.
@@ -156,7 +156,7 @@ def _cost(config: dict[str, Any]) -> dict[str, int]:
 def main() -> None:
     deadline_s = time.monotonic() + 60 * _MINUTES.value
     for contender in _CONTENDERS.value:
-        if contender.partition(":")[0] not in {*VARIANTS, *PEERS}:
+        if contender not in VARIANTS and contender.partition(":")[0] not in PEERS:
             raise UserError(f"--contenders names {contender!r}; expected of {', '.join((*VARIANTS, *PEERS))}")
     folder = Path(_WORKDIR.value)
     runs = [

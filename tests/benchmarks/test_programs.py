@@ -35,7 +35,7 @@ def test_accuracy_stops_goes_on_and_gathers(coco_mini_root, build_dir, tmp_path)
         *("benchmarks.accuracy", f"--config={setup}", "--config.optim.epochs=2", "--at_once=2"),
         *("--contenders=base,simple_baseline:0.125", f"--workdir={tmp_path / 'runs'}", f"--output={output}"),
     ]
-    stopped = _run(*command, "--minutes=0")
+    stopped = _run(*command, "--minutes=0.05")
     assert stopped.returncode == 0, stopped.stderr
     assert "0 of 2 runs are done" in stopped.stdout
     done = _run(*command)
