@@ -43,6 +43,9 @@ from mamkpd_jax.training.logs import ENVIRONMENT, METRICS
 cli.define_config()
 _CONTENDERS = flags.DEFINE_list("contenders", ["base", "simple_baseline"], "Variants and peers.")
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "Each contender is trained with each of them.")
+flags.register_validator(
+    "seeds", lambda seeds: all(seed.isdecimal() for seed in seeds), "expected whole numbers, as 0,1,2"
+)
 _MINUTES = flags.DEFINE_float("minutes", 9.0, "When to save and stop, to go on another time.")
 _AT_ONCE = flags.DEFINE_integer("at_once", 1, "Runs side by side, each with its share of the cores.", lower_bound=1)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs.", required=True)

@@ -12,6 +12,7 @@ from mamkpd_jax.config import Config, DataConfig, ModelConfig
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.export.options import Options
 from mamkpd_jax.export.stablehlo import predictor, save_folder, save_stablehlo
+from mamkpd_jax.models.mamkpd import VARIANTS, variant
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -61,6 +62,20 @@ def test_onnx(tmp_path, case):
     about = {entry.key: entry.value for entry in model.metadata_props}
     assert json.loads(about["mamkpd"])["input_hw"] == [96, 64]
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+
+
+@pytest.mark.slow  # a minute each of the larger ones
+@pytest.mark.parametrize("name", VARIANTS)
+def test_onnx_of_a_variant_at_its_size(tmp_path, random_weights, crops, name):
+    weights, path = random_weights(Config(model=variant(name))), tmp_path / "model.onnx"
+    save_onnx(weights, path, Options())
+    images = (crops((256, 192))[:1] / 64 - 2).astype(np.float32)
+    expected = np.asarray(jax.jit(predictor(weights, Options()))(jnp.asarray(images)))
+    (found,) = _run_onnx(path, Options(), images)
+    nodes, error = len(onnx.load(path).graph.node), np.abs(found - expected).max() / np.abs(expected).max()
+    print(f"{name}: {nodes} nodes, {path.stat().st_size / 2**20:.1f} MiB, {error:.1e} of the largest value")
+    assert nodes < 5000
+    assert error < 1e-4
 
 
 @pytest.mark.parametrize(("precision", "tolerance", "kind"), [("fp16", 0.02, "FLOAT16"), ("int8", 0.1, "INT8")])
