@@ -22,6 +22,7 @@ def test_summary():
     assert found == {"median_ms": 2.5, "first_half_ms": 1.5, "second_half_ms": 6.5, "p95_ms": 3.0}
 
 
-def test_environment_names_device_versions_and_command():
+def test_environment_names_device_versions_and_command(monkeypatch):
+    monkeypatch.setattr("sys.orig_argv", ["/somewhere/bin/python3", "-m", "a.program", "--flag"])
     found = environment()
-    assert found["device"] == "cpu" and found["versions"]["jax"] and "pytest" in found["command"]
+    assert found["device"] == "cpu" and found["versions"]["jax"] and found["command"] == "python -m a.program --flag"
