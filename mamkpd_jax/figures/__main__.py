@@ -14,6 +14,7 @@ python -m mamkpd_jax.figures tradeoff [--reports=FILE[,FILE ...]] [--benches=FIL
 Each writes NAME.png into the folder and, of what is drawn in lines, NAME.pdf.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,13 @@ def _features() -> None:
     from mamkpd_jax.figures.features import features, row
 
     image, boxes = Path(_given(_IMAGE)), None if _BOX.value is None else [_BOX.value]
+    paths = [Path(path).absolute() for path in _given(_CHECKPOINT)]
+    # A row is as high as its crop: its name has room for what tells the checkpoints apart, not for whole paths.
+    parent = os.path.commonpath([path.parent for path in paths])
     rows = []
-    for path in _given(_CHECKPOINT):
-        weights = read_weights(Path(path))
-        rows.append(row(path, weights, Predictor(weights).crops(image, boxes).images[0]))
+    for path in paths:
+        weights = read_weights(path)
+        rows.append(row(str(path.relative_to(parent)), weights, Predictor(weights).crops(image, boxes).images[0]))
     _save(features(rows), "features")
 
 

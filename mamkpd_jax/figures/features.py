@@ -1,6 +1,7 @@
 """What the stem and the stages of a model see in a crop (MamKPD figures 4 and 5)."""
 
 import dataclasses
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from mamkpd_jax.models.mamkpd import abstract, normalize
 
 _NAMES = {"cmm": "with CMM", "conv": "without CMM", "merging": "patch merging in place of CMM"}
 _HEIGHT_IN = 2.2  # of a row
+_LETTERS = 18  # of a line beside a row, as long as the row is high
 
 
 class Row(NamedTuple):
@@ -53,7 +55,8 @@ def feature_maps(weights: Weights, crop: UInt8[np.ndarray, "h w 3"]) -> dict[str
 
 def row(name: str, weights: Weights, crop: UInt8[np.ndarray, "h w 3"]) -> Row:
     """The row of a checkpoint that goes by `name`."""
-    return Row(f"{name}\n{_NAMES[weights.config.model.downsampling]}", crop, feature_maps(weights, crop))
+    parts = name, _NAMES[weights.config.model.downsampling]
+    return Row("\n".join(textwrap.fill(part, _LETTERS) for part in parts), crop, feature_maps(weights, crop))
 
 
 def features(rows: Sequence[Row]) -> Figure:

@@ -53,3 +53,13 @@ def test_the_figure_has_a_row_a_model_and_leaves_out_what_a_model_lacks(rows):
     assert [axes.get_ylabel() for axes in grid[:, 0]] == ["a\nwith CMM", "b\nwithout CMM"]
     assert [[len(axes.get_images()) for axes in line] for line in grid] == [[1, 1, 1, 1], [1, 0, 1, 1]]
     np.testing.assert_array_equal(grid[1, 3].get_images()[0].get_array(), rows[1].maps["stage 2"])
+
+
+def test_a_long_name_takes_lines_instead_of_growing_beyond_its_row(config, random_weights):
+    model = dataclasses.replace(config.model, downsampling="merging")
+    weights = random_weights(dataclasses.replace(config, model=model))
+    crop = np.zeros((64, 48, 3), np.uint8)
+    figure = features([row("runs/" + 60 * "a", weights, crop)])
+    figure.draw_without_rendering()
+    label, axes = figure.axes[0].yaxis.label.get_window_extent(), figure.axes[0].get_window_extent()
+    assert label.height <= axes.height
