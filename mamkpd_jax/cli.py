@@ -3,6 +3,9 @@
 import difflib
 import errno
 import logging
+import os
+import select
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -109,12 +112,23 @@ def _fields(section: object, prefix: str = "") -> list[str]:
 def _guarded(main: Callable[[], None]) -> None:
     try:
         main()
+        sys.stdout.flush()
     except UserError as error:
         _fail(str(error))
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_left():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python still holds back at its end
+            sys.exit(128 + signal.SIGPIPE)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
         _fail(f"{error.filename or 'a file'} can't be written ({error.strerror}); free space or give another folder")
+
+
+def _reader_has_left() -> bool:
+    """Whether standard output is a pipe that nobody reads any more, as after `| head`."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)  # errors are always told
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _fail(line: str) -> None:
