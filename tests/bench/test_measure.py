@@ -1,7 +1,10 @@
 """Timing takes turns, and the record says where it was."""
 
+import subprocess
+
 import jax.numpy as jnp
 
+from mamkpd_jax import environment as of
 from mamkpd_jax.bench import measure
 from mamkpd_jax.environment import environment
 
@@ -26,3 +29,18 @@ def test_environment_names_device_versions_and_command(monkeypatch):
     monkeypatch.setattr("sys.orig_argv", ["/somewhere/bin/python3", "-m", "a.program", "--flag"])
     found = environment()
     assert found["device"] == "cpu" and found["versions"]["jax"] and found["command"] == "python -m a.program --flag"
+
+
+def test_a_bench_that_rewrites_its_result_is_of_a_clean_commit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    of._commit.cache_clear()
+    (tmp_path / "result.json").write_text("[]")
+    author = ("-c", "user.name=a", "-c", "user.email=a@b")
+    for command in (["init", "-q"], ["add", "."], [*author, "commit", "-qm", "a result"]):
+        subprocess.run(["git", *command], check=True)
+    clean = environment()["commit"]
+    (tmp_path / "result.json").write_text("[1]")
+    assert environment()["commit"] == clean
+    of._commit.cache_clear()
+    assert environment()["commit"] == f"{clean}-dirty"
+    of._commit.cache_clear()
