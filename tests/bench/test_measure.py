@@ -25,10 +25,12 @@ def test_summary():
     assert found == {"median_ms": 2.5, "first_half_ms": 1.5, "second_half_ms": 6.5, "p95_ms": 3.0}
 
 
-def test_environment_names_device_versions_and_command(monkeypatch):
+def test_environment_names_device_versions_variables_and_command(monkeypatch):
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     monkeypatch.setattr("sys.orig_argv", ["/somewhere/bin/python3", "-m", "a.program", "--flag"])
     found = environment()
     assert found["device"] == "cpu" and found["versions"]["jax"] and found["command"] == "python -m a.program --flag"
+    assert found["variables"]["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
 
 
 def test_a_bench_that_rewrites_its_result_is_of_a_clean_commit(tmp_path, monkeypatch):
