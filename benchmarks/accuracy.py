@@ -6,8 +6,9 @@ python -m benchmarks.accuracy --config=configs/lspet.py --config.data.root=data/
 A contender is a row of the table of variants (small, base, ablation_a, ...), trained by train.py, or one of the peers
 (simple_baseline, hrnet_w32, vit_s; simple_baseline:0.25 has a quarter of its channels), trained by
 benchmarks.peers.train: on the same crops in the same order, by the same targets, loss, optimizer and schedule, scored
-by the same evaluator. After --minutes the runs at work save and end, and the same command goes on. On a CPU take the
-narrow scale, --config=benchmarks/narrow.py:lspet --contenders=base,simple_baseline:0.1875 --at_once=2.
+by the same evaluator. After --minutes the runs at work save and end, and the same command goes on. Runs that --output
+has already, of these contenders or others, stay in it and are not trained again. On a CPU take the narrow scale,
+--config=benchmarks/narrow.py:lspet --contenders=base,simple_baseline:0.1875 --at_once=2.
 """
 
 import dataclasses
@@ -31,7 +32,7 @@ from benchmarks.peers.networks import PEERS
 from mamkpd_jax import cli
 from mamkpd_jax.bench.markdown import table
 from mamkpd_jax.complexity import costs
-from mamkpd_jax.config import config_from_dict
+from mamkpd_jax.config import Config, config_from_dict, differences
 from mamkpd_jax.environment import environment
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.report import REPORT
@@ -40,7 +41,7 @@ from mamkpd_jax.models.mamkpd import VARIANTS
 from mamkpd_jax.skeletons import find_skeleton
 from mamkpd_jax.training.logs import ENVIRONMENT, METRICS
 
-cli.define_config()
+_CONFIG = cli.define_config()
 _CONTENDERS = flags.DEFINE_list("contenders", ["base", "simple_baseline"], "Variants and peers.")
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "Each contender is trained with each of them.")
 flags.register_validator(
@@ -51,6 +52,8 @@ _AT_ONCE = flags.DEFINE_integer("at_once", 1, "Runs side by side, each with its 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "A JSON file for the results so far.", required=True)
 
+_PLACES = ("root", "build_dir")  # where a data set's files lay changes no result
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Run:
@@ -59,6 +62,11 @@ class Run:
     contender: str
     seed: int
     folder: Path
+
+    @property
+    def name(self) -> tuple[str, int]:
+        """What it goes by in a file of results."""
+        return self.contender, self.seed
 
     @property
     def command(self) -> list[str]:
@@ -104,7 +112,7 @@ class Run:
         config = report.pop("config")
         if "macs" not in report:
             report |= _cost(config)
-        for place in ("root", "build_dir"):  # where files lay changes no result
+        for place in _PLACES:
             del config["data"][place]
         log = [json.loads(line) for line in (self.folder / METRICS).read_text().splitlines()]
         where = json.loads((self.folder / ENVIRONMENT).read_bytes())
@@ -127,6 +135,47 @@ class Run:
             "config": config,
             "curves": {name: curves.get(name, []) for name in ("train/loss", headline)},
         }
+
+
+def recorded(file: Path) -> dict[tuple[str, int], dict[str, Any]]:
+    """The runs that a file of results has, by contender and seed; none if there is no such file.
+
+    Raises:
+        UserError: the file is something else.
+    """
+    if not file.exists():
+        return {}
+    try:
+        return {(run["contender"], run["seed"]): run for run in json.loads(file.read_bytes())["runs"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"--output names {file}, which has no results of this program; give another file") from error
+
+
+def check_setting(result: dict[str, Any], config: Config) -> None:
+    """Results stand side by side only if all but the network was the same.
+
+    Raises:
+        UserError: a run had other data, another schedule or evaluation than `config`.
+    """
+    where = {name: getattr(config.data, name) for name in _PLACES}
+    was = config_from_dict(result["config"] | {"data": result["config"]["data"] | where})
+    alike = ("data.", "optim.", "eval.", "model.dtype")
+    other = [f"{name}: {change}" for name, change in differences(was, config).items() if name.startswith(alike)]
+    if other:
+        raise UserError(
+            f"{result['contender']} with seed {result['seed']} is done in another setting ({'; '.join(other)}); "
+            "give another --workdir and --output"
+        )
+
+
+def train(runs: Sequence[Run], deadline_s: float) -> None:
+    """Trains --at_once of them side by side, each with its share of the cores, until the time is up."""
+    # A thread's cores are those of the processes that it starts.
+    cores, lanes = sorted(os.sched_getaffinity(0)), queue.SimpleQueue()
+    for i in range(_AT_ONCE.value):
+        lanes.put(cores[i :: _AT_ONCE.value] or cores)
+    with ThreadPoolExecutor(_AT_ONCE.value, initializer=lambda: os.sched_setaffinity(0, lanes.get())) as pool:
+        list(pool.map(lambda run: run.train(deadline_s), runs))
 
 
 def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -167,19 +216,19 @@ def main() -> None:
         for seed in _SEEDS.value
         for name in _CONTENDERS.value
     ]
-    # A thread's cores are those of the processes that it starts.
-    cores, lanes = sorted(os.sched_getaffinity(0)), queue.SimpleQueue()
-    for i in range(_AT_ONCE.value):
-        lanes.put(cores[i :: _AT_ONCE.value] or cores)
-    with ThreadPoolExecutor(_AT_ONCE.value, initializer=lambda: os.sched_setaffinity(0, lanes.get())) as pool:
-        list(pool.map(lambda run: run.train(deadline_s), runs))
-    results = [result for run in runs if (result := run.result())]
+    done = recorded(Path(_OUTPUT.value))
+    for result in (*done.values(), *(result for run in runs if (result := run.result()))):
+        check_setting(result, _CONFIG.value)
+    train([run for run in runs if run.name not in done], deadline_s)
+    done |= {run.name: result for run in runs if (result := run.result())}
+    results = list(done.values())
     rows = summary(results)
     write_json(Path(_OUTPUT.value), {"environment": environment(("torch",)), "rows": rows, "runs": results})
     if rows:
         print(table({"rows": rows}))
-    rest = "" if len(results) == len(runs) else "; the same command goes on with the others"
-    print(f"{len(results)} of {len(runs)} runs are done{rest}")
+    n_done = sum(run.name in done for run in runs)
+    rest = "" if n_done == len(runs) else "; the same command goes on with the others"
+    print(f"{n_done} of {len(runs)} runs are done{rest}")
 
 
 if __name__ == "__main__":

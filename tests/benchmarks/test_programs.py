@@ -50,6 +50,15 @@ def test_accuracy_stops_goes_on_and_gathers(coco_mini_root, build_dir, tmp_path)
         assert run["config"]["optim"]["epochs"] == 2
         assert run["environment"]["n_devices"] == 1
 
+    # On a machine without the runs' folders the file is what is done; it takes in no run of another setting.
+    others = [*command[:-2], f"--workdir={tmp_path / 'elsewhere'}", command[-1]]
+    again = _run(*others)
+    assert "2 of 2 runs are done" in again.stdout and not (tmp_path / "elsewhere").exists()
+    assert json.loads(output.read_bytes())["runs"] == result["runs"]
+    refused = _run(*others, "--config.optim.learning_rate=0.1")
+    assert refused.returncode == 1
+    assert "base with seed 0 is done in another setting (optim.learning_rate: 0.001 -> 0.1)" in refused.stderr
+
 
 def test_speed_times_a_peer(tmp_path):
     output = tmp_path / "speed.json"
@@ -69,9 +78,13 @@ def test_speed_times_a_peer(tmp_path):
             ["benchmarks.accuracy", "--config=configs/lspet.py", "--contenders=big", "--workdir=w", "--output=o"],
             "error: --contenders names 'big'; expected of small, base",
         ),
+        (
+            ["benchmarks.accuracy", "--config=configs/lspet.py", "--workdir=w", "--output=README.md"],
+            "error: --output names README.md, which has no results of this program",
+        ),
     ],
 )
-def test_an_unknown_contender_is_told(command, message):
+def test_mistakes_are_told(command, message):
     done = _run(*command)
     assert done.returncode == 1
     assert message in done.stderr
