@@ -60,7 +60,9 @@ def evaluate(config: Config, workdir: Path, output: Path, *, best: bool, ema: bo
     predict = make_predict(graphdef, config, dataset.skeleton, mesh)
     arrays = jax.device_put((weights.params, weights.batch_stats), replicated(mesh))
     evaluation = Evaluator(dataset, config)(partial(predict, *arrays))
-    report.save(output, evaluation, dataset, step=weights.step, config=dataclasses.asdict(config))
+    about = {"step": weights.step, "split": config.eval.split, "config": dataclasses.asdict(config)}
+    report.save(output, evaluation, dataset, **about)
+    print(f"{config.data.dataset}, {config.eval.split}")
     print(report.format_table(evaluation.metrics))
     print(f"{', '.join(report.FILES)} are in {output}")
     return evaluation.metrics

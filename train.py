@@ -111,7 +111,9 @@ def train(config: Config, workdir: Path, *, only_dry: bool = False) -> dict[str,
             logger.close()
             checkpointer.close()
     if processes.is_first():
-        report.save(workdir, evaluation, dataset, step=int(state.step), config=dataclasses.asdict(config))
+        about = {"step": int(state.step), "split": config.eval.split, "config": dataclasses.asdict(config)}
+        report.save(workdir, evaluation, dataset, **about)
+        print(f"{config.data.dataset}, {config.eval.split}")
         print(report.format_table(evaluation.metrics))
         print(f"checkpoints, TensorBoard logs, metrics.jsonl, {', '.join(report.FILES)} are in {workdir}")
     return evaluation.metrics

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -151,11 +152,15 @@ ANIMALPOSE = Skeleton(
 SKELETONS = {skeleton.name: skeleton for skeleton in (COCO, MPII, AP10K, LSPET, ANIMALPOSE)}
 
 
+_LEFT = re.compile("left|(?<![a-z])l(?![a-z])")
+_RIGHT = {"left": "right", "l": "r"}
+
+
 def skeleton_of_category(category: Any) -> Skeleton:
     """The skeleton that a category of a COCO-form file tells of: its 'keypoints' and, if there is one, its 'skeleton'.
 
-    Joints that differ by 'left' and 'right' alone mirror each other. Choice: a sigma of 0.05 for every joint, and no
-    halves, so that there is no half-body augmentation.
+    Joints that differ by 'left' and 'right' alone, or by a single 'l' and 'r', mirror each other. Choice: a sigma of
+    0.05 for every joint, and no halves, so that there is no half-body augmentation.
 
     Raises:
         UserError: the category names no joints.
@@ -166,10 +171,12 @@ def skeleton_of_category(category: Any) -> Skeleton:
         raise UserError("a category of the annotations has no list 'keypoints' of joints; set config.data.skeleton")
     if not isinstance(edges, list) or not all(_is_pair(edge) for edge in edges):
         raise UserError("a category of the annotations has a 'skeleton' that is no list of pairs; repair the file")
+    names = [joint.lower() for joint in joints]
+    mirrored = [_LEFT.sub(lambda left: _RIGHT[left[0]], name) for name in names]
     pairs = [
-        [i, joints.index(name.replace("left", "right"))]
-        for i, name in enumerate(joints)
-        if "left" in name and name.replace("left", "right") in joints
+        [i, names.index(other)]
+        for i, (name, other) in enumerate(zip(names, mirrored, strict=True))
+        if other != name and other in names
     ]
     # The file's edges count from 1.
     edges = [[a - 1, b - 1] for a, b in edges]

@@ -79,6 +79,24 @@ def test_ready_skeletons_are_those_of_the_files(skeleton, shared_data, request):
         assert {frozenset(edge) for edge in found.edges} == {frozenset(edge) for edge in skeleton.edges}
 
 
+@pytest.mark.parametrize(
+    ("left", "right", "mirror"),
+    [
+        ("left_eye", "right_eye", True),
+        ("Left Eye", "Right Eye", True),
+        ("LeftEye", "RightEye", True),
+        ("L_Eye", "R_Eye", True),
+        ("eye_l", "eye_r", True),
+        ("eye.L", "eye.R", True),
+        ("tail", "tair", False),
+        ("l", "left", False),
+    ],
+)
+def test_joints_that_mirror_each_other_are_known_by_their_names(left, right, mirror):
+    skeleton = skeleton_of_category({"name": "a", "keypoints": ["nose", right, left]})
+    assert skeleton.flip_pairs == (((2, 1),) if mirror else ())
+
+
 def test_a_skeleton_file(tmp_path):
     path = tmp_path / "hand.json"
     path.write_text(json.dumps({"joints": ["wrist", "tip"], "sigmas": [0.1, 0.2], "edges": [[0, 1]]}))

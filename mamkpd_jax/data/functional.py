@@ -44,11 +44,9 @@ def decode_image(data: bytes, *, upright: bool = False) -> UInt8[np.ndarray, "h 
 
 
 def clip_box(box: Float[np.ndarray, "4"], height: int, width: int) -> Float[np.ndarray, "4"]:
-    """The part of a ground-truth box inside its image; its right and lower edges end on the last pixel."""
-    x, y, w, h = box
-    x1, y1 = max(0.0, x), max(0.0, y)
-    x2, y2 = min(width - 1.0, x1 + max(0.0, w)), min(height - 1.0, y1 + max(0.0, h))
-    return np.array([x1, y1, x2 - x1, y2 - y1])
+    """The part of a ground-truth box inside its image, where the last pixel ends it; of no size if it is outside."""
+    corners = np.clip([box[:2], box[:2] + box[2:]], 0.0, [width - 1.0, height - 1.0])
+    return np.concatenate([corners[0], corners[1] - corners[0]])
 
 
 def grow_to_aspect(size: Float[np.ndarray, "2"], output_hw: tuple[int, int]) -> Float[np.ndarray, "2"]:

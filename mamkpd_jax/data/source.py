@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging
 
 from mamkpd_jax.data.annotation_files import are_numbers, is_id, read_json
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder
@@ -74,15 +75,21 @@ class InstanceSource:
 class DetectionSource:
     """Detected boxes of a split's images, from a file in COCO's detection form.
 
-    Boxes are taken as they are, not clipped, whatever their score. Only category 1, person, is read.
+    Boxes are taken as they are, not clipped, whatever their score. Those of categories that the split lacks are left
+    out, as of all but persons where the detector knows more.
     """
 
     def __init__(self, source: InstanceSource, path: Path):
         self._source = source
         self._record_of = {int(source.record(i)["image/id"]): i for i in range(source.n_images)}
-        self._boxes = [box for box in _read_detections(path) if box["category_id"] == 1]
+        boxes = _read_detections(path)
+        categories = {annotation["category_id"] for annotation in source.ground_truth()["annotations"]}
+        self._boxes = [box for box in boxes if box["category_id"] in categories]
         if not self._boxes:
-            raise UserError(f"config.eval.detections: {path} has no box of category 1, person; give a detections file")
+            known = ", ".join(map(str, sorted(categories)))
+            raise UserError(f"config.eval.detections: {path} has no box of category {known}; give a detections file")
+        if left_out := len(boxes) - len(self._boxes):
+            logging.info("%s: %d of %d boxes left out, of categories that the split lacks", path, left_out, len(boxes))
         unknown = [box["image_id"] for box in self._boxes if box["image_id"] not in self._record_of]
         if unknown:
             raise UserError(

@@ -83,9 +83,13 @@ def test_image_and_points_are_warped_alike(rotation_deg):
     ("box", "expected"),
     [
         ([10.0, 5.0, 30.0, 40.0], [10, 5, 30, 40]),
-        ([-5.0, -6.0, 30.0, 40.0], [0, 0, 30, 40]),
+        ([-5.0, -6.0, 30.0, 40.0], [0, 0, 25, 34]),
         ([80.0, 40.0, 60.0, 60.0], [80, 40, 19, 9]),
-        ([200.0, 10.0, 20.0, 20.0], [200, 10, -101, 20]),  # outside: a side below 0, which the builder drops
+        # Outside at each side: no width or height, which the builder drops.
+        ([200.0, 10.0, 20.0, 20.0], [99, 10, 0, 20]),
+        ([10.0, 60.0, 20.0, 20.0], [10, 49, 20, 0]),
+        ([-30.0, 10.0, 20.0, 20.0], [0, 10, 0, 20]),
+        ([10.0, -30.0, 20.0, 20.0], [10, 0, 20, 0]),
     ],
 )
 def test_clip_box(box, expected):

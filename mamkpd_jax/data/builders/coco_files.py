@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 from mamkpd_jax.data.annotation_files import check_annotations, read_json
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder
 from mamkpd_jax.data.builders.images import check_folder, read_image
@@ -16,7 +18,7 @@ _HINT = "give the folder of the data set's files by --config.data.root"
 
 
 class CocoFiles(CocoFormBuilder, skip_registration=True):
-    """The configuration's name is a digest of annotations and image folders' names: changed ones are built anew."""
+    """The configuration's name is a digest of annotations, joints and image folders' names: others are built anew."""
 
     def __init__(self, root: Path, files: dict[str, tuple[str, str]], skeleton: Skeleton | None, data_dir: Path):
         """`files`: annotation file and image folder by split, below `root`; `skeleton` None: that of the categories."""
@@ -29,6 +31,7 @@ class CocoFiles(CocoFormBuilder, skip_registration=True):
                 raise UserError(f"{path} is missing; {_HINT}")
             digest.update(path.read_bytes() + f"{split} {files[split][1]}".encode())
         self.skeleton = skeleton or self._skeleton_of_categories()
+        digest.update(repr(self.skeleton).encode())
         super().__init__(f"{self.skeleton.name}_{digest.hexdigest()[:16]}", data_dir)
 
     def splits(self) -> tuple[str, ...]:
@@ -49,4 +52,11 @@ class CocoFiles(CocoFormBuilder, skip_registration=True):
     def _skeleton_of_categories(self) -> Skeleton:
         path, _ = next(iter(self._files.values()))
         data = read_json(path)
-        return find_skeleton("", data.get("categories", []) if isinstance(data, dict) else [])
+        skeleton = find_skeleton("", data.get("categories", []) if isinstance(data, dict) else [])
+        if not skeleton.flip_pairs:
+            logging.warning(
+                "%s: no two joints differ by left and right alone (%s), so that flips exchange none; if some mirror "
+                "each other, name them in a skeleton file by --config.data.skeleton",
+                *(path, ", ".join(skeleton.joints)),
+            )
+        return skeleton

@@ -13,8 +13,7 @@ def check_folder(folder: Path, names: list[str]) -> None:
     """Raises UserError if a folder, or one of its images, is not there."""
     if not folder.is_dir():
         raise UserError(f"the image folder {folder} is missing; give the folder of the data set by --config.data.root")
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
-    if absent := [name for name in names if name not in there]:
+    if absent := [name for name in names if not (folder / name).is_file()]:
         raise UserError(
             f"{folder} lacks {len(absent)} of the {len(names)} annotated images, the first {absent[0]}; "
             "copy the images completely"

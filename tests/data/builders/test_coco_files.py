@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections import Counter
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from mamkpd_jax.data.annotation_files import check_annotations
 from mamkpd_jax.data.builders.ap10k import Ap10k
 from mamkpd_jax.data.builders.coco_form import prepare, unusable
 from mamkpd_jax.data.builders.custom_coco import CustomCoco
+from mamkpd_jax.data.builders.images import check_folder
 from mamkpd_jax.data.datasets import open_dataset
 from mamkpd_jax.data.functional import decode_image
 from mamkpd_jax.data.source import InstanceSource
@@ -68,7 +70,7 @@ def test_a_split_that_there_is_not_is_told(ap10k_root, tmp_path):
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 
 
-def _set(root, encoded: dict[str, np.ndarray], **changes):
+def _set(root, encoded: dict[str, np.ndarray], names: Sequence[str] = ("left_fin", "right_fin"), **changes):
     """A set of one annotation an image, with the joints of its one category."""
     entries = [(i, name, pixels) for i, (name, pixels) in enumerate(encoded.items())]
     for _, name, pixels in entries:
@@ -78,7 +80,7 @@ def _set(root, encoded: dict[str, np.ndarray], **changes):
     data = {
         "images": [{"id": i, "file_name": name, "height": 40, "width": 60} for i, name, _ in entries],
         "annotations": [annotation | {"id": i, "image_id": i} for i, _, _ in entries],
-        "categories": [{"id": 1, "name": "fish", "keypoints": ["left_fin", "right_fin"]}],
+        "categories": [{"id": 1, "name": "fish", "keypoints": list(names)}],
     }
     (root / "all.json").write_text(json.dumps(data))
     return CustomCoco(root, {"train": ("all.json", "."), "val": ("all.json", ".")}, "", root / "build")
@@ -97,6 +99,30 @@ def test_other_image_folders_are_another_data_set(tmp_path):
         for folder in (".", "small", ".")
     ]
     assert paths[0] == paths[2] != paths[1]
+
+
+def test_joints_of_another_skeleton_are_another_data_set(tmp_path):
+    """A skeleton file that was edited, say."""
+    _set(tmp_path, {"a.png": IMAGE})
+    (tmp_path / "fins.json").write_text('{"joints": ["left", "right"]}')
+    files = {"train": ("all.json", ".")}
+    before = CustomCoco(tmp_path, files, str(tmp_path / "fins.json"), tmp_path / "build").data_path
+    (tmp_path / "fins.json").write_text('{"joints": ["left", "right"], "flip_pairs": [[0, 1]]}')
+    assert CustomCoco(tmp_path, files, str(tmp_path / "fins.json"), tmp_path / "build").data_path != before
+
+
+def test_joints_of_which_none_mirror_each_other_are_told(tmp_path, caplog):
+    _set(tmp_path, {"a.png": IMAGE}, names=["fin", "tail"])
+    assert "no two joints differ by left and right alone (fin, tail)" in caplog.text
+
+
+def test_a_linked_folder_of_images_is_followed_and_a_broken_link_is_told(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "sub").symlink_to(tmp_path / "elsewhere")
+    assert len(InstanceSource(prepare(_set(tmp_path, {"sub/a.png": IMAGE})), "val")) == 1
+    (tmp_path / "sub" / "b.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(UserError, match="lacks 1 of the 2 annotated images, the first sub/b.png"):
+        check_folder(tmp_path, ["sub/a.png", "sub/b.png"])
 
 
 def test_images_of_every_kind_become_rgb(tmp_path):
