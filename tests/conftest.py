@@ -20,6 +20,22 @@ install_import_hook("mamkpd_jax", "beartype.beartype")
 from mamkpd_jax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimConfig  # noqa: E402 (hook first)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What XLA compiles for one test serves all others: half of the suite's time is XLA's.
+
+    Each process of pytest has a folder of its own, since JAX writes an entry in place, where another could read half.
+    """
+    import jax
+
+    folder, least_s = tmp_path_factory.mktemp("compiled"), 0.3
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", least_s)
+    # For the programs that tests start.
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = str(least_s)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real images with keypoints: MAMKPD_TEST_DATA, or shared/data beside the repository."""
@@ -120,6 +136,7 @@ def white_is_nan(monkeypatch: pytest.MonkeyPatch) -> None:
 def start(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.Popen]:
     """Starts a program of the repository with a config, as a user does; what is compiled once serves all."""
     folder = tmp_path_factory.mktemp("run")
+    # Not the folder of other tests: a program that is killed can leave a broken entry.
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
 
     def program(name: str, config: Config, workdir: Path, *flags: str, **more: str) -> subprocess.Popen:
