@@ -86,11 +86,18 @@ def warp_points(points: Float[np.ndarray, "*n 2"], matrix: Float[np.ndarray, "2 
 
 
 def from_crops(
-    points: Float[np.ndarray, "b j 2"], matrices: Float[np.ndarray, "b 2 3"], input_hw: tuple[int, int]
+    points: Float[np.ndarray, "b j 2"],
+    matrices: Float[np.ndarray, "b 2 3"],
+    input_hw: tuple[int, int],
+    *,
+    udp: bool = False,
 ) -> tuple[Float[np.ndarray, "b j 2"], Float[np.ndarray, " b"]]:
-    """Points in pixels of crops to pixels of their images, and the crops' areas there; `matrices` lead to the crops."""
+    """Points in pixels of crops to pixels of their images, and the crops' areas there; `matrices` lead to the crops.
+
+    `udp` as in `crop_matrix`.
+    """
     inverses = [invert(matrix) for matrix in matrices]
-    areas_px = np.array([np.prod(input_hw) * np.linalg.det(m[:, :2]) for m in inverses], np.float64)
+    areas_px = np.prod(np.array(input_hw) - float(udp)) / np.linalg.det(matrices[:, :, :2])
     in_images = [warp_points(p, m) for p, m in zip(points, inverses, strict=True)]
     return np.array(in_images, np.float64).reshape(points.shape), areas_px
 

@@ -56,7 +56,8 @@ class Evaluator:
         for batch in eval_batches(source, dataset.eval_crop, self._config.eval.batch_size, part):
             guard.check(batch)
             points, scores = (np.asarray(values, np.float64) for values in predict(batch["image"]))
-            points, areas_px = from_crops(points, batch["matrix"], dataset.eval_crop.input_hw)
+            crop = dataset.eval_crop
+            points, areas_px = from_crops(points, batch["matrix"], crop.input_hw, udp=crop.udp)
             rows = {
                 "points": points,
                 "joint_scores": scores,

@@ -228,6 +228,7 @@ class Predictor:
                 np.array([row[0] for row in rows], np.float64).reshape(-1, n_joints, 2),
                 crops.matrices,
                 self._crop.input_hw,
+                udp=self._crop.udp,
             )
             yield PoseResult(
                 keypoints=points,

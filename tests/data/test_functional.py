@@ -101,6 +101,13 @@ def test_grow_to_aspect_never_shrinks(size, expected):
     np.testing.assert_allclose(F.grow_to_aspect(np.array(size), (256, 192)), expected)
 
 
+@pytest.mark.parametrize("udp", [False, True])
+def test_the_area_of_a_crop_is_that_of_its_part_of_the_image(udp):
+    matrix = F.crop_matrix(np.array([70.0, 55.0]), np.array([75.0, 100.0]), 30.0, (256, 192), udp=udp)
+    _, areas_px = F.from_crops(np.zeros((1, 2, 2)), matrix[None], (256, 192), udp=udp)
+    np.testing.assert_allclose(areas_px, [7500.0])
+
+
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 
 
