@@ -7,6 +7,7 @@ them are instances to train and evaluate on is kept beside the records, in the d
 import abc
 import contextlib
 import fcntl
+import io
 import json
 import os
 import shutil
@@ -124,7 +125,9 @@ def prepare(builder: CocoFormBuilder) -> CocoFormBuilder:
                 builder.info.read_from_directory(path)
             else:
                 logging.info("building %s in %s", builder.name, path)
-                builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+                # It prints that it downloads a data set of unknown size, which is not so.
+                with contextlib.redirect_stdout(io.StringIO()):
+                    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
     counts: dict = builder.info.metadata["counts"]  # type: ignore[index]
     for split, count in counts.items():
         logging.info("%s %s: %s", builder.name, split, ", ".join(f"{n} {name}" for name, n in count.items()))
