@@ -18,6 +18,10 @@ from mamkpd_jax.config import Config
 from mamkpd_jax.errors import UserError
 
 _PACKAGE = Path(__file__).parent
+_NOT_WRITABLE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES),  # no room, no permission
+    *(errno.EISDIR, errno.ENOTDIR, errno.EEXIST),  # a folder in a file's place, or a file in a folder's
+}
 _EXAMPLE = "an experiment's file, such as --config=configs/quickstart.py"
 
 
@@ -119,7 +123,7 @@ def _guarded(main: Callable[[], None]) -> None:
         if isinstance(error, BrokenPipeError) and _reader_has_left():
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python still holds back at its end
             sys.exit(128 + signal.SIGPIPE)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if error.errno not in _NOT_WRITABLE:
             raise
         _fail(f"{error.filename or 'a file'} can't be written ({error.strerror}); free space or give another folder")
 

@@ -1,0 +1,67 @@
+"""eval.py on results files of other programs, run as a user does."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from mamkpd_jax.data.annotation_files import read_mpii_truth
+
+_MPII = ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Mean", "Mean_weighted")
+
+
+def _eval(*flags: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "eval.py", *flags]
+    return subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+
+
+@pytest.fixture
+def coco_flags(shared_data, tmp_path) -> list[str]:
+    """Of the 512 persons of real images, each predicted where it is."""
+    annotations = shared_data / "coco" / "annotations" / "person_keypoints_val2017.json"
+    persons = [a for a in json.loads(annotations.read_bytes())["annotations"] if a["num_keypoints"]]
+    fields = ("image_id", "category_id", "keypoints")
+    results = [{f: person[f] for f in fields} | {"score": 1.0} for person in persons]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    config = "--config=configs/coco_base.py"
+    return [config, f"--predictions={tmp_path / 'results.json'}", f"--annotations={annotations}"]
+
+
+def test_a_results_file_of_coco(coco_flags, tmp_path):
+    done = _eval(*coco_flags, f"--report={tmp_path / 'out.json'}")
+    assert done.returncode == 0, done.stderr
+    assert "AP                  1.000" in done.stdout and "the report is" in done.stdout
+    report = json.loads((tmp_path / "out.json").read_bytes())
+    names = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
+    assert [report[f"coco/{name}"] for name in names] == pytest.approx([1.0] * 10)
+
+
+@pytest.mark.parametrize("suffix", ["mat", "npz"])
+def test_a_results_file_of_mpii(suffix, shared_data, tmp_path):
+    annotations = shared_data / "mpii" / "gt_valid.mat"
+    path, preds = tmp_path / f"preds.{suffix}", read_mpii_truth(annotations)["joints"]
+    savemat(path, {"preds": preds}) if suffix == "mat" else np.savez(path, preds=preds)
+    flags = (f"--predictions={path}", f"--annotations={annotations}", f"--report={tmp_path / 'out.json'}")
+    done = _eval("--config=configs/mpii.py", *flags)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "out.json").read_bytes())
+    assert [report[f"mpii/{name}"] for name in _MPII] == [100.0] * len(_MPII)
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--report={folder}"], "error: {folder}.* can't be written"),
+        (["--config.eval.metrics=('mpii',)"], "error: .*person_keypoints_val2017.json can't be read"),
+        (["--workdir={folder}"], "error: give either --workdir, .* or --predictions and --annotations"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(flags, line, coco_flags, tmp_path):
+    done = _eval(*coco_flags, *(flag.format(folder=tmp_path) for flag in flags))
+    assert done.returncode == 1
+    assert re.match(line.format(folder=tmp_path), done.stderr.splitlines()[-1]), done.stderr
