@@ -24,6 +24,6 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Writes data as JSON."""
+    """Writes data as JSON; raises ValueError for NaN, which JSON lacks."""
     with whole(path) as temporary:
-        temporary.write_text(json.dumps(data, indent=1) + "\n")
+        temporary.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from scipy.io import loadmat
 
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.skeletons import MPII
 
 _NUMBER = (int, float)
 _LARGEST = 1e9  # beyond it there are no pixels, and products overflow
@@ -83,12 +84,12 @@ def read_mpii_truth(path: Path) -> dict[str, Float[np.ndarray, "..."]]:
         UserError: it is no such file.
     """
     joints, missing, heads = read_arrays(path, "pos_gt_src", "jnt_missing", "headboxes_src")
-    n_joints, n = missing.shape if missing.ndim == 2 else (0, 0)
-    if joints.shape != (n_joints, 2, n) or heads.shape != (2, 2, n):
-        raise UserError(
-            f"{path} has arrays of shapes {joints.shape}, {missing.shape} and {heads.shape}; expected those of MPII's "
-            "gt_valid.mat, as in the HRNet repository's annot/ folder"
-        )
+    n_joints, n = MPII.n_joints, missing.shape[-1]
+    expected = "expected MPII's gt_valid.mat, as in the HRNet repository's annot/ folder"
+    if missing.shape != (n_joints, n) or joints.shape != (n_joints, 2, n) or heads.shape != (2, 2, n):
+        raise UserError(f"{path} has arrays of shapes {joints.shape}, {missing.shape} and {heads.shape}; {expected}")
+    if not (np.isfinite(joints).all() and np.isin(missing, (0, 1)).all() and (heads[1] > heads[0]).all()):
+        raise UserError(f"{path} has joints or head boxes that can't be; {expected}")
     return {
         "joints": joints.transpose(2, 0, 1),
         "visible": 1 - missing.T,

@@ -85,10 +85,16 @@ def evaluate_coco(
     with contextlib.redirect_stdout(io.StringIO()):
         truth: Any = COCO()
         categories = sorted({annotation["category_id"] for annotation in ground_truth["annotations"]})
-        truth.dataset = {**ground_truth, "info": {}, "categories": [{"id": category} for category in categories]}
+        truth.dataset = {
+            **ground_truth,
+            "info": {},
+            "categories": [{"id": category} for category in categories],
+            # Numbered from 1: COCOeval takes a match with 0 for none.
+            "annotations": [{**a, "id": i} for i, a in enumerate(ground_truth["annotations"], start=1)],
+        }
         truth.createIndex()
         # loadRes refuses an empty list; no result at all is an honest outcome and scores 0.
-        found = truth.loadRes([dict(result) for result in results]) if results else COCO()
+        found = truth.loadRes(_fields(results)) if results else COCO()
         evaluation = COCOeval(truth, found, "keypoints")
         evaluation.params.kpt_oks_sigmas = np.array(skeleton.sigmas)
         evaluation.evaluate()
@@ -96,8 +102,17 @@ def evaluate_coco(
         evaluation.summarize()
     # COCOeval marks a figure without any instance (no large persons, say) by -1.
     figures = {f"{family}/{name}": float(v) for name, v in zip(METRICS, evaluation.stats, strict=True)}
-    joints, instances = _similarities(evaluation, truth, found, skeleton)
+    joints, by_place = _similarities(evaluation, truth, found, skeleton)
+    instances = {ground_truth["annotations"][place - 1]["id"]: oks for place, oks in by_place.items()}
     return Scores(figures=figures | {f"{family}/oks/{name}": oks for name, oks in joints.items()}, instances=instances)
+
+
+def _fields(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What pycocotools reads of results. It takes the first one's fields for those of all, and a box for the area."""
+    names = ["image_id", "category_id", "keypoints", "score"]
+    if all(are_numbers(result.get("bbox"), 4) for result in results):
+        names.append("bbox")
+    return [{name: result[name] for name in names} for result in results]
 
 
 def _check_results(ground_truth: dict[str, Any], results: Sequence[dict[str, Any]], skeleton: Skeleton) -> None:

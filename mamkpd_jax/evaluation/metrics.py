@@ -1,5 +1,6 @@
 """The metrics by the names that `config.eval.metrics` gives them."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -27,13 +28,13 @@ def metric(name: str) -> Metric:
     kind, _, threshold = name.partition("@")
     normaliser = kind.removeprefix("pck_")
     try:
-        if normaliser in NORMALISERS and kind != normaliser:
+        if normaliser in NORMALISERS and kind != normaliser and 0 < float(threshold) < math.inf:
             return partial(evaluate_pck, normaliser=normaliser, threshold=float(threshold))
     except ValueError:
         pass
     raise UserError(
         f"config.eval.metrics names {name!r}; expected coco, ap10k, mpii or pck_NORMALISER@THRESHOLD with one of "
-        f"{', '.join(NORMALISERS)}"
+        f"{', '.join(NORMALISERS)} and a number above 0"
     )
 
 

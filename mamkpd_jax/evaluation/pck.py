@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from mamkpd_jax.data.annotation_files import is_id
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.scores import Scores, check_poses
-from mamkpd_jax.skeletons import Skeleton
+from mamkpd_jax.skeletons import MPII, Skeleton
 
 NORMALISERS = ("torso", "head", "box")
 _TORSO = (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip"))
@@ -51,7 +51,7 @@ def evaluate_pck(
     rates = _rates(right, labelled)
     name = f"pck_{normaliser}@{threshold:g}"
     figures = {f"{name}/mean": _mean(rates), f"{name}/left_out": float((~usable).sum())}
-    figures |= {f"{name}/{joint}": rate for joint, rate in zip(skeleton.joints, rates.tolist(), strict=True)}
+    figures |= {f"{name}/{joint}": _mean(rates[[i]]) for i, joint in enumerate(skeleton.joints)}
     return Scores(figures=figures, instances=_by_instance(right, labelled, annotations))
 
 
@@ -59,22 +59,33 @@ def evaluate_mpii(ground_truth: dict[str, Any], results: Sequence[dict[str, Any]
     """PCKh@0.5, and the means at 0.1 too: 'mpii/Mean_weighted' (over all joints, HRNet's), 'mpii/Mean' (of 14 joints).
 
     The head size is 0.6 of the diagonal of the annotation's 'head_box' [x1, y1, x2, y2]. Pelvis and thorax don't count.
+    What the tables of HRNet and SimpleBaseline call Mean@0.1 is at 0.11, the place that their code reads:
+    'mpii/Mean_weighted@0.11'.
+
+    Raises:
+        UserError: results and annotations don't fit together, or the annotations are others than MPII's with heads.
 
     Source: MPII's evaluation code as in the official HRNet repository (arXiv 1902.09212).
     """
+    if skeleton != MPII or not all("head_box" in annotation for annotation in ground_truth["annotations"]):
+        raise UserError(
+            "config.eval.metrics names mpii, and these annotations are others than those of MPII's val split, which "
+            "have head boxes; give another metric, or that split"
+        )
     points, joints, annotations = match(ground_truth, results, skeleton)
     corners = np.array([annotation["head_box"] for annotation in annotations], np.float64).reshape(-1, 2, 2)
     heads = 0.6 * np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1)
     labelled = joints[..., 2] > 0
     labelled[:, [skeleton.joints.index(name) for name in _MPII_MASKED]] = False
-    right, right_at_tenth = (correct(points, joints[..., :2], heads, at) & labelled for at in (0.5, 0.1))
-    rates, rates_at_tenth = _rates(right, labelled), _rates(right_at_tenth, labelled)
+    right, at_tenth, at_11 = (correct(points, joints[..., :2], heads, at) & labelled for at in (0.5, 0.1, 0.11))
+    rates = _rates(right, labelled)
     figures = {"mpii/Mean_weighted": _share(right, labelled), "mpii/Mean": _mean(rates)}
     for group, names in _MPII_GROUPS.items():
         figures[f"mpii/{group}"] = _mean(rates[[skeleton.joints.index(name) for name in names]])
     figures |= {
-        "mpii/Mean_weighted@0.1": _share(right_at_tenth, labelled),
-        "mpii/Mean@0.1": _mean(rates_at_tenth),
+        "mpii/Mean_weighted@0.1": _share(at_tenth, labelled),
+        "mpii/Mean@0.1": _mean(_rates(at_tenth, labelled)),
+        "mpii/Mean_weighted@0.11": _share(at_11, labelled),
     }
     return Scores(figures=figures, instances=_by_instance(right, labelled, annotations))
 
@@ -120,6 +131,8 @@ def _lengths(
     joints: Float[np.ndarray, "n j 3"], annotations: list[dict[str, Any]], skeleton: Skeleton, normaliser: str
 ) -> Float[np.ndarray, " n"]:
     if normaliser == "box":
+        if not all("bbox" in a for a in annotations):
+            raise UserError("config.eval.metrics: these annotations have no boxes to score by; give another normaliser")
         return np.array([max(a["bbox"][2:]) for a in annotations], np.float64)
     ends = _TORSO if normaliser == "torso" else (("neck", "head_top"),)
     try:

@@ -88,6 +88,23 @@ def test_results_that_cannot_be_scored_are_named(truth, change, line):
         evaluate_coco(truth, results, COCO)
 
 
+@pytest.mark.parametrize("extra", [{"bbox": None}, {"bbox": [0, 0, 9, 9]}, {"segmentation": []}, {"caption": "a"}])
+def test_other_fields_of_some_results_change_nothing(truth, extra):
+    """pycocotools takes the first result's fields for those of all."""
+    results = _perfect(truth)
+    plain = evaluate_coco(truth, results, COCO).figures
+    results[0] |= extra
+    assert evaluate_coco(truth, results, COCO).figures == plain
+
+
+def test_the_annotation_with_the_id_0_can_be_matched(truth):
+    numbered = truth | {"annotations": [a | {"id": i} for i, a in enumerate(truth["annotations"])]}
+    scores = evaluate_coco(numbered, _perfect(numbered), COCO)
+    assert scores.figures == evaluate_coco(truth, _perfect(truth), COCO).figures
+    assert scores.instances == {a["id"]: 1.0 for a in numbered["annotations"] if a["id"] in scores.instances}
+    assert 0 in scores.instances
+
+
 def _results(sigmas) -> list[dict]:
     points = np.stack([np.full((17, 2), at) for at in (10.0, 10.0, 100.0, 10.0)])
     return coco_results(

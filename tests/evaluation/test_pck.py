@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 from mamkpd_jax.data.annotation_files import read_mpii_truth
 from mamkpd_jax.errors import UserError
@@ -88,6 +88,15 @@ def test_lspet_leaves_out_181_of_its_1000_persons(lspet):
     assert figures["pck_torso@0.2/mean"] == 100
 
 
+def test_a_joint_that_is_never_labelled_has_no_figure():
+    truth = _random_truth(ANIMALPOSE, 10)
+    for annotation in truth["annotations"]:
+        annotation["keypoints"][2] = 0
+    figures = metric("pck_box@0.1")(truth, _predict(truth, ANIMALPOSE, 0.0), ANIMALPOSE).figures
+    assert figures[f"pck_box@0.1/{ANIMALPOSE.joints[0]}"] == -1.0, "as in COCO's figures; JSON has no NaN"
+    assert figures["pck_box@0.1/mean"] == 100.0
+
+
 def test_an_instance_without_a_prediction_is_wrong():
     truth = _random_truth(ANIMALPOSE, 10)
     scores = metric("pck_box@0.1")(truth, _predict(truth, ANIMALPOSE, 0.0)[:5], ANIMALPOSE)
@@ -117,7 +126,7 @@ def test_a_skeleton_without_the_normaliser_is_refused():
         metric("pck_torso@0.2")(truth, [], ANIMALPOSE)
 
 
-@pytest.mark.parametrize("name", ["oks", "pck_torso", "pck_foot@0.2", "pck_torso@wide", "torso@0.2"])
+@pytest.mark.parametrize("name", ["oks", "pck_torso", "pck_foot@0.2", "pck_torso@wide", "torso@0.2", "pck_box@nan"])
 def test_unknown_metrics_are_refused(name):
     with pytest.raises(UserError, match=f"config.eval.metrics names '{name}'"):
         metric(name)
@@ -156,11 +165,12 @@ def test_mpii_files_equal_a_loop_on_the_whole_validation_list(suffix, shared_dat
     else:
         savemat(tmp_path / "preds.mat", {"preds": preds})
     figures = score_files(("mpii",), tmp_path / f"preds.{suffix}", path).figures
-    expected, at_tenth = (_hrnet_pckh(preds, truth, threshold) for threshold in (0.5, 0.1))
+    expected, at_tenth, at_11 = (_hrnet_pckh(preds, truth, threshold) for threshold in (0.5, 0.1, 0.11))
     for name, value in expected.items():
         assert figures[f"mpii/{name}"] == pytest.approx(value, abs=1e-9), name
     for name in ("Mean", "Mean_weighted"):
         assert figures[f"mpii/{name}@0.1"] == pytest.approx(at_tenth[name], abs=1e-9)
+    assert figures["mpii/Mean_weighted@0.11"] == pytest.approx(at_11["Mean_weighted"], abs=1e-9)
     assert next(iter(figures)) == "mpii/Mean_weighted"
     assert 30 < figures["mpii/Mean"] < 95
 
@@ -183,3 +193,32 @@ def test_mpii_predictions_that_do_not_fit_are_told(preds, line, shared_data, tmp
     np.savez(tmp_path / "preds.npz", **preds)
     with pytest.raises(UserError, match=line):
         score_files(("mpii",), tmp_path / "preds.npz", shared_data / "mpii" / "gt_valid.mat")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda arrays: arrays["headboxes_src"].fill(np.nan),
+        lambda arrays: arrays["headboxes_src"].fill(0),
+        lambda arrays: arrays["pos_gt_src"].fill(np.nan),
+        lambda arrays: arrays["jnt_missing"].fill(2),
+    ],
+)
+def test_mpii_ground_truth_that_can_not_be_is_told(damage, shared_data, tmp_path):
+    source = loadmat(shared_data / "mpii" / "gt_valid.mat")
+    arrays = {name: np.array(source[name], float) for name in ("headboxes_src", "pos_gt_src", "jnt_missing")}
+    np.savez(tmp_path / "preds.npz", preds=arrays["pos_gt_src"].transpose(2, 0, 1))
+    damage(arrays)
+    savemat(tmp_path / "gt.mat", arrays)
+    with pytest.raises(UserError, match=r"gt.mat has joints or head boxes that can't be; expected MPII's gt_valid.mat"):
+        score_files(("mpii",), tmp_path / "preds.npz", tmp_path / "gt.mat")
+
+
+def test_metrics_that_the_annotations_can_not_serve_are_told(shared_data, tmp_path):
+    truth = _random_truth(ANIMALPOSE, 2)
+    with pytest.raises(UserError, match="names mpii, and these annotations are others than those of MPII's val split"):
+        metric("mpii")(truth, [], ANIMALPOSE)
+    path = shared_data / "mpii" / "gt_valid.mat"
+    np.savez(tmp_path / "preds.npz", preds=read_mpii_truth(path)["joints"])
+    with pytest.raises(UserError, match="these annotations have no boxes to score by"):
+        score_files(("mpii", "pck_box@0.2"), tmp_path / "preds.npz", path)

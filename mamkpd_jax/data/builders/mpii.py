@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from mamkpd_jax.data.annotation_files import check_persons, read_json, read_mpii_truth
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder
@@ -17,6 +18,7 @@ from mamkpd_jax.skeletons import MPII
 _FILES = {"train": "train.json", "val": "valid.json"}
 _HEADS = "gt_valid.mat"
 _UNIT_PX = 200.0  # of a person's `scale`
+_SAME_PX = 1e-3  # between joints of the two files, which are rounded differently
 
 
 class Mpii(CocoFormBuilder):
@@ -54,11 +56,7 @@ class Mpii(CocoFormBuilder):
         path = self._annotations / _FILES[split]
         persons = read_json(path)
         check_persons(path, persons, MPII.n_joints)
-        heads = read_mpii_truth(self._annotations / _HEADS)["head_box"] if split == "val" else None
-        if heads is not None and len(heads) != len(persons):
-            raise UserError(
-                f"{path} has {len(persons)} persons and {_HEADS} {len(heads)}; give two files that belong together"
-            )
+        heads = self._heads(path, persons) if split == "val" else None
         by_image = defaultdict(list)
         for i, person in enumerate(persons):
             annotation = _annotation(i, person)
@@ -66,6 +64,24 @@ class Mpii(CocoFormBuilder):
                 annotation if heads is None else annotation | {"head_box": heads[i].tolist()}
             )
         return dict(by_image)
+
+    def _heads(self, path: Path, persons: list[dict[str, Any]]) -> Float[np.ndarray, "n 4"]:
+        """The head boxes of a list's persons, whom _HEADS knows by their order alone."""
+        truth = read_mpii_truth(self._annotations / _HEADS)
+        if len(truth["head_box"]) != len(persons):
+            raise UserError(
+                f"{path} has {len(persons)} persons and {_HEADS} {len(truth['head_box'])}; give two files that belong "
+                "together"
+            )
+        for i, person in enumerate(persons):
+            visible = np.array(person["joints_vis"]) > 0
+            away = np.array(person["joints"], np.float64) - truth["joints"][i]
+            if (visible != truth["visible"][i]).any() or np.abs(away[visible]).max(initial=0) > _SAME_PX:
+                raise UserError(
+                    f"{path}: person {i} ({person['image']}) has other joints than person {i} of {_HEADS}; give two "
+                    "files that belong together, in one order"
+                )
+        return truth["head_box"]
 
 
 def _annotation(i: int, person: dict[str, Any]) -> dict[str, Any]:

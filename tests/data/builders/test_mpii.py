@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,6 +70,17 @@ def test_the_labels_score_100_through_the_crops(root, tmp_path):
     assert set(figures.values()) == {100.0}
 
 
+def test_a_metric_that_a_split_can_not_serve_is_told_before_anything_is_predicted(root, tmp_path):
+    data = DataConfig(dataset="mpii", root=str(root), build_dir=str(tmp_path / "build"), input_hw=(256, 256))
+    config = Config(data=data, eval=EvalConfig(split="train", metrics=("mpii",)))
+    with pytest.raises(UserError, match="names mpii, and these annotations are others than those of MPII's val split"):
+        Evaluator(open_dataset(config), config)
+
+
+def _reverse(path: Path) -> None:
+    path.write_text(json.dumps(json.loads(path.read_bytes())[::-1]))
+
+
 @pytest.mark.parametrize(
     ("damage", "line"),
     [
@@ -80,6 +92,10 @@ def test_the_labels_score_100_through_the_crops(root, tmp_path):
         (lambda root: (root / "images" / "060754485.jpg").unlink(), "lacks 1 of the 5 .*060754485.jpg; copy"),
         (lambda root: (root / "annot" / "train.json").write_text("[{}]"), "train.json: person 0 has no valid field"),
         (lambda root: (root / "annot" / "valid.json").write_text("[]"), r"has 0 persons and gt_valid.mat \d+"),
+        (
+            lambda root: _reverse(root / "annot" / "valid.json"),
+            r"valid.json: person 0 \(.*.jpg\) has other joints than person 0 of gt_valid.mat; .* in one order",
+        ),
     ],
 )
 def test_broken_files_give_one_line_and_leave_nothing(damage, line, root, tmp_path):
