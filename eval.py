@@ -19,7 +19,7 @@ from flax import nnx
 from mamkpd_jax import cli
 from mamkpd_jax.config import Config, differences
 from mamkpd_jax.convert.checkpoint import read_checkpoint
-from mamkpd_jax.data.datasets import open_dataset
+from mamkpd_jax.data.datasets import open_held_out
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation import report
 from mamkpd_jax.evaluation.evaluator import Evaluator
@@ -55,7 +55,7 @@ def evaluate(config: Config, workdir: Path, output: Path, *, best: bool, ema: bo
     check_batch("eval.batch_size", config.eval.batch_size, mesh.size)
     weights = read_checkpoint(workdir, best=best, ema=ema)
     check_same_model(f"the checkpoint of {workdir}", differences(weights.config, config))
-    dataset = open_dataset(config)
+    dataset = open_held_out(config)
     graphdef = nnx.graphdef(abstract(config.model, dataset.skeleton.n_joints))
     predict = make_predict(graphdef, config, dataset.skeleton, mesh)
     arrays = jax.device_put((weights.params, weights.batch_stats), replicated(mesh))

@@ -15,7 +15,7 @@ from absl import flags
 from mamkpd_jax.bench import measure
 from mamkpd_jax.convert.checkpoint import read_checkpoint
 from mamkpd_jax.convert.weights import Weights
-from mamkpd_jax.data.datasets import open_dataset
+from mamkpd_jax.data.datasets import open_held_out
 from mamkpd_jax.environment import environment
 from mamkpd_jax.evaluation.evaluator import Evaluator, PredictCrops
 from mamkpd_jax.export.options import Options
@@ -60,7 +60,7 @@ def _contenders(weights: Weights, folder: Path) -> dict[str, tuple[PredictCrops,
 
 def main() -> None:
     weights = read_checkpoint(Path(_CHECKPOINT.value))
-    evaluator, rows = Evaluator(open_dataset(weights.config), weights.config), []
+    evaluator, rows = Evaluator(open_held_out(weights.config), weights.config), []
     with tempfile.TemporaryDirectory() as folder:
         for name, (predict, mib) in _contenders(weights, Path(folder)).items():
             metrics = evaluator(predict).metrics

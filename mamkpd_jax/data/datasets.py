@@ -1,6 +1,7 @@
 """The data sets by name: built where needed, opened, with the crops that a run takes from them."""
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 
 from mamkpd_jax.config import Config, DataConfig
@@ -17,15 +18,21 @@ from mamkpd_jax.skeletons import Skeleton, find_skeleton
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class PoseData:
-    """An opened data set."""
+class HeldOut:
+    """What of a data set a model is evaluated on."""
 
     skeleton: Skeleton
-    train: InstanceSource
     val: InstanceSource  # the split that `config.eval.split` names
     detections: DetectionSource | None  # boxes to evaluate with in place of the ground truth's
-    train_crop: TopDownCrop
     eval_crop: TopDownCrop
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PoseData(HeldOut):
+    """An opened data set."""
+
+    train: InstanceSource
+    train_crop: TopDownCrop
 
 
 def open_dataset(config: Config) -> PoseData:
@@ -35,20 +42,31 @@ def open_dataset(config: Config) -> PoseData:
         UserError: its source files are missing, damaged or contradict each other.
     """
     data = config.data
-    builder = prepare(_builder(config))
-    skeleton = builder.skeleton
+    builder = prepare(_builder(config, ("train", config.eval.split)))
+    held_out = _held_out(config, builder)
+    crop = dataclasses.replace(held_out.eval_crop, augmentation=PRESETS[data.augmentation], erasing_p=data.erasing_p)
+    fields = {field.name: getattr(held_out, field.name) for field in dataclasses.fields(held_out)}
+    return PoseData(**fields, train=InstanceSource(builder, "train"), train_crop=crop)
+
+
+def open_held_out(config: Config) -> HeldOut:
+    """As `open_dataset`, but the files of the held-out split are enough.
+
+    Raises:
+        UserError: they are missing, damaged or contradict each other.
+    """
+    return _held_out(config, prepare(_builder(config, (config.eval.split,))))
+
+
+def _held_out(config: Config, builder: CocoFormBuilder) -> HeldOut:
     if config.eval.split not in builder.splits():
         raise UserError(f"config.eval.split is {config.eval.split!r}; {builder.name} has {', '.join(builder.splits())}")
     val = InstanceSource(builder, config.eval.split)
-    detections = DetectionSource(val, Path(config.eval.detections)) if config.eval.detections else None
-    eval_crop = eval_crop_of(data, skeleton)
-    return PoseData(
-        skeleton=skeleton,
-        train=InstanceSource(builder, "train"),
+    return HeldOut(
+        skeleton=builder.skeleton,
         val=val,
-        detections=detections,
-        train_crop=dataclasses.replace(eval_crop, augmentation=PRESETS[data.augmentation], erasing_p=data.erasing_p),
-        eval_crop=eval_crop,
+        detections=DetectionSource(val, Path(config.eval.detections)) if config.eval.detections else None,
+        eval_crop=eval_crop_of(config.data, builder.skeleton),
     )
 
 
@@ -66,22 +84,22 @@ def skeleton_of(data: DataConfig) -> Skeleton:
     return find_skeleton(data.skeleton_name, categories=None)
 
 
-def _builder(config: Config) -> CocoFormBuilder:
+def _builder(config: Config, needed: Collection[str]) -> CocoFormBuilder:
     data = config.data
     root, build_dir = Path(data.root), Path(data.build_dir).absolute()
     match data.dataset:
         case "coco_keypoints":
-            return CocoKeypoints(root, build_dir)
+            return CocoKeypoints(root, build_dir, needed)
         case "mpii":
             return Mpii(root, build_dir)
         case "ap10k":
-            return Ap10k(root, data.ap10k_fold, build_dir)
+            return Ap10k(root, data.ap10k_fold, build_dir, needed)
         case "custom_coco":
             files = {
                 "train": (data.train_annotations, data.train_images),
                 "val": (data.val_annotations, data.val_images),
             }
-            return CustomCoco(root, files, data.skeleton, build_dir)
+            return CustomCoco(root, files, data.skeleton, build_dir, needed)
         case "synthetic_people":
             return SyntheticPeople(data.synthetic_train_images, data.synthetic_val_images, build_dir)
         case _:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mamkpd_jax.config import Config
-from mamkpd_jax.data.datasets import PoseData
+from mamkpd_jax.data.datasets import HeldOut
 from mamkpd_jax.data.functional import from_crops
 from mamkpd_jax.data.pipeline import DamageGuard, eval_batches
 from mamkpd_jax.evaluation.coco import coco_results
@@ -36,7 +36,7 @@ class Evaluator:
     Each process of a run predicts its part of the split, and all of them score the whole.
     """
 
-    def __init__(self, dataset: PoseData, config: Config):
+    def __init__(self, dataset: HeldOut, config: Config):
         """Raises UserError if one of `config.eval.metrics` can't score the split, before anything is predicted."""
         self._dataset = dataset
         self._config = config

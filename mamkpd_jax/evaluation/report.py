@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from mamkpd_jax.data.datasets import PoseData
+from mamkpd_jax.data.datasets import HeldOut
 from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.evaluation.analysis import breakdown, worst_instances
 from mamkpd_jax.evaluation.evaluator import Evaluation
@@ -20,7 +20,7 @@ _SHOWN_IMAGES = 16
 _TILE_HW = (240, 640)
 
 
-def save(folder: Path, evaluation: Evaluation, dataset: PoseData, **about: Any) -> None:
+def save(folder: Path, evaluation: Evaluation, dataset: HeldOut, **about: Any) -> None:
     """Writes the four files; `about` says in the report what was evaluated. The report comes last."""
     write_json(folder / RESULTS, evaluation.results)
     for name, sheet in ((PICTURE, picture(evaluation.results, dataset)), (WORST, worst_instances(evaluation, dataset))):
@@ -41,7 +41,7 @@ def format_table(metrics: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def picture(results: list[dict[str, Any]], dataset: PoseData) -> UInt8[np.ndarray, "h w 3"]:
+def picture(results: list[dict[str, Any]], dataset: HeldOut) -> UInt8[np.ndarray, "h w 3"]:
     """Images of the split, evenly chosen: the labelled poses at the left of each pair, the predicted at the right."""
     source, skeleton = dataset.val, dataset.skeleton
     pairs = []

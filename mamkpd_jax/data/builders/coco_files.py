@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,25 @@ _HINT = "give the folder of the data set's files by --config.data.root"
 class CocoFiles(CocoFormBuilder, skip_registration=True):
     """The configuration's name is a digest of annotations, joints and image folders' names: others are built anew."""
 
-    def __init__(self, root: Path, files: dict[str, tuple[str, str]], skeleton: Skeleton | None, data_dir: Path):
-        """`files`: annotation file and image folder by split, below `root`; `skeleton` None: that of the categories."""
+    def __init__(
+        self,
+        root: Path,
+        files: dict[str, tuple[str, str]],
+        skeleton: Skeleton | None,
+        data_dir: Path,
+        needed: Collection[str] | None = None,
+    ):
+        """The splits `needed`, by default all, and of the others those whose files are there.
+
+        Args:
+            files: annotation file and image folder by split, below `root`.
+            skeleton: None: that of the categories.
+        """
         if not root.is_dir():
             raise UserError(f"the data folder {root} does not exist; {_HINT}")
-        self._files = {split: (root / annotations, root / images) for split, (annotations, images) in files.items()}
+        paths = {split: (root / annotations, root / images) for split, (annotations, images) in files.items()}
+        needed = files if needed is None else needed
+        self._files = {s: (a, i) for s, (a, i) in paths.items() if s in needed or (a.is_file() and i.is_dir())}
         digest = hashlib.sha256()
         for split, (path, _) in self._files.items():
             if not path.is_file():

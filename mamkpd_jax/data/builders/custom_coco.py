@@ -1,5 +1,6 @@
 """Any data set with keypoint annotations in COCO's form."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from mamkpd_jax.data.builders.coco_files import CocoFiles
@@ -9,5 +10,12 @@ from mamkpd_jax.skeletons import find_skeleton
 class CustomCoco(CocoFiles):
     """The files below `root` by split: annotation file and image folder. `skeleton` as in `config.data.skeleton`."""
 
-    def __init__(self, root: Path, files: dict[str, tuple[str, str]], skeleton: str, data_dir: Path):
-        super().__init__(root, files, find_skeleton(skeleton, []) if skeleton else None, data_dir)
+    def __init__(
+        self,
+        root: Path,
+        files: dict[str, tuple[str, str]],
+        skeleton: str,
+        data_dir: Path,
+        needed: Collection[str] | None = None,
+    ):
+        super().__init__(root, files, find_skeleton(skeleton, []) if skeleton else None, data_dir, needed)

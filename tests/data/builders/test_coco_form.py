@@ -21,7 +21,7 @@ from mamkpd_jax.data.builders.coco_form import prepare
 
 def render(seed, index, size_hw, real=synthetic_people.render_scene):
     if index == 2:
-        print("in the middle", flush=True)
+        print("in the middle", file=sys.__stdout__, flush=True)  # what is printed while building goes nowhere
         time.sleep(600)
     return real(seed, index, size_hw)
 

@@ -1,14 +1,17 @@
 """The builder of COCO keypoints, on real files whole and broken."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mamkpd_jax.config import Config, DataConfig, EvalConfig
 from mamkpd_jax.data.builders.coco_form import prepare
 from mamkpd_jax.data.builders.coco_keypoints import CocoKeypoints
+from mamkpd_jax.data.datasets import open_dataset, open_held_out
 from mamkpd_jax.data.source import InstanceSource
 from mamkpd_jax.errors import UserError
 
@@ -88,6 +91,18 @@ def _cut(name: str, share: float) -> Callable[[Path], None]:
 
 def _move_all(root: Path, folder: str) -> None:
     (root / folder).rename(root / f"{folder}.away")
+
+
+def test_the_held_out_split_alone_can_be_evaluated(coco_root, tmp_path):
+    """Annotations come in one archive, images in one a split."""
+    data = DataConfig(root=str(coco_root), build_dir=str(tmp_path / "build"))
+    shutil.rmtree(coco_root / "train2017")
+    held_out = open_held_out(Config(data=data))
+    assert len(held_out.val) > 0 and not hasattr(held_out, "train")
+    with pytest.raises(UserError, match=r"folder .*train2017 is missing"):
+        open_dataset(Config(data=data))
+    with pytest.raises(UserError, match=r"folder .*train2017 is missing"):
+        open_held_out(Config(data=data, eval=EvalConfig(split="train")))
 
 
 # What is broken, how, and what the line must say: the file or field, and the remedy.
