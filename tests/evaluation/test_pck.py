@@ -1,6 +1,7 @@
 """PCK against loops, and MPII's PCKh on its whole validation list."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,22 +197,35 @@ def test_mpii_predictions_that_do_not_fit_are_told(preds, line, shared_data, tmp
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("name", "place", "value", "line"),
     [
-        lambda arrays: arrays["headboxes_src"].fill(np.nan),
-        lambda arrays: arrays["headboxes_src"].fill(0),
-        lambda arrays: arrays["pos_gt_src"].fill(np.nan),
-        lambda arrays: arrays["jnt_missing"].fill(2),
+        ("headboxes_src", (0, 1, 7), np.nan, "person 7 has a head box that is not finite"),
+        ("headboxes_src", (1, 1, 7), np.inf, "person 7 has a head box that is not finite"),
+        ("headboxes_src", (slice(None), 0, 7), 5.0, "person 7 has a head box without an area"),
+        ("pos_gt_src", (0, 1, 7), np.nan, "person 7 has joints that are not finite"),
+        ("jnt_missing", (0, 7), 2, "person 7 has jnt_missing other than 0 and 1"),
     ],
 )
-def test_mpii_ground_truth_that_can_not_be_is_told(damage, shared_data, tmp_path):
-    source = loadmat(shared_data / "mpii" / "gt_valid.mat")
-    arrays = {name: np.array(source[name], float) for name in ("headboxes_src", "pos_gt_src", "jnt_missing")}
+def test_mpii_ground_truth_that_can_not_be_is_told(name, place, value, line, shared_data, tmp_path):
+    arrays = _mpii_arrays(shared_data)
     np.savez(tmp_path / "preds.npz", preds=arrays["pos_gt_src"].transpose(2, 0, 1))
-    damage(arrays)
+    arrays[name][place] = value
     savemat(tmp_path / "gt.mat", arrays)
-    with pytest.raises(UserError, match=r"gt.mat has joints or head boxes that can't be; expected MPII's gt_valid.mat"):
+    with pytest.raises(UserError, match=f"gt.mat: {line}; expected MPII's gt_valid.mat"):
         score_files(("mpii",), tmp_path / "preds.npz", tmp_path / "gt.mat")
+
+
+@pytest.mark.parametrize("missing", [np.zeros(()), np.zeros((14, 2958)), np.zeros((16, 5))])
+def test_mpii_ground_truth_of_other_shapes_is_told(missing, shared_data, tmp_path):
+    np.savez(tmp_path / "gt.npz", **_mpii_arrays(shared_data) | {"jnt_missing": missing})
+    with pytest.raises(UserError, match=r"gt.npz has arrays of shapes \(16, 2, 2958\), .*; expected MPII's"):
+        read_mpii_truth(tmp_path / "gt.npz")
+
+
+def _mpii_arrays(shared_data: Path) -> dict[str, np.ndarray]:
+    """The arrays of MPII's real gt_valid.mat, to change."""
+    source = loadmat(shared_data / "mpii" / "gt_valid.mat")
+    return {name: np.array(source[name], np.float64) for name in ("headboxes_src", "pos_gt_src", "jnt_missing")}
 
 
 def test_metrics_that_the_annotations_can_not_serve_are_told(shared_data, tmp_path):
