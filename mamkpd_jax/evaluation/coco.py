@@ -20,6 +20,7 @@ from mamkpd_jax.evaluation.scores import Scores, check_poses
 from mamkpd_jax.skeletons import Skeleton
 
 METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
+FIELDS = ("image_id", "category_id", "iscrowd", "num_keypoints", "area", "bbox")  # of annotations
 NMS_THRESHOLD = 0.9
 
 
