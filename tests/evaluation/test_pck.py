@@ -128,7 +128,12 @@ def test_a_skeleton_without_the_normaliser_is_refused():
     metric("pck_torso@0.2").check(truth, LSPET)
 
 
-@pytest.mark.parametrize("name", ["oks", "pck_torso", "pck_foot@0.2", "pck_torso@wide", "torso@0.2", "pck_box@nan"])
+_NO_THRESHOLDS = ("wide", "nan", "inf", "0", "-0.2", "")
+
+
+@pytest.mark.parametrize(
+    "name", ["oks", "pck_torso", "pck_foot@0.2", "torso@0.2", *(f"pck_torso@{text}" for text in _NO_THRESHOLDS)]
+)
 def test_unknown_metrics_are_refused(name):
     with pytest.raises(UserError, match=f"config.eval.metrics names '{name}'"):
         metric(name)
