@@ -56,7 +56,7 @@ def test_a_results_file_of_mpii(suffix, shared_data, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
-        (["--report={folder}"], "error: {folder}.* can't be written"),
+        (["--report={folder}"], r"error: {folder} can't be written \(Is a directory\); give the name of a file$"),
         (["--config.eval.metrics=('mpii',)"], "error: .*person_keypoints_val2017.json can't be read"),
         (["--workdir={folder}"], "error: give either --workdir, .* or --predictions and --annotations"),
     ],
