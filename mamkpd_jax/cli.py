@@ -18,9 +18,12 @@ from mamkpd_jax.config import Config
 from mamkpd_jax.errors import UserError
 
 _PACKAGE = Path(__file__).parent
-_NOT_WRITABLE = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES),  # no room, no permission
-    *(errno.EISDIR, errno.ENOTDIR, errno.EEXIST),  # a folder in a file's place, or a file in a folder's
+# What to do about an output that can't be written.
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free space or give another folder"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES), "give a folder that you may write to"),
+    errno.EISDIR: "give the name of a file",
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "a file is where a folder should be: give another folder"),
 }
 _EXAMPLE = "an experiment's file, such as --config=configs/quickstart.py"
 
@@ -123,9 +126,11 @@ def _guarded(main: Callable[[], None]) -> None:
         if isinstance(error, BrokenPipeError) and _reader_has_left():
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python still holds back at its end
             sys.exit(128 + signal.SIGPIPE)
-        if error.errno not in _NOT_WRITABLE:
+        if error.errno not in _REMEDIES:
             raise
-        _fail(f"{error.filename or 'a file'} can't be written ({error.strerror}); free space or give another folder")
+        # The second name is that of what a finished file would have replaced.
+        name = error.filename2 or error.filename or "a file"
+        _fail(f"{name} can't be written ({error.strerror}); {_REMEDIES[error.errno]}")
 
 
 def _reader_has_left() -> bool:

@@ -111,6 +111,9 @@ def _person(image: str, rect: dict[str, Any], video: str) -> Person | str:
     head_box = [rect.get(side) for side in ("x1", "y1", "x2", "y2")]
     if not all(np.isscalar(side) for side in head_box):
         return "no head box"
+    head_box = np.array(head_box, np.float64).tolist()
+    if head_box[0] >= head_box[2] or head_box[1] >= head_box[3]:
+        return "a head box without an area"
     joints, visible = np.full((MPII.n_joints, 2), -1.0), [0] * MPII.n_joints
     for point in points:
         joints[point["id"]], visible[point["id"]] = (point["x"], point["y"]), 1
@@ -121,7 +124,7 @@ def _person(image: str, rect: dict[str, Any], video: str) -> Person | str:
         "joints": joints.tolist(),
         "joints_vis": visible,
     }
-    return Person(entry=entry, head_box=np.array(head_box, np.float64).tolist(), video=video)
+    return Person(entry=entry, head_box=head_box, video=video)
 
 
 def _several(value: Any) -> list[dict[str, Any]]:

@@ -49,14 +49,30 @@ def test_a_results_file_of_mpii(suffix, shared_data, tmp_path):
     flags = (f"--predictions={path}", f"--annotations={annotations}", f"--report={tmp_path / 'out.json'}")
     done = _eval("--config=configs/mpii.py", *flags)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("mpii\nMean_weighted     100.000    Mean              100.000"), done.stdout
     report = json.loads((tmp_path / "out.json").read_bytes())
     assert [report[f"mpii/{name}"] for name in _MPII] == [100.0] * len(_MPII)
+
+
+def test_a_results_file_of_ap10k(shared_data, tmp_path):
+    """The animal of one of the two species is predicted elsewhere: AP is the mean over species."""
+    annotations = shared_data / "ap10k" / "test_ap10k.json"
+    first, second = json.loads(annotations.read_bytes())["annotations"]
+    fields = ("image_id", "category_id", "keypoints")
+    results = [{f: animal[f] for f in fields} | {"score": 1.0} for animal in (first, second)]
+    results[1]["keypoints"] = [value + 1000 for value in second["keypoints"]]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    flags = (f"--predictions={tmp_path / 'results.json'}", f"--annotations={annotations}")
+    done = _eval("--config=configs/ap10k.py", *flags, f"--report={tmp_path / 'out.json'}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("ap10k\nAP                  0.500"), done.stdout
+    assert json.loads((tmp_path / "out.json").read_bytes())["ap10k/AP"] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
-        (["--report={folder}"], "error: {folder}.* can't be written"),
+        (["--report={folder}"], r"error: {folder} can't be written \(Is a directory\); give the name of a file$"),
         (["--config.eval.metrics=('mpii',)"], "error: .*person_keypoints_val2017.json can't be read"),
         (["--workdir={folder}"], "error: give either --workdir, .* or --predictions and --annotations"),
     ],

@@ -60,7 +60,7 @@ def persons(shared_data) -> tuple[list[dict], np.ndarray]:
 @pytest.fixture(scope="module")
 def release(persons, tmp_path_factory) -> Path:
     """The persons, in every second image beside one without joints; three of them in images for training too; a test
-    image; images without persons, and with one that lacks its scale or the field of joints."""
+    image; images without persons, and with one that lacks its scale, a head with an area or the field of joints."""
     entries, heads = persons
     nobody = _rect(entries[0], heads[0], annopoints=_EMPTY)
     by_image: dict[str, list[dict]] = {}
@@ -69,6 +69,7 @@ def release(persons, tmp_path_factory) -> Path:
     annolist = [(image, rects + [nobody] * (i % 2)) for i, (image, rects) in enumerate(by_image.items())]
     annolist += [(f"train_{i}.jpg", [_rect(entries[i], heads[i])]) for i in range(3)]
     annolist += [("nobody.jpg", []), ("no_scale.jpg", [_rect(entries[0], heads[0], scale=_EMPTY)])]
+    annolist += [("flat_head.jpg", [_rect(entries[0], heads[0], y2=float(heads[0][0, 1]))])]
     annolist += [("test.jpg", [{"scale": 1.5, "objpos": _structs([{"x": 9, "y": 9}])}])]
     annolist += [("head_only.jpg", [{name: 1.0 for name in ("x1", "y1", "x2", "y2")}])]
     images = [
@@ -90,7 +91,8 @@ def test_the_numbers_are_those_of_hrnets_list(release, persons, shared_data, tmp
     entries, heads = persons
     (tmp_path / "list.json").write_text(json.dumps(entries))
     counts = convert(release, tmp_path, tmp_path / "list.json")
-    assert counts == {"train": 3, "valid": 20, "dropped: no joints": 10, "dropped: no place or scale": 1}
+    dropped = {"no joints": 10, "no place or scale": 1, "a head box without an area": 1}
+    assert counts == {"train": 3, "valid": 20} | {f"dropped: {why}": n for why, n in dropped.items()}
     assert json.loads((tmp_path / "annot" / "valid.json").read_bytes()) == entries
     train = json.loads((tmp_path / "annot" / "train.json").read_bytes())
     assert train == [entry | {"image": f"train_{i}.jpg"} for i, entry in enumerate(entries[:3])]

@@ -81,15 +81,21 @@ def read_mpii_truth(path: Path) -> dict[str, Float[np.ndarray, "..."]]:
     """The arrays of gt_valid.mat, persons first: joints [n, 16, 2] (1-based), visible [n, 16], head_box [n, 4].
 
     Raises:
-        UserError: it is no such file.
+        UserError: it is no such file, or has a person that can't be scored.
     """
     joints, missing, heads = read_arrays(path, "pos_gt_src", "jnt_missing", "headboxes_src")
-    n_joints, n = MPII.n_joints, missing.shape[-1]
+    n_joints, n = MPII.n_joints, missing.shape[-1] if missing.ndim else 0
     expected = "expected MPII's gt_valid.mat, as in the HRNet repository's annot/ folder"
     if missing.shape != (n_joints, n) or joints.shape != (n_joints, 2, n) or heads.shape != (2, 2, n):
         raise UserError(f"{path} has arrays of shapes {joints.shape}, {missing.shape} and {heads.shape}; {expected}")
-    if not (np.isfinite(joints).all() and np.isin(missing, (0, 1)).all() and (heads[1] > heads[0]).all()):
-        raise UserError(f"{path} has joints or head boxes that can't be; {expected}")
+    for fault, persons in (
+        ("joints that are not finite", ~np.isfinite(joints).all(axis=(0, 1))),
+        ("jnt_missing other than 0 and 1", ~np.isin(missing, (0, 1)).all(axis=0)),
+        ("a head box that is not finite", ~np.isfinite(heads).all(axis=(0, 1))),
+        ("a head box without an area", (heads[1] <= heads[0]).any(axis=0)),
+    ):
+        if persons.any():
+            raise UserError(f"{path}: person {persons.argmax()} has {fault}; {expected}")
     return {
         "joints": joints.transpose(2, 0, 1),
         "visible": 1 - missing.T,

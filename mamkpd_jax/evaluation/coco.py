@@ -20,6 +20,7 @@ from mamkpd_jax.evaluation.scores import Scores, check_poses
 from mamkpd_jax.skeletons import Skeleton
 
 METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
+FIELDS = ("image_id", "category_id", "iscrowd", "num_keypoints", "area", "bbox")  # of annotations
 NMS_THRESHOLD = 0.9
 
 
@@ -108,7 +109,11 @@ def evaluate_coco(
 
 
 def _fields(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What pycocotools reads of results. It takes the first one's fields for those of all, and a box for the area."""
+    """What pycocotools reads of results: it takes all for the kind that the first one's fields tell.
+
+    A box gives the area of a result, by which an unmatched one counts in APM, APL or neither. Where some have none, for
+    which pycocotools has no answer, all boxes are left out, and the areas are those of the joints' extents.
+    """
     names = ["image_id", "category_id", "keypoints", "score"]
     if all(are_numbers(result.get("bbox"), 4) for result in results):
         names.append("bbox")

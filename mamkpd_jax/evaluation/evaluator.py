@@ -42,7 +42,8 @@ class Evaluator:
         self._config = config
         self._metrics = [metric(name) for name in config.eval.metrics]
         self._ground_truth = dataset.val.ground_truth()
-        score(self._metrics, self._ground_truth, [], dataset.skeleton)
+        for scorer in self._metrics:
+            scorer.check(self._ground_truth, dataset.skeleton, detected=dataset.detections is not None)
 
     def __call__(self, predict: PredictCrops) -> Evaluation:
         """Evaluates a function from crops to points in crop pixels, and scores.

@@ -26,12 +26,15 @@ def score_files(metrics: Sequence[str], predictions: Path, annotations: Path, sk
     """
     scorers = [metric(name) for name in metrics]
     if "mpii" in metrics:
-        truth = _mpii_truth(annotations)
-        return score(scorers, truth, _mpii_results(predictions, len(truth["annotations"])), MPII)
-    truth, results = read_json(annotations), read_json(predictions)
-    joints = find_skeleton(skeleton, truth.get("categories", []) if isinstance(truth, dict) else [])
-    check_annotations(annotations, truth, joints.n_joints)
-    check_poses(results, joints)
+        joints, truth = MPII, _mpii_truth(annotations)
+        results = _mpii_results(predictions, len(truth["annotations"]))
+    else:
+        truth, results = read_json(annotations), read_json(predictions)
+        joints = find_skeleton(skeleton, truth.get("categories", []) if isinstance(truth, dict) else [])
+        check_annotations(annotations, truth, joints.n_joints)
+        check_poses(results, joints)
+    for scorer in scorers:
+        scorer.check(truth, joints)
     return score(scorers, truth, results, joints)
 
 

@@ -13,10 +13,14 @@ from jaxtyping import Bool, Float
 from mamkpd_jax.data.annotation_files import is_id
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.scores import Scores, check_poses
-from mamkpd_jax.skeletons import MPII, Skeleton
+from mamkpd_jax.skeletons import Skeleton
 
-NORMALISERS = ("torso", "head", "box")
-_TORSO = (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip"))
+# The pairs of joints whose mean distance it is; of the box none.
+NORMALISERS: dict[str, tuple[tuple[str, str], ...]] = {
+    "torso": (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip")),
+    "head": (("neck", "head_top"),),
+    "box": (),
+}
 _MPII_GROUPS = {
     "Head": ("head_top",),
     **{
@@ -41,7 +45,7 @@ def evaluate_pck(
     Instances that lack the normaliser are left out, and counted in '.../left_out'.
 
     Raises:
-        UserError: results and annotations don't fit together, or the skeleton lacks the normaliser's joints.
+        UserError: results and annotations don't fit together.
     """
     points, joints, annotations = match(ground_truth, results, skeleton)
     lengths = _lengths(joints, annotations, skeleton, normaliser)
@@ -63,15 +67,10 @@ def evaluate_mpii(ground_truth: dict[str, Any], results: Sequence[dict[str, Any]
     'mpii/Mean_weighted@0.11'.
 
     Raises:
-        UserError: results and annotations don't fit together, or the annotations are others than MPII's with heads.
+        UserError: results and annotations don't fit together.
 
     Source: MPII's evaluation code as in the official HRNet repository (arXiv 1902.09212).
     """
-    if skeleton != MPII or not all("head_box" in annotation for annotation in ground_truth["annotations"]):
-        raise UserError(
-            "config.eval.metrics names mpii, and these annotations are others than those of MPII's val split, which "
-            "have head boxes; give another metric, or that split"
-        )
     points, joints, annotations = match(ground_truth, results, skeleton)
     corners = np.array([annotation["head_box"] for annotation in annotations], np.float64).reshape(-1, 2, 2)
     heads = 0.6 * np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1)
@@ -131,14 +130,8 @@ def _lengths(
     joints: Float[np.ndarray, "n j 3"], annotations: list[dict[str, Any]], skeleton: Skeleton, normaliser: str
 ) -> Float[np.ndarray, " n"]:
     if normaliser == "box":
-        if not all("bbox" in a for a in annotations):
-            raise UserError("config.eval.metrics: these annotations have no boxes to score by; give another normaliser")
         return np.array([max(a["bbox"][2:]) for a in annotations], np.float64)
-    ends = _TORSO if normaliser == "torso" else (("neck", "head_top"),)
-    try:
-        pairs = np.array([[skeleton.joints.index(name) for name in pair] for pair in ends])
-    except ValueError as error:
-        raise UserError(f"config.eval.metrics: {skeleton.name} can't be scored by its {normaliser}: {error}") from error
+    pairs = np.array([[skeleton.joints.index(name) for name in pair] for pair in NORMALISERS[normaliser]])
     a, b = joints[:, pairs[:, 0]], joints[:, pairs[:, 1]]
     both = (a[..., 2] > 0) & (b[..., 2] > 0)
     total = (np.linalg.norm(a[..., :2] - b[..., :2], axis=-1) * both).sum(axis=1)

@@ -43,6 +43,7 @@ RESULTS = [
     {"image_id": i % 2, "category_id": 1, "keypoints": [2, 2, 1, 5, 5, 1], "score": 0.5, "annotation_id": i}
     for i in range(3)
 ]
+MORE_FIELDS = ["bbox", "segmentation", "caption", "area", "id", "iscrowd"]  # by which pycocotools tells kinds apart
 BOXES = [{"image_id": 0, "category_id": 1, "bbox": [1, 1, 5, 5], "score": 0.5}]
 
 
@@ -119,7 +120,17 @@ def test_results_are_refused_in_a_line_or_scored(folder, metric, truth, results,
     except UserError as error:
         _one_line(error)
         return
-    assert figures and all(np.isfinite(value) or np.isnan(value) for value in figures.values())
+    assert figures and all(np.isfinite(value) for value in figures.values())
+
+
+@quick
+@given(more=st.tuples(*[st.dictionaries(st.sampled_from(MORE_FIELDS), values | st.just([1, 1, 5, 5]))] * len(RESULTS)))
+def test_results_are_scored_whatever_fields_they_have_besides(folder, more):
+    (folder / "truth.json").write_text(json.dumps(GOOD))
+    results = [result | fields for result, fields in zip(RESULTS, more, strict=True)]
+    (folder / "results.json").write_text(json.dumps(results))
+    figures = score_files(("coco",), folder / "results.json", folder / "truth.json").figures
+    assert figures and all(np.isfinite(value) for value in figures.values())
 
 
 @quick

@@ -1,6 +1,8 @@
 """COCO's metrics on real annotations."""
 
+import copy
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,15 +44,19 @@ def test_predictions_equal_to_the_ground_truth_score_one(truth):
         assert metrics[f"coco/oks/{joint}"] == pytest.approx(1.0, abs=1e-9), joint
 
 
-def test_figures_are_those_of_pycocotools(truth, shared_data, capsys):
-    results = _noisy(truth, 4.0)
-    metrics = evaluate_coco(truth, results, COCO).figures
-    data = CocoFile(str(shared_data / VAL))
-    evaluation = COCOeval(data, data.loadRes(results), "keypoints")
+def _pycocotools_figures(path: Path, results: list[dict]) -> list[float]:
+    data = CocoFile(str(path))
+    evaluation = COCOeval(data, data.loadRes(copy.deepcopy(results)), "keypoints")
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
-    assert [metrics[f"coco/{name}"] for name in METRICS] == evaluation.stats.tolist()
+    return evaluation.stats.tolist()
+
+
+def test_figures_are_those_of_pycocotools(truth, shared_data):
+    results = _noisy(truth, 4.0)
+    metrics = evaluate_coco(truth, results, COCO).figures
+    assert [metrics[f"coco/{name}"] for name in METRICS] == _pycocotools_figures(shared_data / VAL, results)
     assert 0.2 < metrics["coco/AP"] < 0.9
 
 
@@ -88,13 +94,22 @@ def test_results_that_cannot_be_scored_are_named(truth, change, line):
         evaluate_coco(truth, results, COCO)
 
 
+@pytest.mark.parametrize("how_many", [1, 511])
 @pytest.mark.parametrize("extra", [{"bbox": None}, {"bbox": [0, 0, 9, 9]}, {"segmentation": []}, {"caption": "a"}])
-def test_other_fields_of_some_results_change_nothing(truth, extra):
+def test_other_fields_of_some_results_change_nothing(truth, extra, how_many):
     """pycocotools takes the first result's fields for those of all."""
-    results = _perfect(truth)
+    results = _noisy(truth, 4.0)
     plain = evaluate_coco(truth, results, COCO).figures
-    results[0] |= extra
-    assert evaluate_coco(truth, results, COCO).figures == plain
+    changed = [result | extra for result in results[:how_many]] + results[how_many:]
+    assert evaluate_coco(truth, changed, COCO).figures == plain
+
+
+def test_boxes_of_all_results_give_their_areas_as_in_pycocotools(truth, shared_data):
+    """Boxes of a pixel: an unmatched pose counts neither in APM nor in APL."""
+    results = [result | {"bbox": [0, 0, 1, 1]} for result in _noisy(truth, 4.0)]
+    metrics = evaluate_coco(truth, results, COCO).figures
+    assert [metrics[f"coco/{name}"] for name in METRICS] == _pycocotools_figures(shared_data / VAL, results)
+    assert metrics["coco/APM"] > evaluate_coco(truth, _noisy(truth, 4.0), COCO).figures["coco/APM"]
 
 
 def test_the_annotation_with_the_id_0_can_be_matched(truth):

@@ -8,6 +8,7 @@ import pytest
 from mamkpd_jax.config import Config, DataConfig, EvalConfig
 from mamkpd_jax.data.datasets import PoseData, open_dataset
 from mamkpd_jax.data.functional import warp_points
+from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.evaluator import Evaluator
 
 
@@ -62,6 +63,10 @@ def test_detected_boxes_are_scored_with_their_scores(shared_data, build_dir, tmp
         points = np.random.default_rng(0).uniform(0, 48, (1, 17, 2))
         return np.repeat(points, len(images), axis=0), np.full((len(images), 17), 0.5)
 
-    results = Evaluator(open_dataset(config), config)(centre).results
+    dataset = open_dataset(config)
+    results = Evaluator(dataset, config)(centre).results
     assert {result["score"] for result in results} == {0.45}, "the second pose of each box is suppressed"
     assert len(results) <= 20
+    config.eval.metrics = ("pck_torso@0.2",)
+    with pytest.raises(UserError, match="pck_torso@0.2, which needs ground-truth boxes; leave config.eval.detections"):
+        Evaluator(dataset, config)

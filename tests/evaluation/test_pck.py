@@ -1,6 +1,7 @@
 """PCK against loops, and MPII's PCKh on its whole validation list."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def test_pck_equals_a_loop_on_thousands_of_poses(skeleton, normaliser, threshold
                 of[j] += 1
                 right[j] += np.hypot(*(points[j, :2] - joints[j, :2])) <= threshold * length
     name = f"pck_{normaliser}@{threshold}"
-    figures = metric(name)(truth, results, skeleton).figures
+    figures = metric(name).evaluate(truth, results, skeleton).figures
     assert figures[f"{name}/mean"] == pytest.approx(100 * (right / of).mean(), abs=1e-9)
     assert figures[f"{name}/left_out"] == left_out
     for j, joint in enumerate(skeleton.joints):
@@ -83,7 +84,7 @@ def test_pck_equals_a_loop_on_thousands_of_poses(skeleton, normaliser, threshold
 
 def test_lspet_leaves_out_181_of_its_1000_persons(lspet):
     truth = json.loads((lspet / "lspet_val.json").read_bytes())
-    figures = metric("pck_torso@0.2")(truth, _predict(truth, LSPET, 0.0), LSPET).figures
+    figures = metric("pck_torso@0.2").evaluate(truth, _predict(truth, LSPET, 0.0), LSPET).figures
     assert figures["pck_torso@0.2/left_out"] == 181
     assert figures["pck_torso@0.2/mean"] == 100
 
@@ -92,14 +93,14 @@ def test_a_joint_that_is_never_labelled_has_no_figure():
     truth = _random_truth(ANIMALPOSE, 10)
     for annotation in truth["annotations"]:
         annotation["keypoints"][2] = 0
-    figures = metric("pck_box@0.1")(truth, _predict(truth, ANIMALPOSE, 0.0), ANIMALPOSE).figures
+    figures = metric("pck_box@0.1").evaluate(truth, _predict(truth, ANIMALPOSE, 0.0), ANIMALPOSE).figures
     assert figures[f"pck_box@0.1/{ANIMALPOSE.joints[0]}"] == -1.0, "as in COCO's figures; JSON has no NaN"
     assert figures["pck_box@0.1/mean"] == 100.0
 
 
 def test_an_instance_without_a_prediction_is_wrong():
     truth = _random_truth(ANIMALPOSE, 10)
-    scores = metric("pck_box@0.1")(truth, _predict(truth, ANIMALPOSE, 0.0)[:5], ANIMALPOSE)
+    scores = metric("pck_box@0.1").evaluate(truth, _predict(truth, ANIMALPOSE, 0.0)[:5], ANIMALPOSE)
     assert sorted(scores.instances.values()) == [0.0] * 5 + [1.0] * 5
 
 
@@ -117,16 +118,22 @@ def test_results_that_do_not_fit_are_named(change, line):
     results = _predict(truth, ANIMALPOSE, 0.0)
     results[3] |= change
     with pytest.raises(UserError, match=line):
-        metric("pck_box@0.1")(truth, results, ANIMALPOSE)
+        metric("pck_box@0.1").evaluate(truth, results, ANIMALPOSE)
 
 
 def test_a_skeleton_without_the_normaliser_is_refused():
     truth = _random_truth(ANIMALPOSE, 2)
-    with pytest.raises(UserError, match="animalpose can't be scored by its torso"):
-        metric("pck_torso@0.2")(truth, [], ANIMALPOSE)
+    with pytest.raises(UserError, match="pck_torso@0.2, which needs the joint left_shoulder, and animalpose has none"):
+        metric("pck_torso@0.2").check(truth, ANIMALPOSE)
+    metric("pck_torso@0.2").check(truth, LSPET)
 
 
-@pytest.mark.parametrize("name", ["oks", "pck_torso", "pck_foot@0.2", "pck_torso@wide", "torso@0.2", "pck_box@nan"])
+_NO_THRESHOLDS = ("wide", "nan", "inf", "0", "-0.2", "")
+
+
+@pytest.mark.parametrize(
+    "name", ["oks", "pck_torso", "pck_foot@0.2", "torso@0.2", *(f"pck_torso@{text}" for text in _NO_THRESHOLDS)]
+)
 def test_unknown_metrics_are_refused(name):
     with pytest.raises(UserError, match=f"config.eval.metrics names '{name}'"):
         metric(name)
@@ -196,29 +203,42 @@ def test_mpii_predictions_that_do_not_fit_are_told(preds, line, shared_data, tmp
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("name", "place", "value", "line"),
     [
-        lambda arrays: arrays["headboxes_src"].fill(np.nan),
-        lambda arrays: arrays["headboxes_src"].fill(0),
-        lambda arrays: arrays["pos_gt_src"].fill(np.nan),
-        lambda arrays: arrays["jnt_missing"].fill(2),
+        ("headboxes_src", (0, 1, 7), np.nan, "person 7 has a head box that is not finite"),
+        ("headboxes_src", (1, 1, 7), np.inf, "person 7 has a head box that is not finite"),
+        ("headboxes_src", (slice(None), 0, 7), 5.0, "person 7 has a head box without an area"),
+        ("pos_gt_src", (0, 1, 7), np.nan, "person 7 has joints that are not finite"),
+        ("jnt_missing", (0, 7), 2, "person 7 has jnt_missing other than 0 and 1"),
     ],
 )
-def test_mpii_ground_truth_that_can_not_be_is_told(damage, shared_data, tmp_path):
-    source = loadmat(shared_data / "mpii" / "gt_valid.mat")
-    arrays = {name: np.array(source[name], float) for name in ("headboxes_src", "pos_gt_src", "jnt_missing")}
+def test_mpii_ground_truth_that_can_not_be_is_told(name, place, value, line, shared_data, tmp_path):
+    arrays = _mpii_arrays(shared_data)
     np.savez(tmp_path / "preds.npz", preds=arrays["pos_gt_src"].transpose(2, 0, 1))
-    damage(arrays)
+    arrays[name][place] = value
     savemat(tmp_path / "gt.mat", arrays)
-    with pytest.raises(UserError, match=r"gt.mat has joints or head boxes that can't be; expected MPII's gt_valid.mat"):
+    with pytest.raises(UserError, match=f"gt.mat: {line}; expected MPII's gt_valid.mat"):
         score_files(("mpii",), tmp_path / "preds.npz", tmp_path / "gt.mat")
 
 
+@pytest.mark.parametrize("missing", [np.zeros(()), np.zeros((14, 2958)), np.zeros((16, 5))])
+def test_mpii_ground_truth_of_other_shapes_is_told(missing, shared_data, tmp_path):
+    np.savez(tmp_path / "gt.npz", **_mpii_arrays(shared_data) | {"jnt_missing": missing})
+    with pytest.raises(UserError, match=r"gt.npz has arrays of shapes \(16, 2, 2958\), .*; expected MPII's"):
+        read_mpii_truth(tmp_path / "gt.npz")
+
+
+def _mpii_arrays(shared_data: Path) -> dict[str, np.ndarray]:
+    """The arrays of MPII's real gt_valid.mat, to change."""
+    source = loadmat(shared_data / "mpii" / "gt_valid.mat")
+    return {name: np.array(source[name], np.float64) for name in ("headboxes_src", "pos_gt_src", "jnt_missing")}
+
+
 def test_metrics_that_the_annotations_can_not_serve_are_told(shared_data, tmp_path):
-    truth = _random_truth(ANIMALPOSE, 2)
-    with pytest.raises(UserError, match="names mpii, and these annotations are others than those of MPII's val split"):
-        metric("mpii")(truth, [], ANIMALPOSE)
+    with pytest.raises(UserError, match="names mpii, which needs the joint right_ankle, and animalpose has none"):
+        metric("mpii").check(_random_truth(ANIMALPOSE, 2), ANIMALPOSE)
     path = shared_data / "mpii" / "gt_valid.mat"
     np.savez(tmp_path / "preds.npz", preds=read_mpii_truth(path)["joints"])
-    with pytest.raises(UserError, match="these annotations have no boxes to score by"):
-        score_files(("mpii", "pck_box@0.2"), tmp_path / "preds.npz", path)
+    for other, field in (("pck_box@0.2", "bbox"), ("coco", "image_id")):
+        with pytest.raises(UserError, match=f"{other}, which needs '{field}' in each annotation"):
+            score_files(("mpii", other), tmp_path / "preds.npz", path)

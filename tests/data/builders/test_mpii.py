@@ -73,7 +73,7 @@ def test_the_labels_score_100_through_the_crops(root, tmp_path):
 def test_a_metric_that_a_split_can_not_serve_is_told_before_anything_is_predicted(root, tmp_path):
     data = DataConfig(dataset="mpii", root=str(root), build_dir=str(tmp_path / "build"), input_hw=(256, 256))
     config = Config(data=data, eval=EvalConfig(split="train", metrics=("mpii",)))
-    with pytest.raises(UserError, match="names mpii, and these annotations are others than those of MPII's val split"):
+    with pytest.raises(UserError, match="names mpii, which needs 'head_box' in each annotation, and that of id 0"):
         Evaluator(open_dataset(config), config)
 
 
