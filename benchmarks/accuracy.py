@@ -52,6 +52,9 @@ _AT_ONCE = flags.DEFINE_integer("at_once", 1, "Runs side by side, each with its 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "A JSON file for the results so far.", required=True)
 
+_ENVIRON = dict(os.environ)
+# This process only counts parameters: the GPU's memory is its runs'.
+os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
 _PLACES = ("root", "build_dir")  # where a data set's files lay changes no result
 
 
@@ -94,7 +97,7 @@ class Run:
         # The peers' JAX only makes targets and decodes: the GPU is PyTorch's.
         alone = {"JAX_PLATFORMS": "cpu"} if self.contender.partition(":")[0] in PEERS else {}
         with (self.folder / "log.txt").open("a") as log:
-            process = subprocess.Popen(self.command, stdout=log, stderr=log, env=os.environ | alone)
+            process = subprocess.Popen(self.command, stdout=log, stderr=log, env=_ENVIRON | alone)
             logging.info("%s: %s", self.folder, " ".join(self.command))
             try:
                 process.wait(max(deadline_s - time.monotonic(), 0))
@@ -159,23 +162,35 @@ def check_setting(result: dict[str, Any], config: Config) -> None:
     """
     where = {name: getattr(config.data, name) for name in _PLACES}
     was = config_from_dict(result["config"] | {"data": result["config"]["data"] | where})
-    alike = ("data.", "optim.", "eval.", "model.dtype")
-    other = [f"{name}: {change}" for name, change in differences(was, config).items() if name.startswith(alike)]
+    alike = ("data.", "optim.", "eval.", "model.dtype", "model.d_state", "model.drop_path")
+    other = {name: change for name, change in differences(was, config).items() if name.startswith(alike)}
+    if result["contender"] in VARIANTS:  # the rest of a model is its variant's, but for what the command sets
+        for name, value in config_flags.get_override_values(flags.FLAGS["config"]).items():
+            section, _, field = name.partition(".")
+            if section == "model" and getattr(was.model, field) != value:
+                other[name] = f"{getattr(was.model, field)!r} -> {value!r}"
     if other:
         raise UserError(
-            f"{result['contender']} with seed {result['seed']} is done in another setting ({'; '.join(other)}); "
+            f"{result['contender']} with seed {result['seed']} is done in another setting "
+            f"({'; '.join(f'{name}: {change}' for name, change in other.items())}); "
             "give another --workdir and --output"
         )
 
 
 def train(runs: Sequence[Run], deadline_s: float) -> None:
-    """Trains --at_once of them side by side, each with its share of the cores, until the time is up."""
+    """Trains --at_once of them side by side, each with its share of the cores, until the time is up.
+
+    Raises:
+        UserError: some failed; the others went on.
+    """
     # A thread's cores are those of the processes that it starts.
     cores, lanes = sorted(os.sched_getaffinity(0)), queue.SimpleQueue()
     for i in range(_AT_ONCE.value):
         lanes.put(cores[i :: _AT_ONCE.value] or cores)
     with ThreadPoolExecutor(_AT_ONCE.value, initializer=lambda: os.sched_setaffinity(0, lanes.get())) as pool:
-        list(pool.map(lambda run: run.train(deadline_s), runs))
+        futures = [pool.submit(run.train, deadline_s) for run in runs]
+    if failures := [error for future in futures if (error := future.exception())]:
+        raise UserError("; ".join(map(str, failures))) from failures[0]
 
 
 def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -219,11 +234,13 @@ def main() -> None:
     done = recorded(Path(_OUTPUT.value))
     for result in (*done.values(), *(result for run in runs if (result := run.result()))):
         check_setting(result, _CONFIG.value)
-    train([run for run in runs if run.name not in done], deadline_s)
-    done |= {run.name: result for run in runs if (result := run.result())}
-    results = list(done.values())
-    rows = summary(results)
-    write_json(Path(_OUTPUT.value), {"environment": environment(("torch",)), "rows": rows, "runs": results})
+    try:
+        train([run for run in runs if run.name not in done], deadline_s)
+    finally:
+        done |= {run.name: result for run in runs if (result := run.result())}
+        results = list(done.values())
+        rows = summary(results)
+        write_json(Path(_OUTPUT.value), {"environment": environment(("torch",)), "rows": rows, "runs": results})
     if rows:
         print(table({"rows": rows}))
     n_done = sum(run.name in done for run in runs)

@@ -24,14 +24,15 @@ from mamkpd_jax.codec import encode_heatmaps, flip_heatmaps
 from mamkpd_jax.config import Config
 from mamkpd_jax.data.datasets import open_dataset
 from mamkpd_jax.data.pipeline import DamageGuard, train_batches
+from mamkpd_jax.environment import environment
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation import report
 from mamkpd_jax.evaluation.evaluator import Evaluator, PredictCrops
-from mamkpd_jax.files import whole
+from mamkpd_jax.files import whole, write_json
 from mamkpd_jax.inference.predict import decode
 from mamkpd_jax.skeletons import Skeleton
 from mamkpd_jax.training.interruption import Interrupted, Interruption
-from mamkpd_jax.training.logs import Logger
+from mamkpd_jax.training.logs import ENVIRONMENT, Logger
 from mamkpd_jax.training.optimizer import learning_rate
 from mamkpd_jax.training.schedule import Schedule
 
@@ -125,6 +126,8 @@ def train(config: Config, workdir: Path, peer: str, width: float, compiled: bool
         UserError: a config field or the data set can't be right.
     """
     config.validate()
+    if config.optim.optimizer != "adam" or config.optim.ema_decay or config.optim.accumulate != 1:
+        raise UserError("peers are trained by plain Adam; set no other optimizer, ema_decay or accumulate to compare")
     if config.model.heatmap_stride != 4:
         raise UserError(f"the peers' heatmaps have stride 4, and the config's {config.model.heatmap_stride}")
     dataset = open_dataset(config)
@@ -139,6 +142,8 @@ def train(config: Config, workdir: Path, peer: str, width: float, compiled: bool
         training.restore(checkpoint, batches)
         logging.info("going on from step %d of %d", training.step, schedule.last_step)
     logger = Logger(workdir, config, schedule, training.step)
+    if torch.cuda.is_available():  # JAX only makes targets here, on the CPU
+        write_json(workdir / ENVIRONMENT, environment(("torch",)) | {"device": torch.cuda.get_device_name()})
     evaluator, guard = Evaluator(dataset, config), DamageGuard(dataset.train.n_images)
     waited_s = 0.0
     with Interruption() as interruption:

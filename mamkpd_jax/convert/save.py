@@ -6,6 +6,7 @@ from pathlib import Path
 import safetensors.numpy
 
 from mamkpd_jax.convert.weights import Weights, metadata, to_torch
+from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import whole
 
 METADATA_KEY = "mamkpd"  # as in torch_model, which imports nothing of this package
@@ -22,7 +23,10 @@ def save(weights: Weights, path: Path) -> None:
         if path.suffix == ".safetensors":
             temporary.write_bytes(safetensors.numpy.save(state, {METADATA_KEY: about}))
         else:
-            import torch
-
+            try:
+                import torch
+            except ModuleNotFoundError as error:
+                what = "torch; .pth files need `pip install -e '.[torch]'` in the repository, .safetensors nothing"
+                raise UserError(f"{path}: there is no {what}") from error
             tensors = {name: torch.from_numpy(array) for name, array in state.items()}
             torch.save({"state_dict": tensors, METADATA_KEY: about}, temporary)

@@ -55,9 +55,17 @@ def test_accuracy_stops_goes_on_and_gathers(coco_mini_root, build_dir, tmp_path)
     again = _run(*others)
     assert "2 of 2 runs are done" in again.stdout and not (tmp_path / "elsewhere").exists()
     assert json.loads(output.read_bytes())["runs"] == result["runs"]
-    refused = _run(*others, "--config.optim.learning_rate=0.1")
-    assert refused.returncode == 1
-    assert "base with seed 0 is done in another setting (optim.learning_rate: 0.001 -> 0.1)" in refused.stderr
+    for field, change in (("optim.learning_rate=0.1", "0.001 -> 0.1"), ("model.decoder_dim=16", "8 -> 16")):
+        refused = _run(*others, f"--config.{field}")
+        assert refused.returncode == 1
+        expected = f"base with seed 0 is done in another setting ({field.partition('=')[0]}: {change})"
+        assert expected in refused.stderr
+
+    # What fails keeps nothing else out of the file.
+    output.unlink()
+    failed = _run(*command[:-3], "--contenders=simple_baseline:abc,base", *command[-2:])
+    assert failed.returncode == 1 and "simple_baseline:abc with seed 0 failed; read" in failed.stderr
+    assert [run["contender"] for run in json.loads(output.read_bytes())["runs"]] == ["base"]
 
 
 def test_speed_times_a_peer(tmp_path):
