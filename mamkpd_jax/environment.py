@@ -2,31 +2,34 @@
 
 import datetime
 import functools
-import importlib.metadata
 import os
 import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 
-_PACKAGES = ("jax", "jaxlib", "flax", "numpy")
+# Whose versions are recorded where the process has loaded them.
+_MODULES = (
+    *("jax", "jaxlib", "flax", "numpy", "optax", "orbax.checkpoint", "grain", "cv2"),
+    *("torch", "timm", "onnxruntime", "triton"),
+)
 # Which change times: huge pages alone make a model a fifth faster on a CPU.
 _VARIABLES = ("GLIBC_TUNABLES", "JAX_PLATFORMS", "OMP_NUM_THREADS", "XLA_FLAGS")
 
 
-def environment(packages: Sequence[str] = ()) -> dict[str, Any]:
-    """Device, driver, versions (of further packages too), commit, variables, command and time of this process."""
+def environment() -> dict[str, Any]:
+    """Device, driver, versions, commit, variables, command and time of this process; PyTorch's device and threads."""
     return {
         "device": jax.devices()[0].device_kind,
         "n_devices": jax.device_count(),
         "driver": gpu_property("driver_version"),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in (*_PACKAGES, *packages)},
+        "versions": {name: sys.modules[name].__version__ for name in _MODULES if name in sys.modules},
+        "torch": _torch(),
         "commit": _commit(),
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
         "command": " ".join(["python", *sys.orig_argv[1:]]),
@@ -44,6 +47,15 @@ def peak_memory_bytes() -> int:
     stats = [device.memory_stats() for device in jax.local_devices()]
     peaks = [one["peak_bytes_in_use"] for one in stats if one]
     return max(peaks) if peaks else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _torch() -> dict[str, Any] | None:
+    """None where PyTorch is not loaded: it is an extra, which this module does not import."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return None
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return {"device": device, "threads": torch.get_num_threads()}
 
 
 @functools.cache

@@ -69,4 +69,4 @@ def main() -> None:
             )
             print(rows[-1])
     about = {"checkpoint": _CHECKPOINT.value, "step": weights.step}
-    measure.write({"environment": environment(("torch", "onnxruntime")), **about, "rows": rows})
+    measure.write({"environment": environment(), **about, "rows": rows})

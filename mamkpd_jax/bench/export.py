@@ -91,4 +91,4 @@ def main() -> None:
             )
             print("{contender:16} batch {batch}  {median_ms:8.1f} ms  {crops_per_s:7.1f} crops/s".format(**rows[-1]))
     about = {"variant": _VARIANT.value, "input_hw": _INPUT_HW, "threads": _THREADS.value}
-    measure.write({"environment": environment(("torch", "onnxruntime")), **about, "rows": rows})
+    measure.write({"environment": environment(), **about, "rows": rows})

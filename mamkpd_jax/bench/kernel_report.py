@@ -152,7 +152,7 @@ def main() -> None:
         raise UserError(f"{error}; install it with: pip install -e '.[kernel-report]'") from error
     print("instructions per 32 channels, token and direction")
     print(f"{'workload':28}{'batch':>5}  {'kernel':26}{'sm':>3}{'mean':>7}{'most':>7}{'registers':>11}{'spills':>8}")
-    result = {"environment": environment(["triton"]), "rows": []}
+    result = {"environment": environment(), "rows": []}
     for row in rows():
         result["rows"].append(row)
         most = max(row["instructions_by_direction"])

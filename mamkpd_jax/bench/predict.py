@@ -120,5 +120,4 @@ def main() -> None:
         memory = many(predictor, decode_image(people[0][0].read_bytes()), Path(folder))
     for part, figures in memory.items():
         print(f"{part:8}" + ", ".join(f"{key} {value:.0f}" for key, value in figures.items()))
-    about = environment(("opencv-python-headless",))
-    measure.write({"environment": about, "rows": rows, "many": {"model": name, **memory}})
+    measure.write({"environment": environment(), "rows": rows, "many": {"model": name, **memory}})

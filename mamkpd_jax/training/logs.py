@@ -40,7 +40,7 @@ class Logger:
         if self._silent:
             return
         write_json(workdir / CONFIG, dataclasses.asdict(config))
-        write_json(workdir / ENVIRONMENT, environment(("optax", "orbax-checkpoint", "grain")))
+        write_json(workdir / ENVIRONMENT, environment())
         self._tensorboard = TensorBoard(workdir / "tensorboard", first_step)
         # A file is no screen: there a line takes the bar's place.
         self._on_screen = sys.stderr.isatty()
