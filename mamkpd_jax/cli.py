@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -42,6 +43,27 @@ def define_config() -> flags.FlagHolder[Config]:
     # The flag belongs to this module; --help shows those of the program.
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["config"])
     return config
+
+
+class _WholeNumbers(flags.ArgumentParser[list[int]]):
+    syntactic_help = "whole numbers between commas"
+
+    def __init__(self, least: int):
+        self._least = least
+
+    def parse(self, argument: str | list[int]) -> list[int]:
+        if isinstance(argument, list):
+            return argument
+        numbers = argument.split(",")
+        if not all(number.isdecimal() and int(number) >= self._least for number in numbers):
+            raise ValueError(f"expected whole numbers from {self._least} on between commas, such as 1,2,8")
+        return [int(number) for number in numbers]
+
+
+def define_whole_numbers(name: str, default: list[int], text: str, *, least: int = 1) -> flags.FlagHolder[list[int]]:
+    """A flag `--NAME=1,2,8`. Another program may define one of its name: tests have several in one process."""
+    serializer: Any = flags.ListSerializer(",")  # whose type asks for strings, and which takes numbers
+    return flags.DEFINE(_WholeNumbers(least), name, default, text, serializer=serializer, allow_override=True)
 
 
 def run(main: Callable[[], None]) -> None:

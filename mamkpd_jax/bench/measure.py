@@ -16,11 +16,38 @@ from mamkpd_jax.files import write_json
 _OUTPUT = flags.DEFINE_string(
     "output", None, "A JSON file for the results; without it they are only printed.", allow_override=True
 )
-REPEATS = flags.DEFINE_integer("repeats", 30, "Timed rounds, after three that are not.", lower_bound=2)
+REPEATS = flags.DEFINE_integer(
+    "repeats", 60, "Timed rounds, after three that are not; the medians of both halves are told.", lower_bound=2
+)
+_PEAK = flags.DEFINE_float("peak_tflops", None, "The device's highest dense rate in bfloat16, for the MFU.")
+
+_BEYOND_CACHES = 2**27  # bytes of inputs that take turns
+# Source: NVIDIA's data sheets, dense bfloat16 with fp32 accumulation.
+_PEAK_TFLOPS = {
+    "NVIDIA A100-SXM4-80GB": 312.0,
+    "NVIDIA H100 80GB HBM3": 989.0,
+    "NVIDIA H200": 989.0,
+    "NVIDIA GeForce RTX 4090": 165.2,
+}
 
 
-def copy_bandwidth(megabytes: int) -> float:
+def mfu(flop_per_s: float) -> float | None:
+    """A rate of arithmetic as a part of the device's highest; None where that is not known.
+
+    The highest one is the dense rate in bfloat16, whatever the dtype, so that all of a device stand on one scale.
+    """
+    peak_tflops = _PEAK.value or _PEAK_TFLOPS.get(jax.devices()[0].device_kind)
+    return None if peak_tflops is None else flop_per_s / 1e12 / peak_tflops
+
+
+def n_inputs(n_bytes: int) -> int:
+    """How many inputs of a size must take turns so that none is in a cache when its turn comes again."""
+    return min(REPEATS.value, 1 + _BEYOND_CACHES // n_bytes)
+
+
+def copy_bandwidth() -> float:
     """Bytes a second that a large elementwise copy reads and writes on the default device."""
+    megabytes = 1024 if jax.default_backend() == "gpu" else 64
     x = jnp.ones((megabytes * 2**18,), jnp.float32)
     copy = jax.jit(lambda x: x + 1)
     seconds = statistics.median(times_ms({"copy": lambda _: copy(x)}, repeats=10)["copy"]) / 1e3

@@ -3,20 +3,27 @@
 python -m mamkpd_jax.bench model --variants=small,base,large --batches=1,64,256 --output=benchmarks/results/model.json
 
 Bytes on the device go in and heatmaps come out; weights are random, on which no time depends. All contenders of a
-variant and batch take turns in one process, each waited for. One that does not fit in memory is reported and left out.
+variant and batch take turns in one process, each waited for, on inputs that take turns too. One that does not fit in
+memory is reported and left out. On a CPU: --dtype=float32 --batches=1,8.
+
+A row's `memory_mib` is weights, one input, result and scratch (PyTorch tells it on a GPU alone). `of_copy_bandwidth`
+is the traffic that XLA counts in its program over time, as a part of what a large copy reaches: caches can lift it
+above 1.
 """
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from absl import flags
 from flax import nnx
 
+from mamkpd_jax import cli
 from mamkpd_jax.bench import measure
+from mamkpd_jax.complexity import costs
 from mamkpd_jax.config import Config, DataConfig, EvalConfig
 from mamkpd_jax.convert.weights import Weights
 from mamkpd_jax.environment import environment
@@ -30,88 +37,158 @@ from mamkpd_jax.training.state import split
 VARIANTS = flags.DEFINE_list(
     "variants", ["small", "base", "large"], "Names of the table of variants.", allow_override=True
 )
-BATCHES = flags.DEFINE_list("batches", ["1", "64", "256"], "Batch sizes.", allow_override=True)
-DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float32"], "Of the activations.", allow_override=True)
+_BATCHES = cli.define_whole_numbers("batches", [1, 64, 256], "Batch sizes.")
+_DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float32"], "Of the activations.", allow_override=True)
 _TORCH = flags.DEFINE_multi_enum(
     "torch", [], ["eager", "compiled"], "The PyTorch twin too, in these ways, on the same kind of device."
 )
 
 INPUT_HW = (256, 192)
 
-# Crops uint8 [b, h, w, 3], which it brings to the device, to a call that predicts and waits.
-Forward = Callable[[np.ndarray], Callable[[], Any]]
+
+class Ready(NamedTuple):
+    """A network that is compiled for a batch size and has its inputs on the device."""
+
+    call: Callable[[int], Any]  # predicts for the input of this number, and waits
+    memory_bytes: int | None
+    moved_bytes: float | None  # what it reads and writes in a call
 
 
-def random_weights(name: str) -> Weights:
-    """A variant for 17 joints as it is initialised."""
-    model = dataclasses.replace(variant(name), dtype=DTYPE.value)
+# Inputs, each crops uint8 [b, h, w, 3], to a network that has them.
+Prepare = Callable[[Sequence[np.ndarray]], Ready]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Contender:
+    """A way to run a model, and the model's size."""
+
+    model: str
+    parameters: int
+    macs: int  # of a crop
+    prepare: Prepare
+
+
+def contenders(name: str) -> dict[str, Contender]:
+    """A variant in JAX with each scan that runs here, and in PyTorch as the flags say, by name."""
+    weights, here = _random_weights(name), (None, jax.default_backend())
+    scans = [name for name, scan in IMPLEMENTATIONS.items() if scan.platform in here and name != "pallas_interpret"]
+    ways = {f"jax, {scan}": _in_jax(weights, scan) for scan in scans}
+    ways |= {f"torch, {how}": in_torch(_twin(weights, how == "compiled")) for how in _TORCH.value}
+    parts = costs(weights.config.model, COCO.n_joints, INPUT_HW).values()
+    params, macs = sum(part.params for part in parts), sum(part.macs for part in parts)
+    return {f"{name}, {way}": Contender(name, params, macs, prepare) for way, prepare in ways.items()}
+
+
+def run(groups: Iterable[Mapping[str, Contender]]) -> None:
+    """Times groups of contenders at all batch sizes, and writes all rows so far after each batch size."""
+    bandwidth, rows = measure.copy_bandwidth(), []
+    for group in groups:
+        for batch in _BATCHES.value:
+            rows += timed(group, batch, bandwidth)
+            about = {"dtype": _DTYPE.value, "input_hw": INPUT_HW, "copy_bandwidth_gb_s": bandwidth / 1e9}
+            measure.write({"environment": environment(), **about, "rows": rows})
+
+
+def timed(group: Mapping[str, Contender], batch: int, bandwidth: float) -> list[dict[str, Any]]:
+    """A row a contender on random crops: its figures, or the reason why it can't run.
+
+    Args:
+        bandwidth: of a copy on the device, in bytes a second.
+    """
+    shape = (batch, *INPUT_HW, 3)
+    rng, n = np.random.default_rng(0), measure.n_inputs(int(np.prod(shape)))
+    inputs = [rng.integers(0, 256, shape, np.uint8) for _ in range(n)]
+    ready, rows = {}, {}
+    for name, one in group.items():
+        about = {"contender": name, "model": one.model, "parameters": one.parameters, "GMACs": one.macs / 1e9}
+        rows[name] = {**about, "batch": batch}
+        try:
+            start = time.perf_counter()
+            prepared = one.prepare(inputs)
+            prepared.call(0)
+            rows[name] |= {"first_call_s": time.perf_counter() - start}
+            ready[name] = prepared
+        except Exception as error:  # too little memory, most often: a finding, not the end
+            rows[name] |= {"error": str(error).splitlines()[0]}
+            print(f"{name:36} batch {batch:4}  failed: {rows[name]['error']}")
+    calls = {name: prepared.call for name, prepared in ready.items()}
+    for name, times in measure.times_ms(calls, measure.REPEATS.value).items():
+        rows[name] |= _figures(group[name], ready[name], batch, times, bandwidth)
+        print("{contender:36} batch {batch:4}  {median_ms:9.2f} ms, {crops_per_s:9.1f} crops/s".format(**rows[name]))
+    return list(rows.values())
+
+
+def _figures(
+    one: Contender, ready: Ready, batch: int, times: Sequence[float], bandwidth: float
+) -> dict[str, float | None]:
+    summary = measure.summary_ms(times)
+    crops_per_s = batch / summary["median_ms"] * 1e3
+    traffic = ready.moved_bytes and ready.moved_bytes * crops_per_s / batch
+    return {
+        **summary,
+        "crops_per_s": crops_per_s,
+        "mfu": measure.mfu(2 * one.macs * crops_per_s),
+        "memory_mib": ready.memory_bytes and ready.memory_bytes / 2**20,
+        "of_copy_bandwidth": traffic and traffic / bandwidth,
+    }
+
+
+def _random_weights(name: str) -> Weights:
+    """A variant for COCO's joints as it is initialised."""
+    model = dataclasses.replace(variant(name), dtype=_DTYPE.value)
     data = DataConfig(dataset="synthetic_people", input_hw=INPUT_HW)
     config = Config(model=model, data=data, eval=EvalConfig(flip_test=False))
     _, params, batch_stats = split(MamKPD(model, COCO.n_joints, rngs=nnx.Rngs(0)))
     return Weights(config=config, step=0, params=params, batch_stats=batch_stats)
 
 
-def contenders(weights: Weights) -> dict[str, Forward]:
-    """The model in JAX with each scan, and in PyTorch, by name."""
-    here = (None, jax.default_backend())
-    scans = [name for name, scan in IMPLEMENTATIONS.items() if scan.platform in here and name != "pallas_interpret"]
-    forwards = {f"jax, {scan}": _in_jax(weights, scan) for scan in scans}
-    return forwards | {f"torch, {how}": in_torch(_twin(weights, how == "compiled")) for how in _TORCH.value}
-
-
-def timed(forwards: Mapping[str, Forward], batch: int) -> list[dict[str, Any]]:
-    """A row a contender on random crops, printed too: its times and crops a second, or the reason why it can't run."""
-    images = np.random.default_rng(0).integers(0, 256, (batch, *INPUT_HW, 3), np.uint8)
-    running, rows = {}, {}
-    for name, forward in forwards.items():
-        try:
-            start = time.perf_counter()
-            call = forward(images)
-            call()
-            rows[name] = {"contender": name, "batch": batch, "first_call_s": time.perf_counter() - start}
-            running[name] = lambda _, call=call: call()
-        except Exception as error:  # too little memory, most often: a finding, not the end
-            rows[name] = {"contender": name, "batch": batch, "error": str(error).splitlines()[0]}
-            print(f"{name:28} batch {batch:4}  failed: {rows[name]['error']}")
-    for name, times in measure.times_ms(running, measure.REPEATS.value).items():
-        figures = measure.summary_ms(times)
-        rows[name] |= {**figures, "crops_per_s": batch / figures["median_ms"] * 1e3}
-        print("{contender:28} batch {batch:4}  {median_ms:9.2f} ms, {crops_per_s:9.1f} crops/s".format(**rows[name]))
-    return list(rows.values())
-
-
-def _in_jax(weights: Weights, scan: str) -> Forward:
+def _in_jax(weights: Weights, scan: str) -> Prepare:
     config = dataclasses.replace(weights.config, model=dataclasses.replace(weights.config.model, scan=scan))
     network = jax.jit(make_network(nnx.graphdef(abstract(config.model, COCO.n_joints)), config, COCO))
     params, batch_stats = jax.device_put((weights.params, weights.batch_stats))
 
-    def forward(images: np.ndarray) -> Callable[[], Any]:
-        crops = jax.device_put(images)
-        return lambda: jax.block_until_ready(network(params, batch_stats, crops))
+    def prepare(inputs: Sequence[np.ndarray]) -> Ready:
+        crops = jax.device_put(list(inputs))
+        compiled = network.lower(params, batch_stats, crops[0]).compile()
+        memory: Any = compiled.memory_analysis()
+        count: Any = compiled.cost_analysis()
+        return Ready(
+            call=lambda i: jax.block_until_ready(compiled(params, batch_stats, crops[i % len(crops)])),
+            memory_bytes=memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes,
+            moved_bytes=count["bytes accessed"],
+        )
 
-    return forward
+    return prepare
 
 
-def in_torch(module: Any) -> Forward:
+def in_torch(module: Any) -> Prepare:
     """A PyTorch module of crops uint8 [b, h, w, 3], moved to the same kind of device as JAX has."""
     import torch
 
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
     model = module.eval().to(device)
-    dtype = getattr(torch, DTYPE.value)
+    dtype = getattr(torch, _DTYPE.value)
 
-    def forward(images: np.ndarray) -> Callable[[], Any]:
-        crops = torch.from_numpy(images).to(device)
+    def prepare(inputs: Sequence[np.ndarray]) -> Ready:
+        crops = [torch.from_numpy(images).to(device) for images in inputs]
 
-        def call() -> None:
+        def call(i: int) -> None:
             with torch.inference_mode(), torch.autocast(device, dtype, enabled=dtype != torch.float32):
-                model(crops)
+                model(crops[i % len(crops)])
             if device == "cuda":
                 torch.cuda.synchronize()
 
-        return call
+        if device != "cuda":
+            return Ready(call, memory_bytes=None, moved_bytes=None)
+        call(0)  # compiles, which takes memory of its own
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call(0)
+        weights = sum(x.nbytes for x in (*model.parameters(), *model.buffers()))
+        peak = torch.cuda.max_memory_allocated() - before + weights + crops[0].nbytes
+        return Ready(call, memory_bytes=peak, moved_bytes=None)
 
-    return forward
+    return prepare
 
 
 def _twin(weights: Weights, compiled: bool) -> Any:
@@ -124,9 +201,4 @@ def _twin(weights: Weights, compiled: bool) -> Any:
 
 
 def main() -> None:
-    rows = []
-    for name in VARIANTS.value:
-        forwards = contenders(random_weights(name))
-        for batch in map(int, BATCHES.value):
-            rows += [{"model": name, **row} for row in timed(forwards, batch)]
-            measure.write({"environment": environment(), "dtype": DTYPE.value, "rows": rows})
+    run(contenders(name) for name in VARIANTS.value)

@@ -11,8 +11,8 @@ from typing import Any
 import cv2
 import jax
 import numpy as np
-from absl import flags
 
+from mamkpd_jax import cli
 from mamkpd_jax.bench import measure
 from mamkpd_jax.codec import encode_heatmaps
 from mamkpd_jax.config import Config, DataConfig, OptimConfig
@@ -27,7 +27,7 @@ from mamkpd_jax.skeletons import COCO
 
 _IMAGE_HW, _INPUT_HW, _HEATMAP_HW = (480, 640), (256, 192), (64, 48)
 _N_IMAGES = 16
-_WORKERS = flags.DEFINE_list("workers", ["0", "1", "2"], "Loader processes; 0 loads in threads of this one.")
+_WORKERS = cli.define_whole_numbers("workers", [0, 1, 2], "Loader processes; 0 loads in threads of this one.", least=0)
 _ENCODE = "encode, in a batch"
 _BATCH, _EPOCH_BATCHES, _EPOCHS = 32, 12, 5
 _EPOCH_START = 4  # batches after an epoch's end, of which a loader that starts anew would give the first late
@@ -111,12 +111,11 @@ def main() -> None:
     loaders = {}
     for workers in _WORKERS.value:
         config = Config(
-            data=DataConfig(dataset="synthetic_people", input_hw=_INPUT_HW, workers=int(workers)),
+            data=DataConfig(dataset="synthetic_people", input_hw=_INPUT_HW, workers=workers),
             optim=OptimConfig(batch_size=_BATCH),
         )
         source = Repeated(people, _BATCH * _EPOCH_BATCHES)
         loaders[workers] = loader_times(train_batches(source, crop, config), _BATCH, _EPOCH_BATCHES, _EPOCHS)
         figures = ", ".join(f"{name} {value:.0f}" for name, value in loaders[workers].items())
         print(f"{workers} workers: {figures}", flush=True)
-    about = environment(("opencv-python-headless", "grain"))
-    measure.write({"environment": about, "rows": rows, "batch": _BATCH, "workers": loaders})
+    measure.write({"environment": environment(), "rows": rows, "batch": _BATCH, "workers": loaders})

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 from absl import flags
 from jax import Array
 
+from mamkpd_jax import cli
 from mamkpd_jax.bench import measure
 from mamkpd_jax.environment import environment, gpu_property
 from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS, associative, by_sequence, ss2d_scan
 from mamkpd_jax.ops.selective_scan.workloads import WORKLOADS, Workload
 
 _WORKLOADS = flags.DEFINE_list("workloads", list(WORKLOADS), "Names of ops/selective_scan/workloads.py.")
-_BATCHES = flags.DEFINE_list("batches", ["1", "64", "256"], "Batch sizes.")
+_BATCHES = cli.define_whole_numbers("batches", [1, 64, 256], "Batch sizes.")
 _DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float16", "float32"], "Of the activations.")
 _STATES = flags.DEFINE_integer("d_state", 1, "States a channel.", lower_bound=1, upper_bound=16)
 _CHUNKS = flags.DEFINE_list(
@@ -28,7 +29,6 @@ _CHUNKS = flags.DEFINE_list(
 
 _ERROR_LIMITS = {4: (2e-6, 1e-5), 2: (1e-2, 2e-2)}  # of values and gradients, by bytes of an activation
 _LARGEST_CHECKED_BATCH = 64  # no larger one is cut for the kernels in another way
-_BEYOND_CACHES = 2**27  # bytes of inputs that take turns
 # What a kernel at the bounds of its design issues for 32 channels, a token and a direction (`kernel_report`).
 _INSTRUCTIONS = {"forward": 40, "forward+backward": 120}
 
@@ -113,7 +113,7 @@ def figures(
     """Times and the memory that it needs beside arguments and results by contender, or why it can't run."""
     arguments = work.arguments(batch, dtype, jax.random.key(0))
     activations, weights = arguments[:2], arguments[2:]
-    n_inputs = min(measure.REPEATS.value, 1 + _BEYOND_CACHES // sum(x.nbytes for x in activations))
+    n_inputs = measure.n_inputs(sum(x.nbytes for x in activations))
     inputs = [[jnp.roll(x, i, axis=2) for x in activations] for i in range(n_inputs)]
     compiled, failed = {}, {}
     for name, scan in scans.items():
@@ -132,7 +132,7 @@ def figures(
 def main() -> None:
     dtype = jnp.dtype(_DTYPE.value)
     scans = contenders(_CHUNKS.value)
-    bandwidth = measure.copy_bandwidth(megabytes=1024 if jax.default_backend() == "gpu" else 64)
+    bandwidth = measure.copy_bandwidth()
     result = {
         "environment": environment(),
         "dtype": _DTYPE.value,
@@ -146,7 +146,7 @@ def main() -> None:
     )
     for name in _WORKLOADS.value:
         work = dataclasses.replace(WORKLOADS[name], n=_STATES.value)
-        for batch in map(int, _BATCHES.value):
+        for batch in _BATCHES.value:
             checked = {contender: errors(scan, work, batch, dtype) for contender, scan in scans.items()}
             found = {
                 "forward": figures(scans, work, batch, dtype),

@@ -10,7 +10,6 @@ import time
 
 import jax
 import numpy as np
-from absl import flags
 
 from mamkpd_jax import cli
 from mamkpd_jax.bench import measure
@@ -23,18 +22,9 @@ from mamkpd_jax.training.state import create_state
 from mamkpd_jax.training.step import make_train_step, shard_batch
 
 _CONFIG = cli.define_config()
-_BATCHES = flags.DEFINE_list("batches", ["1", "2", "4", "8"], "Batch sizes.")
-
-_PEAK = flags.DEFINE_float("peak_tflops", None, "The device's highest dense rate in bfloat16, for the MFU.")
+_BATCHES = cli.define_whole_numbers("batches", [1, 2, 4, 8], "Batch sizes.")
 
 _N_JOINTS = 17
-# Source: NVIDIA's data sheets, dense bfloat16 with fp32 accumulation.
-_PEAK_TFLOPS = {
-    "NVIDIA A100-SXM4-80GB": 312.0,
-    "NVIDIA H100 80GB HBM3": 989.0,
-    "NVIDIA H200": 989.0,
-    "NVIDIA GeForce RTX 4090": 165.2,
-}
 
 
 def row(config: Config, batch_size: int) -> dict[str, float | None]:
@@ -67,15 +57,14 @@ def row(config: Config, batch_size: int) -> dict[str, float | None]:
     images_per_s = batch_size / times["median_ms"] * 1e3
     macs = sum(part.macs for part in costs(config.model, _N_JOINTS, (height, width)).values())
     # Two operations a MAC, and the backward pass twice the forward one.
-    gflop_per_s = 6 * macs * images_per_s / 1e9
-    peak_tflops = _PEAK.value or _PEAK_TFLOPS.get(jax.devices()[0].device_kind)
+    flop_per_s = 6 * macs * images_per_s
     return {
         "batch": batch_size,
         "compile_s": compile_s,
         **times,
         "images_per_s": images_per_s,
-        "gflop_per_s": gflop_per_s,
-        "mfu": peak_tflops and gflop_per_s / 1e3 / peak_tflops / mesh.size,
+        "gflop_per_s": flop_per_s / 1e9,
+        "mfu": measure.mfu(flop_per_s / mesh.size),
         "peak_memory_gib": peak_memory_bytes() / 2**30,
     }
 
@@ -85,7 +74,7 @@ def main() -> None:
     config.validate()
     rows = []
     print(f"{'batch':>6}{'compile s':>11}{'step ms':>10}{'images/s':>10}{'GFLOP/s':>9}{'MFU':>7}{'peak GiB':>10}")
-    for batch_size in map(int, _BATCHES.value):
+    for batch_size in _BATCHES.value:
         rows.append(row(config, batch_size))
         print("{batch:6}{compile_s:11.1f}{median_ms:10.0f}{images_per_s:10.2f}".format(**rows[-1]), end="")
         mfu = "-" if rows[-1]["mfu"] is None else f"{rows[-1]['mfu']:.1%}"
