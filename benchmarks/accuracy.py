@@ -28,7 +28,7 @@ from typing import Any
 from absl import flags, logging
 from ml_collections import config_flags
 
-from benchmarks.peers.networks import PEERS
+from benchmarks.peers.networks import PEERS, check
 from mamkpd_jax import cli
 from mamkpd_jax.bench.markdown import table
 from mamkpd_jax.complexity import costs
@@ -43,10 +43,7 @@ from mamkpd_jax.training.logs import ENVIRONMENT, METRICS
 
 _CONFIG = cli.define_config()
 _CONTENDERS = flags.DEFINE_list("contenders", ["base", "simple_baseline"], "Variants and peers.")
-_SEEDS = flags.DEFINE_list("seeds", ["0"], "Each contender is trained with each of them.")
-flags.register_validator(
-    "seeds", lambda seeds: all(seed.isdecimal() for seed in seeds), "expected whole numbers, as 0,1,2"
-)
+_SEEDS = cli.define_whole_numbers("seeds", [0], "Each contender is trained with each of them.", least=0)
 _MINUTES = flags.DEFINE_float("minutes", 9.0, "When to save and stop, to go on another time.")
 _AT_ONCE = flags.DEFINE_integer("at_once", 1, "Runs side by side, each with its share of the cores.", lower_bound=1)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs.", required=True)
@@ -77,11 +74,10 @@ class Run:
         flag = flags.FLAGS["config"]
         file = config_flags.get_config_filename(flag)
         fields = config_flags.get_override_values(flag) | {"seed": self.seed}
-        name, _, width = self.contender.partition(":")
-        if name in PEERS:
-            program = ["-m", "benchmarks.peers.train", f"--peer={name}", f"--width={width or 1}"]
+        if self.contender in VARIANTS:
+            program, file = ["train.py"], file + ("," if ":" in file else ":") + self.contender
         else:
-            program, file = ["train.py"], file + ("," if ":" in file else ":") + name
+            program = ["-m", "benchmarks.peers.train", f"--peer={self.contender}"]
         overrides = [f"--config.{field}={value}" for field, value in fields.items()]
         return [sys.executable, *program, f"--config={file}", *overrides, f"--workdir={self.folder}"]
 
@@ -95,7 +91,7 @@ class Run:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         # The peers' JAX only makes targets and decodes: the GPU is PyTorch's.
-        alone = {"JAX_PLATFORMS": "cpu"} if self.contender.partition(":")[0] in PEERS else {}
+        alone = {} if self.contender in VARIANTS else {"JAX_PLATFORMS": "cpu"}
         with (self.folder / "log.txt").open("a") as log:
             process = subprocess.Popen(self.command, stdout=log, stderr=log, env=_ENVIRON | alone)
             logging.info("%s: %s", self.folder, " ".join(self.command))
@@ -223,11 +219,14 @@ def _cost(config: dict[str, Any]) -> dict[str, int]:
 def main() -> None:
     deadline_s = time.monotonic() + 60 * _MINUTES.value
     for contender in _CONTENDERS.value:
-        if contender not in VARIANTS and contender.partition(":")[0] not in PEERS:
+        if contender in VARIANTS:
+            continue
+        if contender.partition(":")[0] not in PEERS:
             raise UserError(f"--contenders names {contender!r}; expected of {', '.join((*VARIANTS, *PEERS))}")
+        check(contender)
     folder = Path(_WORKDIR.value)
     runs = [
-        Run(name, int(seed), folder / f"{name.replace(':', '_x')}_{seed}")
+        Run(name, seed, folder / f"{name.replace(':', '_x')}_{seed}")
         for seed in _SEEDS.value
         for name in _CONTENDERS.value
     ]
@@ -240,7 +239,7 @@ def main() -> None:
         done |= {run.name: result for run in runs if (result := run.result())}
         results = list(done.values())
         rows = summary(results)
-        write_json(Path(_OUTPUT.value), {"environment": environment(("torch",)), "rows": rows, "runs": results})
+        write_json(Path(_OUTPUT.value), {"environment": environment(), "rows": rows, "runs": results})
     if rows:
         print(table({"rows": rows}))
     n_done = sum(run.name in done for run in runs)

@@ -4,7 +4,9 @@
 """
 
 import itertools
+import math
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -14,6 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.models.mamkpd import MEAN, STD
+
+_RESIZABLE = "simple_baseline"
+_NARROWEST = 1 / 64  # one channel in the first layer
 
 
 class Peer(nn.Module):
@@ -34,25 +39,39 @@ class Peer(nn.Module):
         return self.head(self.backbone(crops)).float()
 
 
-def build(name: str, n_joints: int, input_hw: tuple[int, int], width: float = 1.0) -> Peer:
-    """A peer by name, one of `PEERS`.
+def check(peer: str) -> tuple[str, float]:
+    """The name and width of a peer, told as NAME or NAME:WIDTH.
 
-    Args:
-        width: by which `simple_baseline`'s channels are multiplied; timm's backbones have their own width alone.
+    The width is that by which `simple_baseline`'s channels are multiplied; timm's backbones have their own width alone.
 
     Raises:
-        UserError: there is no such peer, it can't be made narrow, or timm is not installed.
+        UserError: there is no such peer, it does not come in this width, or timm is not installed.
     """
+    name, _, told = peer.partition(":")
     if name not in PEERS:
         raise UserError(f"there is no peer {name!r}; expected one of {', '.join(PEERS)}")
-    if name == "simple_baseline":
-        return _simple_baseline(n_joints, width)
-    if width != 1:
-        raise UserError(f"the peer {name} has one width; {width} of it was asked for, which simple_baseline alone has")
     try:
-        return PEERS[name](n_joints, input_hw)
-    except ImportError as error:
-        raise UserError(f"the peer {name} needs timm ({error}); pip install -e '.[peers]'") from error
+        width = float(told or 1)
+    except ValueError:
+        width = math.nan
+    if name == _RESIZABLE:
+        if not _NARROWEST <= width < math.inf:
+            raise UserError(f"{peer!r}: expected a width from 1/64 on, such as {name}:0.25")
+    elif width != 1:
+        raise UserError(f"{peer!r}: {name} has one width; {_RESIZABLE} alone can be made narrow")
+    elif not find_spec("timm"):
+        raise UserError(f"the peer {name} needs timm, which is not installed; pip install -e '.[peers]'")
+    return name, width
+
+
+def build(peer: str, n_joints: int, input_hw: tuple[int, int]) -> Peer:
+    """A peer as `check` reads it.
+
+    Raises:
+        UserError: as `check`.
+    """
+    name, width = check(peer)
+    return _simple_baseline(n_joints, width) if name == _RESIZABLE else PEERS[name](n_joints, input_hw)
 
 
 def cost(model: Peer, input_hw: tuple[int, int]) -> tuple[int, int]:

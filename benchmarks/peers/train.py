@@ -38,8 +38,12 @@ from mamkpd_jax.training.schedule import Schedule
 
 _CONFIG = cli.define_config()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-_PEER = flags.DEFINE_enum("peer", None, sorted(PEERS), "The network.", required=True)
-_WIDTH = flags.DEFINE_float("width", 1.0, "Of simple_baseline's channels.", lower_bound=1 / 64)
+_PEER = flags.DEFINE_string(
+    "peer",
+    None,
+    f"The network, of {', '.join(PEERS)}; simple_baseline:0.25 has a quarter of its channels.",
+    required=True,
+)
 _COMPILE = flags.DEFINE_bool("compile", False, "By torch.compile.")
 
 _DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -119,7 +123,7 @@ class Training:
             return self.model(images)
 
 
-def train(config: Config, workdir: Path, peer: str, width: float, compiled: bool) -> None:
+def train(config: Config, workdir: Path, peer: str, compiled: bool) -> None:
     """Trains to the last epoch, from the checkpoint of `workdir` if there is one, and writes what train.py writes.
 
     Raises:
@@ -134,7 +138,7 @@ def train(config: Config, workdir: Path, peer: str, width: float, compiled: bool
     schedule = Schedule.of(config, len(dataset.train))
     batches = train_batches(dataset.train, dataset.train_crop, config)
     torch.manual_seed(config.seed)
-    model = build(peer, dataset.skeleton.n_joints, config.data.input_hw, width)
+    model = build(peer, dataset.skeleton.n_joints, config.data.input_hw)
     params, macs = cost(model, config.data.input_hw)
     training = Training(model, config, schedule.steps_per_epoch, compiled)
     checkpoint = workdir / _CHECKPOINT
@@ -143,7 +147,7 @@ def train(config: Config, workdir: Path, peer: str, width: float, compiled: bool
         logging.info("going on from step %d of %d", training.step, schedule.last_step)
     logger = Logger(workdir, config, schedule, training.step)
     if torch.cuda.is_available():  # JAX only makes targets here, on the CPU
-        write_json(workdir / ENVIRONMENT, environment(("torch",)) | {"device": torch.cuda.get_device_name()})
+        write_json(workdir / ENVIRONMENT, environment() | {"device": torch.cuda.get_device_name()})
     evaluator, guard = Evaluator(dataset, config), DamageGuard(dataset.train.n_images)
     waited_s = 0.0
     with Interruption() as interruption:
@@ -168,7 +172,7 @@ def train(config: Config, workdir: Path, peer: str, width: float, compiled: bool
         finally:
             batches.close()
             logger.close()
-    about = {"peer": peer, "width": width, "params": params, "macs": macs}
+    about = {"peer": peer, "params": params, "macs": macs}
     report.save(workdir, evaluation, dataset, **about, step=training.step, config=dataclasses.asdict(config))
     print(report.format_table(evaluation.metrics))
 
@@ -178,7 +182,7 @@ def _tensor(array: Any) -> Tensor:
 
 
 def main() -> None:
-    train(_CONFIG.value, Path(_WORKDIR.value), _PEER.value, _WIDTH.value, _COMPILE.value)
+    train(_CONFIG.value, Path(_WORKDIR.value), _PEER.value, _COMPILE.value)
 
 
 if __name__ == "__main__":

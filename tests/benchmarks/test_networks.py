@@ -6,7 +6,8 @@ from mamkpd_jax.errors import UserError
 
 torch = pytest.importorskip("torch")
 
-from benchmarks.peers.networks import build, cost  # noqa: E402 (torch is an extra)
+from benchmarks.peers import networks  # noqa: E402 (torch is an extra)
+from benchmarks.peers.networks import build, check, cost  # noqa: E402
 
 # Parameters and GMACs at 256x192 with 17 joints as MMPose's model zoo gives them, which rounds. It leaves out the
 # products of ViT's attention: in each of 12 blocks two of 192 tokens by 192 tokens by 384 channels.
@@ -28,7 +29,7 @@ def test_sizes_are_the_published_ones(name):
 
 
 def test_bytes_go_in_and_heatmaps_near_zero_come_out():
-    model = build("simple_baseline", 14, (64, 64), width=0.125)
+    model = build("simple_baseline:0.125", 14, (64, 64))
     heatmaps = model(torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8))
     assert heatmaps.shape == (2, 14, 16, 16)
     assert 0 < heatmaps.abs().max() < 0.1
@@ -40,13 +41,26 @@ def test_the_narrow_peer_has_the_arithmetic_of_the_narrow_model():
 
     config = get_config("lspet,base")
     ours = sum(part.macs for part in costs(config.model, 14, config.data.input_hw).values())
-    _, theirs = cost(build("simple_baseline", 14, config.data.input_hw, width=0.1875), config.data.input_hw)
+    _, theirs = cost(build("simple_baseline:0.1875", 14, config.data.input_hw), config.data.input_hw)
     assert theirs == pytest.approx(ours, rel=0.02)
 
 
 @pytest.mark.parametrize(
-    ("name", "width", "message"), [("resnet", 1.0, "no peer 'resnet'"), ("vit_s", 0.5, "has one width; 0.5")]
+    ("peer", "message"),
+    [
+        ("resnet", "no peer 'resnet'; expected one of simple_baseline, hrnet_w32, vit_s"),
+        ("vit_s:0.5", "'vit_s:0.5': vit_s has one width"),
+        ("simple_baseline:abc", "'simple_baseline:abc': expected a width from 1/64 on"),
+        ("simple_baseline:0", "'simple_baseline:0': expected a width from 1/64 on"),
+        ("simple_baseline:inf", "'simple_baseline:inf': expected a width from 1/64 on"),
+    ],
 )
-def test_a_peer_that_there_is_not(name, width, message):
+def test_a_peer_that_there_is_not(peer, message):
     with pytest.raises(UserError, match=message):
-        build(name, 17, (64, 64), width)
+        check(peer)
+
+
+def test_timm_is_asked_for_where_it_is_missing(monkeypatch):
+    monkeypatch.setattr(networks, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="the peer hrnet_w32 needs timm, which is not installed"):
+        check("hrnet_w32")

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = "benchmarks/peers/train.py"
-_FLAGS = ("--peer=simple_baseline", "--width=0.125")
+_FLAGS = ("--peer=simple_baseline:0.125",)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_goes_on_to_the_bit_and_leaves_a_report(config, run, tmp_path):
     report = json.loads((tmp_path / "whole" / "report.json").read_bytes())
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     n_params = sum(tensor.numel() for name, tensor in whole["model"].items() if not name.endswith(statistics))
-    assert (report["peer"], report["step"], report["params"]) == ("simple_baseline", 9, n_params)
+    assert (report["peer"], report["step"], report["params"]) == ("simple_baseline:0.125", 9, n_params)
     assert "AP" in out
     log = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     losses = [record["train/loss"] for record in log if "train/loss" in record]

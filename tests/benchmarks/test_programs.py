@@ -63,8 +63,9 @@ def test_accuracy_stops_goes_on_and_gathers(coco_mini_root, build_dir, tmp_path)
 
     # What fails keeps nothing else out of the file.
     output.unlink()
-    failed = _run(*command[:-3], "--contenders=simple_baseline:abc,base", *command[-2:])
-    assert failed.returncode == 1 and "simple_baseline:abc with seed 0 failed; read" in failed.stderr
+    (tmp_path / "runs" / "simple_baseline_x0.25_0").touch()
+    failed = _run(*command[:-3], "--contenders=simple_baseline:0.25,base", *command[-2:])
+    assert failed.returncode == 1, failed.stderr
     assert [run["contender"] for run in json.loads(output.read_bytes())["runs"]] == ["base"]
 
 
@@ -81,10 +82,15 @@ def test_speed_times_a_peer(tmp_path):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["benchmarks.speed", "--peers=resnet"], "error: --peers names 'resnet'; expected of simple_baseline"),
+        (["benchmarks.speed", "--peers=resnet"], "error: there is no peer 'resnet'; expected one of simple_baseline"),
         (
             ["benchmarks.accuracy", "--config=configs/lspet.py", "--contenders=big", "--workdir=w", "--output=o"],
             "error: --contenders names 'big'; expected of small, base",
+        ),
+        (
+            ["benchmarks.accuracy", "--config=configs/lspet.py", "--contenders=simple_baseline:0", "--workdir=w"]
+            + ["--output=o"],
+            "error: 'simple_baseline:0': expected a width from 1/64 on, such as simple_baseline:0.25",
         ),
         (
             ["benchmarks.accuracy", "--config=configs/lspet.py", "--workdir=w", "--output=README.md"],
