@@ -10,7 +10,7 @@ def table(result: Mapping[str, Any], columns: Sequence[str] = ()) -> str:
     """A result's rows in Markdown; numbers with four digits.
 
     Args:
-        columns: names of what to show of the rows; all if empty.
+        columns: names of what to show of the rows; all if empty. What a row lacks is an empty cell.
 
     Raises:
         UserError: the rows have no such column.
@@ -18,10 +18,11 @@ def table(result: Mapping[str, Any], columns: Sequence[str] = ()) -> str:
     rows = result["rows"]
     if isinstance(rows, Mapping):
         rows = [{"part": name, **row} for name, row in rows.items()]
-    columns = columns or list(rows[0])
-    if unknown := set(columns) - set(rows[0]):
-        raise UserError(f"the result has no column {min(unknown)!r}; it has {', '.join(rows[0])}")
-    lines = [columns, ["---"] * len(columns), *([_cell(row[name]) for name in columns] for row in rows)]
+    known = list(dict.fromkeys(name for row in rows for name in row))  # a contender that failed has other columns
+    columns = columns or known
+    if unknown := set(columns) - set(known):
+        raise UserError(f"the result has no column {min(unknown)!r}; it has {', '.join(known)}")
+    lines = [columns, ["---"] * len(columns), *([_cell(row.get(name, "")) for name in columns] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

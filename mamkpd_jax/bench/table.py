@@ -6,10 +6,17 @@ from pathlib import Path
 from absl import flags
 
 from mamkpd_jax.bench.markdown import table
+from mamkpd_jax.errors import UserError
 
 _RESULT = flags.DEFINE_string("result", None, "A file that a bench wrote by --output.", required=True)
 _COLUMNS = flags.DEFINE_list("columns", [], "What of its rows is shown, in this order; by default all.")
 
 
 def main() -> None:
-    print(table(json.loads(Path(_RESULT.value).read_bytes()), _COLUMNS.value))
+    path = Path(_RESULT.value)
+    try:
+        print(table(json.loads(path.read_bytes()), _COLUMNS.value))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"--result names {path}, no result of a bench ({error!r}); give a file that --output made"
+        ) from error

@@ -1,6 +1,8 @@
 """Tables of README.md are made from the files of results."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,23 @@ def test_rows_by_name_and_in_a_list():
     by_name = table({"rows": _ROWS})
     assert by_name == "| part | median_ms | n |\n| --- | --- | --- |\n| decode | 1.235 | 7 |\n| crop | 0.5 | 8 |"
     assert table({"rows": list(_ROWS.values())}, ["n"]) == "| n |\n| --- |\n| 7 |\n| 8 |"
+
+
+def test_a_contender_that_failed_has_empty_cells():
+    rows = [{"name": "a", "error": "too large"}, {"name": "b", "ms": 2}]
+    assert table({"rows": rows}).splitlines()[2:] == ["| a | too large |  |", "| b |  | 2 |"]
+
+
+@pytest.mark.parametrize("content", [None, "", "no JSON", "[]", "[1]", "{}", '{"rows": 3}', '{"rows": ["a"]}'])
+def test_a_file_that_is_no_result_is_told_in_one_line(content, tmp_path):
+    path = tmp_path / "result.json"
+    if content is not None:
+        path.write_text(content)
+    command = [sys.executable, "-m", "mamkpd_jax.bench", "table", f"--result={path}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith(f"error: --result names {path}, no result of a bench (")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_column_that_there_is_not_is_told():
