@@ -120,6 +120,7 @@ class Run:
             for name, value in record.items():
                 if name.startswith(("train/loss", "eval/")):
                     curves.setdefault(name, []).append([record["step"], value])
+        steps = [record for record in log if "train/loss" in record]
         headline = next(name for name in curves if name.startswith("eval/"))
         return {
             "contender": self.contender,
@@ -129,6 +130,8 @@ class Run:
             "metric": headline.removeprefix("eval/"),
             "value": report[headline.removeprefix("eval/")],
             "hours": log[-1]["time_s"] / 3600,
+            "images_per_s": statistics.median(record["train/images_per_s"] for record in steps),
+            "data_wait": statistics.mean(record["train/data_wait"] for record in steps),
             "environment": {name: where[name] for name in ("device", "n_devices", "commit")},
             "report": report,
             "config": config,

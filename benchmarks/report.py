@@ -6,6 +6,7 @@ A table stands between `<!-- NAME -->` and `<!-- end -->`. What no result file h
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,8 @@ from mamkpd_jax.figures.plot import COLOURS, new_figure
 
 _ROOT = Path(__file__).resolve().parents[1]
 _RESULTS = Path(__file__).parent / "results"
-_MODELS = ("small", "base", "large", "simple_baseline", "hrnet_w32", "vit_s")
+_PEERS = ("simple_baseline", "hrnet_w32", "vit_s")
+_MODELS = ("small", "base", "large", *_PEERS)
 _ABLATIONS = (
     "base",
     "without_stem",
@@ -33,6 +35,7 @@ _ABLATIONS = (
 )
 _FEW = 20  # points that are marked one by one
 _CURVES = "accuracy_lspet_narrow.json"
+_NOT_MEASURED = "not measured"
 
 Row = Mapping[str, Any]
 
@@ -60,9 +63,12 @@ def _fastest(rows: Sequence[Row], batch: int) -> Row:
 
 def _score(rows: Sequence[Row]) -> str:
     row = rows[0]
-    mean = next(value for name, value in row.items() if "@" in name or "/" in name)
     spread = f" ({row['lowest']:.1f} to {row['highest']:.1f}, {row['seeds']} seeds)" if row["seeds"] > 1 else ""
-    return f"{mean:.1f}{spread}"
+    return f"{_mean(row):.1f}{spread}"
+
+
+def _mean(row: Row) -> float:
+    return next(value for name, value in row.items() if "@" in name or "/" in name)
 
 
 def _size(rows: Sequence[Row]) -> str:
@@ -102,10 +108,103 @@ TABLES: dict[str, tuple[Sequence[str], Sequence[Column]]] = {
 }
 
 
+class Goal(NamedTuple):
+    """What was aimed at: a figure of a result file, which `least` or `most` bounds."""
+
+    what: str
+    file: str
+    figure: Callable[[Mapping[str, Any]], float]  # of the file's content
+    least: float = -math.inf
+    most: float = math.inf
+
+    def row(self) -> dict[str, str]:
+        """What was aimed at and what came."""
+        bound = f"at least {self.least:,g}" if self.least > -math.inf else f"at most {self.most:,g}"
+        try:
+            found = self.figure(json.loads((_RESULTS / self.file).read_bytes()))
+        except (OSError, StopIteration, KeyError, ValueError):
+            return {"goal": self.what, "bound": bound, "measured": _NOT_MEASURED, "met": ""}
+        met = "yes" if self.least <= found <= self.most else "no"
+        return {
+            "goal": self.what,
+            "bound": bound,
+            "measured": f"{found:,.0f}" if abs(found) >= 1e3 else f"{found:.3g}",
+            "met": met,
+        }
+
+
+def _of(model: str, batch: int, figure: str) -> Callable[[Mapping[str, Any]], float]:
+    return lambda result: _fastest([row for row in result["rows"] if row["model"] == model], batch)[figure]
+
+
+def _ahead_at_speed(result: Mapping[str, Any]) -> float:
+    """Base's speed at batch 256 over that of the fastest peer; all peers must be there."""
+    rates = {name: _of(name, 256, "crops_per_s")(result) for name in ("base", *_PEERS)}
+    return rates["base"] / max(rates[name] for name in _PEERS)
+
+
+def _ahead_in_score(*peers: str, seeds: int = 3) -> Callable[[Mapping[str, Any]], float]:
+    """Base's mean score less that of the best of the peers, each with so many seeds."""
+
+    def figure(result: Mapping[str, Any]) -> float:
+        rows = {row["contender"].partition(":")[0]: row for row in result["rows"] if row["seeds"] >= seeds}
+        return _mean(rows["base"]) - max(_mean(rows[peer]) for peer in peers)
+
+    return figure
+
+
+def _of_run(figure: str) -> Callable[[Mapping[str, Any]], float]:
+    return lambda result: next(run[figure] for run in result["runs"] if run["contender"] == "base")
+
+
+def _onnx_ms(result: Mapping[str, Any]) -> float:
+    return next(row for row in result["rows"] if (row["contender"], row["batch"]) == ("onnxruntime", 1))["median_ms"]
+
+
+_GPU, _LSPET = "speed_gpu.json", "accuracy_lspet.json"
+GOALS = (
+    Goal("Base, crops a second, batch 256", _GPU, _of("base", 256, "crops_per_s"), least=20_000),
+    Goal("Small, the same", _GPU, _of("small", 256, "crops_per_s"), least=25_000),
+    Goal("Large, the same", _GPU, _of("large", 256, "crops_per_s"), least=12_000),
+    Goal("Base's over that of the fastest of the three peers, compiled", _GPU, _ahead_at_speed, least=1),
+    Goal("Base, batch 1, median in ms", _GPU, _of("base", 1, "median_ms"), most=1),
+    Goal("training Base, crops a second", _LSPET, _of_run("images_per_s"), least=5_000),
+    Goal("part of the time that it waits for data", _LSPET, _of_run("data_wait"), most=0.05),
+    Goal(
+        "lspet: Base less the better of HRNet-W32 and SimpleBaseline, three seeds each",
+        _LSPET,
+        _ahead_in_score("hrnet_w32", "simple_baseline"),
+        least=0,
+    ),
+    Goal(
+        "animalpose: Base less SimpleBaseline, three seeds each",
+        "accuracy_animalpose.json",
+        _ahead_in_score("simple_baseline"),
+        least=0,
+    ),
+    Goal(
+        "lspet, narrow, on a CPU: Base less SimpleBaseline, three seeds each",
+        _CURVES,
+        _ahead_in_score("simple_baseline"),
+        least=0,
+    ),
+    Goal(
+        "animalpose, narrow, on a CPU: the same",
+        "accuracy_animalpose_narrow.json",
+        _ahead_in_score("simple_baseline"),
+        least=0,
+    ),
+    Goal("Small as ONNX on two CPU cores, batch 1, median in ms", "export_cpu.json", _onnx_ms, most=60),
+)
+
+
 def rendered(readme: str) -> str:
     """README.md with its tables as the result files have them now."""
-    for name, (models, columns) in TABLES.items():
-        rows = [{"model": model, **{column.title: _cell(column, model) for column in columns}} for model in models]
+    tables = {
+        name: [{"model": model, **{column.title: _cell(column, model) for column in columns}} for model in models]
+        for name, (models, columns) in TABLES.items()
+    }
+    for name, rows in {**tables, "goals": [goal.row() for goal in GOALS]}.items():
         block = f"<!-- {name} -->\n\n{table({'rows': rows})}\n\n<!-- end -->"
         readme, found = re.subn(rf"<!-- {name} -->.*?<!-- end -->", lambda _, new=block: new, readme, flags=re.DOTALL)
         if found != 1:
@@ -118,7 +217,7 @@ def _cell(column: Column, model: str) -> str:
     try:
         return column.shown(rows)
     except (IndexError, KeyError, ValueError):
-        return "not measured"
+        return _NOT_MEASURED
 
 
 def _rows(file: str) -> list[Row]:

@@ -28,6 +28,21 @@ def test_what_has_no_result_is_not_measured_and_the_fastest_scan_counts(tmp_path
     assert set(of_base[1].split(" | ")[1:]) == {"not measured", "not measured |"}
 
 
+def test_goals_are_met_missed_or_not_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "_RESULTS", tmp_path)
+    rates = {"base": 20_000.0, "small": 24_999.0, "simple_baseline": 19_000.0, "hrnet_w32": 9_000.0}
+    rows = [{"model": name, "batch": 256, "crops_per_s": rate} for name, rate in rates.items()]
+    (tmp_path / "speed_gpu.json").write_text(json.dumps({"rows": rows}))
+    seeds = {"base": 3, "simple_baseline": 3, "hrnet_w32": 2}
+    rows = [{"contender": name, "seeds": n, "pck@0.2": 30.0 + n} for name, n in seeds.items()]
+    (tmp_path / "accuracy_lspet.json").write_text(json.dumps({"rows": rows, "runs": []}))
+    (tmp_path / "accuracy_animalpose.json").write_text(json.dumps({"rows": rows}))
+    cells = [(row["measured"], row["met"]) for row in (goal.row() for goal in report.GOALS)]
+    assert cells[:2] == [("20,000", "yes"), ("24,999", "no")]
+    assert cells[7:9] == [("not measured", ""), ("0", "yes")]  # HRNet lacks a seed
+    assert set(cells[2:7] + cells[9:]) == {("not measured", "")}  # no Large, ViT-S, batch 1 or runs
+
+
 def test_a_readme_without_a_table_is_refused():
     with pytest.raises(ValueError, match="0 places for the table speed"):
         report.rendered("")

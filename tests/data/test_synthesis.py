@@ -53,28 +53,28 @@ def test_people_are_labelled_where_they_are(sources):
         assert 0.1 < annotation["area"] / np.prod(annotation["bbox"][2:]) < 1.0
 
 
-def test_the_mean_pose_scores_next_to_nothing(sources):
-    """A network must see: the training split's mean pose, put into each box of the other split.
-
-    0.037 of 600 and 200 pictures (the median pose: 0.065), where a network has to reach 0.60.
-    """
+@pytest.mark.parametrize("average", [np.nanmean, np.nanmedian])
+def test_an_average_pose_scores_next_to_nothing(average, sources):
+    """A network must see: the training split's mean or median pose, put into each box of the other split."""
 
     def in_box(item: dict) -> np.ndarray:
         return (item["keypoints"][:, :2] - item["bbox"][:2]) / item["bbox"][2:]
 
     train, val = ([source[i] for i in range(len(source))] for source in sources.values())
-    poses, labelled = np.stack([in_box(item) for item in train]), np.stack([i["keypoints"][:, 2] > 0 for i in train])
-    mean = (poses * labelled[..., None]).sum(axis=0) / labelled.sum(axis=0)[:, None]
+    labelled = [np.where(item["keypoints"][:, 2:] > 0, in_box(item), np.nan) for item in train]
+    pose = average(labelled, axis=0)
     results = [
         {
             "image_id": item["image_id"],
             "category_id": item["category_id"],
-            "keypoints": np.column_stack([mean * item["bbox"][2:] + item["bbox"][:2], np.ones(17)]).ravel().tolist(),
+            "keypoints": np.column_stack([pose * item["bbox"][2:] + item["bbox"][:2], np.ones(17)]).ravel().tolist(),
             "score": 1.0,
         }
         for item in val
     ]
-    assert evaluate_coco(sources["val"].ground_truth(), results, COCO).figures["coco/AP"] < 0.1
+    ap = evaluate_coco(sources["val"].ground_truth(), results, COCO).figures["coco/AP"]
+    print(f"AP {ap:.3f} by {average.__name__}")
+    assert ap < 0.1, "a network has to reach 0.6"
 
 
 def test_pictures_are_jpegs_of_the_declared_size(sources):
