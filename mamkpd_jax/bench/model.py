@@ -150,12 +150,14 @@ def _in_jax(weights: Weights, scan: str) -> Prepare:
     def prepare(inputs: Sequence[np.ndarray]) -> Ready:
         crops = jax.device_put(list(inputs))
         compiled = network.lower(params, batch_stats, crops[0]).compile()
+        # A backend need not know them.
         memory: Any = compiled.memory_analysis()
-        count: Any = compiled.cost_analysis()
+        count: Any = compiled.cost_analysis() or {}
         return Ready(
             call=lambda i: jax.block_until_ready(compiled(params, batch_stats, crops[i % len(crops)])),
-            memory_bytes=memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes,
-            moved_bytes=count["bytes accessed"],
+            memory_bytes=memory
+            and sum(getattr(memory, f"{of}_size_in_bytes") for of in ("argument", "output", "temp")),
+            moved_bytes=count.get("bytes accessed"),
         )
 
     return prepare
