@@ -1,5 +1,6 @@
 """How everything is timed."""
 
+import json
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
+from mamkpd_jax.environment import environment
+from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import write_json
 
 # Other programs have a flag of this name, and tests have several of them in one process.
@@ -21,6 +24,7 @@ REPEATS = flags.DEFINE_integer(
 )
 _PEAK = flags.DEFINE_float("peak_tflops", None, "The device's highest dense rate in bfloat16, for the MFU.")
 
+_WHERE = ("device", "n_devices", "driver", "commit", "variables", "torch")  # of the environment
 _BEYOND_CACHES = 2**27  # bytes of inputs that take turns
 # Source: NVIDIA's data sheets, dense bfloat16 with fp32 accumulation.
 _PEAK_TFLOPS = {
@@ -78,6 +82,23 @@ def summary_ms(times: Sequence[float]) -> dict[str, float]:
         "second_half_ms": statistics.median(times[half:]),
         "p95_ms": sorted(times)[int(0.95 * (len(times) - 1))],
     }
+
+
+def rows_so_far(setting: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows that the file of `--output` has, if it was measured here, at this commit and in this setting.
+
+    Raises:
+        UserError: the file is something else than a result.
+    """
+    if _OUTPUT.value is None or not Path(_OUTPUT.value).exists():
+        return []
+    try:
+        result = json.loads(Path(_OUTPUT.value).read_bytes())
+        rows, where = list(result["rows"]), environment()
+        same = all(result["environment"].get(name) == where[name] for name in _WHERE)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"--output names {_OUTPUT.value}, which is no result of a bench; give another file") from error
+    return rows if same and all(result.get(name) == value for name, value in setting.items()) else []
 
 
 def write(result: Mapping[str, Any]) -> None:

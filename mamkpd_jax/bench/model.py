@@ -4,7 +4,8 @@ python -m mamkpd_jax.bench model --variants=small,base,large --batches=1,64,256 
 
 Bytes on the device go in and heatmaps come out; weights are random, on which no time depends. All contenders of a
 variant and batch take turns in one process, each waited for, on inputs that take turns too. One that does not fit in
-memory is reported and left out. On a CPU: --dtype=float32 --batches=1,8.
+memory is reported and left out. On a CPU: --dtype=float32 --batches=1,8. After --minutes the same command goes on with
+what --output lacks; results of another commit or device are replaced.
 
 A row's `memory_mib` is weights, one input, result and scratch (PyTorch tells it on a GPU alone). `of_copy_bandwidth`
 is the traffic that XLA counts in its program over time, as a part of what a large copy reaches: caches can lift it
@@ -41,6 +42,9 @@ _BATCHES = cli.define_whole_numbers("batches", [1, 64, 256], "Batch sizes.")
 _DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float32"], "Of the activations.", allow_override=True)
 _TORCH = flags.DEFINE_multi_enum(
     "torch", [], ["eager", "compiled"], "The PyTorch twin too, in these ways, on the same kind of device."
+)
+_MINUTES = flags.DEFINE_float(
+    "minutes", 9.0, "When to stop after a batch size, to go on another time.", allow_override=True
 )
 
 INPUT_HW = (256, 192)
@@ -80,13 +84,25 @@ def contenders(name: str) -> dict[str, Contender]:
 
 
 def run(groups: Iterable[Mapping[str, Contender]]) -> None:
-    """Times groups of contenders at all batch sizes, and writes all rows so far after each batch size."""
-    bandwidth, rows = measure.copy_bandwidth(), []
+    """Times groups of contenders at all batch sizes until --minutes are up, and writes all rows after each batch size.
+
+    A group's batch that --output has already, in this setting, is not timed again.
+    """
+    deadline_s = time.monotonic() + 60 * _MINUTES.value
+    setting = {"dtype": _DTYPE.value, "input_hw": list(INPUT_HW)}
+    bandwidth, rows = measure.copy_bandwidth(), None
     for group in groups:
+        rows = measure.rows_so_far(setting) if rows is None else rows  # which asks what is loaded: the group is first
         for batch in _BATCHES.value:
+            if set(group) <= {row["contender"] for row in rows if row["batch"] == batch}:
+                continue
+            if time.monotonic() > deadline_s:
+                print("the time is up; the same command goes on with the rest")
+                return
             rows += timed(group, batch, bandwidth)
-            about = {"dtype": _DTYPE.value, "input_hw": INPUT_HW, "copy_bandwidth_gb_s": bandwidth / 1e9}
+            about = {**setting, "copy_bandwidth_gb_s": bandwidth / 1e9}
             measure.write({"environment": environment(), **about, "rows": rows})
+    print("all are done")
 
 
 def timed(group: Mapping[str, Contender], batch: int, bandwidth: float) -> list[dict[str, Any]]:

@@ -1,12 +1,15 @@
 """Timing takes turns, and the record says where it was."""
 
+import json
 import subprocess
 
 import jax.numpy as jnp
+import pytest
 
 from mamkpd_jax import environment as of
 from mamkpd_jax.bench import measure
 from mamkpd_jax.environment import environment
+from mamkpd_jax.errors import UserError
 
 
 def test_contenders_take_turns_and_warm_up():
@@ -46,3 +49,24 @@ def test_a_bench_that_rewrites_its_result_is_of_a_clean_commit(tmp_path, monkeyp
     of._commit.cache_clear()
     assert environment()["commit"] == f"{clean}-dirty"
     of._commit.cache_clear()
+
+
+def test_rows_of_the_same_place_and_setting_are_kept(tmp_path, monkeypatch):
+    path, setting, rows = tmp_path / "result.json", {"dtype": "float32"}, [{"batch": 1}]
+    monkeypatch.setattr(measure, "_OUTPUT", type("Flag", (), {"value": str(path)}))
+    assert measure.rows_so_far(setting) == []
+    measure.write({"environment": environment(), **setting, "rows": rows})
+    assert measure.rows_so_far(setting) == rows
+    assert measure.rows_so_far({"dtype": "bfloat16"}) == []
+    measure.write({"environment": environment() | {"commit": "another"}, **setting, "rows": rows})
+    assert measure.rows_so_far(setting) == []
+
+
+@pytest.mark.parametrize("content", ["", "# Read me", "[]", "{}", json.dumps({"rows": 1, "environment": {}})])
+def test_a_file_that_is_no_result_is_left_as_it_is(content, tmp_path, monkeypatch):
+    path = tmp_path / "README.md"
+    path.write_text(content)
+    monkeypatch.setattr(measure, "_OUTPUT", type("Flag", (), {"value": str(path)}))
+    with pytest.raises(UserError, match="which is no result of a bench; give another file"):
+        measure.rows_so_far({})
+    assert path.read_text() == content

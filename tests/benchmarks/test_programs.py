@@ -78,6 +78,12 @@ def test_speed_times_a_peer(tmp_path):
     assert [(row["contender"], row["batch"]) for row in rows] == [("simple_baseline, torch, eager", n) for n in (1, 2)]
     assert all(row["crops_per_s"] > 0 and row["parameters"] == 33_999_697 for row in rows)
 
+    # What the file has already is not timed again.
+    more = _run("benchmarks.speed", *flags[:2], "--batches=2,3", *flags[3:], f"--output={output}")
+    assert more.returncode == 0, more.stderr
+    added = json.loads(output.read_bytes())["rows"]
+    assert added[:2] == rows and [row["batch"] for row in added] == [1, 2, 3]
+
 
 @pytest.mark.parametrize(
     ("command", "message"),
