@@ -22,13 +22,14 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from absl import flags, logging
 from ml_collections import config_flags
 
-from benchmarks.peers.networks import PEERS
+from benchmarks.peers import PEERS
 from mamkpd_jax import cli
 from mamkpd_jax.bench.markdown import table
 from mamkpd_jax.complexity import costs
@@ -224,6 +225,8 @@ def main() -> None:
     for contender in _CONTENDERS.value:
         if contender not in VARIANTS and contender.partition(":")[0] not in PEERS:
             raise UserError(f"--contenders names {contender!r}; expected of {', '.join((*VARIANTS, *PEERS))}")
+        if contender not in VARIANTS:
+            import torch  # noqa: F401 (told here, not in the log of a peer's run)
     folder = Path(_WORKDIR.value)
     runs = [
         Run(name, int(seed), folder / f"{name.replace(':', '_x')}_{seed}")
@@ -239,7 +242,8 @@ def main() -> None:
         done |= {run.name: result for run in runs if (result := run.result())}
         results = list(done.values())
         rows = summary(results)
-        write_json(Path(_OUTPUT.value), {"environment": environment(("torch",)), "rows": rows, "runs": results})
+        packages = ("torch",) if find_spec("torch") else ()
+        write_json(Path(_OUTPUT.value), {"environment": environment(packages), "rows": rows, "runs": results})
     if rows:
         print(table({"rows": rows}))
     n_done = sum(run.name in done for run in runs)

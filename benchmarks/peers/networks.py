@@ -4,7 +4,6 @@
 """
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.peers import PEERS
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.models.mamkpd import MEAN, STD
 
@@ -50,7 +50,7 @@ def build(name: str, n_joints: int, input_hw: tuple[int, int], width: float = 1.
     if width != 1:
         raise UserError(f"the peer {name} has one width; {width} of it was asked for, which simple_baseline alone has")
     try:
-        return PEERS[name](n_joints, input_hw)
+        return {"hrnet_w32": _hrnet_w32, "vit_s": _vit_s}[name](n_joints, input_hw)
     except ImportError as error:
         raise UserError(f"the peer {name} needs timm ({error}); pip install -e '.[peers]'") from error
 
@@ -90,13 +90,6 @@ def _vit_s(n_joints: int, input_hw: tuple[int, int]) -> Peer:
         "vit_small_patch16_224", img_size=input_hw, num_classes=0, global_pool="", drop_path_rate=0.1
     )
     return Peer(_Tokens(backbone, input_hw), _deconv_head(backbone.num_features, 256, 2, n_joints))
-
-
-PEERS: dict[str, Callable[..., Peer]] = {
-    "simple_baseline": _simple_baseline,
-    "hrnet_w32": _hrnet_w32,
-    "vit_s": _vit_s,
-}
 
 
 class ResNet50(nn.Module):
