@@ -27,7 +27,7 @@ from mamkpd_jax.evaluation.files import score_files
 from mamkpd_jax.files import write_json
 from mamkpd_jax.inference.predict import make_predict
 from mamkpd_jax.models.mamkpd import abstract
-from mamkpd_jax.training.checkpoint import check_same_model
+from mamkpd_jax.training.checkpoint import check_same_joints, check_same_model
 from mamkpd_jax.training.mesh import check_batch, data_mesh, replicated
 
 _CONFIG = cli.define_config()
@@ -56,6 +56,7 @@ def evaluate(config: Config, workdir: Path, output: Path, *, best: bool, ema: bo
     weights = read_checkpoint(workdir, best=best, ema=ema)
     check_same_model(f"the checkpoint of {workdir}", differences(weights.config, config))
     dataset = open_held_out(config)
+    check_same_joints(f"the checkpoint of {workdir}", weights.skeleton, dataset.skeleton)
     graphdef = nnx.graphdef(abstract(config.model, dataset.skeleton.n_joints))
     predict = make_predict(graphdef, config, dataset.skeleton, mesh)
     arrays = jax.device_put((weights.params, weights.batch_stats), replicated(mesh))

@@ -78,7 +78,7 @@ def train(config: Config, workdir: Path, *, only_dry: bool = False) -> dict[str,
         return {}
 
     guard = NonFiniteGuard(config.optim)
-    checkpointer = Checkpointer(workdir, config, before_save=guard.flush)
+    checkpointer = Checkpointer(workdir, config, dataset.skeleton, before_save=guard.flush)
     if checkpointer.latest_step is not None:
         state = checkpointer.restore(state, batches)
         progress = "done" if state.step >= schedule.last_step else f"going on from step {state.step}"

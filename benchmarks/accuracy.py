@@ -28,17 +28,16 @@ from typing import Any
 from absl import flags, logging
 from ml_collections import config_flags
 
-from benchmarks.peers.networks import PEERS, check
+from benchmarks.peers import PEERS, check
 from mamkpd_jax import cli
 from mamkpd_jax.bench.markdown import table
 from mamkpd_jax.complexity import costs
 from mamkpd_jax.config import Config, config_from_dict, differences
 from mamkpd_jax.environment import environment
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.evaluation.report import REPORT
+from mamkpd_jax.evaluation.report import REPORT, RESULTS
 from mamkpd_jax.files import write_json
 from mamkpd_jax.models.mamkpd import VARIANTS
-from mamkpd_jax.skeletons import find_skeleton
 from mamkpd_jax.training.logs import ENVIRONMENT, METRICS
 
 _CONFIG = cli.define_config()
@@ -110,7 +109,8 @@ class Run:
         report = json.loads((self.folder / REPORT).read_bytes())
         config = report.pop("config")
         if "macs" not in report:
-            report |= _cost(config)
+            poses = json.loads((self.folder / RESULTS).read_bytes())
+            report |= _cost(config, len(poses[0]["keypoints"]) // 3)
         for place in _PLACES:
             del config["data"][place]
         log = [json.loads(line) for line in (self.folder / METRICS).read_text().splitlines()]
@@ -212,9 +212,8 @@ def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _cost(config: dict[str, Any]) -> dict[str, int]:
+def _cost(config: dict[str, Any], n_joints: int) -> dict[str, int]:
     saved = config_from_dict(config)
-    n_joints = find_skeleton(saved.data.skeleton_name, categories=None).n_joints
     parts = costs(saved.model, n_joints, saved.data.input_hw).values()
     return {"params": sum(part.params for part in parts), "macs": sum(part.macs for part in parts)}
 

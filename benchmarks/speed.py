@@ -10,7 +10,7 @@ batch in one file: they took turns.
 
 from absl import flags
 
-from benchmarks.peers.networks import PEERS, build, check, cost
+from benchmarks.peers import PEERS, check
 from mamkpd_jax import cli
 from mamkpd_jax.bench import model
 from mamkpd_jax.skeletons import COCO
@@ -20,6 +20,8 @@ _COMPILE = flags.DEFINE_bool("compile", False, "The peers by torch.compile.", al
 
 
 def _peer(name: str) -> dict[str, model.Contender]:
+    from benchmarks.peers.networks import build, cost  # after `check`, since PyTorch is an extra
+
     peer = build(name, COCO.n_joints, model.INPUT_HW)
     params, macs = cost(peer, model.INPUT_HW)
     if _COMPILE.value:

@@ -26,6 +26,13 @@ _REMEDIES = {
     errno.EISDIR: "give the name of a file",
     **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "a file is where a folder should be: give another folder"),
 }
+# The extras of pyproject.toml by what they install.
+_EXTRAS = {
+    **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
+    **dict.fromkeys(("starlette", "uvicorn"), "demo"),
+    "torch": "torch",
+    "matplotlib": "figures",
+}
 _EXAMPLE = "an experiment's file, such as --config=configs/quickstart.py"
 
 
@@ -67,7 +74,7 @@ def define_whole_numbers(name: str, default: list[int], text: str, *, least: int
 
 
 def run(main: Callable[[], None]) -> None:
-    """Parses the flags and calls `main`; a UserError ends the program with its line and exit status 1."""
+    """Parses the flags and calls `main`; mistakes and missing extras end it with a line, exit status 1."""
     app.run(lambda _: _guarded(main), flags_parser=_parse)
 
 
@@ -144,6 +151,11 @@ def _guarded(main: Callable[[], None]) -> None:
         sys.stdout.flush()
     except UserError as error:
         _fail(str(error))
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        _fail(f"{error}; install it with: pip install -e '.[{extra}]' in the repository")
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _reader_has_left():
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python still holds back at its end

@@ -28,7 +28,7 @@ def environment() -> dict[str, Any]:
         "driver": gpu_property("driver_version"),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        "versions": {name: sys.modules[name].__version__ for name in _MODULES if name in sys.modules},
+        "versions": {name: sys.modules[name].__version__ for name in _MODULES if sys.modules.get(name)},
         "torch": _torch(),
         "commit": _commit(),
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},

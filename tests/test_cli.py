@@ -4,11 +4,17 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from mamkpd_jax.cli import _guarded
+from mamkpd_jax.config import Config, ModelConfig
+from mamkpd_jax.convert.checkpoint import write_checkpoint
 from mamkpd_jax.files import write_json
+from tests.convert.conftest import random_weights
+
+__all__ = ["random_weights"]
 
 
 def test_a_reader_that_leaves_ends_the_program_without_a_word():
@@ -39,3 +45,49 @@ def test_an_output_in_the_wrong_place_is_told_in_one_line(output, line, tmp_path
     assert end.value.code == 1
     told = capsys.readouterr().err
     assert told.startswith(line.format(folder=tmp_path)) and told.count("\n") == 1
+
+
+def _without(package: str, *command: str) -> subprocess.CompletedProcess:
+    """A program where a package is not installed."""
+    script = (
+        "import runpy, sys; sys.modules[sys.argv[1]] = None; del sys.argv[:2]\n"
+        "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", script, package, *command],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "command"),
+    [
+        ("torch", "torch", "mamkpd_jax.bench export"),
+        ("onnxruntime", "onnx", "mamkpd_jax.bench export"),
+        ("torch", "torch", "mamkpd_jax.bench accuracy --checkpoint={run}"),
+        ("torch", "peers", "benchmarks.accuracy --config=configs/lspet.py --workdir={new} --output={new}/out.json"),
+        ("torch", "peers", "benchmarks.speed --peers=simple_baseline"),
+        ("torch", "torch", "mamkpd_jax.bench model --torch=eager --variants=small"),
+        ("onnx", "onnx", "mamkpd_jax.export --checkpoint={run} --output={new}/model.onnx"),
+        ("matplotlib", "figures", "mamkpd_jax.figures tradeoff --output={new}"),
+        ("uvicorn", "demo", "mamkpd_jax.demo --checkpoint={run}"),
+    ],
+)
+def test_an_extra_that_is_not_installed_is_told_in_one_line(package, extra, command, tmp_path, random_weights):
+    if package == "torch" and "bench " in command:
+        pytest.importorskip("onnxruntime")  # which these look for first
+    model = ModelConfig(stem=False, depths=(1,), dims=(8,), decoder_dim=8)
+    write_checkpoint(random_weights(Config(model=model)), tmp_path / "run")
+    done = _without(package, *command.format(run=tmp_path / "run", new=tmp_path / "new").split())
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert last.startswith("error: ") and package in last and f"pip install -e '.[{extra}]'" in last
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_accuracy_of_variants_alone_needs_no_torch(tmp_path):
+    flags = ("--config=configs/lspet.py", "--contenders=base", "--minutes=0", f"--workdir={tmp_path}")
+    done = _without("torch", "benchmarks.accuracy", *flags, f"--output={tmp_path / 'out.json'}")
+    assert done.returncode == 0 and "0 of 1 runs are done" in done.stdout, done.stderr

@@ -4,9 +4,6 @@
 """
 
 import itertools
-import math
-from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -14,11 +11,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mamkpd_jax.errors import UserError
+from benchmarks.peers import RESIZABLE, check
 from mamkpd_jax.models.mamkpd import MEAN, STD
-
-_RESIZABLE = "simple_baseline"
-_NARROWEST = 1 / 64  # one channel in the first layer
 
 
 class Peer(nn.Module):
@@ -39,31 +33,6 @@ class Peer(nn.Module):
         return self.head(self.backbone(crops)).float()
 
 
-def check(peer: str) -> tuple[str, float]:
-    """The name and width of a peer, told as NAME or NAME:WIDTH.
-
-    The width is that by which `simple_baseline`'s channels are multiplied; timm's backbones have their own width alone.
-
-    Raises:
-        UserError: there is no such peer, it does not come in this width, or timm is not installed.
-    """
-    name, _, told = peer.partition(":")
-    if name not in PEERS:
-        raise UserError(f"there is no peer {name!r}; expected one of {', '.join(PEERS)}")
-    try:
-        width = float(told or 1)
-    except ValueError:
-        width = math.nan
-    if name == _RESIZABLE:
-        if not _NARROWEST <= width < math.inf:
-            raise UserError(f"{peer!r}: expected a width from 1/64 on, such as {name}:0.25")
-    elif width != 1:
-        raise UserError(f"{peer!r}: {name} has one width; {_RESIZABLE} alone can be made narrow")
-    elif not find_spec("timm"):
-        raise UserError(f"the peer {name} needs timm, which is not installed; pip install -e '.[peers]'")
-    return name, width
-
-
 def build(peer: str, n_joints: int, input_hw: tuple[int, int]) -> Peer:
     """A peer as `check` reads it.
 
@@ -71,7 +40,9 @@ def build(peer: str, n_joints: int, input_hw: tuple[int, int]) -> Peer:
         UserError: as `check`.
     """
     name, width = check(peer)
-    return _simple_baseline(n_joints, width) if name == _RESIZABLE else PEERS[name](n_joints, input_hw)
+    if name == RESIZABLE:
+        return _simple_baseline(n_joints, width)
+    return {"hrnet_w32": _hrnet_w32, "vit_s": _vit_s}[name](n_joints, input_hw)
 
 
 def cost(model: Peer, input_hw: tuple[int, int]) -> tuple[int, int]:
@@ -109,13 +80,6 @@ def _vit_s(n_joints: int, input_hw: tuple[int, int]) -> Peer:
         "vit_small_patch16_224", img_size=input_hw, num_classes=0, global_pool="", drop_path_rate=0.1
     )
     return Peer(_Tokens(backbone, input_hw), _deconv_head(backbone.num_features, 256, 2, n_joints))
-
-
-PEERS: dict[str, Callable[..., Peer]] = {
-    "simple_baseline": _simple_baseline,
-    "hrnet_w32": _hrnet_w32,
-    "vit_s": _vit_s,
-}
 
 
 class ResNet50(nn.Module):

@@ -18,7 +18,8 @@ import torch
 from absl import flags, logging
 from torch import Tensor
 
-from benchmarks.peers.networks import PEERS, Peer, build, cost
+from benchmarks.peers import PEERS
+from benchmarks.peers.networks import Peer, build, cost
 from mamkpd_jax import cli
 from mamkpd_jax.codec import encode_heatmaps, flip_heatmaps
 from mamkpd_jax.config import Config

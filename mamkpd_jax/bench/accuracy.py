@@ -60,9 +60,11 @@ def _contenders(weights: Weights, folder: Path) -> dict[str, tuple[PredictCrops,
 
 def main() -> None:
     weights = read_checkpoint(Path(_CHECKPOINT.value))
-    evaluator, rows = Evaluator(open_held_out(weights.config), weights.config), []
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for name, (predict, mib) in _contenders(weights, Path(folder)).items():
+        contenders = _contenders(weights, Path(folder))
+        evaluator = Evaluator(open_held_out(weights.config), weights.config)
+        for name, (predict, mib) in contenders.items():
             metrics = evaluator(predict).metrics
             rows.append(
                 {"contender": name, "mib": mib} | {figure: metrics[figure] for figure in list(metrics)[:_FIGURES]}

@@ -41,12 +41,13 @@ def _contenders(variant: str, threads: int) -> dict[str, Run]:
     from mamkpd_jax.export.options import Options
     from mamkpd_jax.export.stablehlo import predictor
     from mamkpd_jax.models.mamkpd import MamKPD
+    from mamkpd_jax.skeletons import COCO
     from mamkpd_jax.training.state import split
 
     torch.set_num_threads(threads)
     config = Config(model=VARIANTS[variant], data=DataConfig(dataset="synthetic_people", input_hw=_INPUT_HW))
-    _, params, batch_stats = split(MamKPD(config.model, 17, rngs=nnx.Rngs(0)))
-    weights = Weights(config=config, step=0, params=params, batch_stats=batch_stats)
+    _, params, batch_stats = split(MamKPD(config.model, COCO.n_joints, rngs=nnx.Rngs(0)))
+    weights = Weights(config=config, skeleton=COCO, step=0, params=params, batch_stats=batch_stats)
 
     in_jax = jax.jit(predictor(weights, Options()))
     eager = twin(weights)

@@ -155,7 +155,7 @@ def _random_weights(name: str) -> Weights:
     data = DataConfig(dataset="synthetic_people", input_hw=INPUT_HW)
     config = Config(model=model, data=data, eval=EvalConfig(flip_test=False))
     _, params, batch_stats = split(MamKPD(model, COCO.n_joints, rngs=nnx.Rngs(0)))
-    return Weights(config=config, step=0, params=params, batch_stats=batch_stats)
+    return Weights(config=config, skeleton=COCO, step=0, params=params, batch_stats=batch_stats)
 
 
 def _in_jax(weights: Weights, scan: str) -> Prepare:

@@ -29,6 +29,7 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.predict import decode
 from mamkpd_jax.inference.predictor import Predictor
 from mamkpd_jax.models.mamkpd import MamKPD, variant
+from mamkpd_jax.skeletons import COCO
 from mamkpd_jax.training.state import split
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A training run's folder or a file of weights, timed first.")
@@ -44,8 +45,8 @@ def _predictors(flip_test: bool) -> Iterator[tuple[str, Predictor]]:
         yield _CHECKPOINT.value, Predictor.from_pretrained(_CHECKPOINT.value, flip_test=flip_test)
     for name in _VARIANTS.value:
         config = Config(model=variant(name), data=DataConfig(dataset="synthetic_people"))
-        _, params, batch_stats = split(MamKPD(config.model, 17, rngs=nnx.Rngs(0)))
-        weights = Weights(config=config, step=0, params=params, batch_stats=batch_stats)
+        _, params, batch_stats = split(MamKPD(config.model, COCO.n_joints, rngs=nnx.Rngs(0)))
+        weights = Weights(config=config, skeleton=COCO, step=0, params=params, batch_stats=batch_stats)
         yield name, Predictor(weights, flip_test=flip_test)
 
 

@@ -15,8 +15,9 @@ _COLUMNS = flags.DEFINE_list("columns", [], "What of its rows is shown, in this 
 def main() -> None:
     path = Path(_RESULT.value)
     try:
-        print(table(json.loads(path.read_bytes()), _COLUMNS.value))
+        text = table(json.loads(path.read_bytes()), _COLUMNS.value)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"--result names {path}, no result of a bench ({error!r}); give a file that --output made"
         ) from error
+    print(text)

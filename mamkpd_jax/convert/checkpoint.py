@@ -1,6 +1,5 @@
 """Weights from a training run's folder, and into a new one."""
 
-import dataclasses
 from pathlib import Path
 
 import jax
@@ -8,12 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from mamkpd_jax.config import config_from_dict
 from mamkpd_jax.convert.weights import Weights
-from mamkpd_jax.data.datasets import skeleton_of
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.models.mamkpd import abstract
-from mamkpd_jax.training.checkpoint import BEST, LATEST
+from mamkpd_jax.skeletons import find_skeleton
+from mamkpd_jax.training.checkpoint import BEST, LATEST, about_items, restore_about
 from mamkpd_jax.training.optimizer import optimizer
 from mamkpd_jax.training.state import split
 
@@ -38,19 +36,25 @@ def read_checkpoint(workdir: Path, *, best: bool = False, ema: bool = True) -> W
         step = manager.latest_step()
         if step is None:
             raise UserError(f"no finished checkpoint in {folder}; give the folder of a training run")
-        saved = manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))["config"]
-        config = config_from_dict(saved)
-        _, params, batch_stats = split(abstract(config.model, skeleton_of(config.data).n_joints))
+        config, skeleton = restore_about(manager, step)
+        if skeleton is None:
+            if not config.data.skeleton_name:
+                raise UserError(
+                    f"step {step} of {folder} was written by an earlier version, which did not keep the joints of the "
+                    "annotations' categories; train an epoch more, by --config.optim.epochs, to have them"
+                )
+            skeleton = find_skeleton(config.data.skeleton_name, [])
+        _, params, batch_stats = split(abstract(config.model, skeleton.n_joints))
         name = "ema" if ema and config.optim.ema_decay else "params"
         wanted = {name: params, "batch_stats": batch_stats}
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
         restore = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)
         state = manager.restore(step, args=ocp.args.Composite(state=restore))["state"]
-    return Weights(config=config, step=step, params=state[name], batch_stats=state["batch_stats"])
+    return Weights(config=config, skeleton=skeleton, step=step, params=state[name], batch_stats=state["batch_stats"])
 
 
 def write_checkpoint(weights: Weights, workdir: Path) -> None:
-    """A checkpoint that eval.py reads: the weights, a fresh optimizer state, and the config.
+    """A checkpoint that eval.py reads: the weights, a fresh optimizer state, the config and the joints.
 
     Raises:
         UserError: `workdir` has checkpoints already.
@@ -68,9 +72,6 @@ def write_checkpoint(weights: Weights, workdir: Path) -> None:
     }
     if weights.config.optim.ema_decay:
         state["ema"] = params
-    items = ocp.args.Composite(
-        state=ocp.args.StandardSave(state),
-        config=ocp.args.JsonSave(dataclasses.asdict(weights.config)),
-    )
+    items = ocp.args.Composite(state=ocp.args.StandardSave(state), **about_items(weights.config, weights.skeleton))
     with ocp.CheckpointManager(folder) as manager:
         manager.save(weights.step, args=items)

@@ -44,8 +44,13 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     try:
         with safe_open(path, framework="numpy") as file:
             about = (file.metadata() or {}).get(METADATA_KEY)
-            state = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, TypeError) as error:
+            state = {}
+            for name in file.keys():
+                try:
+                    state[name] = file.get_tensor(name)
+                except (TypeError, AttributeError) as error:  # a type that numpy lacks
+                    raise _unreadable(path, name, file.get_slice(name).get_dtype()) from error
+    except SafetensorError as error:
         raise UserError(f"{path} is damaged or no safetensors file ({error}); write or copy it again") from error
     return state, _description(about, path)
 
@@ -64,15 +69,29 @@ def _read_pth(path: Path) -> tuple[dict[str, np.ndarray], dict]:
             f"({reason})"
         ) from error
     state = saved.get("state_dict") if isinstance(saved, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise UserError(f"{path} has no `state_dict` of tensors; write it with MamKPD.save_pth of torch_model.py")
-    return {name: tensor.numpy() for name, tensor in state.items()}, _description(saved.get(METADATA_KEY), path)
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    ):
+        raise UserError(
+            f"{path} has no `state_dict` of tensors by name; write it with MamKPD.save_pth of torch_model.py"
+        )
+    arrays = {}
+    for name, tensor in state.items():
+        try:
+            arrays[name] = tensor.detach().numpy()
+        except (TypeError, RuntimeError) as error:  # a type or layout that numpy lacks
+            raise _unreadable(path, name, f"{tensor.dtype} ({tensor.layout}, on {tensor.device})") from error
+    return arrays, _description(saved.get(METADATA_KEY), path)
+
+
+def _unreadable(path: Path, name: str, kind: str) -> UserError:
+    return UserError(f"{path}: {name} is {kind}; expected float32, dense: write the file again after model.float()")
 
 
 def _description(about: object, path: Path) -> dict:
     try:
         description = json.loads(about)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         description = None
     if not isinstance(description, dict):
         raise UserError(

@@ -12,15 +12,17 @@ import numpy as np
 import mamkpd_jax
 from mamkpd_jax.config import Config, DataConfig, ModelConfig
 from mamkpd_jax.convert.torch_rules import COUNTER, rule
-from mamkpd_jax.data.datasets import skeleton_of
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.models.mamkpd import MEAN, STD, VARIANTS, abstract
+from mamkpd_jax.skeletons import SKELETONS, Skeleton, make_skeleton
 from mamkpd_jax.training.state import split
 
 Tree = dict[str, Any]
 
 # What of ModelConfig a model in PyTorch is made from; the rest is this package's own way to compute it.
 _SIZES = ("stem", "depths", "dims", "downsampling", "decoder_dim", "d_state", "drop_path")
+_DATA = ("dataset", "codec", "sigma_px", "input_hw")
+_SKELETON = ("sigmas", "upper_body", "lower_body")  # which files of earlier versions lack
 _NAMED = 5  # differences told one by one
 
 
@@ -29,6 +31,7 @@ class Weights:
     """Parameters and batch statistics, nested by layer name as in `TrainState`, fp32; and where they come from."""
 
     config: Config
+    skeleton: Skeleton
     step: int
     params: Tree
     batch_stats: Tree
@@ -36,16 +39,13 @@ class Weights:
 
 def metadata(weights: Weights) -> Tree:
     """What a file of weights tells of its model, in JSON's types."""
-    config, skeleton = weights.config, skeleton_of(weights.config.data)
+    config = weights.config
     sizes = {name: getattr(config.model, name) for name in _SIZES}
     return {
         "variant": variant_name(config.model),
         "model": {name: list(size) if isinstance(size, tuple) else size for name, size in sizes.items()},
         "dataset": config.data.dataset,
-        "skeleton": skeleton.name,
-        "joints": list(skeleton.joints),
-        "flip_indices": list(skeleton.flip_indices),
-        "edges": [list(edge) for edge in skeleton.edges],
+        **_joints(weights.skeleton),
         "input_hw": list(config.data.input_hw),
         "codec": config.data.codec,
         "sigma_px": config.data.sigma_px,
@@ -54,6 +54,16 @@ def metadata(weights: Weights) -> Tree:
         "step": weights.step,
         "version": mamkpd_jax.__version__,
         "commit": commit(),
+    }
+
+
+def _joints(skeleton: Skeleton) -> Tree:
+    return {
+        "skeleton": skeleton.name,
+        "joints": list(skeleton.joints),
+        "flip_indices": list(skeleton.flip_indices),
+        "edges": [list(edge) for edge in skeleton.edges],
+        **{name: list(getattr(skeleton, name)) for name in _SKELETON},
     }
 
 
@@ -83,10 +93,8 @@ def from_torch(state: Mapping[str, np.ndarray], about: Tree, source: Path) -> We
     Raises:
         UserError: the weights are not those of the model that `about` describes; names what differs, and `source`.
     """
-    config = _config(about, source)
-    skeleton = skeleton_of(config.data)
-    if about["joints"] != list(skeleton.joints):
-        raise UserError(f"{source} has the joints {about['joints']}, the data set {config.data.dataset} others")
+    config, skeleton, step = _described(about, source)
+    _check_sizes(state, config.model, source)
     model = abstract(config.model, skeleton.n_joints)
     expected = split(model)[1:]
     names = _by_name(*expected)
@@ -94,30 +102,78 @@ def from_torch(state: Mapping[str, np.ndarray], about: Tree, source: Path) -> We
 
     def array(name: str) -> np.ndarray:
         path, _, back = rule(name)
+        if not np.isfinite(state[path]).all():
+            # Every prediction would be a corner of its crop, without a word.
+            raise UserError(f"{source} has NaN or infinity in {path}; write it again from a checkpoint that is sound")
         return np.ascontiguousarray(back(state[path]))
 
     leaves = [array(name) for name in names]
     params, batch_stats = jax.tree.unflatten(jax.tree.structure(expected), leaves)
-    return Weights(config=config, step=about["step"], params=params, batch_stats=batch_stats)
+    return Weights(config=config, skeleton=skeleton, step=step, params=params, batch_stats=batch_stats)
 
 
-def _config(about: Tree, source: Path) -> Config:
+def _described(about: Tree, source: Path) -> tuple[Config, Skeleton, int]:
+    """Config, joints and step, of exactly the types that `metadata` writes."""
     try:
-        sizes: Tree = {name: tuple(size) if isinstance(size, list) else size for name, size in about["model"].items()}
-        height, width = about["input_hw"]
-        data = {name: about[name] for name in ("dataset", "codec", "sigma_px")}
-        skeleton = about["skeleton"] if about["dataset"] == "custom_coco" else ""
-        config = Config(
-            model=ModelConfig(**sizes), data=DataConfig(**data, skeleton=skeleton, input_hw=(height, width))
+        if unknown := about["model"].keys() - set(_SIZES):
+            raise ValueError(f"the model has {', '.join(sorted(unknown))}")
+        model = ModelConfig(**{name: _field(about["model"], name, getattr(ModelConfig(), name)) for name in _SIZES})
+        skeleton = _skeleton(about)
+        data = DataConfig(
+            **{name: _field(about, name, getattr(DataConfig(), name)) for name in _DATA},
+            skeleton=skeleton.name if about["dataset"] == "custom_coco" and skeleton.name in SKELETONS else "",
         )
+        config = Config(model=model, data=data)
         config.validate()
-        _ = about["joints"], about["step"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        step = _field(about, "step", 0)
+        if not 0 <= step < 2**31:
+            raise ValueError(f"step is {step}")
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, UserError) as error:
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         raise UserError(
-            f"{source} does not describe its model as this package does ({type(error).__name__}: {error}); give a file "
-            "of `python -m mamkpd_jax.convert` or of MamKPD.save_pth"
+            f"{source} does not describe its model as this package does ({reason}); give a file of "
+            "`python -m mamkpd_jax.convert` or of MamKPD.save_pth"
         ) from error
-    return config
+    return config, skeleton, step
+
+
+def _field(fields: Tree, name: str, example: Any) -> Any:
+    """A field of JSON as the type of the example, a list as a tuple."""
+
+    def alike(value: Any, example: Any) -> bool:
+        return type(value) is type(example) or (type(value) is int and type(example) is float)
+
+    value = fields[name]
+    if isinstance(example, tuple) and isinstance(value, list) and all(alike(entry, example[0]) for entry in value):
+        return tuple(value)
+    if not alike(value, example):
+        raise TypeError(f"{name} is {value!r}, expected such as {example!r}")
+    return value
+
+
+def _skeleton(about: Tree) -> Skeleton:
+    name, flip_indices = _field(about, "skeleton", ""), about["flip_indices"]
+    # Files of earlier versions leave some to the ready skeleton.
+    fields = {field: list(getattr(SKELETONS[name], field)) for field in _SKELETON} if name in SKELETONS else {}
+    fields |= {field: about[field] for field in _SKELETON if field in about}
+    pairs = [[joint, other] for joint, other in enumerate(flip_indices) if joint < other]
+    fields |= {"joints": about["joints"], "edges": about["edges"], "flip_pairs": pairs}
+    skeleton = make_skeleton(name, fields)
+    for field, value in _joints(skeleton).items():
+        if about.get(field, value) != value:
+            raise ValueError(f"{field} is {about[field]!r}, expected such as {value!r}")
+    return skeleton
+
+
+def _check_sizes(state: Mapping[str, np.ndarray], model: ModelConfig, source: Path) -> None:
+    """Refuses what no such tensors can be of, before a model is made: that takes as long as it has blocks."""
+    blocks, widest = sum(model.depths), max(*model.dims, model.decoder_dim)
+    largest = max((size for array in state.values() for size in array.shape), default=0)
+    if blocks > len(state) or widest > largest:
+        raise UserError(
+            f"{source} does not fit the model that it describes: it has {len(state)} tensors of axes up to {largest}, "
+            f"for {blocks} blocks of up to {widest} channels"
+        )
 
 
 def _check(state: Mapping[str, np.ndarray], names: Mapping[str, Any], source: Path) -> None:
@@ -125,7 +181,7 @@ def _check(state: Mapping[str, np.ndarray], names: Mapping[str, Any], source: Pa
     expected = {}
     for name, leaf in names.items():
         path, there, _ = rule(name)
-        expected[path] = there(np.empty(leaf.shape, leaf.dtype))
+        expected[path] = there(np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape))  # of no memory, whatever size
     found = {path: array for path, array in state.items() if not path.endswith(f".{COUNTER}")}
     differences = [f"{path} is missing" for path in expected if path not in found]
     differences += [f"{path} is not of this model" for path in found if path not in expected]

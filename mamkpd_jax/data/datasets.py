@@ -14,7 +14,7 @@ from mamkpd_jax.data.builders.synthetic_people import SyntheticPeople
 from mamkpd_jax.data.source import DetectionSource, InstanceSource
 from mamkpd_jax.data.transforms import PRESETS, TopDownCrop
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.skeletons import Skeleton, find_skeleton
+from mamkpd_jax.skeletons import Skeleton
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,15 +73,6 @@ def _held_out(config: Config, builder: CocoFormBuilder) -> HeldOut:
 def eval_crop_of(data: DataConfig, skeleton: Skeleton) -> TopDownCrop:
     """The crop that a model is evaluated and used with."""
     return TopDownCrop(input_hw=(data.input_hw[0], data.input_hw[1]), skeleton=skeleton, udp=data.codec == "udp")
-
-
-def skeleton_of(data: DataConfig) -> Skeleton:
-    """The joints of the data set, which need not be there.
-
-    Raises:
-        UserError: only the data set's own annotations could tell.
-    """
-    return find_skeleton(data.skeleton_name, categories=None)
 
 
 def _builder(config: Config, needed: Collection[str]) -> CocoFormBuilder:

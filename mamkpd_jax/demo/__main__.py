@@ -33,13 +33,10 @@ _MAX_CONNECTIONS = 32
 
 
 def main() -> None:
-    try:
-        import uvicorn
+    import uvicorn
 
-        from mamkpd_jax.demo.server import make_app, warm_up
-    except ModuleNotFoundError as error:
-        raise UserError(f"{error}; the demo needs `pip install -e '.[demo]'` in the repository") from error
     from mamkpd_jax import Predictor
+    from mamkpd_jax.demo.server import make_app, warm_up
     from mamkpd_jax.inference.boxes import whole_image
     from mamkpd_jax.inference.onnx_detector import OnnxDetector
 

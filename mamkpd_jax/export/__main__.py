@@ -34,10 +34,8 @@ def main() -> None:
     weights = read_checkpoint(Path(_CHECKPOINT.value), best=_BEST.value, ema=_EMA.value)
     options = Options(normalize=_NORMALIZE.value, flip_test=_FLIP_TEST.value, decode=_DECODE.value)
     if output.suffix == ".onnx":
-        try:
-            from mamkpd_jax.export.onnx_model import save_onnx
-        except ModuleNotFoundError as error:
-            raise UserError(f"{error}; ONNX needs `pip install -e '.[onnx]'` in the repository") from error
+        from mamkpd_jax.export.onnx_model import save_onnx
+
         save_onnx(weights, output, options, _PRECISION.value)
     elif output.suffix == ".stablehlo":
         save_stablehlo(weights, output, options)

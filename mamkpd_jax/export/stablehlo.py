@@ -13,7 +13,6 @@ from jax import Array, export, lax
 
 from mamkpd_jax.codec import decode_heatmaps, flip_heatmaps, to_input_px
 from mamkpd_jax.convert.weights import Weights, metadata
-from mamkpd_jax.data.datasets import skeleton_of
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.export.options import Options
 from mamkpd_jax.files import whole
@@ -74,7 +73,7 @@ def _exported(weights: Weights, options: Options) -> export.Exported:
 
 def predictor(weights: Weights, options: Options):
     """The function of images that is exported, with the weights inside."""
-    config, skeleton = weights.config, skeleton_of(weights.config.data)
+    config, skeleton = weights.config, weights.skeleton
     arrays = jax.tree.map(jnp.asarray, (weights.params, weights.batch_stats))
 
     def network(scan: str):

@@ -104,14 +104,7 @@ def main() -> None:
         sys.exit(f"error: {name!r} is no figure; expected python -m mamkpd_jax.figures {'|'.join(_FIGURES)} [--help]")
     if name in _FIGURES:
         del sys.argv[1]
-    cli.run(lambda: _make(name))
-
-
-def _make(name: str) -> None:
-    try:
-        _FIGURES[name]()
-    except ModuleNotFoundError as error:
-        raise UserError(f"{error}; figures need `pip install -e '.[figures]'` in the repository") from error
+    cli.run(lambda: _FIGURES[name]())
 
 
 if __name__ == "__main__":

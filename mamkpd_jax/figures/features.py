@@ -13,7 +13,6 @@ from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
 from mamkpd_jax.convert.weights import Weights
-from mamkpd_jax.data.datasets import skeleton_of
 from mamkpd_jax.figures.plot import new_figure
 from mamkpd_jax.models.mamkpd import abstract, normalize
 
@@ -38,8 +37,7 @@ def feature_maps(weights: Weights, crop: UInt8[np.ndarray, "h w 3"]) -> dict[str
     """
     # The implementation of the scan is the device's matter, not the weights'.
     config = dataclasses.replace(weights.config.model, scan="auto")
-    n_joints = skeleton_of(weights.config.data).n_joints
-    graphdef = nnx.graphdef(abstract(config, n_joints))
+    graphdef = nnx.graphdef(abstract(config, weights.skeleton.n_joints))
 
     def distances(arrays: tuple, image: jax.Array) -> list[jax.Array]:
         model = nnx.merge(graphdef, *arrays, copy=True)

@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 
 from mamkpd_jax.convert.load import read_weights
 from mamkpd_jax.convert.weights import Weights
-from mamkpd_jax.data.datasets import eval_crop_of, skeleton_of
+from mamkpd_jax.data.datasets import eval_crop_of
 from mamkpd_jax.data.functional import from_crops
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.boxes import Boxes, as_boxes, fault, whole_image
@@ -81,7 +81,7 @@ class Predictor:
         evaluation = config.eval if flip_test is None else dataclasses.replace(config.eval, flip_test=flip_test)
         # The implementation of the scan is the device's matter, not the weights'.
         self.config = dataclasses.replace(config, eval=evaluation, model=dataclasses.replace(config.model, scan="auto"))
-        self.skeleton = skeleton_of(config.data)
+        self.skeleton = weights.skeleton
         self.step = weights.step
         self.batch_size = batch_size
         self._upright = upright

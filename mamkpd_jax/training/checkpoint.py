@@ -16,6 +16,7 @@ from absl import logging
 
 from mamkpd_jax.config import Config, config_from_dict, differences
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.skeletons import Skeleton, make_skeleton
 from mamkpd_jax.training.state import TrainState
 
 LATEST, BEST = "checkpoints", "best"  # folders below the working directory
@@ -33,11 +34,11 @@ _SAME_RUN = (
     "seed",
 )
 _ANY_MODEL = ("model.scan", "model.dtype", "model.drop_path", "model.remat_stages")
-_SAME_MODEL = ("data.dataset", "data.skeleton", "data.codec", "data.sigma_px")
+_SAME_MODEL = ("data.dataset", "data.codec", "data.sigma_px")
 
 
 class Checkpointer:
-    """Saves and restores the training state, the position in the data and the config, below `workdir`.
+    """Saves and restores the training state, the position in the data, the config and the joints, below `workdir`.
 
     The newest states are in `checkpoints`, the one with the best evaluation in `best`. Saving is asynchronous and
     atomic: orbax renames a checkpoint into place when all of it is written.
@@ -46,11 +47,11 @@ class Checkpointer:
         UserError: the folder can't be written, or, from any method, a checkpoint could not be.
     """
 
-    def __init__(self, workdir: Path, config: Config, before_save: Callable[[], None]):
+    def __init__(self, workdir: Path, config: Config, skeleton: Skeleton, before_save: Callable[[], None]):
         """`before_save` is called before each save of a step, which it may prevent by raising."""
         self._before_save = before_save
         self._folder = workdir.resolve()
-        self._config = config
+        self._config, self._skeleton = config, skeleton
         with self._failures_told():
             self._latest = self._manager(LATEST, max_to_keep=config.keep_checkpoints)
             # Without best_fn orbax drops the metrics.
@@ -117,14 +118,15 @@ class Checkpointer:
         return ocp.args.Composite(
             state=ocp.args.StandardSave(_as_tree(state)),
             data=grain.checkpoint.CheckpointSave(data),
-            config=ocp.args.JsonSave(dataclasses.asdict(self._config)),
+            **about_items(self._config, self._skeleton),
         )
 
     def _check_same_run(self, step: int) -> None:
         folder = self._folder / LATEST / str(step)
-        saved = self._latest.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))["config"]
-        changed = differences(config_from_dict(saved), self._config)
+        config, skeleton = restore_about(self._latest, step)
+        changed = differences(config, self._config)
         check_same_model(f"checkpoint {folder}", changed, *_SAME_RUN)
+        check_same_joints(f"checkpoint {folder}", skeleton or self._skeleton, self._skeleton)
         if changed:
             logging.info("since step %d: %s", step, _listed(changed))
         if not (folder / "data").exists():
@@ -160,6 +162,29 @@ class Checkpointer:
                 f"a checkpoint below {self._folder} can't be written ({_reason(error)}); {good}; free space or give "
                 "another --workdir, and start the same command again"
             ) from error
+
+
+def about_items(config: Config, skeleton: Skeleton) -> dict[str, Any]:
+    """What a checkpoint holds beside its arrays: a skeleton file, or the annotations' categories, may be elsewhere."""
+    parts = {"config": config, "skeleton": skeleton}
+    return {name: ocp.args.JsonSave(dataclasses.asdict(part)) for name, part in parts.items()}
+
+
+def restore_about(manager: ocp.CheckpointManager, step: int) -> tuple[Config, Skeleton | None]:
+    """What `about_items` put into a checkpoint; no skeleton where an earlier version wrote it, which kept none."""
+    names = [name for name in ("config", "skeleton") if (manager.directory / str(step) / name).exists()]
+    saved = manager.restore(step, args=ocp.args.Composite(**dict.fromkeys(names, ocp.args.JsonRestore())))
+    skeleton = saved["skeleton"] if "skeleton" in names else None
+    return config_from_dict(saved["config"]), skeleton and make_skeleton(skeleton.pop("name"), skeleton)
+
+
+def check_same_joints(what: str, was: Skeleton, now: Skeleton) -> None:
+    """Raises UserError if `what` finds other joints than the data set labels."""
+    if was.joints != now.joints:
+        raise UserError(
+            f"{what} finds the joints {', '.join(was.joints)}, and the data set labels {', '.join(now.joints)}; give "
+            "the data set that it was trained on"
+        )
 
 
 def check_same_model(what: str, changed: dict[str, str], *also: str) -> None:

@@ -6,8 +6,8 @@ from mamkpd_jax.errors import UserError
 
 torch = pytest.importorskip("torch")
 
-from benchmarks.peers import networks  # noqa: E402 (torch is an extra)
-from benchmarks.peers.networks import build, check, cost  # noqa: E402
+from benchmarks import peers  # noqa: E402 (torch is an extra)
+from benchmarks.peers.networks import build, cost  # noqa: E402
 
 # Parameters and GMACs at 256x192 with 17 joints as MMPose's model zoo gives them, which rounds. It leaves out the
 # products of ViT's attention: in each of 12 blocks two of 192 tokens by 192 tokens by 384 channels.
@@ -57,10 +57,10 @@ def test_the_narrow_peer_has_the_arithmetic_of_the_narrow_model():
 )
 def test_a_peer_that_there_is_not(peer, message):
     with pytest.raises(UserError, match=message):
-        check(peer)
+        peers.check(peer)
 
 
-def test_timm_is_asked_for_where_it_is_missing(monkeypatch):
-    monkeypatch.setattr(networks, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="the peer hrnet_w32 needs timm, which is not installed"):
-        check("hrnet_w32")
+def test_a_package_is_asked_for_where_it_is_missing(monkeypatch):
+    monkeypatch.setattr(peers, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="hrnet_w32 needs timm, which is not installed"):
+        peers.check("hrnet_w32")

@@ -25,8 +25,11 @@ def test_accuracy_stops_goes_on_and_gathers(coco_mini_root, build_dir, tmp_path)
     setup.write_text(
         "from mamkpd_jax.config import *\n\ndef get_config(name='base'):\n"
         "    model = ModelConfig(stem=False, depths=(1, 1, 1), dims=(8, 8, 8), decoder_dim=8)\n"
-        f"    data = DataConfig(root={str(coco_mini_root)!r}, build_dir={str(build_dir)!r}, input_hw=(64, 64),\n"
-        "                      workers=0)\n"
+        # Joints that nothing but the annotations tells.
+        f"    data = DataConfig(dataset='custom_coco', root={str(coco_mini_root)!r}, build_dir={str(build_dir)!r},\n"
+        "                      train_annotations='annotations/person_keypoints_train2017.json',\n"
+        "                      val_annotations='annotations/person_keypoints_val2017.json',\n"
+        "                      train_images='train2017', val_images='val2017', input_hw=(64, 64), workers=0)\n"
         "    return Config(model=model, data=data, optim=OptimConfig(batch_size=4, decay_epochs=(), warmup_steps=2),\n"
         "                  eval=EvalConfig(batch_size=4), log_every_steps=1)\n"
     )

@@ -19,17 +19,17 @@ from mamkpd_jax.convert.weights import Weights
 from mamkpd_jax.data.functional import decode_image
 from mamkpd_jax.data.transforms import TopDownCrop
 from mamkpd_jax.models.mamkpd import MamKPD
-from mamkpd_jax.skeletons import COCO
+from mamkpd_jax.skeletons import COCO, Skeleton
 from mamkpd_jax.training.state import split
 
 HeatmapFunction = Callable[[Float[np.ndarray, "b h w 3"]], Float[np.ndarray, "b h2 w2 j"]]
 
 
 @pytest.fixture(scope="session")
-def random_weights() -> Callable[[Config], Weights]:
+def random_weights() -> Callable[..., Weights]:
     """Weights of a config's model, each layer's output about as large as its input, all statistics non-trivial."""
 
-    def make(config: Config) -> Weights:
+    def make(config: Config, skeleton: Skeleton = COCO) -> Weights:
         rng = np.random.default_rng(0)
 
         def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -49,9 +49,9 @@ def random_weights() -> Callable[[Config], Weights]:
                     values = rng.normal(0, fan_in**-0.5, leaf.shape)
             return values.astype(np.float32)
 
-        model = nnx.eval_shape(lambda: MamKPD(config.model, COCO.n_joints, rngs=nnx.Rngs(0)))
+        model = nnx.eval_shape(lambda: MamKPD(config.model, skeleton.n_joints, rngs=nnx.Rngs(0)))
         params, batch_stats = jax.tree_util.tree_map_with_path(fill, split(model)[1:])
-        return Weights(config=config, step=7, params=params, batch_stats=batch_stats)
+        return Weights(config=config, skeleton=skeleton, step=7, params=params, batch_stats=batch_stats)
 
     return make
 

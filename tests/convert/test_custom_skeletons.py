@@ -1,0 +1,113 @@
+"""A run whose joints nothing but its own files told: they go with its weights, wherever these go."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import train
+from mamkpd_jax import Predictor
+from mamkpd_jax.config import Config
+from mamkpd_jax.convert.checkpoint import read_checkpoint, write_checkpoint
+from mamkpd_jax.convert.load import load
+from mamkpd_jax.convert.save import save
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.export.options import Options
+from mamkpd_jax.export.stablehlo import save_folder
+from mamkpd_jax.skeletons import COCO
+
+_NAMED_ANEW = {
+    "joints": [f"{joint}_of_a_bird" for joint in COCO.joints],
+    "flip_pairs": [[1, 2], [5, 6]],
+    "edges": [[0, 1], [0, 2]],
+    "sigmas": [0.03 + joint / 1000 for joint in range(17)],
+    "upper_body": [0, 1, 2],
+    "lower_body": [15, 16],
+}
+
+
+@pytest.fixture
+def custom(tiny: Config, coco_mini_root: Path, tmp_path: Path) -> Config:
+    """Three steps on the real persons as a set of one's own; its files are in the folder `set`."""
+    root = tmp_path / "set"
+    shutil.copytree(coco_mini_root, root)
+    (root / "bird.json").write_text(json.dumps(_NAMED_ANEW))
+    files = {f"{split}_annotations": f"annotations/person_keypoints_{split}2017.json" for split in ("train", "val")}
+    files |= {f"{split}_images": f"{split}2017" for split in ("train", "val")}
+    tiny.data = dataclasses.replace(tiny.data, dataset="custom_coco", root=str(root), **files)
+    tiny.optim.epochs = 1
+    return tiny
+
+
+@pytest.mark.parametrize("file", ["", "bird.json"])
+def test_the_joints_go_with_the_weights(file, custom, shared_data, tmp_path):
+    custom.data.skeleton = file and str(tmp_path / "set" / file)
+    train.train(custom, tmp_path / "run")
+    shutil.rmtree(tmp_path / "set")  # as on another machine
+    weights = read_checkpoint(tmp_path / "run")
+    expected = _NAMED_ANEW["joints"] if file else list(COCO.joints)
+    assert list(weights.skeleton.joints) == expected and weights.skeleton.name == ("bird" if file else "person")
+
+    picture = shared_data / "coco_mini" / "000000000785.jpg"
+    (pose,) = Predictor(weights)(picture)[0].keypoints
+    for i, suffix in enumerate((".safetensors", ".pth")):
+        if suffix == ".pth":
+            pytest.importorskip("torch")
+        save(weights, tmp_path / f"model{suffix}")
+        write_checkpoint(load(tmp_path / f"model{suffix}"), tmp_path / f"back{i}")
+        back = read_checkpoint(tmp_path / f"back{i}")
+        assert (back.skeleton, back.step) == (weights.skeleton, 3)
+        for a, b in zip(*(jax.tree.leaves((w.params, w.batch_stats)) for w in (weights, back)), strict=True):
+            np.testing.assert_array_equal(a, b)
+        found = Predictor.from_pretrained(tmp_path / f"back{i}")(picture)[0]
+        assert found.skeleton == weights.skeleton
+        np.testing.assert_array_equal(found.keypoints[0], pose)
+
+    options = Options(normalize=True, flip_test=True, decode=True)
+    save_folder(weights, tmp_path / "exported", options)
+    assert json.loads((tmp_path / "exported" / "model.json").read_bytes())["joints"] == expected
+    onnx = pytest.importorskip("onnx")
+    from mamkpd_jax.export.onnx_model import save_onnx
+
+    save_onnx(weights, tmp_path / "model.onnx", options)
+    about = {entry.key: entry.value for entry in onnx.load(tmp_path / "model.onnx").metadata_props}
+    assert json.loads(about["mamkpd"])["joints"] == expected
+
+
+def test_a_checkpoint_is_of_its_joints_alone(custom, tmp_path, run):
+    """Not of the file that named them: weights that were converted are evaluated, those of other joints are not."""
+    custom.data.skeleton = str(tmp_path / "set" / "bird.json")
+    train.train(custom, tmp_path / "run")
+    save(read_checkpoint(tmp_path / "run"), tmp_path / "model.safetensors")
+    write_checkpoint(load(tmp_path / "model.safetensors"), tmp_path / "back")
+    status, _, err = run("eval.py", custom, tmp_path / "back")
+    assert status == 0, err
+
+    custom.data.skeleton = ""
+    told = "finds the joints nose_of_a_bird, .*, and the data set labels nose, left_eye, "
+    with pytest.raises(UserError, match=told):
+        train.train(custom, tmp_path / "run")
+    status, _, err = run("eval.py", custom, tmp_path / "back")
+    assert status == 1 and "finds the joints nose_of_a_bird, " in err.splitlines()[-1], err
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_joints(custom, tmp_path):
+    """Its config may name them; if not, the run goes on and has them in its next checkpoint."""
+    train.train(custom, tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints" / "3" / "skeleton")
+    with pytest.raises(UserError, match="written by an earlier version, .* train an epoch more"):
+        read_checkpoint(tmp_path)
+    custom.optim.epochs = 2
+    train.train(custom, tmp_path)
+    assert read_checkpoint(tmp_path).skeleton.joints == COCO.joints
+
+    shutil.rmtree(tmp_path / "checkpoints" / "6" / "skeleton")
+    saved = tmp_path / "checkpoints" / "6" / "config" / "metadata"
+    config = json.loads(saved.read_bytes())
+    config["data"]["skeleton"] = "coco"
+    saved.write_text(json.dumps(config))
+    assert read_checkpoint(tmp_path).skeleton == COCO
