@@ -426,14 +426,15 @@ def decode_heatmaps(heatmaps: Tensor, codec: str, sigma: float) -> tuple[Tensor,
     "plain" moves it a quarter pixel to its larger neighbour, "dark" (arXiv 1910.06278) and "udp" (arXiv 1911.07524)
     by a Newton step on the logarithm of the heatmap, blurred as targets of `sigma` heatmap pixels need.
     """
-    height, width = sizes(heatmaps, 2, 3)
-    scores, index = heatmaps.flatten(2).max(dim=2, keepdim=True)
+    joints, height, width = sizes(heatmaps, 1, 2, 3)
+    flat = (-1, joints, height * width)  # `flatten` would hide the joints from ONNX, whose runtime fails on no crops
+    scores, index = heatmaps.reshape(flat).max(dim=2, keepdim=True)
     x, y = index % width, index // width
-    surface = heatmaps if codec == "plain" else log_blurred(heatmaps, codec, sigma)
+    surface = (heatmaps if codec == "plain" else log_blurred(heatmaps, codec, sigma)).reshape(flat)
 
     def value(dx: int, dy: int) -> Tensor:
         near = (y + dy).clamp(0, height - 1) * width + (x + dx).clamp(0, width - 1)
-        return surface.flatten(2).gather(2, near)
+        return surface.gather(2, near)
 
     gradient = torch.cat([value(1, 0) - value(-1, 0), value(0, 1) - value(0, -1)], dim=2) / 2
     offset = 0.25 * gradient.sign() if codec == "plain" else newton_step(gradient, value, codec)
