@@ -76,9 +76,14 @@ def softplus(x: Tensor) -> Tensor:
 
 
 def chunked(rows: Tensor, columns: Tensor, chunk: int) -> Tensor:
-    """A map [b, h, w, c] row by row and one column by column: [2, b * chunks, chunk, c]."""
-    shape = (1, -1, chunk, rows.shape[3])
-    return torch.cat([rows.reshape(shape), columns.transpose(1, 2).reshape(shape)])
+    """A map [b, h, w, c] row by row and one column by column: [2, b * chunks, chunk, c].
+
+    By index, since onnxruntime would merge a transposition with that to channel-last into a slow one, of single values.
+    """
+    h, w, c = sizes(rows, 1, 2, 3)
+    shape = (1, -1, chunk, c)
+    order = torch.arange(h * w, device=rows.device).reshape(h, w).T.flatten()
+    return torch.cat([rows.reshape(shape), columns.reshape(-1, h * w, c).index_select(1, order).reshape(shape)])
 
 
 def by_token(chunks: Tensor) -> Sequence[Tensor]:
