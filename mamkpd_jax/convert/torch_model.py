@@ -76,9 +76,14 @@ def softplus(x: Tensor) -> Tensor:
 
 
 def chunked(rows: Tensor, columns: Tensor, chunk: int) -> Tensor:
-    """A map [b, h, w, c] row by row and one column by column: [2, b * chunks, chunk, c]."""
-    shape = (1, -1, chunk, rows.shape[3])
-    return torch.cat([rows.reshape(shape), columns.transpose(1, 2).reshape(shape)])
+    """A map [b, h, w, c] row by row and one column by column: [2, b * chunks, chunk, c].
+
+    By index, since onnxruntime would merge a transposition with that to channel-last into a slow one, of single values.
+    """
+    h, w, c = sizes(rows, 1, 2, 3)
+    shape = (1, -1, chunk, c)
+    order = torch.arange(h * w, device=rows.device).reshape(h, w).T.flatten()
+    return torch.cat([rows.reshape(shape), columns.reshape(-1, h * w, c).index_select(1, order).reshape(shape)])
 
 
 def by_token(chunks: Tensor) -> Sequence[Tensor]:
@@ -116,8 +121,8 @@ class SS2D(nn.Module):
         ones = F.pad(self.D.new_zeros(4, rank + 2 * n), (1, 0), value=1.0).flatten()
         projected = F.linear(u, F.pad(self.x_proj_weight, (0, 0, 1, 0)).flatten(0, 1), ones).float()
         rows, columns, rows_back, columns_back = projected.chunk(4, dim=3)
-        dt_weight = torch.cat([self.dt_proj_bias[:, None], self.dt_proj_weight.transpose(1, 2)], dim=1)
-        A = -torch.exp(self.A_log.permute(2, 0, 1)[:, :, None])  # [n, 4, 1, d]
+        dt_weight = torch.cat([self.dt_proj_bias[:, None], self.dt_proj_weight.transpose(1, 2)], dim=1).float()
+        A = -torch.exp(self.A_log.float().permute(2, 0, 1)[:, :, None])  # [n, 4, 1, d]
 
         chunk = math.gcd(h * w, CHUNK)
         tokens = torch.cat([chunked(rows, columns, chunk), chunked(rows_back, columns_back, chunk).flip(2)])
@@ -142,7 +147,7 @@ class SS2D(nn.Module):
         y = [((states[t] + decays[t] * start) * C[t]).split([2, 2], dim=1) for t in range(chunk)]
         sums = torch.cat([y[t][0] + y[chunk - 1 - t][1] for t in range(chunk)], dim=3)
         rows, columns = sums[0] if n == 1 else sums.sum(0)
-        return rows.reshape(-1, h, w, d) + columns.reshape(-1, w, h, d).transpose(1, 2) + u * self.D.sum(0)
+        return rows.reshape(-1, h, w, d) + columns.reshape(-1, w, h, d).transpose(1, 2) + u * self.D.float().sum(0)
 
 
 def channel_last(layer: nn.Module, x: Tensor) -> Tensor:
@@ -338,6 +343,11 @@ class MamKPD(nn.Module):
         # In training PyTorch's BatchNorm sums channel-last maps, such as permuted images, a hundred times less exactly.
         return self.head(self.backbone(image.contiguous()))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the weights, and so of images and heatmaps."""
+        return next(self.parameters()).dtype
+
     def compile(self, **options: Any) -> None:
         """Compiles the VSS blocks in place, each by `torch.compile` with these options.
 
@@ -375,7 +385,9 @@ class MamKPD(nn.Module):
 
 
 class Predictor(nn.Module):
-    """A model with what comes before and after it; each of the three parts can be left out.
+    """A model with what comes before and after it, which is in fp32 also around a model in `half()` or `bfloat16()`.
+
+    Each of the three parts can be left out.
 
     Args:
         normalize: take uint8 RGB images [b, h, w, 3]; else what the model takes.
@@ -388,16 +400,18 @@ class Predictor(nn.Module):
         self.model = model
         self.normalize, self.flip_test, self.decode = normalize, flip_test, decode
         self.flip_indices = list(model.metadata["flip_indices"])
-        self.mean = nn.Buffer(torch.tensor(model.metadata["mean"]), persistent=False)
-        self.std = nn.Buffer(torch.tensor(model.metadata["std"]), persistent=False)
+        self.mean, self.std = model.metadata["mean"], model.metadata["std"]
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         if self.normalize:
-            images = ((images.float() - self.mean) / self.std).permute(0, 3, 1, 2)
-        heatmaps = self.model(images)
+            # Not buffers: `half()` would round those with the weights.
+            mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
+            images = ((images.float() - mean) / std).permute(0, 3, 1, 2)
+        images = images.to(self.model.dtype)
+        heatmaps = self.model(images).float()
         codec = self.model.metadata["codec"]
         if self.flip_test:
-            mirrored = self.model(images.flip(3)).flip(3)[:, self.flip_indices]
+            mirrored = self.model(images.flip(3)).float().flip(3)[:, self.flip_indices]
             if codec != "udp":
                 # Moved right by a pixel, since the mirror image of a strided grid falls on the next pixel.
                 mirrored = torch.cat([mirrored[..., :1], mirrored[..., :-1]], dim=3)
@@ -417,14 +431,15 @@ def decode_heatmaps(heatmaps: Tensor, codec: str, sigma: float) -> tuple[Tensor,
     "plain" moves it a quarter pixel to its larger neighbour, "dark" (arXiv 1910.06278) and "udp" (arXiv 1911.07524)
     by a Newton step on the logarithm of the heatmap, blurred as targets of `sigma` heatmap pixels need.
     """
-    height, width = sizes(heatmaps, 2, 3)
-    scores, index = heatmaps.flatten(2).max(dim=2, keepdim=True)
+    joints, height, width = sizes(heatmaps, 1, 2, 3)
+    flat = (-1, joints, height * width)  # `flatten` would hide the joints from ONNX, whose runtime fails on no crops
+    scores, index = heatmaps.reshape(flat).max(dim=2, keepdim=True)
     x, y = index % width, index // width
-    surface = heatmaps if codec == "plain" else log_blurred(heatmaps, codec, sigma)
+    surface = (heatmaps if codec == "plain" else log_blurred(heatmaps, codec, sigma)).reshape(flat)
 
     def value(dx: int, dy: int) -> Tensor:
         near = (y + dy).clamp(0, height - 1) * width + (x + dx).clamp(0, width - 1)
-        return surface.flatten(2).gather(2, near)
+        return surface.gather(2, near)
 
     gradient = torch.cat([value(1, 0) - value(-1, 0), value(0, 1) - value(0, -1)], dim=2) / 2
     offset = 0.25 * gradient.sign() if codec == "plain" else newton_step(gradient, value, codec)

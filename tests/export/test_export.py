@@ -1,5 +1,6 @@
 """Exported files, run by their runtimes, against the model in JAX."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -62,6 +63,21 @@ def test_onnx(tmp_path, case):
     about = {entry.key: entry.value for entry in model.metadata_props}
     assert json.loads(about["mamkpd"])["input_hw"] == [96, 64]
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize(("flip_test", "decode"), [(False, False), (False, True), (True, False), (True, True)])
+def test_onnx_tells_its_shapes_and_takes_no_crops(tmp_path, random_weights, flip_test, decode, precision):
+    narrow = dataclasses.replace(_CONFIG, model=ModelConfig(stem=False, depths=(1, 1), dims=(8, 16), decoder_dim=8))
+    options, path = Options(flip_test=flip_test, decode=decode), tmp_path / "model.onnx"
+    save_onnx(random_weights(narrow), path, options, precision)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    shapes = {"points": [17, 2], "scores": [17]} if decode else {"heatmaps": [17, 48, 32]}
+    assert {output.name: output.shape for output in session.get_outputs()} == {
+        name: ["batch", *shape] for name, shape in shapes.items()
+    }
+    outputs = session.run(None, {"image": np.zeros((0, 3, 96, 64), np.float32)})
+    assert [list(output.shape) for output in outputs] == [[0, *shape] for shape in shapes.values()]
 
 
 @pytest.mark.slow  # a minute each of the larger ones

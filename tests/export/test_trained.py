@@ -1,0 +1,79 @@
+"""The model that `make train` left, in PyTorch, ONNX and StableHLO against JAX, on real crops.
+
+pytest -m slow tests/export/test_trained.py; MAMKPD_QUICKSTART is its folder, else runs/quickstart of the repository.
+"""
+
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mamkpd_jax.convert.checkpoint import read_checkpoint
+from mamkpd_jax.convert.load import load
+from mamkpd_jax.convert.save import save
+from mamkpd_jax.convert.weights import Weights
+from mamkpd_jax.export.options import Options
+from mamkpd_jax.export.stablehlo import predictor, save_stablehlo
+from mamkpd_jax.models.mamkpd import normalize
+
+torch = pytest.importorskip("torch")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+from mamkpd_jax.convert.torch_model import MamKPD  # noqa: E402 (needs torch)
+from mamkpd_jax.export.onnx_model import save_onnx  # noqa: E402 (needs onnx)
+
+pytestmark = pytest.mark.slow  # minutes of training before
+
+
+@pytest.fixture(scope="module")
+def weights() -> Weights:
+    folder = Path(os.environ.get("MAMKPD_QUICKSTART", Path(__file__).parents[2] / "runs" / "quickstart"))
+    if not folder.is_dir():
+        # Not skipped: a slow test is asked for by name.
+        pytest.fail(f"no {folder}: run `make train`, or set MAMKPD_QUICKSTART to the folder of its run", pytrace=False)
+    return read_checkpoint(folder)
+
+
+@pytest.fixture(scope="module")
+def images(weights, crops) -> np.ndarray:
+    return np.array(normalize(jnp.asarray(crops(weights.config.data.input_hw))))
+
+
+@pytest.fixture(scope="module")
+def expected(weights, images) -> np.ndarray:
+    return np.asarray(jax.jit(predictor(weights, Options()))(jnp.asarray(images)))
+
+
+def _check(name: str, found: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
+    error = np.abs(found - expected).max() / np.abs(expected).max()
+    print(f"{name}: {error:.1e} of the largest value")
+    assert error < tolerance
+
+
+def test_torch(tmp_path, weights, images, expected):
+    save(weights, tmp_path / "model.safetensors")
+    twin = MamKPD.from_safetensors(tmp_path / "model.safetensors")
+    with torch.inference_mode():
+        heatmaps = twin(torch.from_numpy(images).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    _check("torch", heatmaps.numpy(), expected, 1e-5)
+
+    twin.save_pth(tmp_path / "back.pth")
+    back = load(tmp_path / "back.pth")
+    leaves, expected_leaves = (jax.tree.leaves((w.params, w.batch_stats)) for w in (back, weights))
+    assert [leaf.tobytes() for leaf in leaves] == [leaf.tobytes() for leaf in expected_leaves]
+
+
+def test_onnx(tmp_path, weights, images, expected):
+    save_onnx(weights, tmp_path / "model.onnx", Options())
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    (heatmaps,) = session.run(None, {"image": images.transpose(0, 3, 1, 2)})
+    _check("onnxruntime", heatmaps.transpose(0, 2, 3, 1), expected, 1e-4)
+
+
+def test_stablehlo(tmp_path, weights, images, expected):
+    save_stablehlo(weights, tmp_path / "model.stablehlo", Options())
+    exported = jax.export.deserialize(bytearray((tmp_path / "model.stablehlo").read_bytes()))
+    _check("StableHLO", np.asarray(exported.call(images)), expected, 1e-6)
