@@ -61,14 +61,17 @@ def copy_bandwidth() -> float:
 def times_ms(contenders: Mapping[str, Callable[[int], Any]], repeats: int, warmups: int = 3) -> dict[str, list[float]]:
     """Times of functions that take the number of the call, all in turn in each round, so that drift meets all alike.
 
-    The number lets a function take other inputs each time, so that none is left in a cache.
+    The number lets a function take other inputs each time, so that none is left in a cache. Before each timed call is
+    one that is not: of several runtimes in one process, each finds the caches of the one before, whose threads still
+    spin. On two CPU cores that made a model in onnxruntime take 84 ms which takes 68 when it runs again and again.
     """
     times: dict[str, list[float]] = {name: [] for name in contenders}
-    for i in range(-warmups, repeats):
+    for i in range(repeats + warmups):
         for name, function in contenders.items():
+            jax.block_until_ready(function(2 * i))
             start = time.perf_counter()
-            jax.block_until_ready(function(i % max(repeats, 1)))
-            if i >= 0:
+            jax.block_until_ready(function(2 * i + 1))
+            if i >= warmups:
                 times[name].append((time.perf_counter() - start) * 1e3)
     return times
 

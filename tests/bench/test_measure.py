@@ -19,7 +19,8 @@ def test_contenders_take_turns_and_warm_up():
         return lambda i: (calls.append((name, i)), jnp.zeros(()))[1]
 
     times = measure.times_ms({"a": contender("a"), "b": contender("b")}, repeats=4, warmups=1)
-    assert [name for name, _ in calls] == ["a", "b"] * 5
+    # Two calls each, of which the second is timed, and one round that is not.
+    assert calls == [(name, 2 * i + call) for i in range(5) for name in "ab" for call in (0, 1)]
     assert {name: len(values) for name, values in times.items()} == {"a": 4, "b": 4}
 
 
