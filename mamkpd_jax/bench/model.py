@@ -99,7 +99,8 @@ def run(groups: Iterable[Mapping[str, Contender]]) -> None:
             if time.monotonic() > deadline_s:
                 print("the time is up; the same command goes on with the rest")
                 return
-            rows += timed(group, batch, bandwidth)
+            others = [row for row in rows if row["batch"] != batch or row["contender"] not in group]
+            rows = others + timed(group, batch, bandwidth)
             about = {**setting, "copy_bandwidth_gb_s": bandwidth / 1e9}
             measure.write({"environment": environment(), **about, "rows": rows})
     print("all are done")

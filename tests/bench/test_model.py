@@ -1,21 +1,31 @@
-"""The bench of whole models: contenders agree, inputs take turns, and one that can't run is reported."""
+"""The bench of whole models: contenders agree, inputs take turns, what can't run is reported, no row is doubled."""
+
+import json
 
 import numpy as np
+import pytest
 
 from mamkpd_jax.bench import model
 from mamkpd_jax.config import ModelConfig
 from mamkpd_jax.models import mamkpd
 
 
-def test_a_contender_that_fails_gives_its_reason(monkeypatch):
-    tiny = ModelConfig(stem=False, depths=(1,), dims=(8,), decoder_dim=8)
-    monkeypatch.setitem(mamkpd.VARIANTS, "tiny", tiny)
-    monkeypatch.setattr(model, "_DTYPE", type("Flag", (), {"value": "float32"}))
-    monkeypatch.setattr(model, "INPUT_HW", (32, 32))
-    monkeypatch.setattr(model, "_TORCH", type("Flag", (), {"value": []}))
-    monkeypatch.setattr(model.measure, "REPEATS", type("Flag", (), {"value": 2}))
-    monkeypatch.setattr(model.measure, "_PEAK", type("Flag", (), {"value": 1.0}))
+@pytest.fixture
+def flags(monkeypatch, tmp_path):
+    """Those of a small run, and a variant that is tiny."""
 
+    def flag(value):
+        return type("Flag", (), {"value": value})
+
+    monkeypatch.setitem(mamkpd.VARIANTS, "tiny", ModelConfig(stem=False, depths=(1,), dims=(8,), decoder_dim=8))
+    monkeypatch.setattr(model, "INPUT_HW", (32, 32))
+    for name, value in {"_DTYPE": "float32", "_TORCH": [], "_BATCHES": [1, 2], "_MINUTES": 9.0}.items():
+        monkeypatch.setattr(model, name, flag(value))
+    for name, value in {"REPEATS": 2, "_PEAK": 1.0, "_OUTPUT": str(tmp_path / "model.json")}.items():
+        monkeypatch.setattr(model.measure, name, flag(value))
+
+
+def test_contenders_agree_and_one_that_fails_gives_its_reason(flags):
     def broken(inputs):
         raise MemoryError("too large\nby far")
 
@@ -34,3 +44,23 @@ def test_a_contender_that_fails_gives_its_reason(monkeypatch):
     for name in group:
         assert rows[name]["crops_per_s"] > 0 and rows[name]["mfu"] > 0
         assert rows[name]["memory_mib"] > 0 and rows[name]["of_copy_bandwidth"] > 0
+
+
+def test_a_group_that_has_grown_takes_turns_anew_and_doubles_no_row(flags, tmp_path, monkeypatch):
+    called = []
+
+    def contender(name):
+        ready = model.Ready(lambda i: called.append(name), memory_bytes=None, moved_bytes=None)
+        return {name: model.Contender(name, 1, 1, lambda inputs: ready)}
+
+    def rows():
+        return [(row["contender"], row["batch"]) for row in json.loads((tmp_path / "model.json").read_bytes())["rows"]]
+
+    monkeypatch.setattr(model.measure, "copy_bandwidth", lambda: 1e9)
+    model.run([contender("a")])
+    assert rows() == [("a", 1), ("a", 2)]
+    model.run([contender("a") | contender("b")])
+    assert rows() == [("a", 1), ("b", 1), ("a", 2), ("b", 2)] and {*called} == {"a", "b"}
+    called.clear()
+    model.run([contender("b")])
+    assert not called and len(rows()) == 4
