@@ -182,6 +182,10 @@ def check_gradients(
     """
     model = dataclasses.replace(model, drop_path=0.0)
     weights = random_weights(_config(model, input_hw))
+    for norm in weights.params["decoder"]["norms"].values():
+        # Each ReLU is open or closed for a whole channel. One of a million that lies within a rounding error of 0 would
+        # change gradients by 2e-4 of the largest, and which one does so is the processor's matter.
+        norm["bias"] = np.where(np.arange(len(norm["bias"])) % 2, -10, 10).astype(np.float32)
     images = np.array(normalize(jnp.asarray(crops(input_hw))))
     graphdef = nnx.graphdef(abstract(model, COCO.n_joints))
     rng = np.random.default_rng(0)
