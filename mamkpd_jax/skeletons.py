@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -224,7 +225,8 @@ def _check(skeleton: Skeleton) -> None:
     drawn = [joint for edge in skeleton.edges for joint in edge]
     if len(set(skeleton.joints)) != n:
         raise UserError(f"the skeleton {name} has two joints of one name; names must be unique")
-    if len(skeleton.sigmas) != n or not min(skeleton.sigmas) > 0 or len(set(mirrored)) != len(mirrored):
+    precise = [0 < sigma < math.inf for sigma in skeleton.sigmas]  # False for NaN, which JSON files can hold
+    if precise != [True] * n or len(set(mirrored)) != len(mirrored):
         raise UserError(f"the skeleton {name} needs a sigma above 0 for each joint, and each joint in one flip pair")
     if not {*mirrored, *drawn, *skeleton.upper_body, *skeleton.lower_body} <= set(range(n)):
         raise UserError(f"the skeleton {name} names joints outside 0 to {n - 1}: indices count from 0")

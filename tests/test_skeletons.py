@@ -113,6 +113,8 @@ def test_a_skeleton_file(tmp_path):
         ({"joints": ["a", "a"]}, "two joints of one name"),
         ({"joints": ["a", "b"], "sigmas": [0.1]}, "a sigma above 0 for each joint"),
         ({"joints": ["a", "b"], "sigmas": [0.1, 0.0]}, "a sigma above 0 for each joint"),
+        ({"joints": ["a", "b"], "sigmas": [0.1, float("nan")]}, "a sigma above 0 for each joint"),
+        ({"joints": ["a", "b"], "sigmas": [float("inf"), 0.1]}, "a sigma above 0 for each joint"),
         ({"joints": ["a", "b", "c"], "flip_pairs": [[0, 1], [1, 2]]}, "each joint in one flip pair"),
         ({"joints": ["a", "b"], "edges": [[1, 2]]}, "joints outside 0 to 1"),
     ],
