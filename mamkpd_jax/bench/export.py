@@ -53,10 +53,13 @@ def _contenders(variant: str, threads: int) -> dict[str, Run]:
     eager = twin(weights)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        save_onnx(weights, path, Options())
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def in_onnxruntime(precision: str) -> Run:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            save_onnx(weights, path, Options(), precision)
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return lambda images: session.run(None, {"image": images})
 
     def in_torch(model: Callable[[torch.Tensor], torch.Tensor]) -> Run:
         def run(images: np.ndarray) -> torch.Tensor:
@@ -68,7 +71,9 @@ def _contenders(variant: str, threads: int) -> dict[str, Run]:
     contenders: dict[str, Run] = {
         "jax": lambda images: jax.block_until_ready(in_jax(images.transpose(0, 2, 3, 1))),
         "torch, eager": in_torch(eager),
-        "onnxruntime": lambda images: session.run(None, {"image": images}),
+        "onnxruntime": in_onnxruntime("fp32"),
+        "onnxruntime, fp16": in_onnxruntime("fp16"),
+        "onnxruntime, int8": in_onnxruntime("int8"),
     }
     if _COMPILE.value:
         compiled = twin(weights)
@@ -90,6 +95,6 @@ def main() -> None:
             rows.append(
                 {"contender": name, "batch": batch, **figures, "crops_per_s": batch / figures["median_ms"] * 1e3}
             )
-            print("{contender:16} batch {batch}  {median_ms:8.1f} ms  {crops_per_s:7.1f} crops/s".format(**rows[-1]))
+            print("{contender:17} batch {batch}  {median_ms:8.1f} ms  {crops_per_s:7.1f} crops/s".format(**rows[-1]))
     about = {"variant": _VARIANT.value, "input_hw": _INPUT_HW, "threads": _THREADS.value}
     measure.write({"environment": environment(), **about, "rows": rows})

@@ -107,6 +107,16 @@ def test_onnx_of_less_precision(tmp_path, random_weights, crops, precision, tole
     assert onnx.TensorProto.DataType.Value(kind) in weights_kinds
 
 
+def test_int8_leaves_the_projections_to_delta_as_they_are(tmp_path, random_weights):
+    path = tmp_path / "model.onnx"
+    save_onnx(random_weights(_CONFIG), path, Options(), "int8")
+    layers = {node.name: node.op_type for node in onnx.load(path).graph.node if "MatMul" in node.op_type}
+    of_delta = [name for name, kind in layers.items() if kind == "MatMul"]
+    assert len(of_delta) == 8 * sum(_CONFIG.model.depths)  # one for each token of a chunk
+    assert all("/ss2d/MatMul" in name for name in of_delta)
+    assert {kind for name, kind in layers.items() if name not in of_delta} == {"MatMulInteger"}
+
+
 def test_stablehlo(tmp_path, case):
     weights, options, images, expected = case
     path = tmp_path / "model.stablehlo"
