@@ -4,9 +4,11 @@ import datetime
 import functools
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,12 +23,14 @@ _VARIABLES = ("GLIBC_TUNABLES", "JAX_PLATFORMS", "OMP_NUM_THREADS", "XLA_FLAGS")
 
 
 def environment() -> dict[str, Any]:
-    """Device, driver, versions, commit, variables, command and time of this process; PyTorch's device and threads."""
+    """Device, processor, versions, commit, variables, command and time of this process, and PyTorch's device."""
     return {
         "device": jax.devices()[0].device_kind,
         "n_devices": jax.device_count(),
         "driver": gpu_property("driver_version"),
         "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "python": platform.python_version(),
         "versions": {name: sys.modules[name].__version__ for name in _MODULES if sys.modules.get(name)},
         "torch": _torch(),
@@ -58,10 +62,20 @@ def _torch() -> dict[str, Any] | None:
     return {"device": device, "threads": torch.get_num_threads()}
 
 
+def _processor() -> str | None:
+    """The name of the first processor; None where the system tells none."""
+    try:
+        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor() or None
+
+
 @functools.cache
 def _commit() -> str | None:
-    """As it was when first asked: a bench that rewrites a file of results after each part changes the tree itself."""
-    return _output("git", "describe", "--always", "--dirty", "--abbrev=40") or None
+    """That of the code: a bench that rewrites its file of results changes the tree itself, and no measurement by it."""
+    changed = _output("git", "diff", "--name-only", "HEAD", "--", ":/", ":(top,exclude)benchmarks/results")
+    return _output("git", "describe", "--always", "--abbrev=40") + ("-dirty" if changed else "") or None
 
 
 def _output(*command: str) -> str:

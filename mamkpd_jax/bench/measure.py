@@ -24,7 +24,8 @@ REPEATS = flags.DEFINE_integer(
 )
 _PEAK = flags.DEFINE_float("peak_tflops", None, "The device's highest dense rate in bfloat16, for the MFU.")
 
-_WHERE = ("device", "n_devices", "driver", "commit", "variables", "torch")  # of the environment
+# Of the environment.
+_WHERE = ("device", "n_devices", "driver", "processor", "cores", "commit", "variables", "torch")
 _BEYOND_CACHES = 2**27  # bytes of inputs that take turns
 # Source: NVIDIA's data sheets, dense bfloat16 with fp32 accumulation.
 _PEAK_TFLOPS = {
@@ -90,6 +91,8 @@ def summary_ms(times: Sequence[float]) -> dict[str, float]:
 def rows_so_far(setting: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The rows that the file of `--output` has, if it was measured here, at this commit and in this setting.
 
+    None if the code is no commit's: nobody can tell then whether it is the same.
+
     Raises:
         UserError: the file is something else than a result.
     """
@@ -101,7 +104,8 @@ def rows_so_far(setting: Mapping[str, Any]) -> list[dict[str, Any]]:
         same = all(result["environment"].get(name) == where[name] for name in _WHERE)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"--output names {_OUTPUT.value}, which is no result of a bench; give another file") from error
-    return rows if same and all(result.get(name) == value for name, value in setting.items()) else []
+    committed = where["commit"] is not None and not where["commit"].endswith("-dirty")
+    return rows if committed and same and all(result.get(name) == value for name, value in setting.items()) else []
 
 
 def write(result: Mapping[str, Any]) -> None:

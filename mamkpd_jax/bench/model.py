@@ -89,7 +89,7 @@ def run(groups: Iterable[Mapping[str, Contender]]) -> None:
     A group's batch that --output has already, in this setting, is not timed again.
     """
     deadline_s = time.monotonic() + 60 * _MINUTES.value
-    setting = {"dtype": _DTYPE.value, "input_hw": list(INPUT_HW)}
+    setting = {"dtype": _DTYPE.value, "input_hw": list(INPUT_HW), "repeats": measure.REPEATS.value}
     bandwidth, rows = measure.copy_bandwidth(), None
     for group in groups:
         rows = measure.rows_so_far(setting) if rows is None else rows  # which asks what is loaded: the group is first

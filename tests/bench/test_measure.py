@@ -39,14 +39,21 @@ def test_environment_names_device_versions_variables_and_command(monkeypatch):
 
 def test_a_bench_that_rewrites_its_result_is_of_a_clean_commit(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    of._commit.cache_clear()
-    (tmp_path / "result.json").write_text("[]")
+    result, code = tmp_path / "benchmarks" / "results" / "speed.json", tmp_path / "code.py"
+    result.parent.mkdir(parents=True)
+    result.write_text("[]")
+    code.write_text("")
     author = ("-c", "user.name=a", "-c", "user.email=a@b")
     for command in (["init", "-q"], ["add", "."], [*author, "commit", "-qm", "a result"]):
         subprocess.run(["git", *command], check=True)
+    of._commit.cache_clear()
     clean = environment()["commit"]
-    (tmp_path / "result.json").write_text("[1]")
+    assert clean and not clean.endswith("-dirty")
+    result.write_text("[1]")
+    of._commit.cache_clear()
     assert environment()["commit"] == clean
+    code.write_text("1")
+    assert environment()["commit"] == clean  # as it was when first asked
     of._commit.cache_clear()
     assert environment()["commit"] == f"{clean}-dirty"
     of._commit.cache_clear()
@@ -55,12 +62,22 @@ def test_a_bench_that_rewrites_its_result_is_of_a_clean_commit(tmp_path, monkeyp
 def test_rows_of_the_same_place_and_setting_are_kept(tmp_path, monkeypatch):
     path, setting, rows = tmp_path / "result.json", {"dtype": "float32"}, [{"batch": 1}]
     monkeypatch.setattr(measure, "_OUTPUT", type("Flag", (), {"value": str(path)}))
+    monkeypatch.setattr(of, "_commit", lambda: "a1b2")
     assert measure.rows_so_far(setting) == []
     measure.write({"environment": environment(), **setting, "rows": rows})
     assert measure.rows_so_far(setting) == rows
     assert measure.rows_so_far({"dtype": "bfloat16"}) == []
-    measure.write({"environment": environment() | {"commit": "another"}, **setting, "rows": rows})
-    assert measure.rows_so_far(setting) == []
+    for other in ({"commit": "c3d4"}, {"processor": "another"}, {"cores": 1000}):
+        measure.write({"environment": environment() | other, **setting, "rows": rows})
+        assert measure.rows_so_far(setting) == []
+
+
+@pytest.mark.parametrize("commit", ["a1b2-dirty", None])
+def test_rows_of_code_that_is_no_commit_are_measured_anew(commit, tmp_path, monkeypatch):
+    monkeypatch.setattr(measure, "_OUTPUT", type("Flag", (), {"value": str(tmp_path / "result.json")}))
+    monkeypatch.setattr(of, "_commit", lambda: commit)
+    measure.write({"environment": environment(), "rows": [{"batch": 1}]})
+    assert measure.rows_so_far({}) == []
 
 
 @pytest.mark.parametrize("content", ["", "# Read me", "[]", "{}", json.dumps({"rows": 1, "environment": {}})])
