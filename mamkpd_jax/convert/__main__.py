@@ -1,7 +1,7 @@
 """Converts weights between a training run's folder and files for PyTorch.
 
 python -m mamkpd_jax.convert --checkpoint=DIR --output=model.safetensors|model.pth
-python -m mamkpd_jax.convert --input=model.safetensors|model.pth --output=DIR
+python -m mamkpd_jax.convert --input=model.safetensors|model.pth --output=DIR|model.safetensors|model.pth
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ SUFFIXES = (".safetensors", ".pth")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a training run, to be written to a file.")
 _BEST = flags.DEFINE_bool("best", False, "Take the checkpoint with the best evaluation, not the newest.")
 _EMA = flags.DEFINE_bool("ema", True, "Take the moving average of the parameters, where the run has one.")
-_INPUT = flags.DEFINE_string("input", None, "A .safetensors or .pth file, to be written to a folder.")
+_INPUT = flags.DEFINE_string("input", None, "A .safetensors or .pth file, to be written to a folder or the other kind.")
 _OUTPUT = flags.DEFINE_string("output", None, "The file or the folder.", required=True)
 
 
@@ -31,8 +31,11 @@ def main() -> None:
         save(weights, output)
     elif file is not None and checkpoint is None:
         _check_suffix(Path(file))
+        if flags.FLAGS["best"].present or flags.FLAGS["ema"].present:
+            raise UserError("--best and --ema choose of what a run's folder has; leave them out with --input")
         weights = load(Path(file))
-        write_checkpoint(weights, output)
+        write = save if output.suffix in SUFFIXES else write_checkpoint
+        write(weights, output)
     else:
         raise UserError("give --checkpoint=DIR or --input=FILE, one of the two")
     print(f"{output}: the weights of step {weights.step}")

@@ -1,5 +1,7 @@
 """Weights from a training run's folder, and into a new one."""
 
+import dataclasses
+import shutil
 from pathlib import Path
 
 import jax
@@ -7,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from mamkpd_jax.convert.weights import Weights
+from mamkpd_jax.convert.weights import Weights, not_finite
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.models.mamkpd import abstract
 from mamkpd_jax.skeletons import find_skeleton
-from mamkpd_jax.training.checkpoint import BEST, LATEST, about_items, restore_about
+from mamkpd_jax.training.checkpoint import BEST, LATEST, about_items, check_space, failure_reason, restore_about
 from mamkpd_jax.training.optimizer import optimizer
 from mamkpd_jax.training.state import split
 
@@ -27,7 +29,7 @@ def read_checkpoint(workdir: Path, *, best: bool = False, ema: bool = True) -> W
         ema: the parameters' moving average, where the run has one, in place of the parameters.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, it is damaged, or it has NaN or infinity.
     """
     folder = workdir.resolve() / (BEST if best else LATEST)
     if not folder.is_dir():
@@ -36,28 +38,43 @@ def read_checkpoint(workdir: Path, *, best: bool = False, ema: bool = True) -> W
         step = manager.latest_step()
         if step is None:
             raise UserError(f"no finished checkpoint in {folder}; give the folder of a training run")
-        config, skeleton = restore_about(manager, step)
-        if skeleton is None:
-            if not config.data.skeleton_name:
-                raise UserError(
-                    f"step {step} of {folder} was written by an earlier version, which did not keep the joints of the "
-                    "annotations' categories; train an epoch more, by --config.optim.epochs, to have them"
-                )
-            skeleton = find_skeleton(config.data.skeleton_name, [])
-        _, params, batch_stats = split(abstract(config.model, skeleton.n_joints))
-        name = "ema" if ema and config.optim.ema_decay else "params"
-        wanted = {name: params, "batch_stats": batch_stats}
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
-        restore = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)
-        state = manager.restore(step, args=ocp.args.Composite(state=restore))["state"]
+        try:
+            weights = _restored(manager, step, ema)
+        except (ValueError, KeyError, TypeError) as error:  # orbax and TensorStore raise all of these
+            reason = str(error).splitlines()[0][:200]
+            raise UserError(
+                f"step {step} of {folder} is damaged ({reason}); copy it again, or give another run"
+            ) from error
+    if (name := not_finite(weights)) is not None:
+        raise UserError(f"step {step} of {folder} has NaN or infinity in {name}; give a run that is sound")
+    return weights
+
+
+def _restored(manager: ocp.CheckpointManager, step: int, ema: bool) -> Weights:
+    config, skeleton = restore_about(manager, step)
+    if skeleton is None:
+        if not config.data.skeleton_name:
+            raise UserError(
+                f"step {step} of {manager.directory} was written by an earlier version, which did not keep the joints "
+                "of the annotations' categories; train an epoch more, by --config.optim.epochs, to have them"
+            )
+        skeleton = find_skeleton(config.data.skeleton_name, [])
+    # The implementation of the scan is the run's, whose device may not be here; weights fit all of them.
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, scan="auto"))
+    _, params, batch_stats = split(abstract(config.model, skeleton.n_joints))
+    name = "ema" if ema and config.optim.ema_decay else "params"
+    wanted = {name: params, "batch_stats": batch_stats}
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+    restore = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)
+    state = manager.restore(step, args=ocp.args.Composite(state=restore))["state"]
     return Weights(config=config, skeleton=skeleton, step=step, params=state[name], batch_stats=state["batch_stats"])
 
 
 def write_checkpoint(weights: Weights, workdir: Path) -> None:
-    """A checkpoint that eval.py reads: the weights, a fresh optimizer state, the config and the joints.
+    """A checkpoint that eval.py reads: the weights, a fresh optimizer state, the config and the joints; or nothing.
 
     Raises:
-        UserError: `workdir` has checkpoints already.
+        UserError: `workdir` has checkpoints already, or can't be written.
     """
     folder = workdir.resolve() / LATEST
     if folder.exists():
@@ -73,5 +90,15 @@ def write_checkpoint(weights: Weights, workdir: Path) -> None:
     if weights.config.optim.ema_decay:
         state["ema"] = params
     items = ocp.args.Composite(state=ocp.args.StandardSave(state), **about_items(weights.config, weights.skeleton))
-    with ocp.CheckpointManager(folder) as manager:
-        manager.save(weights.step, args=items)
+    partial = folder.with_name(f"{LATEST}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a conversion that was interrupted
+    try:
+        partial.mkdir(parents=True)
+        check_space(partial, state)
+        with ocp.CheckpointManager(partial) as manager:
+            manager.save(weights.step, args=items)
+        partial.rename(folder)
+    except (OSError, ValueError) as error:  # TensorStore tells a full disk as a ValueError
+        raise UserError(f"{workdir} can't be written ({failure_reason(error)}); free space or give another") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

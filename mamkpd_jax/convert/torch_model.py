@@ -364,14 +364,15 @@ class MamKPD(nn.Module):
         from safetensors import safe_open
 
         with safe_open(path, framework="pt") as file:
-            metadata = json.loads(file.metadata()[METADATA_KEY])
+            metadata = described((file.metadata() or {}).get(METADATA_KEY), path)
             return cls._filled(metadata, {name: file.get_tensor(name) for name in file.keys()})
 
     @classmethod
     def from_pth(cls, path: str | Path) -> "MamKPD":
         """A model from a `.pth` file, ready to predict; nothing in the file is executed."""
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        return cls._filled(json.loads(saved[METADATA_KEY]), saved["state_dict"])
+        metadata = described(saved.get(METADATA_KEY) if isinstance(saved, dict) else None, path)
+        return cls._filled(metadata, saved["state_dict"])
 
     @classmethod
     def _filled(cls, metadata: dict[str, Any], state: dict[str, Tensor]) -> "MamKPD":
@@ -382,6 +383,13 @@ class MamKPD(nn.Module):
     def save_pth(self, path: str | Path) -> None:
         """Writes what `from_pth`, and `python -m mamkpd_jax.convert --input`, read."""
         torch.save({"state_dict": self.state_dict(), METADATA_KEY: json.dumps(self.metadata)}, path)
+
+
+def described(about: str | None, path: str | Path) -> dict[str, Any]:
+    """What a file of weights tells of its model."""
+    if about is None:
+        raise ValueError(f"{path} tells of no model under the key {METADATA_KEY!r}; give a file of mamkpd_jax.convert")
+    return json.loads(about)
 
 
 class Predictor(nn.Module):

@@ -125,6 +125,9 @@ def _described(about: Tree, source: Path) -> tuple[Config, Skeleton, int]:
         )
         config = Config(model=model, data=data)
         config.validate()
+        for name, ours in (("mean", list(MEAN)), ("std", list(STD))):
+            if about[name] != ours:
+                raise ValueError(f"{name} is {about[name]!r}, expected {ours!r}, by which this package normalises")
         step = _field(about, "step", 0)
         if not 0 <= step < 2**31:
             raise ValueError(f"step is {step}")
@@ -177,12 +180,13 @@ def _check_sizes(state: Mapping[str, np.ndarray], model: ModelConfig, source: Pa
 
 
 def _check(state: Mapping[str, np.ndarray], names: Mapping[str, Any], source: Path) -> None:
-    """Accounts for every key on both sides."""
+    """Accounts for every key on both sides; PyTorch's counters of batches may be there or not."""
     expected = {}
     for name, leaf in names.items():
         path, there, _ = rule(name)
         expected[path] = there(np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape))  # of no memory, whatever size
-    found = {path: array for path, array in state.items() if not path.endswith(f".{COUNTER}")}
+    counters = {path.replace("running_mean", COUNTER) for path in expected if path.endswith("running_mean")}
+    found = {path: array for path, array in state.items() if path not in counters}
     differences = [f"{path} is missing" for path in expected if path not in found]
     differences += [f"{path} is not of this model" for path in found if path not in expected]
     for path in expected.keys() & found.keys():
@@ -194,6 +198,12 @@ def _check(state: Mapping[str, np.ndarray], names: Mapping[str, Any], source: Pa
         raise UserError(
             f"{source} does not fit the model that it describes: {'; '.join(sorted(differences)[:_NAMED])}{more}"
         )
+
+
+def not_finite(weights: Weights) -> str | None:
+    """The name of the first array with NaN or infinity, None where there is none."""
+    arrays = _by_name(weights.params, weights.batch_stats)
+    return next((name for name, array in arrays.items() if not np.isfinite(array).all()), None)
 
 
 def _by_name(params: Tree, batch_stats: Tree) -> dict[str, Any]:

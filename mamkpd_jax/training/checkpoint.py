@@ -73,7 +73,7 @@ class Checkpointer:
             due = force or step % self._config.checkpoint_every_steps == 0
             if due and step and step != self.latest_step:
                 self._before_save()
-                self._check_space(state)
+                check_space(self._folder, state)
                 self._latest.save(step, args=self._items(state, data), force=True)
 
     def save_best(self, step: int, state: TrainState, data: grain.DatasetIterator, name: str, value: float) -> None:
@@ -83,7 +83,7 @@ class Checkpointer:
         logging.info("step %d has the best %s so far, %.3f: it is kept in %s", step, name, value, self._folder / BEST)
         self._best_value = value
         with self._failures_told():
-            self._check_space(state)
+            check_space(self._folder, state)
             self._best.save(step, args=self._items(state, data), metrics={"name": name, "value": value}, force=True)
 
     def restore(self, state: TrainState, data: grain.DatasetIterator) -> TrainState:
@@ -141,13 +141,6 @@ class Checkpointer:
                 f"now; start {n}"
             )
 
-    def _check_space(self, state: TrainState) -> None:
-        """Raises OSError before orbax starts a checkpoint that has no room: it would end in a page of tracebacks."""
-        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-        free = shutil.disk_usage(self._folder).free
-        if free < needed:
-            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {needed >> 20} MiB needed, {free >> 20} free")
-
     @contextlib.contextmanager
     def _failures_told(self) -> Iterator[None]:
         try:
@@ -159,9 +152,17 @@ class Checkpointer:
             steps = sorted(int(path.name) for path in (self._folder / LATEST).glob("*") if path.name.isdigit())
             good = f"the last good checkpoint, of step {steps[-1]}, is intact" if steps else "there is none yet"
             raise UserError(
-                f"a checkpoint below {self._folder} can't be written ({_reason(error)}); {good}; free space or give "
-                "another --workdir, and start the same command again"
+                f"a checkpoint below {self._folder} can't be written ({failure_reason(error)}); {good}; free space or "
+                "give another --workdir, and start the same command again"
             ) from error
+
+
+def check_space(folder: Path, state: Any) -> None:
+    """Raises OSError before orbax starts a checkpoint that has no room: it would end in a page of tracebacks."""
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {needed >> 20} MiB needed, {free >> 20} free")
 
 
 def about_items(config: Config, skeleton: Skeleton) -> dict[str, Any]:
@@ -205,7 +206,7 @@ def _listed(changed: dict[str, str]) -> str:
     return ", ".join(f"config.{name}: {change}" for name, change in changed.items())
 
 
-def _reason(error: Exception) -> str:
+def failure_reason(error: Exception) -> str:
     """The system's words: TensorStore puts them last, after all files and ranges."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error).rsplit(": ", 1)[-1]
 

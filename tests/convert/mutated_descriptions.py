@@ -22,7 +22,7 @@ with safe_open(SOURCE, framework="numpy") as file:
     STATE = {name: file.get_tensor(name) for name in file.keys()}
     ABOUT = json.loads(file.metadata()[METADATA_KEY])
 # What is only told, and not read.
-READ = [name for name in ABOUT if name not in ("variant", "mean", "std", "version", "commit")]
+READ = [name for name in ABOUT if name not in ("variant", "version", "commit")]
 PLACES = [(name,) for name in READ] + [("model", name) for name in ABOUT["model"]]
 PLACES += [(name, 0) for name, value in ABOUT.items() if name in READ and isinstance(value, list) and value]
 PLACES += [("model", "dims", 1), ("model", "depths", 1), ("edges", 0, 1)]

@@ -104,6 +104,16 @@ def test_differing_keys_and_shapes_are_named(tmp_path, weights):
     _refused(path, f"{name} is missing", "backbone.extra is not of this model", "head.final.bias is float32 (3,)")
 
 
+def test_counters_of_batches_may_be_there_or_not_but_of_this_model_alone(tmp_path, weights):
+    state, about = to_torch(weights), json.dumps(metadata(weights))
+    path, counter = tmp_path / "model.safetensors", "head.norm.1.num_batches_tracked"
+    without = {name: array for name, array in state.items() if name != counter}
+    path.write_bytes(safetensors.numpy.save(without, {METADATA_KEY: about}))
+    _same(weights, load(path))
+    path.write_bytes(safetensors.numpy.save(state | {f"neck.{counter}": state[counter]}, {METADATA_KEY: about}))
+    _refused(path, f"neck.{counter} is not of this model")
+
+
 def test_another_variants_weights_are_refused(tmp_path, weights, random_weights):
     wide = random_weights(dataclasses.replace(_CONFIG, model=dataclasses.replace(_CONFIG.model, dims=(16, 32, 48))))
     path = tmp_path / "model.safetensors"
@@ -181,6 +191,8 @@ def test_code_in_a_pickle_is_not_run(tmp_path, legacy):
         lambda about: about.update(input_hw=[100, 100]),
         lambda about: about.update(dataset="birds"),
         lambda about: about.update(joints=["nose"]),
+        lambda about: about.update(mean=[0.0, 0.0, 0.0]),
+        lambda about: about.update(std=[1.0, 1.0, 1.0]),
     ],
 )
 def test_description_that_cant_be_right_is_refused(tmp_path, weights, change):

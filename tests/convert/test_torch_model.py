@@ -252,6 +252,17 @@ def test_half_precision_is_near_fp32(dtype, random_weights, crops, tmp_path):
     assert torch.equal(as_a_whole[0], points) and torch.equal(as_a_whole[1], scores)
 
 
+def test_a_file_of_something_else_is_told(tmp_path):
+    import safetensors.torch
+
+    weight = {"weight": torch.zeros(3)}
+    torch.save(weight, tmp_path / "model.pth")
+    safetensors.torch.save_file(weight, tmp_path / "model.safetensors")
+    for suffix in ("pth", "safetensors"):
+        with pytest.raises(ValueError, match=rf"model.{suffix} tells of no model under the key 'mamkpd'"):
+            getattr(torch_model.MamKPD, f"from_{suffix}")(tmp_path / f"model.{suffix}")
+
+
 @pytest.mark.parametrize("codec", ["plain", "dark", "udp"])
 def test_decoding_is_that_of_the_package(codec):
     rng = np.random.default_rng(0)

@@ -1,0 +1,144 @@
+"""Weights from a run's folder and into one: which of them, of which device, whole or not at all."""
+
+import dataclasses
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from mamkpd_jax.config import Config, DataConfig, ModelConfig, OptimConfig
+from mamkpd_jax.convert.checkpoint import read_checkpoint, write_checkpoint
+from mamkpd_jax.convert.load import load
+from mamkpd_jax.convert.save import save
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.training.checkpoint import about_items
+
+_ROOT = Path(__file__).parents[2]
+_CONFIG = Config(
+    model=ModelConfig(stem=False, depths=(1, 1), dims=(8, 16), decoder_dim=8),
+    data=DataConfig(dataset="synthetic_people", input_hw=(64, 48)),
+    optim=OptimConfig(ema_decay=0.9),
+)
+
+
+def _save(weights, folder: Path, **parts: float) -> None:
+    """A checkpoint of a run whose parameters, and their moving average, are the weights times a number."""
+    state = {"batch_stats": weights.batch_stats}
+    for name, factor in parts.items():
+        state[name] = jax.tree.map(lambda x, factor=factor: factor * x, weights.params)
+    items = ocp.args.Composite(state=ocp.args.StandardSave(state), **about_items(weights.config, weights.skeleton))
+    with ocp.CheckpointManager(folder.resolve()) as manager:
+        manager.save(weights.step, args=items)
+
+
+@pytest.fixture
+def run(random_weights, tmp_path) -> Path:
+    weights = random_weights(_CONFIG)
+    _save(weights, tmp_path / "run" / "checkpoints", params=2, ema=3)
+    _save(weights, tmp_path / "run" / "best", params=5, ema=7)
+    return tmp_path / "run"
+
+
+def _factor(weights, random_weights) -> float:
+    ratios = jax.tree.map(lambda a, b: a / b, weights.params, random_weights(_CONFIG).params)
+    (factor,) = {round(float(x), 4) for leaf in jax.tree.leaves(ratios) for x in np.unique(leaf)}
+    return factor
+
+
+@pytest.mark.parametrize(("flags", "factor"), [("", 3), ("--noema", 2), ("--best", 7), ("--best --noema", 5)])
+def test_the_flags_choose_the_weights(run, random_weights, flags, factor, tmp_path):
+    file = tmp_path / "model.safetensors"
+    done = _convert(f"--checkpoint={run}", f"--output={file}", *flags.split())
+    assert done.returncode == 0, done.stderr
+    assert _factor(load(file), random_weights) == factor
+
+
+def test_a_run_without_a_moving_average_has_its_parameters(random_weights, tmp_path):
+    without = dataclasses.replace(_CONFIG, optim=OptimConfig())
+    _save(random_weights(without), tmp_path / "checkpoints", params=2)
+    assert _factor(read_checkpoint(tmp_path), random_weights) == 2
+
+
+def test_the_scan_of_a_run_on_a_gpu_is_not_needed(random_weights, tmp_path):
+    model = dataclasses.replace(_CONFIG.model, scan="pallas_triton")
+    weights = dataclasses.replace(random_weights(_CONFIG), config=dataclasses.replace(_CONFIG, model=model))
+    _save(weights, tmp_path / "checkpoints", params=2, ema=3)
+    assert read_checkpoint(tmp_path).config.model.scan == "auto"
+
+
+def _without_state(step: Path) -> None:
+    shutil.rmtree(step / "state")
+
+
+def _cut_config(step: Path) -> None:
+    file = step / "config" / "metadata"
+    file.write_bytes(file.read_bytes()[:-20])
+
+
+def _cut_arrays(step: Path) -> None:
+    for file in (path for path in (step / "state").rglob("*") if path.is_file() and "/d/" in str(path)):
+        file.write_bytes(file.read_bytes()[:-20])
+
+
+@pytest.mark.parametrize("damage", [_without_state, _cut_config, _cut_arrays])
+def test_a_damaged_checkpoint_is_told_in_a_line(run, damage, tmp_path):
+    damage(run / "checkpoints" / "7")
+    done = _convert(f"--checkpoint={run}", f"--output={tmp_path / 'model.safetensors'}")
+    # Reads of orbax that are still at work may tell, after the line, that Python has ended.
+    assert done.returncode == 1 and done.stderr.count("error: step 7 of ") == 1, done.stderr
+    assert "is damaged (" in done.stderr.split("error: step 7 of ")[1].splitlines()[0]
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_a_checkpoint_that_is_not_finite_is_refused(random_weights, tmp_path):
+    _save(random_weights(_CONFIG), tmp_path / "checkpoints", params=np.nan, ema=3)
+    assert read_checkpoint(tmp_path).step == 7
+    with pytest.raises(UserError, match=r"has NaN or infinity in \S+; give a run that is sound"):
+        read_checkpoint(tmp_path, ema=False)
+
+
+def test_what_can_not_be_written_leaves_nothing_behind(random_weights, tmp_path):
+    file, output = tmp_path / "model.safetensors", tmp_path / "run"
+    save(random_weights(_CONFIG), file)
+    # No file of more than 5 KiB, as on a disk that gets full. Writes of orbax that are still at work may tell more.
+    failed = _convert(f"--input={file}", f"--output={output}", shell="ulimit -f 5; ")
+    assert failed.returncode == 1 and f"error: {output} can't be written (" in failed.stderr, failed.stderr
+    assert list(output.iterdir()) == []
+    done = _convert(f"--input={file}", f"--output={output}")
+    assert done.returncode == 0, done.stderr
+    assert read_checkpoint(output).step == 7
+    with pytest.raises(UserError, match="has checkpoints already"):
+        write_checkpoint(random_weights(_CONFIG), output)
+
+
+def test_a_full_disk_is_told_before_anything_is_written(random_weights, tmp_path, monkeypatch):
+    """The disk's size alone is made up."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10, 10, 0))
+    with pytest.raises(
+        UserError, match=r"run can't be written \(No space left on device: 0 MiB needed, 0 free\); free"
+    ):
+        write_checkpoint(random_weights(_CONFIG), tmp_path / "run")
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_from_one_kind_of_file_to_the_other(random_weights, tmp_path):
+    pytest.importorskip("torch")
+    weights, file = random_weights(_CONFIG), tmp_path / "model.safetensors"
+    save(weights, file)
+    done = _convert(f"--input={file}", f"--output={tmp_path / 'model.pth'}")
+    assert done.returncode == 0, done.stderr
+    for a, b in zip(jax.tree.leaves(load(tmp_path / "model.pth").params), jax.tree.leaves(weights.params), strict=True):
+        np.testing.assert_array_equal(a, b)
+    refused = _convert(f"--input={file}", f"--output={tmp_path / 'run'}", "--best")
+    assert refused.returncode == 1 and "error: --best and --ema choose of what a run's folder has" in refused.stderr
+
+
+def _convert(*flags: str, shell: str = "") -> subprocess.CompletedProcess[str]:
+    command = shlex.join([sys.executable, "-m", "mamkpd_jax.convert", *flags])
+    return subprocess.run(["bash", "-c", shell + command], cwd=_ROOT, capture_output=True, text=True)
