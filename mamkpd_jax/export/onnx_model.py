@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import tempfile
 import warnings
 from pathlib import Path
@@ -11,7 +12,7 @@ import onnx
 import onnxruntime
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
-from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 from mamkpd_jax.convert.save import METADATA_KEY
@@ -20,8 +21,9 @@ from mamkpd_jax.convert.weights import Weights, metadata, to_torch
 from mamkpd_jax.export.options import Options
 
 OPSET = 20
-# The scan's exponentials and logarithms lose too much in half precision.
-_FP32_OPS = [*DEFAULT_OP_BLOCK_LIST, "Exp", "Log", "Softplus"]
+# The scan's own operations, not those of the layers around it, by their names. It is in fp32 everywhere: in half
+# precision 1 + exp(x) overflows from 11 on and loses a small delta whole.
+_SCAN = re.compile(r"/ss2d/[^/]+$")
 
 
 def twin(weights: Weights) -> MamKPD:
@@ -32,14 +34,15 @@ def twin(weights: Weights) -> MamKPD:
 
 
 def save_onnx(weights: Weights, path: Path, options: Options, precision: str = "fp32") -> None:
-    """Writes an ONNX file with a dynamic batch axis, whole or not at all; its metadata is that of the weights.
+    """Writes an ONNX file with a dynamic batch axis, whole or not at all.
 
-    The input is `image`: uint8 RGB [b, h, w, 3] with `options.normalize`, else normalised float32 [b, 3, h, w]. The
-    outputs are `points` [b, j, 2] in pixels of the image and `scores` [b, j] with `options.decode`, else `heatmaps`
-    [b, j, h / stride, w / stride].
+    Its metadata is that of the weights, with `options` and `precision`. The input is `image`: uint8 RGB [b, h, w, 3]
+    with `options.normalize`, else normalised float32 [b, 3, h, w]. The outputs are `points` [b, j, 2] in pixels of the
+    image and `scores` [b, j] with `options.decode`, else `heatmaps` [b, j, h / stride, w / stride].
 
     Args:
-        precision: "fp32", "fp16" or "int8": fp16 halves the weights; int8 quantizes the linear layers, dynamically.
+        precision: "fp32", "fp16" or "int8": fp16 halves the weights and leaves the scan in fp32; int8 quantizes the
+            linear layers, dynamically.
     """
     model = Predictor(twin(weights), **dataclasses.asdict(options)).eval()
     height, width = weights.config.data.input_hw
@@ -57,11 +60,17 @@ def save_onnx(weights: Weights, path: Path, options: Options, precision: str = "
             _quantize(folded, final)
         graph = onnx.load(final if precision == "int8" else folded)
         if precision == "fp16":
-            graph = convert_float_to_float16(graph, keep_io_types=True, op_block_list=_FP32_OPS)
-            sorted_graph = OnnxModel(graph)  # the conversion appends its casts at the end
-            sorted_graph.topological_sort()
-            graph = sorted_graph.model
-        onnx.helper.set_model_props(graph, {METADATA_KEY: json.dumps(metadata(weights))})
+            scan = [node.name for node in graph.graph.node if _SCAN.search(node.name)]
+            graph = convert_float_to_float16(graph, keep_io_types=True, node_block_list=scan)
+            # The conversion puts casts to fp16 and back between two operations in fp32, at the end of the graph.
+            converted = OnnxModel(graph)
+            converted.remove_cascaded_cast_nodes()
+            converted.remove_useless_cast_nodes()
+            converted.prune_graph()
+            converted.topological_sort()
+            graph = converted.model
+        about = {**metadata(weights), "options": dataclasses.asdict(options), "precision": precision}
+        onnx.helper.set_model_props(graph, {METADATA_KEY: json.dumps(about)})
         onnx.checker.check_model(graph)
         onnx.save(graph, final)
         os.replace(final, path)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import jax
@@ -62,6 +63,7 @@ def test_onnx(tmp_path, case):
     assert len(model.graph.node) < 5000
     about = {entry.key: entry.value for entry in model.metadata_props}
     assert json.loads(about["mamkpd"])["input_hw"] == [96, 64]
+    assert json.loads(about["mamkpd"])["options"] == dataclasses.asdict(options)
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
 
 
@@ -105,6 +107,20 @@ def test_onnx_of_less_precision(tmp_path, random_weights, crops, precision, tole
     assert not np.array_equal(less[0], full[0])
     weights_kinds = {array.data_type for array in onnx.load(tmp_path / "less.onnx").graph.initializer}
     assert onnx.TensorProto.DataType.Value(kind) in weights_kinds
+
+
+def test_fp16_leaves_the_scan_in_fp32(tmp_path, random_weights):
+    """onnxruntime can't tell on a CPU, where it computes in fp32 what a file has in fp16."""
+    path = tmp_path / "model.onnx"
+    save_onnx(random_weights(_CONFIG), path, Options(), "fp16")
+    graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
+    types = {value.name: value.type.tensor_type.elem_type for value in graph.value_info}
+    kinds = {"scan": set(), "layers": set()}
+    for node in graph.node:
+        if node.op_type in ("Add", "Mul", "Exp", "Log", "Max", "MatMul", "Conv", "Gemm"):
+            kinds["scan" if re.search(r"/ss2d/[^/]+$", node.name) else "layers"].add(types.get(node.output[0]))
+    assert kinds["scan"] - {onnx.TensorProto.INT64} == {onnx.TensorProto.FLOAT}
+    assert onnx.TensorProto.FLOAT16 in kinds["layers"] and onnx.TensorProto.FLOAT not in kinds["layers"]
 
 
 def test_int8_leaves_the_projections_to_delta_as_they_are(tmp_path, random_weights):

@@ -1,0 +1,61 @@
+"""The command `python -m mamkpd_jax.export`."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from mamkpd_jax.config import Config, DataConfig, ModelConfig
+from mamkpd_jax.convert.checkpoint import write_checkpoint
+
+_ROOT = Path(__file__).parents[2]
+_CONFIG = Config(
+    model=ModelConfig(stem=False, depths=(1, 1), dims=(8, 16), decoder_dim=8),
+    data=DataConfig(dataset="synthetic_people", input_hw=(64, 48)),
+)
+
+
+def _export(run: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mamkpd_jax.export", f"--checkpoint={run}", *flags]
+    return subprocess.run(command, cwd=_ROOT, capture_output=True, text=True)
+
+
+@pytest.fixture
+def run(random_weights, tmp_path) -> Path:
+    write_checkpoint(random_weights(_CONFIG), tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_stablehlo_with_all_inside(run, tmp_path):
+    path = tmp_path / "model.stablehlo"
+    done = _export(run, f"--output={path}", "--normalize", "--flip_test", "--decode")
+    assert done.returncode == 0 and done.stdout.startswith(f"{path}: step 7, "), done.stderr
+    exported = jax.export.deserialize(bytearray(path.read_bytes()))
+    assert [(str(x.shape), str(x.dtype)) for x in exported.in_avals] == [("(b, 64, 48, 3)", "uint8")]
+    assert [str(x.shape) for x in exported.out_avals] == ["(b, 17, 2)", "(b, 17)"]
+
+
+def test_onnx_tells_what_is_inside(run, tmp_path):
+    onnx, path = pytest.importorskip("onnx"), tmp_path / "model.onnx"
+    pytest.importorskip("torch")
+    done = _export(run, f"--output={path}", "--decode", "--precision=int8")
+    assert done.returncode == 0, done.stderr
+    about = json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}["mamkpd"])
+    assert about["options"] == {"normalize": False, "flip_test": False, "decode": True}
+    assert about["precision"] == "int8" and about["step"] == 7
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--output={new}.stablehlo", "--precision=int8"], "error: --precision=int8 is for .onnx files; --output is "),
+        (["--output={new}.engine"], "model.engine is neither a .onnx nor a .stablehlo file, nor a folder; name one"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(run, tmp_path, flags, message):
+    done = _export(run, *(flag.format(new=tmp_path / "model") for flag in flags))
+    assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1
+    assert not list(tmp_path.glob("model*"))
