@@ -161,7 +161,7 @@ def check_setting(result: dict[str, Any], config: Config) -> None:
     """
     where = {name: getattr(config.data, name) for name in _PLACES}
     was = config_from_dict(result["config"] | {"data": result["config"]["data"] | where})
-    alike = ("data.", "optim.", "eval.", "model.dtype", "model.d_state", "model.drop_path")
+    alike = ("data.", "optim.", "eval.", "init_from", "model.dtype", "model.d_state", "model.drop_path")
     other = {name: change for name, change in differences(was, config).items() if name.startswith(alike)}
     if result["contender"] in VARIANTS:  # the rest of a model is its variant's, but for what the command sets
         for name, value in config_flags.get_override_values(flags.FLAGS["config"]).items():
@@ -229,8 +229,8 @@ def main() -> None:
     folder = Path(_WORKDIR.value)
     runs = [
         Run(name, seed, folder / f"{name.replace(':', '_x')}_{seed}")
-        for seed in _SEEDS.value
-        for name in _CONTENDERS.value
+        for seed in dict.fromkeys(_SEEDS.value)
+        for name in dict.fromkeys(_CONTENDERS.value)
     ]
     done = recorded(Path(_OUTPUT.value))
     for result in (*done.values(), *(result for run in runs if (result := run.result()))):

@@ -2,6 +2,7 @@
 
 import datetime
 import functools
+import hashlib
 import os
 import platform
 import re
@@ -43,7 +44,7 @@ def environment() -> dict[str, Any]:
 
 def gpu_property(name: str) -> str | None:
     """What nvidia-smi tells of the first GPU, such as "driver_version"; None where there is none."""
-    return _output("nvidia-smi", f"--query-gpu={name}", "--format=csv,noheader,nounits") or None
+    return _output("nvidia-smi", f"--query-gpu={name}", "--format=csv,noheader,nounits").partition("\n")[0] or None
 
 
 def peak_memory_bytes() -> int:
@@ -73,15 +74,18 @@ def _processor() -> str | None:
 
 @functools.cache
 def _commit() -> str | None:
-    """That of the code: a bench that rewrites its file of results changes the tree itself, and no measurement by it."""
-    changed = _output("git", "diff", "--name-only", "HEAD", "--", ":/", ":(top,exclude)benchmarks/results")
-    return _output("git", "describe", "--always", "--abbrev=40") + ("-dirty" if changed else "") or None
+    """That of the code, and a digest of what has changed in it since; None where it is no git checkout.
+
+    Not of files of results: a bench that rewrites its own changes no code.
+    """
+    changes = _output("git", "diff", "HEAD", "--", ":/", ":(top,exclude)benchmarks/results")
+    dirty = f"-dirty.{hashlib.sha256(changes.encode()).hexdigest()[:8]}" if changes else ""
+    return _output("git", "describe", "--always", "--abbrev=40") + dirty or None
 
 
 def _output(*command: str) -> str:
-    """A command's first line; nothing where it does not exist or fails."""
+    """What a command prints; nothing where it does not exist or fails."""
     try:
-        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return lines[0] if lines else ""

@@ -133,6 +133,8 @@ def train(config: Config, workdir: Path, peer: str, compiled: bool) -> None:
     config.validate()
     if config.optim.optimizer != "adam" or config.optim.ema_decay or config.optim.accumulate != 1:
         raise UserError("peers are trained by plain Adam; set no other optimizer, ema_decay or accumulate to compare")
+    if config.init_from:
+        raise UserError("peers start from random weights; leave out config.init_from to compare")
     if config.model.heatmap_stride != 4:
         raise UserError(f"the peers' heatmaps have stride 4, and the config's {config.model.heatmap_stride}")
     dataset = open_dataset(config)

@@ -91,8 +91,6 @@ def summary_ms(times: Sequence[float]) -> dict[str, float]:
 def rows_so_far(setting: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The rows that the file of `--output` has, if it was measured here, at this commit and in this setting.
 
-    None if the code is no commit's: nobody can tell then whether it is the same.
-
     Raises:
         UserError: the file is something else than a result.
     """
@@ -104,8 +102,7 @@ def rows_so_far(setting: Mapping[str, Any]) -> list[dict[str, Any]]:
         same = all(result["environment"].get(name) == where[name] for name in _WHERE)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"--output names {_OUTPUT.value}, which is no result of a bench; give another file") from error
-    committed = where["commit"] is not None and not where["commit"].endswith("-dirty")
-    return rows if committed and same and all(result.get(name) == value for name, value in setting.items()) else []
+    return rows if same and all(result.get(name) == value for name, value in setting.items()) else []
 
 
 def write(result: Mapping[str, Any]) -> None:

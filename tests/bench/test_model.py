@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from mamkpd_jax import environment
 from mamkpd_jax.bench import model
 from mamkpd_jax.config import ModelConfig
 from mamkpd_jax.models import mamkpd
@@ -58,7 +57,6 @@ def test_a_group_that_has_grown_takes_turns_anew_and_doubles_no_row(flags, tmp_p
         return [(row["contender"], row["batch"]) for row in json.loads((tmp_path / "model.json").read_bytes())["rows"]]
 
     monkeypatch.setattr(model.measure, "copy_bandwidth", lambda: 1e9)
-    monkeypatch.setattr(environment, "_commit", lambda: "a1b2")
     model.run([contender("a")])
     assert rows() == [("a", 1), ("a", 2)]
     model.run([contender("a") | contender("b")])

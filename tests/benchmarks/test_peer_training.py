@@ -52,3 +52,11 @@ def test_heatmaps_of_another_stride_are_refused(tiny, run, tmp_path):
     status, _, err = run(_PROGRAM, tiny, tmp_path, *_FLAGS, PYTHONPATH=str(_ROOT))
     assert status == 1
     assert "error: the peers' heatmaps have stride 4, and the config's 2" in err.splitlines()[-1]
+
+
+def test_weights_to_start_from_are_refused(config, run, tmp_path):
+    status, _, err = run(
+        _PROGRAM, dataclasses.replace(config, init_from="runs/other"), tmp_path, *_FLAGS, PYTHONPATH=str(_ROOT)
+    )
+    assert status == 1
+    assert "error: peers start from random weights; leave out config.init_from" in err.splitlines()[-1]

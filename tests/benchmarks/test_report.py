@@ -31,7 +31,10 @@ def test_what_has_no_result_is_not_measured_and_the_fastest_scan_counts(tmp_path
 def test_goals_are_met_missed_or_not_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "_RESULTS", tmp_path)
     rates = {"base": 20_000.0, "small": 24_999.0, "simple_baseline": 19_000.0, "hrnet_w32": 9_000.0}
-    rows = [{"model": name, "batch": 256, "crops_per_s": rate} for name, rate in rates.items()]
+    rows = [
+        {"model": name, "contender": f"{name}, compiled", "batch": 256, "crops_per_s": rate}
+        for name, rate in rates.items()
+    ]
     (tmp_path / "speed_gpu.json").write_text(json.dumps({"rows": rows}))
     seeds = {"base": 3, "simple_baseline": 3, "hrnet_w32": 2}
     rows = [{"contender": name, "seeds": n, "pck@0.2": 30.0 + n} for name, n in seeds.items()]
@@ -41,6 +44,16 @@ def test_goals_are_met_missed_or_not_measured(tmp_path, monkeypatch):
     assert cells[:2] == [("20,000", "yes"), ("24,999", "no")]
     assert cells[7:9] == [("not measured", ""), ("0", "yes")]  # HRNet lacks a seed
     assert set(cells[2:7] + cells[9:]) == {("not measured", "")}  # no Large, ViT-S, batch 1 or runs
+
+
+def test_base_is_compared_with_compiled_peers_alone():
+    rows = [{"model": "base", "contender": "base, jax, pallas", "batch": 256, "crops_per_s": 20.0}]
+    for name, rate in {"simple_baseline": 10.0, "hrnet_w32": 8.0, "vit_s": 16.0}.items():
+        rows.append({"model": name, "contender": f"{name}, torch, eager", "batch": 256, "crops_per_s": rate})
+    with pytest.raises(ValueError):
+        report._ahead_at_speed({"rows": rows})
+    compiled = [row | {"contender": row["contender"].replace("eager", "compiled")} for row in rows]
+    assert report._ahead_at_speed({"rows": compiled}) == 1.25
 
 
 def test_a_readme_without_a_table_is_refused():
