@@ -20,10 +20,13 @@ _COMPILE = flags.DEFINE_bool("compile", False, "The peers by torch.compile.", al
 
 
 def _peer(name: str) -> dict[str, model.Contender]:
-    from benchmarks.peers.networks import build, cost  # after `check`, since PyTorch is an extra
+    import torch  # after `check`, since it is an extra
+
+    from benchmarks.peers.networks import build, cost
 
     peer = build(name, COCO.n_joints, model.INPUT_HW)
     params, macs = cost(peer, model.INPUT_HW)
+    peer.to(memory_format=torch.channels_last)  # as the crops are: else each call reorders the weights
     if _COMPILE.value:
         peer.compile(dynamic=False)
     title = f"{name}, torch, {'compiled' if _COMPILE.value else 'eager'}"
