@@ -26,7 +26,8 @@ def _peer(name: str) -> dict[str, model.Contender]:
 
     peer = build(name, COCO.n_joints, model.INPUT_HW)
     params, macs = cost(peer, model.INPUT_HW)
-    peer.to(memory_format=torch.channels_last)  # as the crops are: else each call reorders the weights
+    # The weights lie as the crops do: else each call reorders them.
+    peer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if _COMPILE.value:
         peer.compile(dynamic=False)
     title = f"{name}, torch, {'compiled' if _COMPILE.value else 'eager'}"
