@@ -90,7 +90,7 @@ TABLES: dict[str, tuple[Sequence[str], Sequence[Column]]] = {
     "accuracy": (
         _MODELS,
         (
-            Column("size, narrow", "accuracy_lspet_narrow.json", _size),
+            Column("size, narrow, of lspet", "accuracy_lspet_narrow.json", _size),
             Column("lspet, narrow", "accuracy_lspet_narrow.json", _score),
             Column("animalpose, narrow", "accuracy_animalpose_narrow.json", _score),
             Column("lspet, full size", "accuracy_lspet.json", _score),
