@@ -21,9 +21,10 @@ from mamkpd_jax.convert.weights import Weights, metadata, to_torch
 from mamkpd_jax.export.options import Options
 
 OPSET = 20
-# The scan's own operations, not those of the layers around it, by their names. It is in fp32 everywhere: in half
-# precision 1 + exp(x) overflows from 11 on and loses a small delta whole.
-_SCAN = re.compile(r"/ss2d/[^/]+$")
+# By their names the network's layers, not the scan's own operations and not what is around the network. Those are in
+# fp32 everywhere: in half precision 1 + exp(x) overflows from 11 on, a small delta is lost, and so is a heatmap's foot.
+# A name that comes again, for the mirrored image, has a number.
+_LAYERS = re.compile(r"/model(_\d+)?/(?!.*/ss2d(_\d+)?/[^/]+$)")
 
 
 def twin(weights: Weights) -> MamKPD:
@@ -41,8 +42,8 @@ def save_onnx(weights: Weights, path: Path, options: Options, precision: str = "
     image and `scores` [b, j] with `options.decode`, else `heatmaps` [b, j, h / stride, w / stride].
 
     Args:
-        precision: "fp32", "fp16" or "int8": fp16 halves the weights and leaves the scan in fp32; int8 quantizes the
-            linear layers, dynamically.
+        precision: "fp32", "fp16" or "int8": fp16 halves the layers' weights, and leaves the scan and what is around
+            the network in fp32; int8 quantizes the linear layers, dynamically.
     """
     model = Predictor(twin(weights), **dataclasses.asdict(options)).eval()
     height, width = weights.config.data.input_hw
@@ -60,8 +61,8 @@ def save_onnx(weights: Weights, path: Path, options: Options, precision: str = "
             _quantize(folded, final)
         graph = onnx.load(final if precision == "int8" else folded)
         if precision == "fp16":
-            scan = [node.name for node in graph.graph.node if _SCAN.search(node.name)]
-            graph = convert_float_to_float16(graph, keep_io_types=True, node_block_list=scan)
+            others = [node.name for node in graph.graph.node if not _LAYERS.match(node.name)]
+            graph = convert_float_to_float16(graph, keep_io_types=True, node_block_list=others)
             # The conversion puts casts to fp16 and back between two operations in fp32, at the end of the graph.
             converted = OnnxModel(graph)
             converted.remove_cascaded_cast_nodes()

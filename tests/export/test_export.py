@@ -109,18 +109,23 @@ def test_onnx_of_less_precision(tmp_path, random_weights, crops, precision, tole
     assert onnx.TensorProto.DataType.Value(kind) in weights_kinds
 
 
-def test_fp16_leaves_the_scan_in_fp32(tmp_path, random_weights):
+def test_fp16_is_of_layers_alone(tmp_path, random_weights):
     """onnxruntime can't tell on a CPU, where it computes in fp32 what a file has in fp16."""
     path = tmp_path / "model.onnx"
-    save_onnx(random_weights(_CONFIG), path, Options(), "fp16")
+    save_onnx(random_weights(_CONFIG), path, Options(normalize=True, flip_test=True, decode=True), "fp16")
     graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
-    types = {value.name: value.type.tensor_type.elem_type for value in graph.value_info}
-    kinds = {"scan": set(), "layers": set()}
+    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.output)}
+    kinds = {"layers": set(), "scan": set(), "around": set(), "exponentials": set()}
     for node in graph.node:
-        if node.op_type in ("Add", "Mul", "Exp", "Log", "Max", "MatMul", "Conv", "Gemm"):
-            kinds["scan" if re.search(r"/ss2d/[^/]+$", node.name) else "layers"].add(types.get(node.output[0]))
-    assert kinds["scan"] - {onnx.TensorProto.INT64} == {onnx.TensorProto.FLOAT}
-    assert onnx.TensorProto.FLOAT16 in kinds["layers"] and onnx.TensorProto.FLOAT not in kinds["layers"]
+        kind = types[node.output[0]]
+        if node.op_type in ("Exp", "Log"):
+            kinds["exponentials"].add(kind)
+        if node.op_type in ("Add", "Sub", "Mul", "Div", "Max", "MatMul", "Conv", "ConvTranspose", "Gemm"):
+            of_model = "scan" if re.search(r"/ss2d(_\d+)?/[^/]+$", node.name) else "layers"
+            kinds[of_model if node.name.startswith("/model") else "around"].add(kind)
+    full, half = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
+    for part, expected in {"layers": half, "scan": full, "around": full, "exponentials": full}.items():
+        assert kinds[part] - {onnx.TensorProto.INT64} == {expected}, part
 
 
 def test_int8_leaves_the_projections_to_delta_as_they_are(tmp_path, random_weights):
