@@ -187,6 +187,19 @@ def start_two(start, config, workdir: Path) -> list[subprocess.Popen]:
     return [start("train.py", config, workdir, *where, f"--process_id={i}") for i in range(2)]
 
 
+def test_a_damaged_checkpoint_is_named_and_without_it_the_run_goes_on(tiny, tmp_path, run):
+    tiny.checkpoint_every_steps, tiny.optim.epochs = 2, 2
+    status, _, err = run("train.py", tiny, tmp_path)
+    assert status == 0, err
+    before, newest = sorted((tmp_path / "checkpoints").glob("[0-9]*"), key=lambda folder: int(folder.name))[-2:]
+    shutil.rmtree(newest / "state")
+    status, _, err = run("train.py", tiny, tmp_path)
+    assert status == 1 and f"error: checkpoint {newest} is damaged (" in err and "Traceback" not in err, err
+    shutil.rmtree(newest)
+    status, _, err = run("train.py", tiny, tmp_path)
+    assert status == 0 and f"going on from step {before.name}," in err, err
+
+
 def test_two_processes_train_as_one_does(tiny, tmp_path, start, run, saved_state):
     status, _, err = run("train.py", tiny, tmp_path / "one")
     assert status == 0, err

@@ -13,7 +13,15 @@ from mamkpd_jax.convert.weights import Weights, not_finite
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.models.mamkpd import abstract
 from mamkpd_jax.skeletons import find_skeleton
-from mamkpd_jax.training.checkpoint import BEST, LATEST, about_items, check_space, failure_reason, restore_about
+from mamkpd_jax.training.checkpoint import (
+    BEST,
+    LATEST,
+    about_items,
+    check_space,
+    damage_told,
+    restore_about,
+    write_failures_told,
+)
 from mamkpd_jax.training.optimizer import optimizer
 from mamkpd_jax.training.state import split
 
@@ -38,13 +46,8 @@ def read_checkpoint(workdir: Path, *, best: bool = False, ema: bool = True) -> W
         step = manager.latest_step()
         if step is None:
             raise UserError(f"no finished checkpoint in {folder}; give the folder of a training run")
-        try:
+        with damage_told(folder / str(step)):
             weights = _restored(manager, step, ema)
-        except (ValueError, KeyError, TypeError) as error:  # orbax and TensorStore raise all of these
-            reason = str(error).splitlines()[0][:200]
-            raise UserError(
-                f"step {step} of {folder} is damaged ({reason}); copy it again, or give another run"
-            ) from error
     if (name := not_finite(weights)) is not None:
         raise UserError(f"step {step} of {folder} has NaN or infinity in {name}; give a run that is sound")
     return weights
@@ -93,12 +96,11 @@ def write_checkpoint(weights: Weights, workdir: Path) -> None:
     partial = folder.with_name(f"{LATEST}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a conversion that was interrupted
     try:
-        partial.mkdir(parents=True)
-        check_space(partial, state)
-        with ocp.CheckpointManager(partial) as manager:
-            manager.save(weights.step, args=items)
-        partial.rename(folder)
-    except (OSError, ValueError) as error:  # TensorStore tells a full disk as a ValueError
-        raise UserError(f"{workdir} can't be written ({failure_reason(error)}); free space or give another") from error
+        with write_failures_told(lambda reason: f"{workdir} can't be written ({reason}); free space or give another"):
+            partial.mkdir(parents=True)
+            check_space(partial, state)
+            with ocp.CheckpointManager(partial) as manager:
+                manager.save(weights.step, args=items)
+            partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -90,18 +90,19 @@ class Checkpointer:
         """The newest checkpoint, onto the devices of `state`; moves `data` to where it was.
 
         Raises:
-            UserError: it is of another model or another run.
+            UserError: it is damaged, or of another model or another run.
         """
         step = self.latest_step
         assert step is not None, "there is a checkpoint"
-        self._check_same_run(step)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _as_tree(state))
-        restored = self._latest.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(abstract), data=grain.checkpoint.CheckpointRestore(data)
-            ),
-        )
+        with damage_told(self._folder / LATEST / str(step)):
+            self._check_same_run(step)
+            restored = self._latest.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(abstract), data=grain.checkpoint.CheckpointRestore(data)
+                ),
+            )
         return TrainState(**restored["state"])
 
     def close(self) -> None:
@@ -141,20 +142,41 @@ class Checkpointer:
                 f"now; start {n}"
             )
 
-    @contextlib.contextmanager
-    def _failures_told(self) -> Iterator[None]:
-        try:
-            yield
-        # TensorStore tells a full disk as a ValueError.
-        except (OSError, ValueError) as error:
-            if isinstance(error, ValueError) and "os_error_code" not in str(error):
-                raise
+    def _failures_told(self) -> contextlib.AbstractContextManager[None]:
+        def message(reason: str) -> str:
             steps = sorted(int(path.name) for path in (self._folder / LATEST).glob("*") if path.name.isdigit())
             good = f"the last good checkpoint, of step {steps[-1]}, is intact" if steps else "there is none yet"
-            raise UserError(
-                f"a checkpoint below {self._folder} can't be written ({failure_reason(error)}); {good}; free space or "
-                "give another --workdir, and start the same command again"
-            ) from error
+            return (
+                f"a checkpoint below {self._folder} can't be written ({reason}); {good}; free space or give another "
+                "--workdir, and start the same command again"
+            )
+
+        return write_failures_told(message)
+
+
+@contextlib.contextmanager
+def write_failures_told(message: Callable[[str], str]) -> Iterator[None]:
+    """Raises UserError where the system refuses to write; `message` makes it of the system's words."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        # TensorStore tells a full disk as a ValueError, and puts the system's words last, after all files and ranges.
+        if isinstance(error, ValueError) and "os_error_code" not in str(error):
+            raise
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error).rsplit(": ", 1)[-1]
+        raise UserError(message(reason)) from error
+
+
+@contextlib.contextmanager
+def damage_told(checkpoint: Path) -> Iterator[None]:
+    """Raises UserError where the checkpoint in a folder can't be read."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:  # orbax and TensorStore raise all of these
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise UserError(
+            f"checkpoint {checkpoint} is damaged ({reason}); copy it again, or remove it to take the one before"
+        ) from error
 
 
 def check_space(folder: Path, state: Any) -> None:
@@ -204,11 +226,6 @@ def check_same_model(what: str, changed: dict[str, str], *also: str) -> None:
 
 def _listed(changed: dict[str, str]) -> str:
     return ", ".join(f"config.{name}: {change}" for name, change in changed.items())
-
-
-def failure_reason(error: Exception) -> str:
-    """The system's words: TensorStore puts them last, after all files and ranges."""
-    return (error.strerror if isinstance(error, OSError) else None) or str(error).rsplit(": ", 1)[-1]
 
 
 def _as_tree(state: TrainState) -> dict[str, Any]:
