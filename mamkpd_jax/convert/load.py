@@ -1,6 +1,7 @@
 """Weights from a file: `.safetensors` without torch, `.pth` with it; nothing in a file is executed."""
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,9 @@ def _read_pth(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     except ModuleNotFoundError as error:
         raise UserError(f"{path}: {error}; .pth files need `pip install -e '.[torch]'` in the repository") from error
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of a pickle before it refuses it
+            saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises all kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(

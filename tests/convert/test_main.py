@@ -1,6 +1,7 @@
 """The command `python -m mamkpd_jax.convert`."""
 
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -76,3 +77,11 @@ def test_a_folder_with_checkpoints_is_not_written_to(tmp_path, random_weights):
     write_checkpoint(weights, tmp_path)
     with pytest.raises(UserError, match="already"):
         write_checkpoint(weights, tmp_path)
+
+
+def test_a_pickle_with_code_is_told_in_a_line(tmp_path):
+    pytest.importorskip("torch")
+    (tmp_path / "model.pth").write_bytes(pickle.dumps({"state_dict": Path}, protocol=4))  # torch warns of this one
+    done = _run(f"--input={tmp_path / 'model.pth'}", f"--output={tmp_path / 'run'}")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "could run code" in done.stderr, done.stderr
+    assert not (tmp_path / "run").exists()
