@@ -89,6 +89,21 @@ def _check_scan(name: str) -> None:
         )
 
 
+class ParamKeys(nnx.Rngs):
+    """The keys of nnx.Rngs(params=seed), counted in Python.
+
+    nnx counts in an array: for each parameter of a traced model it then searches all that was traced so far, which
+    takes longer than the rest of the model.
+    """
+
+    def __init__(self, seed: int):
+        self._seed, self._n = seed, 0
+
+    def params(self) -> Array:
+        self._n += 1
+        return jax.random.fold_in(jax.random.key(self._seed), self._n - 1)
+
+
 def abstract(config: ModelConfig, n_joints: int) -> MamKPD:
     """A model with shapes in place of arrays, for its structure."""
-    return nnx.eval_shape(lambda: MamKPD(config, n_joints, rngs=nnx.Rngs(params=0)))
+    return nnx.eval_shape(lambda: MamKPD(config, n_joints, rngs=ParamKeys(0)))

@@ -9,7 +9,7 @@ from flax import nnx, struct
 from jax.sharding import Mesh
 
 from mamkpd_jax.config import Config
-from mamkpd_jax.models.mamkpd import MamKPD, abstract
+from mamkpd_jax.models.mamkpd import MamKPD, ParamKeys, abstract
 from mamkpd_jax.training.mesh import state_sharding
 
 
@@ -40,7 +40,7 @@ def create_state(
     """An initialised model's structure, and its state on the devices of the mesh."""
 
     def init() -> TrainState:
-        _, params, batch_stats = split(MamKPD(config.model, n_joints, rngs=nnx.Rngs(params=config.seed)))
+        _, params, batch_stats = split(MamKPD(config.model, n_joints, rngs=ParamKeys(config.seed)))
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,

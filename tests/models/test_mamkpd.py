@@ -8,7 +8,7 @@ from flax import nnx
 
 from mamkpd_jax.config import ModelConfig
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.models.mamkpd import VARIANTS, MamKPD, abstract, normalize, variant
+from mamkpd_jax.models.mamkpd import VARIANTS, MamKPD, ParamKeys, abstract, normalize, variant
 
 N_JOINTS = 17
 NARROW = dict(depths=(1, 1), dims=(8, 16), decoder_dim=8)
@@ -20,14 +20,22 @@ def _crops(b: int = 2, hw: tuple[int, int] = (64, 48)) -> jax.Array:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_heatmaps_of_a_256x192_crop(name):
-    model = nnx.eval_shape(lambda: MamKPD(variant(name), N_JOINTS, rngs=nnx.Rngs(0)))
+    model = abstract(variant(name), N_JOINTS)
     heatmaps = nnx.eval_shape(lambda m: m(jnp.zeros((1, 256, 192, 3))), model)
     # Row b of table 5 has a fourth stage: it ends at stride 32, its heatmaps at stride 8.
     assert heatmaps.shape == ((1, 32, 24, 17) if name == "ablation_b" else (1, 64, 48, 17))
     assert heatmaps.dtype == jnp.float32
 
 
-@pytest.mark.parametrize(("stem", "downsampling"), [(True, "cmm"), (False, "cmm"), (False, "conv"), (False, "merging")])
+@pytest.mark.parametrize(
+    ("stem", "downsampling"),
+    [
+        (True, "cmm"),
+        pytest.param(False, "cmm", marks=pytest.mark.slow),
+        pytest.param(False, "conv", marks=pytest.mark.slow),
+        (False, "merging"),
+    ],
+)
 def test_every_parameter_has_a_gradient(stem, downsampling):
     config = ModelConfig(stem=stem, depths=(1, 1), dims=(8, 16), decoder_dim=8, downsampling=downsampling, d_state=2)
     model = MamKPD(config, N_JOINTS, rngs=nnx.Rngs(0))
@@ -69,3 +77,10 @@ def test_normalize_is_imagenets():
 def test_a_scan_that_this_device_can_not_run_is_refused():
     with pytest.raises(UserError, match="config.model.scan is 'pallas_triton', which runs on gpu alone, and this is"):
         abstract(ModelConfig(scan="pallas_triton"), N_JOINTS)
+
+
+def test_parameter_keys_are_those_of_nnx():
+    config = ModelConfig(depths=(1, 1), dims=(8, 16), decoder_dim=8)
+    ours, theirs = (MamKPD(config, N_JOINTS, rngs=rngs) for rngs in (ParamKeys(3), nnx.Rngs(params=3)))
+    for a, b in zip(*(jax.tree.leaves(nnx.state(model)) for model in (ours, theirs)), strict=True):
+        np.testing.assert_array_equal(a, b)
