@@ -14,6 +14,7 @@ BENCHES = {
     "pipeline": "mamkpd_jax.bench.pipeline",
     "predict": "mamkpd_jax.bench.predict",
     "scan": "mamkpd_jax.bench.scan",
+    "start": "mamkpd_jax.bench.start",
     "table": "mamkpd_jax.bench.table",
     "train": "mamkpd_jax.bench.train",
 }

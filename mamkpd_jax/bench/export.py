@@ -33,21 +33,14 @@ def _contenders(variant: str, threads: int) -> dict[str, Run]:
     import jax
     import onnxruntime
     import torch
-    from flax import nnx
 
-    from mamkpd_jax.config import Config, DataConfig
-    from mamkpd_jax.convert.weights import Weights
+    from mamkpd_jax.bench.weights import random_weights
     from mamkpd_jax.export.onnx_model import save_onnx, twin
     from mamkpd_jax.export.options import Options
     from mamkpd_jax.export.stablehlo import predictor
-    from mamkpd_jax.models.mamkpd import MamKPD
-    from mamkpd_jax.skeletons import COCO
-    from mamkpd_jax.training.state import split
 
     torch.set_num_threads(threads)
-    config = Config(model=VARIANTS[variant], data=DataConfig(dataset="synthetic_people", input_hw=_INPUT_HW))
-    _, params, batch_stats = split(MamKPD(config.model, COCO.n_joints, rngs=nnx.Rngs(0)))
-    weights = Weights(config=config, skeleton=COCO, step=0, params=params, batch_stats=batch_stats)
+    weights = random_weights(variant, _INPUT_HW)
 
     in_jax = jax.jit(predictor(weights, Options()))
     eager = twin(weights)

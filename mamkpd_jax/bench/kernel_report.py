@@ -72,7 +72,7 @@ def machine_code(module: str, capability: int) -> tuple[str, dict[str, int]]:
 
     with tempfile.TemporaryDirectory() as folder:
         source, binary = Path(folder) / "kernel.ttir", Path(folder) / "kernel.cubin"
-        source.write_text(module)
+        source.write_text(module, encoding="utf-8")
         options = {"num_warps": 1, "num_stages": 1}
         compiled = triton.compile(str(source), target=GPUTarget("cuda", capability, _WARP), options=options)
         binary.write_bytes(compiled.asm["cubin"])

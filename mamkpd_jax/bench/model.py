@@ -24,15 +24,14 @@ from flax import nnx
 
 from mamkpd_jax import cli
 from mamkpd_jax.bench import measure
+from mamkpd_jax.bench.weights import random_weights
 from mamkpd_jax.complexity import costs
-from mamkpd_jax.config import Config, DataConfig, EvalConfig
 from mamkpd_jax.convert.weights import Weights
 from mamkpd_jax.environment import environment
 from mamkpd_jax.inference.predict import make_network
-from mamkpd_jax.models.mamkpd import MamKPD, abstract, variant
+from mamkpd_jax.models.mamkpd import abstract
 from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS
 from mamkpd_jax.skeletons import COCO
-from mamkpd_jax.training.state import split
 
 # Other benches have flags of these names, and tests have several of them in one process.
 VARIANTS = flags.DEFINE_list(
@@ -74,7 +73,7 @@ class Contender:
 
 def contenders(name: str) -> dict[str, Contender]:
     """A variant in JAX with each scan that runs here, and in PyTorch as the flags say, by name."""
-    weights, here = _random_weights(name), (None, jax.default_backend())
+    weights, here = random_weights(name, INPUT_HW, dtype=_DTYPE.value), (None, jax.default_backend())
     scans = [name for name, scan in IMPLEMENTATIONS.items() if scan.platform in here and name != "pallas_interpret"]
     ways = {f"jax, {scan}": _in_jax(weights, scan) for scan in scans}
     ways |= {f"torch, {how}": in_torch(_twin(weights, how == "compiled")) for how in _TORCH.value}
@@ -148,15 +147,6 @@ def _figures(
         "memory_mib": ready.memory_bytes and ready.memory_bytes / 2**20,
         "of_copy_bandwidth": traffic and traffic / bandwidth,
     }
-
-
-def _random_weights(name: str) -> Weights:
-    """A variant for COCO's joints as it is initialised."""
-    model = dataclasses.replace(variant(name), dtype=_DTYPE.value)
-    data = DataConfig(dataset="synthetic_people", input_hw=INPUT_HW)
-    config = Config(model=model, data=data, eval=EvalConfig(flip_test=False))
-    _, params, batch_stats = split(MamKPD(model, COCO.n_joints, rngs=nnx.Rngs(0)))
-    return Weights(config=config, skeleton=COCO, step=0, params=params, batch_stats=batch_stats)
 
 
 def _in_jax(weights: Weights, scan: str) -> Prepare:

@@ -7,7 +7,6 @@ with 0 to 12 boxes each; the first tenth warms up. Variants have random weights:
 """
 
 import functools
-import resource
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,25 +16,20 @@ import cv2
 import jax
 import numpy as np
 from absl import flags
-from flax import nnx
 
 from mamkpd_jax.bench import measure
 from mamkpd_jax.bench.pipeline import items
-from mamkpd_jax.config import Config, DataConfig
-from mamkpd_jax.convert.weights import Weights
+from mamkpd_jax.bench.weights import random_weights
 from mamkpd_jax.data.functional import decode_image
-from mamkpd_jax.environment import environment
+from mamkpd_jax.environment import environment, process_peak_bytes
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.predict import decode
 from mamkpd_jax.inference.predictor import Predictor
-from mamkpd_jax.models.mamkpd import MamKPD, variant
-from mamkpd_jax.skeletons import COCO
-from mamkpd_jax.training.state import split
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A training run's folder or a file of weights, timed first.")
 _MANY = flags.DEFINE_integer("many", 1000, "Files of mixed sizes that the first model runs over.", lower_bound=10)
 _LONGEST_PX = flags.DEFINE_integer("longest_px", 2000, "The longest side of those files.", lower_bound=64)
-_VARIANTS = flags.DEFINE_list("variants", ["base"], "Models of the paper, at 256x192.")
+_VARIANTS = flags.DEFINE_list("variants", ["base"], "Models of the paper, at 256x192.", allow_override=True)
 
 _WHOLE = "file to pose"
 
@@ -44,10 +38,7 @@ def _predictors(flip_test: bool) -> Iterator[tuple[str, Predictor]]:
     if _CHECKPOINT.value is not None:
         yield _CHECKPOINT.value, Predictor.from_pretrained(_CHECKPOINT.value, flip_test=flip_test)
     for name in _VARIANTS.value:
-        config = Config(model=variant(name), data=DataConfig(dataset="synthetic_people"))
-        _, params, batch_stats = split(MamKPD(config.model, COCO.n_joints, rngs=nnx.Rngs(0)))
-        weights = Weights(config=config, skeleton=COCO, step=0, params=params, batch_stats=batch_stats)
-        yield name, Predictor(weights, flip_test=flip_test)
+        yield name, Predictor(random_weights(name), flip_test=flip_test)
 
 
 def parts_ms(predictor: Predictor, people: list[tuple[Path, np.ndarray]], repeats: int) -> dict[str, list[float]]:
@@ -94,7 +85,7 @@ def many(predictor: Predictor, scene: np.ndarray, folder: Path) -> dict[str, dic
             "poses": poses,
             "files_per_s": len(part) / (time.perf_counter() - start),
             "compilations": sum("backend_compile" in event for event in compiled),
-            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "peak_memory_mib": process_peak_bytes() / 2**20,
         }
     return figures
 

@@ -1,0 +1,22 @@
+"""Weights for benches: random ones, as no time depends on them."""
+
+import dataclasses
+from typing import Any
+
+from mamkpd_jax.config import Config, DataConfig, EvalConfig
+from mamkpd_jax.convert.weights import Weights
+from mamkpd_jax.models.mamkpd import MamKPD, ParamKeys, variant
+from mamkpd_jax.skeletons import COCO
+from mamkpd_jax.training.state import split
+
+
+def random_weights(name: str, input_hw: tuple[int, int] = (256, 192), **changes: Any) -> Weights:
+    """A variant of the model as it is initialised, for COCO's joints; `changes` are fields of its ModelConfig.
+
+    Without the flip test, unless a bench asks for it.
+    """
+    model = dataclasses.replace(variant(name), **changes)
+    _, params, batch_stats = split(MamKPD(model, COCO.n_joints, rngs=ParamKeys(0)))
+    data = DataConfig(dataset="synthetic_people", input_hw=input_hw)
+    config = Config(model=model, data=data, eval=EvalConfig(flip_test=False))
+    return Weights(config=config, skeleton=COCO, step=0, params=params, batch_stats=batch_stats)

@@ -1,0 +1,20 @@
+"""The bench of starting predict fills the folder that the second start reads."""
+
+import pytest
+
+from mamkpd_jax.bench.pipeline import items
+from mamkpd_jax.bench.start import start_s
+from tests.inference.conftest import config, random_weights, workdir
+
+__all__ = ["config", "random_weights", "workdir"]
+
+
+@pytest.mark.slow
+def test_starts_share_a_cache(workdir, tmp_path):
+    (tmp_path / "picture.jpg").write_bytes(items()[0]["image"])
+    (tmp_path / "run").symlink_to(workdir)
+    assert start_s(tmp_path, tmp_path / "cache") > 0
+    entries = sorted((tmp_path / "cache").glob("*-cache"))
+    assert entries
+    assert start_s(tmp_path, tmp_path / "cache") > 0
+    assert sorted((tmp_path / "cache").glob("*-cache")) == entries, "the second start compiles nothing"
