@@ -16,7 +16,7 @@ import jax
 from absl import flags
 from flax import nnx
 
-from mamkpd_jax import cli
+from mamkpd_jax import cli, compilation_cache
 from mamkpd_jax.config import Config, differences
 from mamkpd_jax.convert.checkpoint import read_checkpoint
 from mamkpd_jax.data.datasets import open_held_out
@@ -38,6 +38,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "Folder of the report. Default: WO
 _PREDICTIONS = flags.DEFINE_string("predictions", None, "A results file to score; for MPII .mat or .npz with preds.")
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "The annotations to score it by; for MPII gt_valid.mat.")
 _REPORT = flags.DEFINE_string("report", None, "Where to write the scores of --predictions as JSON.")
+_CACHE = compilation_cache.define_flag()
 
 
 def evaluate(config: Config, workdir: Path, output: Path, *, best: bool, ema: bool) -> dict[str, float]:
@@ -85,6 +86,7 @@ def evaluate_file(config: Config, predictions: Path, annotations: Path, output: 
 
 
 def main() -> None:
+    compilation_cache.enable(_CACHE.value)
     workdir, predictions, annotations = _WORKDIR.value, _PREDICTIONS.value, _ANNOTATIONS.value
     if predictions and annotations and not workdir:
         evaluate_file(

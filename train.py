@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 from absl import flags, logging
 
-from mamkpd_jax import cli, processes
+from mamkpd_jax import cli, compilation_cache, processes
 from mamkpd_jax.config import Config
 from mamkpd_jax.convert.load import read_weights
 from mamkpd_jax.data.datasets import open_dataset
@@ -36,6 +36,7 @@ from mamkpd_jax.training.step import make_train_step
 _CONFIG = cli.define_config()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, logs, report.", required=True)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Compile, run one step, tell time and memory, and leave nothing.")
+_CACHE = compilation_cache.define_flag()
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "Join a run of several processes, described by SLURM, Kubernetes, Open MPI or the next flags."
 )
@@ -120,6 +121,7 @@ def train(config: Config, workdir: Path, *, only_dry: bool = False) -> dict[str,
 
 
 def main() -> None:
+    compilation_cache.enable(_CACHE.value)
     if _DISTRIBUTED.value or _COORDINATOR.value:
         processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     with processes.ending_at_once():

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from absl import flags, logging
 
-from mamkpd_jax import cli
+from mamkpd_jax import cli, compilation_cache
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference import video
 from mamkpd_jax.inference.boxes import Detector, whole_image
@@ -65,9 +65,11 @@ _EVERY = flags.DEFINE_integer(
 )
 _SMOOTH = flags.DEFINE_bool("smooth", False, "Of a video: smooth the joints by the One-Euro filter.")
 _FRAMES = flags.DEFINE_integer("max_frames", None, "Of a video or camera: stop after so many.", lower_bound=1)
+_CACHE = compilation_cache.define_flag()
 
 
 def main() -> None:
+    compilation_cache.enable(_CACHE.value)
     options = Options(
         output=Path(_OUTPUT.value),
         category_id=_CATEGORY.value,

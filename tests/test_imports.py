@@ -1,6 +1,9 @@
 """Imports run one way; the numerical core needs no data, the data side no network."""
 
 import ast
+import re
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ import pytest
 import mamkpd_jax
 
 PACKAGE = Path(mamkpd_jax.__file__).parent
+ROOT = Path(__file__).resolve().parents[1]
 
 # What each part of the package may import of it, besides itself; a part that is not here is a tool or a program.
 _CORE = {"config", "errors", "skeletons"}
@@ -16,6 +20,7 @@ ALLOWED = {
     "files": set(),
     "environment": set(),
     "processes": {"errors"},
+    "compilation_cache": {"errors"},
     "skeletons": {"errors"},
     "config": {"errors"},
     "codec": set(),
@@ -29,13 +34,13 @@ ALLOWED = {
     "inference": _CORE | {"codec", "convert", "data", "evaluation", "files", "models", "training", "visualize"},
     "training": _CORE | {"codec", "environment", "files", "losses", "models", "processes"},
     "convert": _CORE | {"cli", "data", "files", "models", "training"},
-    "export": _CORE | {"cli", "codec", "convert", "data", "files", "models"},
+    "export": _CORE | {"cli", "compilation_cache", "codec", "convert", "data", "files", "models"},
 }
 
 
 def _imported_parts(path: Path) -> set[str]:
     parts = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
@@ -54,7 +59,33 @@ def test_a_part_imports_only_what_it_may(part):
 def test_torch_stays_in_conversion_and_export():
     """It is an extra; so is onnx. TensorFlow is nothing that is needed at all."""
     for path in PACKAGE.rglob("*.py"):
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         assert "import tensorflow as" not in text, path
         extra = path.is_relative_to(PACKAGE / "convert") or path.is_relative_to(PACKAGE / "export")
         assert extra or path.is_relative_to(PACKAGE / "bench") or "import torch" not in text, path
+
+
+# Modules of another name than their distribution's; jax pins the jaxlib that it needs.
+_DISTRIBUTIONS = {"absl": "absl-py", "cv2": "opencv-python-headless", "jaxlib": "jax", "orbax": "orbax-checkpoint"}
+
+
+def _third_party_modules() -> set[str]:
+    names = set()
+    for path in (*PACKAGE.rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py"), *ROOT.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add((node.module or "").partition(".")[0])
+    return names - sys.stdlib_module_names - {"mamkpd_jax", "benchmarks"}
+
+
+def test_every_import_is_declared():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    declared = {re.split("[<>=[ #]", line)[0] for line in (*lines, *sum(extras.values(), []))}
+    modules = _third_party_modules()
+    assert {"jax", "torch", "anyio"} <= modules
+    assert {_DISTRIBUTIONS.get(name, name.replace("_", "-")) for name in modules} <= {
+        name.replace("_", "-") for name in declared
+    }

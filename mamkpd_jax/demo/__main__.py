@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
-from mamkpd_jax import cli
+from mamkpd_jax import cli, compilation_cache
 from mamkpd_jax.errors import UserError
 
 _CHECKPOINT = flags.DEFINE_string(
@@ -27,6 +27,7 @@ _HOST = flags.DEFINE_string(
     "host", "127.0.0.1", "Address to listen on. With another than this machine's own, whoever reaches it can use it."
 )
 _PORT = flags.DEFINE_integer("port", 8000, "Port to listen on; 0: any that is free.", lower_bound=0, upper_bound=65535)
+_CACHE = compilation_cache.define_flag()
 
 # Pictures that wait for their turn lie in memory.
 _MAX_CONNECTIONS = 32
@@ -40,6 +41,7 @@ def main() -> None:
     from mamkpd_jax.inference.boxes import whole_image
     from mamkpd_jax.inference.onnx_detector import OnnxDetector
 
+    compilation_cache.enable(_CACHE.value)
     host, port = _HOST.value, _PORT.value
     try:
         listener = socket.create_server((host, port))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from absl import flags
 
-from mamkpd_jax import cli
+from mamkpd_jax import cli, compilation_cache
 from mamkpd_jax.convert.checkpoint import read_checkpoint
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.export.options import Options
@@ -23,9 +23,11 @@ _NORMALIZE = flags.DEFINE_bool("normalize", False, "Take uint8 RGB images [b, h,
 _FLIP_TEST = flags.DEFINE_bool("flip_test", False, "Average the heatmaps with those of the mirrored image.")
 _DECODE = flags.DEFINE_bool("decode", False, "Give points in pixels of the image and scores, not heatmaps.")
 _PRECISION = flags.DEFINE_enum("precision", "fp32", ["fp32", "fp16", "int8"], "Of an ONNX file's arithmetic.")
+_CACHE = compilation_cache.define_flag()
 
 
 def main() -> None:
+    compilation_cache.enable(_CACHE.value)
     output = Path(_OUTPUT.value)
     if output.suffix not in (".onnx", ".stablehlo", ""):
         raise UserError(f"--output={output} is neither a .onnx nor a .stablehlo file, nor a folder; name one")

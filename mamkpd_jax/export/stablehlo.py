@@ -56,7 +56,7 @@ def save_folder(weights: Weights, folder: Path, options: Options) -> None:
         "inputs": [_description(array) for array in exported.in_avals],
         "outputs": [_description(array) for array in exported.out_avals],
     }
-    (partial / "model.json").write_text(json.dumps(about, indent=1) + "\n")
+    (partial / "model.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     partial.rename(folder)
 
 

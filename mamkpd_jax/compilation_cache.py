@@ -1,0 +1,62 @@
+"""Keeps the programs that XLA compiles in a folder, so that the next start does not compile them again."""
+
+from pathlib import Path
+
+import filelock
+import jax
+import platformdirs
+from absl import flags, logging
+
+from mamkpd_jax.errors import UserError
+
+flags.disclaim_key_flags()  # the flag is the program's, and in its --help
+_OFF = "off"
+_MAX_BYTES = 2 * 2**30
+_LOCK_TIMEOUT_S = 10
+_LEAST_COMPILE_S = 0.1
+
+
+def define_flag() -> flags.FlagHolder[str | None]:
+    """The flag `--compilation_cache=DIR|off`. Tests have several programs in one process."""
+    text = (
+        f"Folder of compiled programs, which later starts reuse; '{_OFF}' compiles at each start. Default: "
+        "JAX_COMPILATION_CACHE_DIR, else the user's cache folder. At most 2 GiB: the least recently used ones go first."
+    )
+    return flags.DEFINE_string("compilation_cache", None, text, allow_override=True)
+
+
+def enable(value: str | None) -> None:
+    """Applies the flag's value to JAX; without a writable default folder it warns and compiles at each start.
+
+    Raises:
+        UserError: the folder that was named can't be written.
+    """
+    if value == _OFF:
+        jax.config.update("jax_enable_compilation_cache", False)
+    elif value or not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
+        folder = Path(value) if value else platformdirs.user_cache_path("mamkpd_jax") / "compiled"
+        try:
+            use(folder)
+        except OSError as error:
+            problem = f"{folder} can't be written ({error.strerror or error})"
+            if value:
+                raise UserError(f"--compilation_cache: {problem}; give another folder, or {_OFF}") from error
+            logging.warning("%s: everything is compiled again at each start; see --compilation_cache", problem)
+
+
+def use(folder: Path) -> None:
+    """Lets JAX keep compiled programs in `folder`, which several processes may share.
+
+    Raises:
+        OSError: the folder can't be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(folder / ".lockfile", timeout=_LOCK_TIMEOUT_S):  # the lock that JAX takes
+        for entry in folder.glob("*-cache"):
+            # JAX writes the time of use after the entry. Without it the process was killed in between, and JAX would
+            # neither read nor replace the entry.
+            if not entry.with_name(f"{entry.name.removesuffix('-cache')}-atime").exists():
+                entry.unlink()
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_max_size", _MAX_BYTES)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_COMPILE_S)

@@ -1,0 +1,68 @@
+"""The folder of compiled programs: reused, repaired after a kill, and never in the way."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+_PROGRAM = """
+import sys
+from mamkpd_jax import compilation_cache
+compilation_cache.enable(sys.argv[1] if len(sys.argv) > 1 else None)
+import jax
+hits = []
+jax.monitoring.register_event_listener(lambda event, **_: hits.append(event.endswith("/cache_hits")))
+
+@jax.jit
+def slow_to_compile(x):
+    for _ in range(300):
+        x = jax.numpy.sin(x @ x)
+    return x
+
+slow_to_compile(jax.numpy.ones((3, 3))).block_until_ready()
+print("read" if any(hits) else "compiled")
+"""
+
+
+def _start(cache_home: Path, *arguments: str) -> tuple[str, str]:
+    """What a program that compiles prints, and its errors; `cache_home` is the user's cache folder."""
+    unset = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
+    variables = {name: value for name, value in os.environ.items() if name not in unset}
+    variables |= {"XDG_CACHE_HOME": str(cache_home), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", _PROGRAM, *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
+    return done.stdout.strip(), done.stderr
+
+
+def test_interrupted_write_is_repaired(tmp_path):
+    assert _start(tmp_path) == ("compiled", "")
+    assert _start(tmp_path) == ("read", "")
+    (entry,) = (tmp_path / "mamkpd_jax" / "compiled").glob("*-cache")
+    used = entry.with_name(f"{entry.name.removesuffix('-cache')}-atime")
+    # As a kill leaves it: half of the entry, and no time of use yet.
+    entry.write_bytes(entry.read_bytes()[:1000])
+    used.unlink()
+    assert _start(tmp_path) == ("compiled", "")
+    assert _start(tmp_path) == ("read", "")
+
+
+def test_off_writes_nothing(tmp_path):
+    assert _start(tmp_path, "off") == ("compiled", "")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed", "message"),
+    [
+        ((), "compiled", "everything is compiled again at each start; see --compilation_cache"),
+        (("{file}/named",), "", "UserError: --compilation_cache: {file}/named can't be written (Not a directory); "),
+    ],
+)
+def test_unwritable_folder(arguments, printed, message, tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    out, err = _start(file, *(argument.format(file=file) for argument in arguments))
+    assert out == printed and message.format(file=file) in err, err
