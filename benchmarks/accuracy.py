@@ -91,7 +91,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         # The peers' JAX only makes targets and decodes: the GPU is PyTorch's.
         alone = {} if self.contender in VARIANTS else {"JAX_PLATFORMS": "cpu"}
-        with (self.folder / "log.txt").open("a") as log:
+        with (self.folder / "log.txt").open("a", encoding="utf-8") as log:
             process = subprocess.Popen(self.command, stdout=log, stderr=log, env=_ENVIRON | alone)
             logging.info("%s: %s", self.folder, " ".join(self.command))
             try:
@@ -113,7 +113,7 @@ class Run:
             report |= _cost(config, len(poses[0]["keypoints"]) // 3)
         for place in _PLACES:
             del config["data"][place]
-        log = [json.loads(line) for line in (self.folder / METRICS).read_text().splitlines()]
+        log = [json.loads(line) for line in (self.folder / METRICS).read_text(encoding="utf-8").splitlines()]
         where = json.loads((self.folder / ENVIRONMENT).read_bytes())
         curves: dict[str, list[list[float]]] = {}
         for record in log:

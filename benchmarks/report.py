@@ -242,7 +242,7 @@ def curves(runs: Sequence[Mapping[str, Any]]) -> Figure:
 
 def main() -> None:
     readme = _ROOT / "README.md"
-    readme.write_text(rendered(readme.read_text()))
+    readme.write_text(rendered(readme.read_text(encoding="utf-8")), encoding="utf-8")
     runs = json.loads((_RESULTS / _CURVES).read_bytes())["runs"]
     curves(runs).savefig(_ROOT / "docs" / "accuracy.png", dpi=110)
 

@@ -169,6 +169,8 @@ def _guarded(main: Callable[[], None]) -> None:
 
 def _reader_has_left() -> bool:
     """Whether standard output is a pipe that nobody reads any more, as after `| head`."""
+    if not hasattr(select, "poll"):  # Windows
+        return False
     poll = select.poll()
     poll.register(sys.stdout, 0)  # errors are always told
     return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -6,7 +6,6 @@ import hashlib
 import os
 import platform
 import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -51,7 +50,17 @@ def peak_memory_bytes() -> int:
     """The most memory used so far: of the fullest local device, or of this process where the device is a CPU."""
     stats = [device.memory_stats() for device in jax.local_devices()]
     peaks = [one["peak_bytes_in_use"] for one in stats if one]
-    return max(peaks) if peaks else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return max(peaks) if peaks else process_peak_bytes()
+
+
+def process_peak_bytes() -> int:
+    """The most memory this process has held; 0 on Windows, where Python's standard library does not tell."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _torch() -> dict[str, Any] | None:
@@ -66,7 +75,7 @@ def _torch() -> dict[str, Any] | None:
 def _processor() -> str | None:
     """The name of the first processor; None where the system tells none."""
     try:
-        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
         found = None
     return found[1] if found else platform.processor() or None

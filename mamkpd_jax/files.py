@@ -26,4 +26,4 @@ def whole(path: Path) -> Iterator[Path]:
 def write_json(path: Path, data: Any) -> None:
     """Writes data as JSON; raises ValueError for NaN, which JSON lacks."""
     with whole(path) as temporary:
-        temporary.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -65,7 +65,7 @@ def convert(release: Path, root: Path, validation: Path | None = None) -> dict[s
     shutil.rmtree(partial, ignore_errors=True)  # of a conversion that was interrupted
     partial.mkdir(parents=True)
     for name, part in (("train.json", train), ("valid.json", held_out)):
-        (partial / name).write_text(json.dumps([person.entry for person in part]))
+        (partial / name).write_text(json.dumps([person.entry for person in part]), encoding="utf-8")
     savemat(partial / "gt_valid.mat", _truth(held_out))
     partial.rename(annot)
     others = len(persons) - len(train) - len(held_out)

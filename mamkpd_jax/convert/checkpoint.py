@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import time
 from pathlib import Path
 
 import jax
@@ -27,6 +28,7 @@ from mamkpd_jax.training.state import split
 
 # Without the other two orbax warns that it sets them itself.
 _READ_ONLY = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
+_REMOVALS = 100  # over ten seconds
 
 
 def read_checkpoint(workdir: Path, *, best: bool = False, ema: bool = True) -> Weights:
@@ -39,7 +41,7 @@ def read_checkpoint(workdir: Path, *, best: bool = False, ema: bool = True) -> W
     Raises:
         UserError: there is none, it is damaged, or it has NaN or infinity.
     """
-    folder = workdir.resolve() / (BEST if best else LATEST)
+    folder = workdir.absolute() / (BEST if best else LATEST)
     if not folder.is_dir():
         raise UserError(f"no {folder.name} in {workdir}; give the folder of a training run")
     with ocp.CheckpointManager(folder, options=_READ_ONLY) as manager:
@@ -79,7 +81,7 @@ def write_checkpoint(weights: Weights, workdir: Path) -> None:
     Raises:
         UserError: `workdir` has checkpoints already, or can't be written.
     """
-    folder = workdir.resolve() / LATEST
+    folder = workdir.absolute() / LATEST
     if folder.exists():
         raise UserError(f"{workdir} has checkpoints already; give a new folder")
     adam = optimizer(weights.config.optim, steps_per_epoch=1)
@@ -103,4 +105,13 @@ def write_checkpoint(weights: Weights, workdir: Path) -> None:
                 manager.save(weights.step, args=items)
             partial.rename(folder)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial)
+
+
+def _remove(folder: Path) -> None:
+    """Removes a folder in which orbax may still write for a while, after one of its writes has failed."""
+    for _ in range(_REMOVALS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.1)

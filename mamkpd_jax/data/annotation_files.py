@@ -11,6 +11,7 @@ from scipy.io import loadmat
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import MPII
 
+NO_ANNOTATION = -1  # the annotation_id of a detected box
 _NUMBER = (int, float)
 _LARGEST = 1e9  # beyond it there are no pixels, and products overflow
 _IMAGE_FIELDS = {"id": int, "file_name": str, "height": int, "width": int}

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Collection
 from pathlib import Path
 
-from mamkpd_jax.config import Config, DataConfig
+from mamkpd_jax.config import Config
 from mamkpd_jax.data.builders.ap10k import Ap10k
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder, prepare
 from mamkpd_jax.data.builders.coco_keypoints import CocoKeypoints
@@ -12,7 +12,7 @@ from mamkpd_jax.data.builders.custom_coco import CustomCoco
 from mamkpd_jax.data.builders.mpii import Mpii
 from mamkpd_jax.data.builders.synthetic_people import SyntheticPeople
 from mamkpd_jax.data.source import DetectionSource, InstanceSource
-from mamkpd_jax.data.transforms import PRESETS, TopDownCrop
+from mamkpd_jax.data.transforms import PRESETS, TopDownCrop, eval_crop_of
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import Skeleton
 
@@ -68,11 +68,6 @@ def _held_out(config: Config, builder: CocoFormBuilder) -> HeldOut:
         detections=DetectionSource(val, Path(config.eval.detections)) if config.eval.detections else None,
         eval_crop=eval_crop_of(config.data, builder.skeleton),
     )
-
-
-def eval_crop_of(data: DataConfig, skeleton: Skeleton) -> TopDownCrop:
-    """The crop that a model is evaluated and used with."""
-    return TopDownCrop(input_hw=(data.input_hw[0], data.input_hw[1]), skeleton=skeleton, udp=data.codec == "udp")
 
 
 def _builder(config: Config, needed: Collection[str]) -> CocoFormBuilder:

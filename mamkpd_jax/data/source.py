@@ -8,14 +8,13 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
-from mamkpd_jax.data.annotation_files import are_numbers, is_id, read_json
+from mamkpd_jax.data.annotation_files import NO_ANNOTATION, are_numbers, is_id, read_json
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder
 from mamkpd_jax.data.functional import clip_box
 from mamkpd_jax.errors import UserError
 
 # image bytes, image_id, file_name, height_px, width_px, category_id, annotation_id, bbox float64 [4], score
 Item = dict[str, Any]
-NO_ANNOTATION = -1  # the annotation_id of a detected box
 
 
 class InstanceSource:

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mamkpd_jax.config import DataConfig
 from mamkpd_jax.data import functional as F
 from mamkpd_jax.skeletons import Skeleton
 
@@ -140,3 +141,8 @@ class TopDownCrop:
         if rng.random() >= augmentation.rotation_p:
             return centre, size, 0.0
         return centre, size, float(augmentation.rotation_deg * noise(1, augmentation.rotation_cut)[0])
+
+
+def eval_crop_of(data: DataConfig, skeleton: Skeleton) -> TopDownCrop:
+    """The crop that a model is evaluated and used with."""
+    return TopDownCrop(input_hw=(data.input_hw[0], data.input_hw[1]), skeleton=skeleton, udp=data.codec == "udp")

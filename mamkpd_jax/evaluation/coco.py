@@ -12,8 +12,7 @@ from jaxtyping import Float, Int
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mamkpd_jax.data.annotation_files import are_numbers, is_id
-from mamkpd_jax.data.source import NO_ANNOTATION
+from mamkpd_jax.data.annotation_files import NO_ANNOTATION, are_numbers, is_id
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.oks import joint_similarity, oks_nms, rescore
 from mamkpd_jax.evaluation.scores import Scores, check_poses

@@ -29,7 +29,7 @@ def read_metrics(workdir: Path) -> Series:
     """
     path = workdir / _FILE
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} can't be read ({error}); give the folder of a training run") from error
     series: Series = {}

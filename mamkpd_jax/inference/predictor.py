@@ -15,8 +15,8 @@ from jaxtyping import Float, UInt8
 
 from mamkpd_jax.convert.load import read_weights
 from mamkpd_jax.convert.weights import Weights
-from mamkpd_jax.data.datasets import eval_crop_of
 from mamkpd_jax.data.functional import from_crops
+from mamkpd_jax.data.transforms import eval_crop_of
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.boxes import Boxes, as_boxes, fault, whole_image
 from mamkpd_jax.inference.predict import make_heatmaps, make_predict

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from mamkpd_jax.data.annotation_files import NO_ANNOTATION
 from mamkpd_jax.data.functional import DamagedImage, decode_image
-from mamkpd_jax.data.source import NO_ANNOTATION
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.coco import NMS_THRESHOLD, coco_results
 from mamkpd_jax.evaluation.oks import oks_nms, rescore

@@ -52,7 +52,7 @@ class Logger:
         self._steps_per_epoch = schedule.steps_per_epoch
         self._learning_rate = learning_rate(config.optim, schedule.steps_per_epoch)
         earlier_s = _forget_after(workdir / METRICS, first_step)
-        self._metrics = (workdir / METRICS).open("a")
+        self._metrics = (workdir / METRICS).open("a", encoding="utf-8")
         self._start_s = time.monotonic() - earlier_s
         self._since = (first_step, time.monotonic(), 0.0)
         self._told_starved = False
@@ -130,7 +130,7 @@ class Logger:
 
 def _forget_after(file: Path, step: int) -> float:
     """Removes lines of later steps, which are gone through again; the training time so far, in seconds."""
-    lines = file.read_text().splitlines() if file.exists() else []
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     kept = []
     for line in lines:
         try:
@@ -141,5 +141,5 @@ def _forget_after(file: Path, step: int) -> float:
             break
         kept.append(values)
     with whole(file) as temporary:
-        temporary.write_text("".join(json.dumps(values) + "\n" for values in kept))
+        temporary.write_text("".join(json.dumps(values) + "\n" for values in kept), encoding="utf-8")
     return kept[-1]["time_s"] if kept else 0.0

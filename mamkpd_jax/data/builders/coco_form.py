@@ -6,16 +6,15 @@ them are instances to train and evaluate on is kept beside the records, in the d
 
 import abc
 import contextlib
-import fcntl
 import io
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
@@ -134,16 +133,10 @@ def prepare(builder: CocoFormBuilder) -> CocoFormBuilder:
     return builder
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Only one process at a time is inside, for a folder; the lock of one that dies goes with it."""
+def _alone(folder: Path) -> filelock.BaseFileLock:
+    """Only one process at a time is inside, for a folder; the lock of one that dies is released."""
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+    return filelock.FileLock(folder / ".lock")
 
 
 def unusable(annotation: dict, image: dict) -> str | None:
