@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -15,6 +16,13 @@ import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
+# XLA compiles in a third of the time, for programs that run a few times each.
+_QUICK = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
+_QUICK += ["--xla_cpu_parallel_codegen_split_count=1"]
+if version("jax").startswith("0.10."):  # which still has the older code generator, quicker again by a third
+    _QUICK += ["--xla_cpu_use_fusion_emitters=false"]
+os.environ.setdefault("XLA_FLAGS", " ".join(_QUICK))
+
 install_import_hook("mamkpd_jax", "beartype.beartype")
 
 from mamkpd_jax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimConfig  # noqa: E402 (hook first)
@@ -22,18 +30,24 @@ from mamkpd_jax.config import Config, DataConfig, EvalConfig, ModelConfig, Optim
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What XLA compiles for one test serves all others: half of the suite's time is XLA's.
-
-    Each process of pytest has a folder of its own, since JAX writes an entry in place, where another could read half.
-    """
+    """What XLA compiles for one test serves all others, in all processes: most of the suite's time is XLA's."""
     import jax
 
-    folder, least_s = tmp_path_factory.mktemp("compiled"), 0.3
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", least_s)
+    from mamkpd_jax import compilation_cache
+
+    base = tmp_path_factory.getbasetemp()
+    # pytest-xdist gives each of its processes a folder below the run's.
+    compilation_cache.use((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled")
     # For the programs that tests start.
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = str(least_s)
+    for name in ("compilation_cache_dir", "compilation_cache_max_size", "persistent_cache_min_compile_time_secs"):
+        os.environ[f"JAX_{name.upper()}"] = str(getattr(jax.config, f"jax_{name}"))
+
+
+@pytest.fixture(scope="session")
+def devices() -> Callable[[int], dict[str, str]]:
+    """The variables of a process that has a number of CPU devices."""
+    flags = os.environ["XLA_FLAGS"]
+    return lambda n: {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={n}"}
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +93,7 @@ def mpii_root(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     shutil.copy(source / "test_mpii.json", root / "annot" / "train.json")
     persons = json.loads((source / "mpii_valid.json").read_bytes())
     rows = [i for i, person in enumerate(persons) if (root / "images" / person["image"]).exists()]
-    (root / "annot" / "valid.json").write_text(json.dumps([persons[i] for i in rows]))
+    (root / "annot" / "valid.json").write_text(json.dumps([persons[i] for i in rows]), encoding="utf-8")
     truth = loadmat(source / "gt_valid.mat")
     names = ("jnt_missing", "pos_gt_src", "headboxes_src")
     savemat(root / "annot" / "gt_valid.mat", {name: np.take(truth[name], rows, axis=-1) for name in names})
@@ -107,7 +121,7 @@ def build_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(coco_mini_root: Path, build_dir: Path) -> Config:
     """A run of nine steps on real images, three an epoch, with a checkpoint after each."""
     return Config(
-        model=ModelConfig(stem=False, depths=(1, 1), dims=(8, 16), decoder_dim=8, drop_path=0.2),
+        model=ModelConfig(stem=False, depths=(1,), dims=(8,), decoder_dim=8),
         data=DataConfig(root=str(coco_mini_root), build_dir=str(build_dir), input_hw=(64, 48), workers=0),
         optim=OptimConfig(batch_size=4, epochs=3, decay_epochs=(2,), warmup_steps=2),
         eval=EvalConfig(batch_size=4, every_epochs=10),
@@ -134,14 +148,15 @@ def white_is_nan(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.Popen]:
-    """Starts a program of the repository with a config, as a user does; what is compiled once serves all."""
+    """Starts a program of the repository with a config, as a user does."""
     folder = tmp_path_factory.mktemp("run")
-    # Not the folder of other tests: a program that is killed can leave a broken entry.
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
 
     def program(name: str, config: Config, workdir: Path, *flags: str, **more: str) -> subprocess.Popen:
         file = folder / f"{abs(hash(repr(config)))}.py"
-        file.write_text(f"from mamkpd_jax.config import *\n\ndef get_config():\n    return {config!r}\n")
+        file.write_text(
+            f"from mamkpd_jax.config import *\n\ndef get_config():\n    return {config!r}\n", encoding="utf-8"
+        )
         command = [sys.executable, name, f"--config={file}", f"--workdir={workdir}", *flags]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         root = Path(__file__).resolve().parents[1]
@@ -169,7 +184,7 @@ def saved_state() -> Callable[[Path, int], list[np.ndarray]]:
     import orbax.checkpoint as ocp
 
     def read(workdir: Path, step: int) -> list[np.ndarray]:
-        folder = (workdir / "checkpoints" / str(step) / "state").resolve()
+        folder = (workdir / "checkpoints" / str(step) / "state").absolute()
         with ocp.PyTreeCheckpointer() as checkpointer:
             saved = checkpointer.metadata(folder).item_metadata.tree
             # As numpy, whatever devices have written it.

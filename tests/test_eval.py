@@ -27,7 +27,7 @@ def coco_flags(shared_data, tmp_path) -> list[str]:
     persons = [a for a in json.loads(annotations.read_bytes())["annotations"] if a["num_keypoints"]]
     fields = ("image_id", "category_id", "keypoints")
     results = [{f: person[f] for f in fields} | {"score": 1.0} for person in persons]
-    (tmp_path / "results.json").write_text(json.dumps(results))
+    (tmp_path / "results.json").write_text(json.dumps(results), encoding="utf-8")
     config = "--config=configs/coco_base.py"
     return [config, f"--predictions={tmp_path / 'results.json'}", f"--annotations={annotations}"]
 
@@ -61,7 +61,7 @@ def test_a_results_file_of_ap10k(shared_data, tmp_path):
     fields = ("image_id", "category_id", "keypoints")
     results = [{f: animal[f] for f in fields} | {"score": 1.0} for animal in (first, second)]
     results[1]["keypoints"] = [value + 1000 for value in second["keypoints"]]
-    (tmp_path / "results.json").write_text(json.dumps(results))
+    (tmp_path / "results.json").write_text(json.dumps(results), encoding="utf-8")
     flags = (f"--predictions={tmp_path / 'results.json'}", f"--annotations={annotations}")
     done = _eval("--config=configs/ap10k.py", *flags, f"--report={tmp_path / 'out.json'}")
     assert done.returncode == 0, done.stderr

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -24,7 +25,7 @@ POISONED = 1717641  # an annotation of the real persons
 def logged(workdir: Path) -> dict[int, float]:
     """The losses by step that a run has written so far."""
     file = workdir / "metrics.jsonl"
-    lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
     return {line["step"]: line["train/loss"] for line in lines if "train/loss" in line}
 
 
@@ -80,7 +81,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_parameters(times, tin
     assert logged(straight) == logged(killed), "every step is logged once"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_run_that_is_asked_to_stop_saves_first(number, tiny, tmp_path, start):
     """The loader's processes get the signal too, as from a terminal's Ctrl-C; they don't outlive a killed run."""
     tiny.optim.epochs, tiny.checkpoint_every_steps, tiny.data.workers = 10_000, 100_000, 1
@@ -142,35 +143,60 @@ def test_too_many_skipped_steps_in_a_row_stop_the_run(tiny, tmp_path, poisoned):
         train.train(tiny, tmp_path)
 
 
+class SmallDisk:
+    """A file system of 3 MiB in a mount namespace of its own, which needs no root."""
+
+    def __init__(self, folder: Path):
+        folder.mkdir()
+        steps = (
+            "mount -t tmpfs -o size=3m tmpfs {0} && echo full && read _ && mount -o remount,size=64m {0} && echo grown"
+        )
+        script = f"{steps.format(shlex.quote(str(folder)))} && exec sleep infinity"
+        command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        self._process = subprocess.Popen(command, text=True, **pipes)
+        if self._process.stdout.readline() != "small\n":
+            pytest.skip(f"no file system can be mounted here: {self._process.communicate()[1].strip()}")
+        self.folder = Path(f"/proc/{self._process.pid}/root{folder}")
+
+    def fill(self) -> None:
+        (self.folder / "filler").write_bytes(bytes(shutil.disk_usage(self.folder).free - 2**15))
+
+    def grow(self) -> None:
+        """Makes room for the rest of the run, however many steps a slow machine took to fill the disk."""
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        assert self._process.stdout.readline() == "large\n"
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of its own with a few MiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    if shutil.which("mount") is None or os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"a small file system can't be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    if shutil.which("unshare") is None:
+        pytest.skip("a small file system needs Linux's unshare")
+    disk = SmallDisk(tmp_path / "small")
+    yield disk
+    disk.close()
 
 
-def test_a_full_disk_leaves_the_last_good_checkpoint(tiny, small_disk, run, start, saved_state):
+def test_full_disk_leaves_last_good_checkpoint(tiny, small_disk, run, start, saved_state):
     tiny.optim.epochs, tiny.checkpoint_every_steps = 1000, 5
-    workdir = small_disk / "run"
+    workdir = small_disk.folder / "run"
     process = start("train.py", tiny, workdir)
     wait_for(lambda: (workdir / "checkpoints" / "5").is_dir(), process)
-    filler = small_disk / "filler"
-    free = shutil.disk_usage(small_disk).free
-    filler.write_bytes(b"0" * max(0, free - 2**15))
+    process.send_signal(signal.SIGSTOP)  # or it writes while the free space is counted
+    small_disk.fill()
+    process.send_signal(signal.SIGCONT)
     status, err = ended(process)
     line = next((line for line in err.splitlines() if line.startswith("error: ")), "")
     assert status == 1 and "No space left on device" in line, err
     good = int(re.findall("the last good checkpoint, of step ([0-9]+), is intact", line)[0])
     assert len(saved_state(workdir, good)) > 50
 
-    filler.unlink()
+    small_disk.grow()
     tiny.optim.epochs = good // 3 + 1
     status, _, err = run("train.py", tiny, workdir)
     assert status == 0 and f"going on from step {good}" in err, err
@@ -200,6 +226,7 @@ def test_a_damaged_checkpoint_is_named_and_without_it_the_run_goes_on(tiny, tmp_
     assert status == 0 and f"going on from step {before.name}," in err, err
 
 
+@pytest.mark.slow  # each process compiles for itself
 def test_two_processes_train_as_one_does(tiny, tmp_path, start, run, saved_state):
     status, _, err = run("train.py", tiny, tmp_path / "one")
     assert status == 0, err
@@ -210,7 +237,7 @@ def test_two_processes_train_as_one_does(tiny, tmp_path, start, run, saved_state
     np.testing.assert_allclose(list(two.values()), list(one.values()), rtol=1e-5)
     for a, b in zip(saved_state(tmp_path / "one", 9), saved_state(tmp_path / "two", 9), strict=True):
         np.testing.assert_allclose(b, a, atol=1e-5)
-    poses = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two")]
+    poses = [json.loads((tmp_path / name / "results.json").read_text(encoding="utf-8")) for name in ("one", "two")]
     assert [pose["image_id"] for pose in poses[0]] == [pose["image_id"] for pose in poses[1]]
 
 

@@ -89,7 +89,7 @@ def release(persons, tmp_path_factory) -> Path:
 
 def test_the_numbers_are_those_of_hrnets_list(release, persons, shared_data, tmp_path):
     entries, heads = persons
-    (tmp_path / "list.json").write_text(json.dumps(entries))
+    (tmp_path / "list.json").write_text(json.dumps(entries), encoding="utf-8")
     counts = convert(release, tmp_path, tmp_path / "list.json")
     dropped = {"no joints": 10, "no place or scale": 1, "a head box without an area": 1}
     assert counts == {"train": 3, "valid": 20} | {f"dropped: {why}": n for why, n in dropped.items()}
@@ -107,7 +107,7 @@ def test_the_numbers_are_those_of_hrnets_list(release, persons, shared_data, tmp
 
 def test_the_builder_reads_what_was_written(release, persons, shared_data, tmp_path):
     entries, _ = persons
-    (tmp_path / "list.json").write_text(json.dumps(entries[:5]))
+    (tmp_path / "list.json").write_text(json.dumps(entries[:5]), encoding="utf-8")
     convert(release, tmp_path / "mpii", tmp_path / "list.json")
     shutil.copytree(shared_data / "mpii" / "images", tmp_path / "mpii" / "images")
     train = json.loads((tmp_path / "mpii" / "annot" / "train.json").read_bytes())
@@ -149,7 +149,7 @@ def test_what_is_no_release_is_refused(content, tmp_path):
 
 def test_a_list_of_other_persons_is_refused(release, persons, tmp_path):
     moved = [entry | {"center": [1.0, 1.0]} for entry in persons[0][:1]]
-    (tmp_path / "list.json").write_text(json.dumps(moved))
+    (tmp_path / "list.json").write_text(json.dumps(moved), encoding="utf-8")
     with pytest.raises(UserError, match=r"list.json: person 0, of \d+.jpg, is not in the release"):
         convert(release, tmp_path / "mpii", tmp_path / "list.json")
     assert not (tmp_path / "mpii").exists()

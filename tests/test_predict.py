@@ -1,7 +1,6 @@
 """The program as a user runs it: a folder of good and bad pictures, a second run, and mistakes told in one line."""
 
 import json
-import os
 import shutil
 import struct
 import subprocess
@@ -21,14 +20,12 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def run(workdir, tmp_path_factory):
+def run(workdir):
     """Runs the program, without the flip test; returns its status, output and errors."""
-    cache = {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))}
 
     def start(*flags: str) -> tuple[int, str, str]:
         command = [sys.executable, "-m", "mamkpd_jax.predict", f"--checkpoint={workdir}", "--noflip_test", *flags]
-        environment = os.environ | cache | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
         return done.returncode, done.stdout, done.stderr
 
     return start
@@ -57,7 +54,7 @@ def folder(shared_data, tmp_path) -> Path:
     cv2.imwrite(str(folder / "1.png"), grey)
     cv2.imwrite(str(folder / "2.png"), np.dstack([image, grey]))
     cv2.imwrite(str(folder / "3.png"), image.astype(np.uint16) * 257)
-    (folder / "4.jpg").write_text("a renamed text file")
+    (folder / "4.jpg").write_text("a renamed text file", encoding="utf-8")
     (folder / "5.jpg").touch()
     _bomb(folder / "6.png", 20_000)
     return folder
@@ -71,7 +68,7 @@ def test_a_folder_is_completed_by_a_second_run(run, folder, shared_data):
     ]
     outside = {"image_id": 785, "category_id": 1, "bbox": [900, 0, 10, 10], "score": 0.9}
     nan = {"image_id": 785, "category_id": 1, "bbox": [float("nan"), 0, 10, 10], "score": 0.9}
-    (folder / "boxes.json").write_text(json.dumps([*detections, outside, nan]))
+    (folder / "boxes.json").write_text(json.dumps([*detections, outside, nan]), encoding="utf-8")
     flags = f"--input={folder}", f"--output={output}", f"--boxes={folder / 'boxes.json'}"
     status, _, errors = run(*flags)
     assert status == 3

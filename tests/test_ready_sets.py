@@ -31,7 +31,7 @@ def _few(annotations: Path) -> str:
     data["images"] = data["images"][:16]
     ids = {image["id"] for image in data["images"]}
     data["annotations"] = [a for a in data["annotations"] if a["image_id"] in ids]
-    (annotations.parent / _FEW).write_text(json.dumps(data))
+    (annotations.parent / _FEW).write_text(json.dumps(data), encoding="utf-8")
     return _FEW
 
 
@@ -52,7 +52,10 @@ def test_base_is_trained_for_a_few_steps_and_evaluated(name, request, build_dir,
         fields |= {"data.train_annotations": few, "data.val_annotations": few}
     flags = [f"--config={config}", *(f"--config.{field}={value}" for field, value in fields.items())]
     trained = _run("train.py", *flags, f"--workdir={tmp_path}")
-    losses = [json.loads(line).get("train/loss") for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    losses = [
+        json.loads(line).get("train/loss")
+        for line in (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     evaluated = _run("eval.py", *flags, f"--workdir={tmp_path}")
     report = json.loads((tmp_path / "eval" / "report.json").read_bytes())
     print(f"{name}: losses {losses}, {figure} {report[figure]:.3f}")

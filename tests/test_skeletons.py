@@ -99,7 +99,7 @@ def test_joints_that_mirror_each_other_are_known_by_their_names(left, right, mir
 
 def test_a_skeleton_file(tmp_path):
     path = tmp_path / "hand.json"
-    path.write_text(json.dumps({"joints": ["wrist", "tip"], "sigmas": [0.1, 0.2], "edges": [[0, 1]]}))
+    path.write_text(json.dumps({"joints": ["wrist", "tip"], "sigmas": [0.1, 0.2], "edges": [[0, 1]]}), encoding="utf-8")
     hand = read_skeleton(path)
     assert (hand.name, hand.joints, hand.sigmas, hand.edges) == ("hand", ("wrist", "tip"), (0.1, 0.2), ((0, 1),))
     assert find_skeleton(str(path), []) == hand
@@ -126,7 +126,7 @@ def test_skeletons_that_can_not_be_are_refused(fields, line):
 
 @pytest.mark.parametrize("content", ["[", "[]", '{"joints": 3}', '{"joints": ["a"], "edges": [1]}'])
 def test_files_that_are_no_skeletons_are_named(content, tmp_path):
-    (tmp_path / "odd.json").write_text(content)
+    (tmp_path / "odd.json").write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match="odd"):
         read_skeleton(tmp_path / "odd.json")
 

@@ -11,7 +11,7 @@ from mamkpd_jax.ops.selective_scan import pallas_triton
 from mamkpd_jax.ops.selective_scan.workloads import WORKLOADS, Workload
 
 
-@pytest.mark.parametrize("card", ["NVIDIA H200", "NVIDIA GeForce RTX 4090"])
+@pytest.mark.parametrize("card", ["NVIDIA H200", pytest.param("NVIDIA GeForce RTX 4090", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("work", "batch", "dtype"),
     [

@@ -29,7 +29,7 @@ def test_a_contender_that_failed_has_empty_cells():
 def test_a_file_that_is_no_result_is_told_in_one_line(content, tmp_path):
     path = tmp_path / "result.json"
     if content is not None:
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")
     command = [sys.executable, "-m", "mamkpd_jax.bench", "table", f"--result={path}"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout == ""
@@ -51,4 +51,4 @@ def test_a_column_that_there_is_not_is_told():
 )
 def test_the_readme_has_the_tables_of_the_results(name, columns):
     result = json.loads((_ROOT / "benchmarks" / "results" / name).read_bytes())
-    assert table(result, columns) in (_ROOT / "README.md").read_text()
+    assert table(result, columns) in (_ROOT / "README.md").read_text(encoding="utf-8")

@@ -41,23 +41,23 @@ def test_a_bench_that_rewrites_its_result_is_of_a_clean_commit(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     result, code = tmp_path / "benchmarks" / "results" / "speed.json", tmp_path / "code.py"
     result.parent.mkdir(parents=True)
-    result.write_text("[]")
-    code.write_text("")
+    result.write_text("[]", encoding="utf-8")
+    code.write_text("", encoding="utf-8")
     author = ("-c", "user.name=a", "-c", "user.email=a@b")
     for command in (["init", "-q"], ["add", "."], [*author, "commit", "-qm", "a result"]):
         subprocess.run(["git", *command], check=True)
     of._commit.cache_clear()
     clean = environment()["commit"]
     assert clean and not clean.endswith("-dirty")
-    result.write_text("[1]")
+    result.write_text("[1]", encoding="utf-8")
     of._commit.cache_clear()
     assert environment()["commit"] == clean
-    code.write_text("1")
+    code.write_text("1", encoding="utf-8")
     assert environment()["commit"] == clean  # as it was when first asked
     of._commit.cache_clear()
     changed = environment()["commit"]
     assert changed and changed.startswith(f"{clean}-dirty.")
-    code.write_text("2")
+    code.write_text("2", encoding="utf-8")
     of._commit.cache_clear()
     assert environment()["commit"] not in (clean, changed)
     of._commit.cache_clear()
@@ -78,8 +78,8 @@ def test_rows_of_the_same_place_and_setting_are_kept(tmp_path, monkeypatch):
 @pytest.mark.parametrize("content", ["", "# Read me", "[]", "{}", json.dumps({"rows": 1, "environment": {}})])
 def test_a_file_that_is_no_result_is_left_as_it_is(content, tmp_path, monkeypatch):
     path = tmp_path / "README.md"
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")
     monkeypatch.setattr(measure, "_OUTPUT", type("Flag", (), {"value": str(path)}))
     with pytest.raises(UserError, match="which is no result of a bench; give another file"):
         measure.rows_so_far({})
-    assert path.read_text() == content
+    assert path.read_text(encoding="utf-8") == content

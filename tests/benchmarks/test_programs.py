@@ -31,7 +31,8 @@ def test_accuracy_stops_goes_on_and_gathers(coco_mini_root, build_dir, tmp_path)
         "                      val_annotations='annotations/person_keypoints_val2017.json',\n"
         "                      train_images='train2017', val_images='val2017', input_hw=(64, 64), workers=0)\n"
         "    return Config(model=model, data=data, optim=OptimConfig(batch_size=4, decay_epochs=(), warmup_steps=2),\n"
-        "                  eval=EvalConfig(batch_size=4), log_every_steps=1)\n"
+        "                  eval=EvalConfig(batch_size=4), log_every_steps=1)\n",
+        encoding="utf-8",
     )
     output = tmp_path / "result.json"
     command = [

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import report
 
-_README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+_README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_readme_is_what_the_results_say():
@@ -20,7 +20,7 @@ def test_what_has_no_result_is_not_measured_and_the_fastest_scan_counts(tmp_path
         | {"median_ms": ms, "crops_per_s": 1e3 / ms}
         for scan, ms in (("sequential", 80.0), ("associative", 50.0))
     ]
-    (tmp_path / "speed_cpu.json").write_text(json.dumps({"rows": rows}))
+    (tmp_path / "speed_cpu.json").write_text(json.dumps({"rows": rows}), encoding="utf-8")
     monkeypatch.setattr(report, "_RESULTS", tmp_path)
     lines = report.rendered(_README).splitlines()
     of_base = [line for line in lines if line.startswith("| base |")]
@@ -35,11 +35,11 @@ def test_goals_are_met_missed_or_not_measured(tmp_path, monkeypatch):
         {"model": name, "contender": f"{name}, compiled", "batch": 256, "crops_per_s": rate}
         for name, rate in rates.items()
     ]
-    (tmp_path / "speed_gpu.json").write_text(json.dumps({"rows": rows}))
+    (tmp_path / "speed_gpu.json").write_text(json.dumps({"rows": rows}), encoding="utf-8")
     seeds = {"base": 3, "simple_baseline": 3, "hrnet_w32": 2}
     rows = [{"contender": name, "seeds": n, "pck@0.2": 30.0 + n} for name, n in seeds.items()]
-    (tmp_path / "accuracy_lspet.json").write_text(json.dumps({"rows": rows, "runs": []}))
-    (tmp_path / "accuracy_animalpose.json").write_text(json.dumps({"rows": rows}))
+    (tmp_path / "accuracy_lspet.json").write_text(json.dumps({"rows": rows, "runs": []}), encoding="utf-8")
+    (tmp_path / "accuracy_animalpose.json").write_text(json.dumps({"rows": rows}), encoding="utf-8")
     cells = [(row["measured"], row["met"]) for row in (goal.row() for goal in report.GOALS)]
     assert cells[:2] == [("20,000", "yes"), ("24,999", "no")]
     assert cells[7:9] == [("not measured", ""), ("0", "yes")]  # HRNet lacks a seed

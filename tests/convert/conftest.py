@@ -18,7 +18,7 @@ from mamkpd_jax.config import Config
 from mamkpd_jax.convert.weights import Weights
 from mamkpd_jax.data.functional import decode_image
 from mamkpd_jax.data.transforms import TopDownCrop
-from mamkpd_jax.models.mamkpd import MamKPD
+from mamkpd_jax.models.mamkpd import abstract
 from mamkpd_jax.skeletons import COCO, Skeleton
 from mamkpd_jax.training.state import split
 
@@ -49,7 +49,7 @@ def random_weights() -> Callable[..., Weights]:
                     values = rng.normal(0, fan_in**-0.5, leaf.shape)
             return values.astype(np.float32)
 
-        model = nnx.eval_shape(lambda: MamKPD(config.model, skeleton.n_joints, rngs=nnx.Rngs(0)))
+        model = abstract(config.model, skeleton.n_joints)
         params, batch_stats = jax.tree_util.tree_map_with_path(fill, split(model)[1:])
         return Weights(config=config, skeleton=skeleton, step=7, params=params, batch_stats=batch_stats)
 
@@ -61,7 +61,7 @@ def heatmaps() -> Callable[[Weights], HeatmapFunction]:
     """The model in JAX, as a function of normalised images; compiled quickly, not well."""
 
     def make(weights: Weights) -> HeatmapFunction:
-        graphdef = nnx.graphdef(nnx.eval_shape(lambda: MamKPD(weights.config.model, COCO.n_joints, rngs=nnx.Rngs(0))))
+        graphdef = nnx.graphdef(abstract(weights.config.model, COCO.n_joints))
 
         def run(params, batch_stats, images):
             model = nnx.merge(graphdef, params, batch_stats, copy=True)
@@ -78,7 +78,7 @@ def heatmaps() -> Callable[[Weights], HeatmapFunction]:
 def crops(shared_data: Path) -> Callable[[tuple[int, int]], UInt8[np.ndarray, "b h w 3"]]:
     """The persons of coco_mini, cut out at a size."""
     folder = shared_data / "coco_mini"
-    content = json.loads((folder / "test_coco.json").read_text())
+    content = json.loads((folder / "test_coco.json").read_text(encoding="utf-8"))
     files = {image["id"]: folder / image["file_name"] for image in content["images"]}
 
     def make(input_hw: tuple[int, int]) -> np.ndarray:

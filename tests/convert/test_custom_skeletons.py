@@ -35,7 +35,7 @@ def custom(tiny: Config, coco_mini_root: Path, tmp_path: Path) -> Config:
     """Three steps on the real persons as a set of one's own; its files are in the folder `set`."""
     root = tmp_path / "set"
     shutil.copytree(coco_mini_root, root)
-    (root / "bird.json").write_text(json.dumps(_NAMED_ANEW))
+    (root / "bird.json").write_text(json.dumps(_NAMED_ANEW), encoding="utf-8")
     files = {f"{split}_annotations": f"annotations/person_keypoints_{split}2017.json" for split in ("train", "val")}
     files |= {f"{split}_images": f"{split}2017" for split in ("train", "val")}
     tiny.data = dataclasses.replace(tiny.data, dataset="custom_coco", root=str(root), **files)
@@ -109,5 +109,5 @@ def test_a_checkpoint_of_an_earlier_version_has_no_joints(custom, tmp_path):
     saved = tmp_path / "checkpoints" / "6" / "config" / "metadata"
     config = json.loads(saved.read_bytes())
     config["data"]["skeleton"] = "coco"
-    saved.write_text(json.dumps(config))
+    saved.write_text(json.dumps(config), encoding="utf-8")
     assert read_checkpoint(tmp_path).skeleton == COCO

@@ -41,6 +41,7 @@ def test_checkpoint_to_file_and_back(tmp_path, random_weights):
     assert back.step == weights.step and back.config.model == _CONFIG.model
 
 
+@pytest.mark.slow  # test_custom_skeletons.py evaluates converted weights too
 def test_eval_scores_converted_weights(tmp_path, random_weights, run):
     """The file's way into a folder leaves what eval.py reads: its results are those of the weights themselves."""
     model = ModelConfig(stem=False, depths=(1, 1), dims=(8, 16), decoder_dim=8)

@@ -22,7 +22,7 @@ from mamkpd_jax.convert.weights import metadata, to_torch
 from mamkpd_jax.inference.predict import make_predict
 from mamkpd_jax.losses import heatmap_mse
 from mamkpd_jax.models.decoder import Decoder
-from mamkpd_jax.models.mamkpd import VARIANTS, MamKPD, abstract, normalize, variant
+from mamkpd_jax.models.mamkpd import VARIANTS, abstract, normalize, variant
 from mamkpd_jax.nn import blocks
 from mamkpd_jax.nn.ss2d import SS2D
 from mamkpd_jax.skeletons import COCO
@@ -322,7 +322,7 @@ def test_works_with_torch_and_numpy_alone(tmp_path, random_weights, crops):
     """The file and a .pth in a folder, and a Python that sees torch and numpy with what they need, and nothing else."""
     weights = random_weights(_config(dataclasses.replace(_NARROW, depths=(1, 1, 1), dims=(16, 24, 32)), (128, 96)))
     save(weights, tmp_path / "model.pth")
-    (tmp_path / "torch_model.py").write_text(Path(torch_model.__file__).read_text())
+    (tmp_path / "torch_model.py").write_text(Path(torch_model.__file__).read_text(encoding="utf-8"))
     np.save(tmp_path / "images.npy", crops((128, 96)))
     packages = tmp_path / "packages"
     packages.mkdir()
@@ -332,7 +332,7 @@ def test_works_with_torch_and_numpy_alone(tmp_path, random_weights, crops):
     subprocess.run([sys.executable, "-I", "-S", "-c", script], cwd=tmp_path, check=True)
 
     found = np.load(tmp_path / "found.npz")
-    graphdef = split(nnx.eval_shape(lambda: MamKPD(weights.config.model, COCO.n_joints, rngs=nnx.Rngs(0))))[0]
+    graphdef = split(abstract(weights.config.model, COCO.n_joints))[0]
     predict = make_predict(graphdef, weights.config, COCO, data_mesh())
     points, scores = predict(weights.params, weights.batch_stats, crops((128, 96)))
     np.testing.assert_allclose(found["points"], np.asarray(points), rtol=0, atol=1e-3)

@@ -5,15 +5,14 @@ import re
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
 from mamkpd_jax.convert.torch_rules import RULES, rule
-from mamkpd_jax.models.mamkpd import VARIANTS, MamKPD
+from mamkpd_jax.models.mamkpd import VARIANTS, abstract
 from mamkpd_jax.training.state import split
 
 
 def _names(name: str) -> dict[str, jax.ShapeDtypeStruct]:
-    trees = split(nnx.eval_shape(lambda: MamKPD(VARIANTS[name], 17, rngs=nnx.Rngs(0))))[1:]
+    trees = split(abstract(VARIANTS[name], 17))[1:]
     leaves = jax.tree_util.tree_leaves_with_path(trees)
     return {".".join(str(key.key) for key in path[1:]): leaf for path, leaf in leaves}
 

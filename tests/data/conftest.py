@@ -31,5 +31,5 @@ def coco_root(shared_data: Path, tmp_path: Path) -> Path:
             "annotations": [a for a in data["annotations"] if a["image_id"] in ids],
             "categories": data["categories"],
         }
-        (root / "annotations" / f"person_keypoints_{split}2017.json").write_text(json.dumps(part))
+        (root / "annotations" / f"person_keypoints_{split}2017.json").write_text(json.dumps(part), encoding="utf-8")
     return root

@@ -93,7 +93,7 @@ def _one_line(error: UserError) -> None:
 @quick
 @given(text=spoilt(GOOD))
 def test_an_annotation_file_is_refused_in_a_line_or_wholly_accounted_for(folder, text):
-    (folder / "all.json").write_text(text)
+    (folder / "all.json").write_text(text, encoding="utf-8")
     try:
         builder = CustomCoco(folder, {"train": ("all.json", ".")}, "", folder / "build")
         records = [record for _, record in builder._generate_examples("train")]
@@ -113,8 +113,8 @@ def test_an_annotation_file_is_refused_in_a_line_or_wholly_accounted_for(folder,
 @given(truth=spoilt(GOOD), results=spoilt(RESULTS), spoil_truth=st.booleans())
 @pytest.mark.parametrize("metric", ["coco", "pck_box@0.1"])
 def test_results_are_refused_in_a_line_or_scored(folder, metric, truth, results, spoil_truth):
-    (folder / "truth.json").write_text(truth if spoil_truth else json.dumps(GOOD))
-    (folder / "results.json").write_text(json.dumps(RESULTS) if spoil_truth else results)
+    (folder / "truth.json").write_text(truth if spoil_truth else json.dumps(GOOD), encoding="utf-8")
+    (folder / "results.json").write_text(json.dumps(RESULTS) if spoil_truth else results, encoding="utf-8")
     try:
         figures = score_files((metric,), folder / "results.json", folder / "truth.json").figures
     except UserError as error:
@@ -126,9 +126,9 @@ def test_results_are_refused_in_a_line_or_scored(folder, metric, truth, results,
 @quick
 @given(more=st.tuples(*[st.dictionaries(st.sampled_from(MORE_FIELDS), values | st.just([1, 1, 5, 5]))] * len(RESULTS)))
 def test_results_are_scored_whatever_fields_they_have_besides(folder, more):
-    (folder / "truth.json").write_text(json.dumps(GOOD))
+    (folder / "truth.json").write_text(json.dumps(GOOD), encoding="utf-8")
     results = [result | fields for result, fields in zip(RESULTS, more, strict=True)]
-    (folder / "results.json").write_text(json.dumps(results))
+    (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
     figures = score_files(("coco",), folder / "results.json", folder / "truth.json").figures
     assert figures and all(np.isfinite(value) for value in figures.values())
 
@@ -136,7 +136,7 @@ def test_results_are_scored_whatever_fields_they_have_besides(folder, more):
 @quick
 @given(text=spoilt(BOXES))
 def test_detections_are_refused_in_a_line_or_read(folder, text):
-    (folder / "boxes.json").write_text(text)
+    (folder / "boxes.json").write_text(text, encoding="utf-8")
     try:
         boxes = _read_detections(folder / "boxes.json")
     except UserError as error:
@@ -148,7 +148,7 @@ def test_detections_are_refused_in_a_line_or_read(folder, text):
 @quick
 @given(text=spoilt({"joints": ["a", "b"], "flip_pairs": [[0, 1]], "sigmas": [0.1, 0.2], "edges": [[0, 1]]}))
 def test_skeleton_files_are_refused_in_a_line_or_read(folder, text):
-    (folder / "skeleton.json").write_text(text)
+    (folder / "skeleton.json").write_text(text, encoding="utf-8")
     try:
         skeleton = read_skeleton(folder / "skeleton.json")
     except UserError as error:

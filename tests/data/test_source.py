@@ -18,7 +18,7 @@ def val(coco_root, tmp_path) -> InstanceSource:
 
 
 def _write(path, boxes):
-    path.write_text(json.dumps(boxes))
+    path.write_text(json.dumps(boxes), encoding="utf-8")
     return path
 
 
@@ -62,7 +62,7 @@ def test_detections_of_every_species_are_read(ap10k_root, tmp_path):
     ],
 )
 def test_files_that_are_no_detections_are_refused(content, line, val, tmp_path):
-    (tmp_path / "boxes.json").write_text(content)
+    (tmp_path / "boxes.json").write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=rf"boxes.json.*{line}"):
         DetectionSource(val, tmp_path / "boxes.json")
 

@@ -53,7 +53,7 @@ def demo(workdir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[De
 def bad_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A text file with a picture's name, and a complete picture of 20,000 x 20,000 pixels in some hundred kilobytes."""
     folder = tmp_path_factory.mktemp("bad_files")
-    (folder / "text.png").write_text("no picture at all\n" * 20)
+    (folder / "text.png").write_text("no picture at all\n" * 20, encoding="utf-8")
     side = 20_000
     rows = zlib.compress(bytes(side * (1 + side // 8)), 1)  # black, 1 bit a pixel, a byte in front of each row
     head = side.to_bytes(4, "big") * 2 + bytes([1, 0, 0, 0, 0])

@@ -171,5 +171,5 @@ def test_nothing_is_written(demo, poses_of, picture):
 
 
 def _peak_memory_kb(demo):
-    text = Path(f"/proc/{demo.pid}/status").read_text()
+    text = Path(f"/proc/{demo.pid}/status").read_text(encoding="utf-8")
     return int(text.split("VmHWM:")[1].split()[0])

@@ -56,7 +56,7 @@ def test_detected_boxes_are_scored_with_their_scores(shared_data, build_dir, tmp
         for score in (0.9, 0.3)
     ]
     path = tmp_path / "boxes.json"
-    path.write_text(json.dumps(boxes))
+    path.write_text(json.dumps(boxes), encoding="utf-8")
     config = _config(shared_data, build_dir, str(path))
 
     def centre(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

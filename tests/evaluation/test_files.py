@@ -23,7 +23,7 @@ def ap10k_files(shared_data, tmp_path):
         pose[:, :2] += rng.normal(0, 0.03 * annotation["area"] ** 0.5, (17, 2))
         fields = {name: annotation[name] for name in ("image_id", "category_id")}
         results.append(fields | {"keypoints": pose.ravel().tolist(), "score": 0.5})
-    (tmp_path / "results.json").write_text(json.dumps(results))
+    (tmp_path / "results.json").write_text(json.dumps(results), encoding="utf-8")
     return tmp_path / "results.json", shared_data / "ap10k" / "test_ap10k.json"
 
 
@@ -51,7 +51,7 @@ def test_another_species_is_another_category(ap10k_files):
         for a, b in ((first, second), (second, first))
     ]
     path = ap10k_files[0].with_name("swapped.json")
-    path.write_text(json.dumps(swapped))
+    path.write_text(json.dumps(swapped), encoding="utf-8")
     assert score_files(("ap10k",), path, annotations, "ap10k").figures["ap10k/AP"] == 0.0
 
 
@@ -67,13 +67,13 @@ def test_another_species_is_another_category(ap10k_files):
 def test_files_that_are_no_results_are_told(predictions, line, shared_data, tmp_path):
     path = tmp_path / "results.json"
     if predictions is not None:
-        path.write_text(predictions)
+        path.write_text(predictions, encoding="utf-8")
     annotations = shared_data / "coco/annotations/person_keypoints_val2017.json"
     with pytest.raises(UserError, match=line):
         score_files(("coco",), path, annotations, "coco")
 
 
 def test_annotations_that_are_none_are_told(ap10k_files, tmp_path):
-    (tmp_path / "annotations.json").write_text('{"images": []}')
+    (tmp_path / "annotations.json").write_text('{"images": []}', encoding="utf-8")
     with pytest.raises(UserError, match="annotations.json has no list 'annotations'"):
         score_files(("ap10k",), ap10k_files[0], tmp_path / "annotations.json", "ap10k")

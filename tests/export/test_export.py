@@ -155,7 +155,7 @@ def test_a_folder_tells_what_its_model_takes_and_gives(tmp_path, random_weights,
     weights, options, folder = random_weights(narrow), Options(normalize=True, decode=True), tmp_path / "model"
     save_folder(weights, folder, options)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["model", "model.json", "model.stablehlo"]
-    about = json.loads((folder / "model.json").read_text())
+    about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     assert about["inputs"] == [{"shape": ["b", 64, 48, 3], "dtype": "uint8"}]
     assert [output["shape"] for output in about["outputs"]] == [["b", 17, 2], ["b", 17]]
     assert about["joints"][0] == "nose" and len(about["edges"]) == 19 and about["options"]["decode"]

@@ -15,7 +15,9 @@ from mamkpd_jax.figures.curves import curves, read_metrics
 
 def _write(folder, records, tail=""):
     folder.mkdir(exist_ok=True)
-    (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records) + tail)
+    (folder / "metrics.jsonl").write_text(
+        "".join(f"{json.dumps(record)}\n" for record in records) + tail, encoding="utf-8"
+    )
     return folder
 
 

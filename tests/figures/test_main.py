@@ -28,7 +28,7 @@ def test_features_of_a_box_of_a_picture(workdir, shared_data, tmp_path):
 
 
 def test_curves_of_a_log(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1, "train/loss": 0.1}))
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1, "train/loss": 0.1}), encoding="utf-8")
     done = _run("curves", f"--workdir={tmp_path}", f"--output={tmp_path / 'out'}")
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["curves.pdf", "curves.png"]

@@ -24,7 +24,9 @@ def report(tmp_path):
         config.data.dataset = dataset
         path = tmp_path / "small_run" / "report.json"
         path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps({"step": 1, "config": dataclasses.asdict(config), "coco/AP": 0.652}))
+        path.write_text(
+            json.dumps({"step": 1, "config": dataclasses.asdict(config), "coco/AP": 0.652}), encoding="utf-8"
+        )
         return path
 
     return write
@@ -40,7 +42,7 @@ def bench(tmp_path):
         "rows": [{"contender": name, "batch": batch, "crops_per_s": speed} for name, batch, speed in rows],
     }
     path = tmp_path / "bench.json"
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     return path
 
 
@@ -54,7 +56,7 @@ def model_bench(tmp_path):
         + [{"model": "small", "contender": "jax, associative", "batch": 8, "error": "too little memory"}],
     }
     path = tmp_path / "model.json"
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     return path
 
 
@@ -97,7 +99,7 @@ def test_with_nothing_measured_the_papers_points_stand_alone_and_the_legend_says
     ],
 )
 def test_files_of_another_form_are_refused(content, line, tmp_path):
-    (tmp_path / "odd.json").write_text(content)
+    (tmp_path / "odd.json").write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=line):
         measured([tmp_path / "odd.json"], [])
 

@@ -1,10 +1,8 @@
 """A tiny model as a training run's folder, and real images with their boxes."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -16,21 +14,6 @@ from tests.convert.conftest import random_weights
 __all__ = ["random_weights"]
 
 BATCH = 4
-
-
-@pytest.fixture(scope="package", autouse=True)
-def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Several predictors have the same network."""
-    flags = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-    }
-    before = {name: getattr(jax.config, name) for name in flags}
-    for name, value in flags.items():
-        jax.config.update(name, value)
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ ANY = np.zeros((4, 4, 3), np.uint8)
 
 
 def _write(path: Path, content: object) -> Path:
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     return path
 
 

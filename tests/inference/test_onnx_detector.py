@@ -107,7 +107,7 @@ def test_the_letterbox_keeps_the_aspect():
 
 def test_other_files_are_told(tmp_path):
     text = tmp_path / "text.onnx"
-    text.write_text("no graph")
+    text.write_text("no graph", encoding="utf-8")
     with pytest.raises(UserError, match="no ONNX file that onnxruntime reads"):
         OnnxDetector(text)
     nodes = [onnx.helper.make_node("Identity", ["image"], ["output"])]

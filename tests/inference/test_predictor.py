@@ -159,7 +159,7 @@ def test_a_bad_box_is_told_and_the_other_images_go_on(predictor, pictures, box, 
 
 def test_what_is_no_image_is_told_and_the_others_go_on(predictor, pictures, tmp_path):
     text, empty = tmp_path / "text.jpg", tmp_path / "empty.png"
-    text.write_text("not an image")
+    text.write_text("not an image", encoding="utf-8")
     empty.touch()
     wrong = [text, empty, tmp_path / "none.jpg", tmp_path, np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3))]
     for image in wrong:

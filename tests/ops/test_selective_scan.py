@@ -114,15 +114,12 @@ def _relative(found, wanted) -> float:
 
 
 _ON_A_CPU = [name for name in IMPLEMENTATIONS if name != "pallas_triton"]
+_KERNELS = "pallas_interpret"
 
 
 @pytest.fixture(params=_ON_A_CPU)
 def name(request) -> str:
     return request.param
-
-
-# Fusion takes most of the time to compile.
-_compiled = functools.partial(jax.jit, compiler_options={"xla_disable_hlo_passes": "fusion"})
 
 
 @pytest.fixture
@@ -138,10 +135,22 @@ def _with_gradients(name: str):
         y, pullback = jax.vjp(functools.partial(ss2d_scan, implementation=name), *arrays)
         return y, pullback(dy)
 
-    return _compiled(run)
+    return jax.jit(run)
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+# In interpret mode each shape takes ten seconds or more to compile.
+_SLOW = {"odd, longer than a chunk", "sixteen states", "tall, four states", "one row", "one column"}
+_KERNELS_SLOWLY = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == _KERNELS)) for name in _ON_A_CPU]
+)
+_ALL_CASES = [
+    pytest.param(name, case, id=f"{name}-{what}", marks=[pytest.mark.slow] * (name == _KERNELS and what in _SLOW))
+    for name in _ON_A_CPU
+    for what, case in CASES.items()
+]
+
+
+@pytest.mark.parametrize(("name", "case"), _ALL_CASES)
 def test_values_and_gradients(name, case):
     arguments = [np.float64(np.float32(a)) for a in case.arguments()]
     dy = np.float64(np.float32(np.random.default_rng(1).normal(size=arguments[0].shape)))
@@ -162,7 +171,7 @@ def test_the_batch_decides_on_segments():
     assert segments(CASES["segments of four chunks and one of two"]) == (22, 6, 4)
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=pytest.mark.slow)])
 def test_sixteen_bit_inputs(name, dtype):
     case = dataclasses.replace(_IN_CHUNKS, n=4)
     arrays = [jnp.asarray(a, dtype if i < 2 else jnp.float32) for i, a in enumerate(case.arguments())]
@@ -194,7 +203,7 @@ def test_a_long_sequence_follows_the_recurrence():
 
 def test_a_bad_example_stays_alone(scan):
     arrays = [jnp.float32(a) for a in Case(b=3, h=3, w=5, n=4).arguments()]
-    scan = _compiled(scan)
+    scan = jax.jit(scan)
     good = scan(*arrays)
     for bad in (jnp.nan, jnp.inf):
         found = scan(arrays[0].at[1, 2, 3].set(bad), *arrays[1:])
@@ -203,6 +212,7 @@ def test_a_bad_example_stays_alone(scan):
         np.testing.assert_array_equal(found[2], good[2])
 
 
+@_KERNELS_SLOWLY
 def test_empty_batch_vmap_and_checkpoint(scan):
     arrays = [jnp.float32(a) for a in Case(h=4, w=3).arguments()]
     assert scan(arrays[0][:0], arrays[1][:0], *arrays[2:]).shape == (0, 4, 3, 6)
@@ -210,8 +220,8 @@ def test_empty_batch_vmap_and_checkpoint(scan):
     def loss(u, proj):
         return jnp.sum(jnp.sin(jax.checkpoint(scan)(u, proj, *arrays[2:])))
 
-    whole = _compiled(jax.grad(loss))(*arrays[:2])
-    single = _compiled(jax.vmap(jax.grad(lambda u, proj: loss(u[None], proj[None]))))(*arrays[:2])
+    whole = jax.jit(jax.grad(loss))(*arrays[:2])
+    single = jax.jit(jax.vmap(jax.grad(lambda u, proj: loss(u[None], proj[None]))))(*arrays[:2])
     np.testing.assert_allclose(single, whole, rtol=1e-5, atol=1e-6)
     y, pullback = jax.vjp(lambda u: scan(u, *arrays[1:]), arrays[0])
     np.testing.assert_allclose(whole, pullback(jnp.cos(y))[0], rtol=1e-5, atol=1e-6)
@@ -228,7 +238,7 @@ def test_plain_scan_of_any_length(name, length):
             y, pullback = jax.vjp(functools.partial(selective_scan, implementation=implementation), *arrays)
             return y, *pullback(u)
 
-        return _compiled(run)(u, delta, A, B, C)
+        return jax.jit(run)(u, delta, A, B, C)
 
     for ours, sequential in zip(with_gradients(name), with_gradients("sequential"), strict=True):
         assert _relative(ours, np.float64(sequential)) < 1e-5
@@ -262,10 +272,10 @@ for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two)):
 """
 
 
-def test_each_device_scans_its_part_of_the_batch(name):
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+@_KERNELS_SLOWLY
+def test_each_device_scans_its_part_of_the_batch(name, devices):
     code = f"NAME = {name!r}\n{_BY_DEVICE}"
-    done = subprocess.run([sys.executable, "-c", code], env=os.environ | flags, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | devices(2), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

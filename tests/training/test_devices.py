@@ -12,17 +12,16 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def five_steps(tmp_path_factory):
+def five_steps(tmp_path_factory, devices):
     """Losses, parameters and the compiled step's text after five steps, by number of devices, `fsdp` and scan."""
     folder = tmp_path_factory.mktemp("devices")
 
     @functools.cache
     def run(n_devices: int, fsdp: int, scan: str) -> dict[str, np.ndarray]:
         output = folder / f"{n_devices}_{fsdp}_{scan}.npz"
-        flags = f"--xla_force_host_platform_device_count={n_devices}"
         command = [sys.executable, str(Path(__file__).with_name("steps_on_devices.py")), str(fsdp), scan, str(output)]
         root = str(Path(__file__).parents[2])
-        subprocess.run(command, check=True, timeout=600, env=os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": root})
+        subprocess.run(command, check=True, timeout=600, env=os.environ | devices(n_devices) | {"PYTHONPATH": root})
         return dict(np.load(output))
 
     return run

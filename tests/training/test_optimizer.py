@@ -1,12 +1,15 @@
 """The schedule of MamKPD sec. 4.1, and the clip."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from mamkpd_jax.config import OptimConfig
+from mamkpd_jax.config import ModelConfig, OptimConfig
+from mamkpd_jax.models.mamkpd import abstract
 from mamkpd_jax.training.optimizer import learning_rate, optimizer
+from mamkpd_jax.training.state import split
 
 STEPS = 1000  # an epoch
 
@@ -43,3 +46,16 @@ def test_gradients_are_clipped_by_their_global_norm():
     first_moment = optax.tree.get(state, "mu")
     assert float(optax.tree.norm(first_moment)) == pytest.approx(0.1, rel=1e-5)
     np.testing.assert_allclose(first_moment["a"][0] / first_moment["b"][0], -0.75, rtol=1e-5)
+
+
+def test_adamw_decays_kernels_alone():
+    """Where the gradient is 0, the decay alone moves a parameter."""
+    model = abstract(ModelConfig(depths=(1,), dims=(8,), decoder_dim=8), 5)
+    params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), split(model)[1])
+    transformation = optimizer(OptimConfig(optimizer="adamw", weight_decay=1.0, warmup_steps=0), STEPS)
+    gradients = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = jax.jit(transformation.update)(gradients, transformation.init(params), params)
+    decayed, kept = set(), set()
+    for path, update in jax.tree_util.tree_leaves_with_path(updates):
+        (decayed if update.any() else kept).add(path[-1].key)
+    assert decayed == {"kernel", "x_proj", "dt_weight"} and kept == {"A_log", "D", "dt_bias", "bias", "scale"}

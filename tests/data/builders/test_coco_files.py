@@ -82,7 +82,7 @@ def _set(root, encoded: dict[str, np.ndarray], names: Sequence[str] = ("left_fin
         "annotations": [annotation | {"id": i, "image_id": i} for i, _, _ in entries],
         "categories": [{"id": 1, "name": "fish", "keypoints": list(names)}],
     }
-    (root / "all.json").write_text(json.dumps(data))
+    (root / "all.json").write_text(json.dumps(data), encoding="utf-8")
     return CustomCoco(root, {"train": ("all.json", "."), "val": ("all.json", ".")}, "", root / "build")
 
 
@@ -104,10 +104,10 @@ def test_other_image_folders_are_another_data_set(tmp_path):
 def test_joints_of_another_skeleton_are_another_data_set(tmp_path):
     """A skeleton file that was edited, say."""
     _set(tmp_path, {"a.png": IMAGE})
-    (tmp_path / "fins.json").write_text('{"joints": ["left", "right"]}')
+    (tmp_path / "fins.json").write_text('{"joints": ["left", "right"]}', encoding="utf-8")
     files = {"train": ("all.json", ".")}
     before = CustomCoco(tmp_path, files, str(tmp_path / "fins.json"), tmp_path / "build").data_path
-    (tmp_path / "fins.json").write_text('{"joints": ["left", "right"], "flip_pairs": [[0, 1]]}')
+    (tmp_path / "fins.json").write_text('{"joints": ["left", "right"], "flip_pairs": [[0, 1]]}', encoding="utf-8")
     assert CustomCoco(tmp_path, files, str(tmp_path / "fins.json"), tmp_path / "build").data_path != before
 
 
@@ -155,6 +155,6 @@ def test_unusable_instances_are_dropped_and_counted(changes, reason, tmp_path):
     data = json.loads((tmp_path / "all.json").read_bytes())
     good = {"bbox": [5, 5, 20, 20], "area": 300.0, "keypoints": [-9, 6, 2, 99, 20, 1], "num_keypoints": 2, "iscrowd": 0}
     data["annotations"][0] |= good
-    (tmp_path / "all.json").write_text(json.dumps(data))
+    (tmp_path / "all.json").write_text(json.dumps(data), encoding="utf-8")
     counts = prepare(builder).info.metadata["counts"]["val"]
     assert counts == {"images": 2, "annotations": 2, "instances": 1, f"dropped: {reason}": 1}

@@ -76,7 +76,7 @@ def _edit(change: Callable[[dict], object]) -> Callable[[Path], None]:
     def edit(root: Path) -> None:
         data = json.loads((root / VAL).read_bytes())
         change(data)
-        (root / VAL).write_text(json.dumps(data))
+        (root / VAL).write_text(json.dumps(data), encoding="utf-8")
 
     return edit
 
@@ -118,7 +118,10 @@ BROKEN = {
     "truncated JPEG": (_cut(IMAGE, 0.7), r"000000196141.jpg is a truncated or damaged image.*copy it again"),
     "empty JPEG": (_cut(IMAGE, 0.0), r"000000196141.jpg is a truncated or damaged image \(0 bytes\); copy it again"),
     "truncated JSON": (_cut(VAL, 0.5), r"val2017.json is no complete JSON.*copy it again"),
-    "no JSON of annotations": (lambda root: (root / VAL).write_text("[]"), r"val2017.json has no list 'images'"),
+    "no JSON of annotations": (
+        lambda root: (root / VAL).write_text("[]", encoding="utf-8"),
+        r"val2017.json has no list 'images'",
+    ),
     "duplicate annotation": (
         _edit(lambda data: data["annotations"].append(data["annotations"][0])),
         r"val2017.json: two annotations have the id \d+; ids must be unique",
@@ -158,4 +161,4 @@ def test_broken_files_give_one_line_and_leave_nothing(case, coco_root, tmp_path)
     with pytest.raises(UserError, match=line) as caught:
         prepare(CocoKeypoints(coco_root, build_dir))
     assert "\n" not in str(caught.value)
-    assert [path for path in build_dir.rglob("*") if path.is_file()] == []
+    assert [path for path in build_dir.rglob("*") if path.is_file() and path.name != ".lock"] == []

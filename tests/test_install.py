@@ -1,0 +1,152 @@
+"""The package in environments of its own: with requirements.txt alone, and with each extra alone."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# What the tests set, and a user does not.
+_OF_TESTS = ("COVERAGE_PROCESS_START", "JAX_COMPILATION_CACHE_DIR", "PYTHONPATH", "PYTHONWARNINGS", "XLA_FLAGS")
+_CONFIG = (
+    *(f"--config={ROOT / 'configs' / 'quickstart.py'}", "--config.data.build_dir=tfds", "--config.eval.batch_size=8"),
+    *("--config.data.synthetic_train_images=16", "--config.data.synthetic_val_images=4"),
+    *("--config.optim.batch_size=8", "--config.optim.epochs=1"),
+)
+_RUN_STABLEHLO = """
+import pathlib, jax, numpy
+model = jax.export.deserialize(bytearray(pathlib.Path("model.stablehlo").read_bytes()))
+print(*model.call(numpy.zeros((2, 96, 64, 3), numpy.float32)).shape)
+"""
+_RUN_ONNX = """
+import onnxruntime, numpy
+model = onnxruntime.InferenceSession("model.onnx")
+print(*model.run(None, {"image": numpy.zeros((2, 3, 96, 64), numpy.float32)})[0].shape)
+"""
+_FIRST_KERNEL = "from mamkpd_jax.bench.kernel_report import rows; print(next(iter(rows())))"
+_PEER = f"""
+import sys; sys.path.insert(0, {str(ROOT)!r})
+from benchmarks.peers.networks import build, cost
+print(cost(build("vit_s", 17, (256, 192)), (256, 192)))
+"""
+# Commands that README names, by the extra that they need, and what the last one prints.
+_COMMANDS = {
+    "torch": (
+        [
+            ("-m", "mamkpd_jax.convert", "--checkpoint=run", "--output=model.pth"),
+            ("-m", "mamkpd_jax.convert", "--input=model.pth", "--output=from_torch"),
+        ],
+        "from_torch: the weights of step",
+    ),
+    "onnx": (
+        [("-m", "mamkpd_jax.export", "--checkpoint=run", "--output=model.onnx"), ("-c", _RUN_ONNX)],
+        "2 17 48 32",
+    ),
+    "figures": ([("-m", "mamkpd_jax.figures", "curves", "--workdir=run", "--output=figures")], "curves.pdf"),
+    "kernel-report": ([("-c", _FIRST_KERNEL)], "'spills': 0"),
+    "peers": ([("-c", _PEER)], "24"),
+}
+_ELSEWHERE = {
+    "demo": "test_the_demo_extra_alone",
+    "dev": "`make test` is run with it",
+    "cuda12": "it needs a GPU, and takes 5.5 GB",
+}
+
+
+def test_every_extra_has_its_commands():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert set(extras) == set(_COMMANDS) | set(_ELSEWHERE)
+
+
+class Environment:
+    """A virtual environment with the package, and a folder with a trained run to use it in."""
+
+    def __init__(self, folder: Path, work: Path):
+        self._python, self.work = folder / "bin" / "python", work
+        self._variables = {name: value for name, value in os.environ.items() if name not in _OF_TESTS}
+        self._variables |= {"XDG_CACHE_HOME": str(work / "cache")}
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen([self._python, *command], cwd=self.work, env=self._variables, **pipes)
+
+    def run(self, *command: str) -> str:
+        """Standard output of a command that must succeed."""
+        process = self.start(*command)
+        out, err = process.communicate(timeout=600)
+        assert process.returncode == 0, f"{' '.join(command)}\n{out}\n{err}"
+        return out
+
+    def install(self, what: str) -> None:
+        self.run("-m", "pip", "install", "--quiet", what)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("environments")
+
+
+@pytest.fixture(scope="module")
+def bare(folder: Path) -> Environment:
+    """With requirements.txt alone, and a run of two steps."""
+    subprocess.run([sys.executable, "-m", "venv", folder / "bare"], check=True)
+    (folder / "work").mkdir()
+    environment = Environment(folder / "bare", folder / "work")
+    environment.install(str(ROOT))
+    environment.run(str(ROOT / "train.py"), *_CONFIG, "--workdir=run")
+    return environment
+
+
+@pytest.fixture
+def with_extra(bare: Environment, folder: Path, tmp_path: Path):
+    """The bare environment with an extra added."""
+
+    def make(extra: str) -> Environment:
+        # Linked, not copied: pip replaces files and never writes into them.
+        shutil.copytree(folder / "bare", folder / extra, symlinks=True, copy_function=os.link)
+        shutil.copytree(bare.work / "run", tmp_path / "run")
+        environment = Environment(folder / extra, tmp_path)
+        environment.install(f"{ROOT}[{extra}]")
+        return environment
+
+    return make
+
+
+@pytest.mark.slow  # a minute of installing
+def test_requirements_alone_serve_every_command(bare: Environment):
+    assert "results.json" in bare.run(str(ROOT / "eval.py"), *_CONFIG, "--workdir=run")
+    people = ROOT / "docs" / "people"
+    predict = ("-m", "mamkpd_jax.predict", "--checkpoint=run", f"--input={people}", "--output=people")
+    assert "results.json" in bare.run(*predict, f"--boxes={people / 'boxes.json'}")
+    bare.run("-m", "mamkpd_jax.convert", "--checkpoint=run", "--output=model.safetensors")
+    bare.run("-m", "mamkpd_jax.convert", "--input=model.safetensors", "--output=from_file")
+    bare.run("-m", "mamkpd_jax.export", "--checkpoint=run", "--output=model.stablehlo")
+    assert bare.run("-c", _RUN_STABLEHLO) == "2 48 32 17\n"
+    bare.run("-m", "mamkpd_jax.show_data", *_CONFIG, "--output=drawn")
+    assert list((bare.work / "cache" / "mamkpd_jax" / "compiled").glob("*-cache")), "compiled programs are kept"
+
+
+@pytest.mark.slow  # half a minute each
+@pytest.mark.parametrize("extra", _COMMANDS)
+def test_an_extra_alone_serves_its_commands(extra: str, with_extra):
+    environment, (commands, printed) = with_extra(extra), _COMMANDS[extra]
+    for command in commands:
+        out = environment.run(*command)
+    assert printed in out
+
+
+@pytest.mark.slow
+def test_the_demo_extra_alone(with_extra):
+    demo = with_extra("demo").start("-m", "mamkpd_jax.demo", "--checkpoint=run", "--port=0")
+    try:
+        address = next(re.search("http://[0-9.:]+", line) for line in demo.stdout if "open http" in line)
+        assert b"<h1>" in urllib.request.urlopen(address[0], timeout=60).read()
+    finally:
+        demo.terminate()
+        demo.communicate()
