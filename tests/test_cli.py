@@ -80,7 +80,7 @@ def test_an_extra_that_is_not_installed_is_told_in_one_line(package, extra, comm
         pytest.importorskip("onnxruntime")  # which these look for first
     model = ModelConfig(stem=False, depths=(1,), dims=(8,), decoder_dim=8)
     write_checkpoint(random_weights(Config(model=model)), tmp_path / "run")
-    done = _without(package, *command.format(run=tmp_path / "run", new=tmp_path / "new").split())
+    done = _without(package, *(word.format(run=tmp_path / "run", new=tmp_path / "new") for word in command.split()))
     last = done.stderr.splitlines()[-1]
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     assert last.startswith("error: ") and package in last and f"pip install -e '.[{extra}]'" in last

@@ -1,5 +1,6 @@
 """The demo's page in a real browser without a window."""
 
+import os
 import shutil
 
 import numpy as np
@@ -16,7 +17,8 @@ def browser():
     system = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     with sync_api.sync_playwright() as playwright:
         try:
-            browser = playwright.chromium.launch(executable_path=system)
+            # Chromium has a socket below TMPDIR, whose path may have 100 characters.
+            browser = playwright.chromium.launch(executable_path=system, env=os.environ | {"TMPDIR": "/tmp"})
         except sync_api.Error as error:
             if "Executable doesn't exist" not in str(error):
                 raise

@@ -22,7 +22,7 @@ def test_features_of_a_box_of_a_picture(workdir, shared_data, tmp_path):
         "features", f"--checkpoint={workdir}", f"--image={picture}", "--box=280,44,218,346", f"--output={tmp_path}"
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(tmp_path / "features.png"), str(tmp_path / "features.pdf")]
+    assert done.stdout.splitlines() == [str(tmp_path / "features.png"), str(tmp_path / "features.pdf")]
     height, width = cv2.imread(str(tmp_path / "features.png")).shape[:2]
     assert width > 2 * height, "a crop and two stages side by side, whatever the length of the folder's name"
 

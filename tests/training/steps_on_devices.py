@@ -13,7 +13,7 @@ from mamkpd_jax.training.step import make_train_step, shard_batch
 
 fsdp, scan, output = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 # One block with the kernels takes as long to compile as the rest.
-sizes = dict(depths=(1,), dims=(8,) if scan == "pallas_interpret" else (32,))
+sizes = dict(depths=(1,), dims=(8,)) if scan == "pallas_interpret" else dict(depths=(1, 1), dims=(32, 64))
 config = Config(
     model=ModelConfig(stem=False, **sizes, decoder_dim=16, drop_path=0.2, scan=scan),
     data=DataConfig(input_hw=(64, 48), sigma_px=4.0),
