@@ -26,6 +26,7 @@ os.environ.setdefault("XLA_FLAGS", " ".join(_QUICK))
 install_import_hook("mamkpd_jax", "beartype.beartype")
 
 from mamkpd_jax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimConfig  # noqa: E402 (hook first)
+from tests.copying import copy_folder  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -65,8 +66,8 @@ def coco_mini_root(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) 
     source, root = shared_data / "coco_mini", tmp_path_factory.mktemp("coco_mini")
     (root / "annotations").mkdir()
     for split in ("train", "val"):
-        shutil.copytree(source, root / f"{split}2017", ignore=shutil.ignore_patterns("*.json"))
-        shutil.copy(source / "test_coco.json", root / "annotations" / f"person_keypoints_{split}2017.json")
+        copy_folder(source, root / f"{split}2017", ignore=shutil.ignore_patterns("*.json"))
+        shutil.copyfile(source / "test_coco.json", root / "annotations" / f"person_keypoints_{split}2017.json")
     return root
 
 
@@ -88,9 +89,9 @@ def mpii_root(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     from scipy.io import loadmat, savemat
 
     source, root = shared_data / "mpii", tmp_path_factory.mktemp("mpii")
-    shutil.copytree(source / "images", root / "images")
+    copy_folder(source / "images", root / "images")
     (root / "annot").mkdir()
-    shutil.copy(source / "test_mpii.json", root / "annot" / "train.json")
+    shutil.copyfile(source / "test_mpii.json", root / "annot" / "train.json")
     persons = json.loads((source / "mpii_valid.json").read_bytes())
     rows = [i for i, person in enumerate(persons) if (root / "images" / person["image"]).exists()]
     (root / "annot" / "valid.json").write_text(json.dumps([persons[i] for i in rows]), encoding="utf-8")
@@ -104,10 +105,10 @@ def mpii_root(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def ap10k_root(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """AP-10K in its official layout: the two real images, the same in all parts."""
     source, root = shared_data / "ap10k", tmp_path_factory.mktemp("ap10k")
-    shutil.copytree(source / "images", root / "data")
+    copy_folder(source / "images", root / "data")
     (root / "annotations").mkdir()
     for part in ("train", "val", "test"):
-        shutil.copy(source / "test_ap10k.json", root / "annotations" / f"ap10k-{part}-split1.json")
+        shutil.copyfile(source / "test_ap10k.json", root / "annotations" / f"ap10k-{part}-split1.json")
     return root
 
 

@@ -15,6 +15,7 @@ from mamkpd_jax.data.builders.coco_form import prepare
 from mamkpd_jax.data.builders.mpii import Mpii
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.mpii_release import convert
+from tests.copying import copy_folder
 
 _EMPTY = np.zeros((0, 0))
 _HELD_OUT = 20
@@ -109,7 +110,7 @@ def test_the_builder_reads_what_was_written(release, persons, shared_data, tmp_p
     entries, _ = persons
     (tmp_path / "list.json").write_text(json.dumps(entries[:5]), encoding="utf-8")
     convert(release, tmp_path / "mpii", tmp_path / "list.json")
-    shutil.copytree(shared_data / "mpii" / "images", tmp_path / "mpii" / "images")
+    copy_folder(shared_data / "mpii" / "images", tmp_path / "mpii" / "images")
     train = json.loads((tmp_path / "mpii" / "annot" / "train.json").read_bytes())
     for person in train:  # the images of the others are not at hand
         shutil.copy(tmp_path / "mpii" / "images" / entries[0]["image"], tmp_path / "mpii" / "images" / person["image"])

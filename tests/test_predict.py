@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.copying import copy_folder
 from tests.inference.conftest import config, random_weights, workdir
 
 __all__ = ["config", "random_weights", "workdir"]
@@ -46,7 +47,7 @@ def _bomb(path: Path, side: int) -> None:
 def folder(shared_data, tmp_path) -> Path:
     """Four real pictures, one of them below, and of each that is out of the ordinary one."""
     folder = tmp_path / "in"
-    shutil.copytree(shared_data / "coco_mini", folder, ignore=shutil.ignore_patterns("*.json"))
+    copy_folder(shared_data / "coco_mini", folder, ignore=shutil.ignore_patterns("*.json"))
     (folder / "below").mkdir()
     (folder / "000000000785.jpg").rename(folder / "below" / "000000000785.jpg")
     image = cv2.imread(str(folder / "000000197388.jpg"))

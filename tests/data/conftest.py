@@ -24,7 +24,7 @@ def coco_root(shared_data: Path, tmp_path: Path) -> Path:
     for split, images in (("train", data["images"][:2]), ("val", data["images"][2:])):
         (root / f"{split}2017").mkdir()
         for image in images:
-            shutil.copy(source / image["file_name"], root / f"{split}2017")
+            shutil.copyfile(source / image["file_name"], root / f"{split}2017" / image["file_name"])
         ids = {image["id"] for image in images}
         part = {
             "images": images,

@@ -28,7 +28,7 @@ def root(mpii_root, tmp_path):
 def test_the_whole_validation_list(shared_data, root):
     """2,958 persons of 2,729 images, each with its own head box and joints."""
     for name, source in (("valid.json", "mpii_valid.json"), ("gt_valid.mat", "gt_valid.mat")):
-        shutil.copy(shared_data / "mpii" / source, root / "annot" / name)
+        shutil.copyfile(shared_data / "mpii" / source, root / "annot" / name)
     by_image = Mpii(root, root / "build").annotations("val")
     annotations = sorted((a for part in by_image.values() for a in part), key=lambda a: a["id"])
     assert (len(annotations), len(by_image)) == (2958, 2729)
