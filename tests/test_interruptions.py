@@ -148,10 +148,9 @@ class SmallDisk:
 
     def __init__(self, folder: Path):
         folder.mkdir()
-        steps = (
-            "mount -t tmpfs -o size=3m tmpfs {0} && echo full && read _ && mount -o remount,size=64m {0} && echo grown"
-        )
-        script = f"{steps.format(shlex.quote(str(folder)))} && exec sleep infinity"
+        where = shlex.quote(str(folder))
+        small, large = f"mount -t tmpfs -o size=3m tmpfs {where}", f"mount -o remount,size=64m {where}"
+        script = f"{small} && echo small && read _ && {large} && echo large && exec sleep infinity"
         command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         self._process = subprocess.Popen(command, text=True, **pipes)
