@@ -1,8 +1,8 @@
-"""How long `predict` takes for one picture, from its start to its end: the first time, and with what that compiled.
+"""Times whole runs of `predict` on one picture: with an empty compilation cache, then with a filled one.
 
 python -m mamkpd_jax.bench start --variants=base --output=benchmarks/results/start.json
 
-Each round has an empty folder of compiled programs, and starts the program twice.
+Each round starts the program twice, with a new cache folder.
 """
 
 import subprocess
