@@ -9,6 +9,7 @@ import pytest
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 _WAIT_MS = 30_000
+sync_api.expect.set_options(timeout=_WAIT_MS)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def _choose(page, path):
 
 def _expect_result(page, boxes):
     sync_api.expect(page.get_by_role("status")).to_have_text(
-        f"Found joints in {boxes} {'box' if boxes == 1 else 'boxes'}.", timeout=_WAIT_MS
+        f"Found joints in {boxes} {'box' if boxes == 1 else 'boxes'}."
     )
 
 
@@ -76,6 +77,18 @@ def test_a_chosen_picture_shows_joints_scores_and_heatmaps(page, picture):
     before = heatmap.get_attribute("src")
     page.get_by_label("Heatmap of", exact=True).select_option("left wrist")
     assert page.get_by_role("img", name="Heatmap of left wrist in box 1").get_attribute("src") != before
+
+
+def test_a_picture_chosen_before_the_server_has_told_of_the_model_is_taken(page, picture):
+    held = []
+    page.route("**/about", lambda route: held.append(route))
+    with page.expect_request("**/about"):
+        page.reload()
+    _choose(page, picture)
+    page.wait_for_function("document.getElementById('file').files.length")
+    [route] = held
+    route.continue_()
+    _expect_result(page, 1)
 
 
 def test_the_joints_of_the_picture_lie_where_the_table_says(page, picture):

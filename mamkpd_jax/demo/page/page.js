@@ -11,7 +11,7 @@ let poses = []; // the server's last answer
 let asking = null; // the request under way
 let drawn = false; // whether the boxes are the person's own, not the proposed ones
 
-fetch("about").then((response) => response.json()).then((answer) => {
+const told = fetch("about").then((response) => response.json()).then((answer) => {
   about = answer;
   at("model").textContent = about.name;
   at("joint").replaceChildren(new Option("all joints"), ...about.joints.map((name) => new Option(readable(name))));
@@ -30,8 +30,9 @@ for (const name of ["dragover", "dragleave", "drop"]) {
   });
 }
 
-function choose(chosen) {
+async function choose(chosen) {
   clear();
+  await told; // a person can be quicker than the server
   if (chosen.size > about.max_bytes) {
     say(`The file is larger than ${about.max_bytes / 2 ** 20} MiB. Choose a smaller one.`, true);
     return;
