@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy.io import loadmat
 
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import MPII
@@ -111,7 +111,7 @@ def read_arrays(path: Path, *names: str) -> list[Float[np.ndarray, "..."]]:
         UserError: the file is missing or damaged, or lacks one of them.
     """
     try:
-        content = np.load(path) if path.suffix == ".npz" else loadmat(path)
+        content = np.load(path) if path.suffix == ".npz" else scipy.io.loadmat(path)
         return [np.asarray(content[name], np.float64) for name in names]
     except Exception as error:  # the readers raise all kinds of errors for a damaged file
         raise UserError(

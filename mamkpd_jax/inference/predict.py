@@ -44,10 +44,11 @@ def make_network(graphdef: nnx.GraphDef, config: Config, skeleton: Skeleton) -> 
     def heatmaps_of(params: Any, batch_stats: Any, images: Array) -> Array:
         model = nnx.merge(graphdef, params, batch_stats, copy=True)
         model.eval()
+        forward = jax.jit(lambda crops: model(crops))  # which the mirror image does not trace again
         crops = normalize(images)
-        heatmaps = model(crops)
+        heatmaps = forward(crops)
         if config.eval.flip_test:
-            mirrored = model(crops[:, :, ::-1])
+            mirrored = forward(crops[:, :, ::-1])
             heatmaps = (heatmaps + flip_heatmaps(mirrored, skeleton.flip_indices, config.data.codec)) / 2
         return heatmaps
 

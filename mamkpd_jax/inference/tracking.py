@@ -3,8 +3,8 @@
 import dataclasses
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int
-from scipy.optimize import linear_sum_assignment
 
 from mamkpd_jax.evaluation.oks import joint_similarity
 from mamkpd_jax.inference.boxes import Boxes
@@ -47,7 +47,7 @@ class Tracker:
         likeness = np.array([self._likeness(track, result) for track in self._tracks])
         likeness = likeness.reshape(len(self._tracks), len(result))
         ids = np.zeros(len(result), np.int64)
-        for row, pose in zip(*linear_sum_assignment(likeness, maximize=True), strict=True):
+        for row, pose in zip(*scipy.optimize.linear_sum_assignment(likeness, maximize=True), strict=True):
             if likeness[row, pose] > _LEAST_SIMILARITY:
                 ids[pose] = self._tracks[row].id
         new = np.flatnonzero(ids == 0)
