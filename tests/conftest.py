@@ -30,15 +30,13 @@ from tests.copying import copy_folder  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
-def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What XLA compiles for one test serves all others, in all processes: most of the suite's time is XLA's."""
+def compiled_once(request: pytest.FixtureRequest) -> None:
+    """What XLA compiles for one test serves all others, in all processes and later runs: it is most of their time."""
     import jax
 
     from mamkpd_jax import compilation_cache
 
-    base = tmp_path_factory.getbasetemp()
-    # pytest-xdist gives each of its processes a folder below the run's.
-    compilation_cache.use((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled")
+    compilation_cache.use(request.config.cache.mkdir("compiled"))
     # For the programs that tests start.
     for name in ("compilation_cache_dir", "compilation_cache_max_size", "persistent_cache_min_compile_time_secs"):
         os.environ[f"JAX_{name.upper()}"] = str(getattr(jax.config, f"jax_{name}"))
