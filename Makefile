@@ -14,7 +14,7 @@ export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 
 help:
 	@echo "make train   set up, train the quickstart model on synthetic people, evaluate it (WORKDIR=$(WORKDIR), FLAGS=--config...)"
-	@echo "make test    set up, run the tests"
+	@echo "make test    set up, run the tests (TESTS='-m slow tests/ops' chooses)"
 	@echo "make check   linters, types, and the tests with all extras"
 	@echo "make kernel-report   what the scan's kernels compile to: instructions, registers, spills; needs no GPU"
 	@echo "make clean   remove the virtual environment (runs/ and data/ stay)"
@@ -35,12 +35,12 @@ train: $(READY)
 	$(RUN) train.py --config=configs/quickstart.py --workdir=$(WORKDIR) $(FLAGS)
 
 test: $(VENV)/.dev
-	JAX_PLATFORMS=cpu $(RUN) -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile
+	JAX_PLATFORMS=cpu $(RUN) -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile $(TESTS)
 
 # With torch and onnxruntime, without which the tests of conversion are skipped.
-$(VENV)/.all: $(VENV)/.dev
+$(VENV)/.all: $(READY)
 	$(RUN) -m pip install --quiet --editable '.[dev,onnx]'
-	@touch $@
+	@touch $(VENV)/.dev $@
 
 check: $(VENV)/.all
 	$(RUN) -m ruff check .

@@ -29,6 +29,11 @@ from mamkpd_jax.config import Config, DataConfig, EvalConfig, ModelConfig, Optim
 from tests.copying import copy_folder  # noqa: E402
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The file that takes longest comes first, or at the end one process works on it while the others wait."""
+    items.sort(key=lambda item: item.path.name != "test_install.py")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compiled_once(request: pytest.FixtureRequest) -> None:
     """What XLA compiles for one test serves all others, in all processes and later runs: it is most of their time."""

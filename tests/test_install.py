@@ -14,6 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # What the tests set, and a user does not.
 _OF_TESTS = ("COVERAGE_PROCESS_START", "JAX_COMPILATION_CACHE_DIR", "PYTHONPATH", "PYTHONWARNINGS", "XLA_FLAGS")
+# They shorten the test: XLA compiles in a third of the time, and pip leaves compiling to the first import.
+_QUICK = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "PIP_NO_COMPILE": "1"}
 _CONFIG = (
     *(f"--config={ROOT / 'configs' / 'quickstart.py'}", "--config.data.build_dir=tfds", "--config.eval.batch_size=8"),
     *("--config.data.synthetic_train_images=16", "--config.data.synthetic_val_images=4"),
@@ -70,7 +72,7 @@ class Environment:
     def __init__(self, folder: Path, work: Path):
         self._python, self.work = folder / "bin" / "python", work
         self._variables = {name: value for name, value in os.environ.items() if name not in _OF_TESTS}
-        self._variables |= {"XDG_CACHE_HOME": str(work / "cache")}
+        self._variables |= {"XDG_CACHE_HOME": str(work / "cache"), **_QUICK}
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -152,7 +154,7 @@ def test_the_demo_extra_alone(with_extra):
         demo.communicate()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_peers_extra_alone(with_extra):
     environment = with_extra("peers")
     assert environment.run("-c", _PEER, str(ROOT), "simple_baseline").startswith("33999697 ")

@@ -66,7 +66,7 @@ def kill_at_random(start, config, workdir: Path, times: int) -> list[int]:
     return gone_on
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.long)])
 def test_a_run_killed_at_random_moments_ends_with_the_same_parameters(times, tiny, tmp_path, start, run, saved_state):
     tiny.optim.epochs, tiny.checkpoint_every_steps = (3, 2) if times == 1 else (100, 2)
     last = 3 * tiny.optim.epochs
@@ -149,7 +149,7 @@ class SmallDisk:
     def __init__(self, folder: Path):
         folder.mkdir()
         where = shlex.quote(str(folder))
-        small, large = f"mount -t tmpfs -o size=3m tmpfs {where}", f"mount -o remount,size=64m {where}"
+        small, large = (f"mount -t tmpfs -o {option} tmpfs {where}" for option in ("size=3m", "remount,size=64m"))
         script = f"{small} && echo small && read _ && {large} && echo large && exec sleep infinity"
         command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
@@ -240,7 +240,7 @@ def test_two_processes_train_as_one_does(tiny, tmp_path, start, run, saved_state
     assert [pose["image_id"] for pose in poses[0]] == [pose["image_id"] for pose in poses[1]]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("victim", [0, 1])
 def test_the_end_of_one_process_ends_the_other_with_a_message(victim, tiny, tmp_path, start):
     tiny.optim.epochs = 10_000

@@ -35,7 +35,7 @@ def _few(annotations: Path) -> str:
     return _FEW
 
 
-@pytest.mark.slow  # a minute each
+@pytest.mark.long  # a minute each
 @pytest.mark.parametrize("name", _SETS)
 def test_base_is_trained_for_a_few_steps_and_evaluated(name, request, build_dir, tmp_path):
     config, root, figure = _SETS[name]

@@ -9,7 +9,7 @@ import train
 from mamkpd_jax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimConfig
 
 
-@pytest.mark.slow  # two minutes; compiled well, as its steps are many
+@pytest.mark.long  # two minutes; compiled well, as its steps are many
 def test_a_narrow_model_fits_the_real_persons(coco_mini_root, build_dir, tmp_path, run):
     """The geometry is right: crop, heatmap, flip test, decoding and COCOeval give back what was learned."""
     config = Config(

@@ -168,7 +168,7 @@ def test_gradients_of_the_training_loss(model, random_weights, crops):
     check_gradients(model, (64, 48), random_weights, crops, compiled_in_haste)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_gradients_of_large_at_its_size(random_weights, crops):
     print(check_gradients(variant("large"), (256, 192), random_weights, crops, {}))
 

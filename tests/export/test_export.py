@@ -22,7 +22,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 from mamkpd_jax.export.onnx_model import save_onnx  # noqa: E402 (needs onnx)
 
 _CONFIG = Config(
-    model=ModelConfig(depths=(1, 1, 1), dims=(16, 24, 32), decoder_dim=16),
+    model=ModelConfig(depths=(1, 1), dims=(16, 24), decoder_dim=16),
     data=DataConfig(dataset="synthetic_people", input_hw=(96, 64)),
 )
 _OPTIONS = {"network": Options(), "all": Options(normalize=True, flip_test=True, decode=True)}
@@ -82,7 +82,7 @@ def test_onnx_tells_its_shapes_and_takes_no_crops(tmp_path, random_weights, flip
     assert [list(output.shape) for output in outputs] == [[0, *shape] for shape in shapes.values()]
 
 
-@pytest.mark.slow  # a minute each of the larger ones
+@pytest.mark.long  # a minute each of the larger ones
 @pytest.mark.parametrize("name", VARIANTS)
 def test_onnx_of_a_variant_at_its_size(tmp_path, random_weights, crops, name):
     weights, path = random_weights(Config(model=variant(name))), tmp_path / "model.onnx"

@@ -1,6 +1,6 @@
 """The model that `make train` left, in PyTorch, ONNX and StableHLO against JAX, on real crops.
 
-pytest -m slow tests/export/test_trained.py; MAMKPD_QUICKSTART is its folder, else runs/quickstart of the repository.
+pytest -m long tests/export/test_trained.py; MAMKPD_QUICKSTART is its folder, else runs/quickstart of the repository.
 """
 
 import os
@@ -25,14 +25,14 @@ onnxruntime = pytest.importorskip("onnxruntime")
 from mamkpd_jax.convert.torch_model import MamKPD  # noqa: E402 (needs torch)
 from mamkpd_jax.export.onnx_model import save_onnx  # noqa: E402 (needs onnx)
 
-pytestmark = pytest.mark.slow  # minutes of training before
+pytestmark = pytest.mark.long  # minutes of training before
 
 
 @pytest.fixture(scope="module")
 def weights() -> Weights:
     folder = Path(os.environ.get("MAMKPD_QUICKSTART", Path(__file__).parents[2] / "runs" / "quickstart"))
     if not folder.is_dir():
-        # Not skipped: a slow test is asked for by name.
+        # Not skipped: a long test is asked for by name.
         pytest.fail(f"no {folder}: run `make train`, or set MAMKPD_QUICKSTART to the folder of its run", pytrace=False)
     return read_checkpoint(folder)
 

@@ -27,7 +27,7 @@ def five_steps(tmp_path_factory, devices):
     return run
 
 
-_KERNELS = pytest.param(1, "pallas_interpret", marks=pytest.mark.slow)  # in interpret mode, a hundred seconds
+_KERNELS = pytest.param(1, "pallas_interpret", marks=pytest.mark.long)  # in interpret mode, a hundred seconds
 
 
 @pytest.mark.parametrize(("fsdp", "scan"), [(1, "auto"), (2, "auto"), _KERNELS])
