@@ -1,6 +1,6 @@
 # The two commands of the README: `make train` and `make test`. Both set up a virtual environment first.
 PYTHON ?= python3
-VENV ?= .venv
+VENV := .venv
 RUN := $(VENV)/bin/python
 GPU := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU && echo cuda12)
 EXTRAS := $(if $(GPU),[$(GPU)],)
@@ -15,7 +15,7 @@ export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 help:
 	@echo "make train   set up, train the quickstart model on synthetic people, evaluate it (WORKDIR=$(WORKDIR), FLAGS=--config...)"
 	@echo "make test    set up, run the tests (TESTS='-m slow tests/ops' chooses)"
-	@echo "make check   linters, types, and the tests with all extras"
+	@echo "make check   linters, types, and the tests with torch and onnx"
 	@echo "make kernel-report   what the scan's kernels compile to: instructions, registers, spills; needs no GPU"
 	@echo "make clean   remove the virtual environment (runs/ and data/ stay)"
 

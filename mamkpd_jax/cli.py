@@ -29,7 +29,7 @@ _REMEDIES = {
 # The extras of pyproject.toml by what they install.
 _EXTRAS = {
     **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
-    **dict.fromkeys(("starlette", "uvicorn"), "demo"),
+    **dict.fromkeys(("anyio", "starlette", "uvicorn"), "demo"),
     "torch": "torch",
     "matplotlib": "figures",
 }

@@ -17,11 +17,13 @@ _LEAST_COMPILE_S = 0.1
 
 
 def define_flag() -> flags.FlagHolder[str | None]:
-    """The flag `--compilation_cache=DIR|off`. Tests have several programs in one process."""
+    """The flag `--compilation_cache=DIR|off`."""
     text = (
-        f"Folder of compiled programs, which later starts reuse; '{_OFF}' compiles at each start. Default: "
-        "JAX_COMPILATION_CACHE_DIR, else the user's cache folder. At most 2 GiB: the least recently used ones go first."
+        f"Folder whose mamkpd_jax/ keeps compiled programs for later starts, at most 2 GiB: those unused longest are "
+        f"deleted first. '{_OFF}' compiles at each start. Default: JAX_COMPILATION_CACHE_DIR as JAX uses it, else the "
+        "user's cache folder."
     )
+    # Tests have several programs, and so definitions, in one process.
     return flags.DEFINE_string("compilation_cache", None, text, allow_override=True)
 
 
@@ -34,7 +36,8 @@ def enable(value: str | None) -> None:
     if value == _OFF:
         jax.config.update("jax_enable_compilation_cache", False)
     elif value or not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
-        folder = Path(value) if value else platformdirs.user_cache_path("mamkpd_jax") / "compiled"
+        # Not the folder that is named: `use` would delete what JAX alone has kept there.
+        folder = Path(value) / "mamkpd_jax" if value else platformdirs.user_cache_path("mamkpd_jax") / "compiled"
         try:
             use(folder)
         except OSError as error:
@@ -45,7 +48,7 @@ def enable(value: str | None) -> None:
 
 
 def use(folder: Path) -> None:
-    """Lets JAX keep compiled programs in `folder`, which several processes may share.
+    """Lets JAX keep compiled programs in `folder`, which several processes may share, and which this module fills.
 
     Raises:
         OSError: the folder can't be written.
@@ -53,8 +56,7 @@ def use(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / ".lockfile", timeout=_LOCK_TIMEOUT_S):  # the lock that JAX takes
         for entry in folder.glob("*-cache"):
-            # JAX writes the time of use after the entry. Without it the process was killed in between, and JAX would
-            # neither read nor replace the entry.
+            # JAX writes the time of use last: an entry without one may be cut short, and makes every write fail.
             if not entry.with_name(f"{entry.name.removesuffix('-cache')}-atime").exists():
                 entry.unlink()
     jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -29,8 +29,8 @@ print("read" if any(hits) else "compiled")
 
 def _start(cache_home: Path, *arguments: str) -> tuple[str, str]:
     """What a program that compiles prints, and its errors; `cache_home` is the user's cache folder."""
-    unset = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
-    variables = {name: value for name, value in os.environ.items() if name not in unset}
+    of_tests = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE")
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(of_tests)}
     variables |= {"XDG_CACHE_HOME": str(cache_home), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", _PROGRAM, *arguments]
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
@@ -40,13 +40,19 @@ def _start(cache_home: Path, *arguments: str) -> tuple[str, str]:
 def test_interrupted_write_is_repaired(tmp_path):
     assert _start(tmp_path) == ("compiled", "")
     assert _start(tmp_path) == ("read", "")
-    (entry,) = (tmp_path / "mamkpd_jax" / "compiled").glob("*-cache")
+    (entry,) = (tmp_path / "mamkpd_jax" / "compiled").glob("jit_slow_to_compile-*-cache")
     used = entry.with_name(f"{entry.name.removesuffix('-cache')}-atime")
     # As a kill leaves it: half of the entry, and no time of use yet.
     entry.write_bytes(entry.read_bytes()[:1000])
     used.unlink()
     assert _start(tmp_path) == ("compiled", "")
     assert _start(tmp_path) == ("read", "")
+
+
+def test_what_jax_alone_has_kept_stays(tmp_path):
+    (tmp_path / "jit_other-cache").write_bytes(b"no time of use is beside it")
+    assert _start(tmp_path, str(tmp_path)) == ("compiled", "")
+    assert (tmp_path / "jit_other-cache").exists() and list((tmp_path / "mamkpd_jax").glob("*-cache"))
 
 
 def test_off_writes_nothing(tmp_path):
@@ -58,7 +64,11 @@ def test_off_writes_nothing(tmp_path):
     ("arguments", "printed", "message"),
     [
         ((), "compiled", "everything is compiled again at each start; see --compilation_cache"),
-        (("{file}/named",), "", "UserError: --compilation_cache: {file}/named can't be written (Not a directory); "),
+        (
+            ("{file}/named",),
+            "",
+            "UserError: --compilation_cache: {file}/named/mamkpd_jax can't be written (Not a directory); ",
+        ),
     ],
 )
 def test_unwritable_folder(arguments, printed, message, tmp_path):

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# What the tests set, and a user does not.
-_OF_TESTS = ("COVERAGE_PROCESS_START", "JAX_COMPILATION_CACHE_DIR", "PYTHONPATH", "PYTHONWARNINGS", "XLA_FLAGS")
+# Variables that the tests set, and a user does not, by how they start.
+_OF_TESTS = ("COVERAGE", "JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE", "PYTHONPATH", "PYTHONWARNINGS", "XLA_FLAGS")
 # They shorten the test: XLA compiles in a third of the time, and pip leaves compiling to the first import.
 _QUICK = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "PIP_NO_COMPILE": "1"}
 _CONFIG = (
@@ -71,7 +71,7 @@ class Environment:
 
     def __init__(self, folder: Path, work: Path):
         self._python, self.work = folder / "bin" / "python", work
-        self._variables = {name: value for name, value in os.environ.items() if name not in _OF_TESTS}
+        self._variables = {name: value for name, value in os.environ.items() if not name.startswith(_OF_TESTS)}
         self._variables |= {"XDG_CACHE_HOME": str(work / "cache"), **_QUICK}
 
     def start(self, *command: str) -> subprocess.Popen[str]:
@@ -80,8 +80,8 @@ class Environment:
 
     def run(self, *command: str) -> str:
         """Standard output of a command that must succeed."""
-        process = self.start(*command)
-        out, err = process.communicate(timeout=600)
+        with self.start(*command) as process:
+            out, err = process.communicate()
         assert process.returncode == 0, f"{' '.join(command)}\n{out}\n{err}"
         return out
 
@@ -95,18 +95,27 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bare(folder: Path) -> Environment:
+def source(folder: Path) -> Path:
+    """A copy: pip leaves a folder build/ in what it installs, whose files go into the next installation too."""
+    shutil.copytree(ROOT / "mamkpd_jax", folder / "source" / "mamkpd_jax")
+    for name in ("LICENSE", "README.md", "pyproject.toml", "requirements.txt"):
+        shutil.copyfile(ROOT / name, folder / "source" / name)
+    return folder / "source"
+
+
+@pytest.fixture(scope="module")
+def bare(folder: Path, source: Path) -> Environment:
     """With requirements.txt alone, and a run of two steps."""
     subprocess.run([sys.executable, "-m", "venv", folder / "bare"], check=True)
     (folder / "work").mkdir()
     environment = Environment(folder / "bare", folder / "work")
-    environment.install(str(ROOT))
+    environment.install(str(source))
     environment.run(str(ROOT / "train.py"), *_CONFIG, "--workdir=run")
     return environment
 
 
 @pytest.fixture
-def with_extra(bare: Environment, folder: Path, tmp_path: Path):
+def with_extra(bare: Environment, folder: Path, source: Path, tmp_path: Path):
     """The bare environment with an extra added."""
 
     def make(extra: str) -> Environment:
@@ -114,7 +123,7 @@ def with_extra(bare: Environment, folder: Path, tmp_path: Path):
         shutil.copytree(folder / "bare", folder / extra, symlinks=True, copy_function=os.link)
         shutil.copytree(bare.work / "run", tmp_path / "run")
         environment = Environment(folder / extra, tmp_path)
-        environment.install(f"{ROOT}[{extra}]")
+        environment.install(f"{source}[{extra}]")
         return environment
 
     return make
@@ -147,7 +156,8 @@ def test_an_extra_alone_serves_its_commands(extra: str, with_extra):
 def test_the_demo_extra_alone(with_extra):
     demo = with_extra("demo").start("-m", "mamkpd_jax.demo", "--checkpoint=run", "--port=0")
     try:
-        address = next(re.search("http://[0-9.:]+", line) for line in demo.stdout if "open http" in line)
+        address = next((re.search("http://[0-9.:]+", line) for line in demo.stdout if "open http" in line), None)
+        assert address is not None, demo.communicate()[1]
         assert b"<h1>" in urllib.request.urlopen(address[0], timeout=60).read()
     finally:
         demo.terminate()

@@ -28,7 +28,7 @@ from mamkpd_jax.training.state import split
 
 # Without the other two orbax warns that it sets them itself.
 _READ_ONLY = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
-_REMOVALS = 100  # over ten seconds
+_REMOVALS = 100  # tries, 0.1 s apart
 
 
 def read_checkpoint(workdir: Path, *, best: bool = False, ema: bool = True) -> Weights:

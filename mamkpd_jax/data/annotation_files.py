@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy
+import scipy  # it loads its parts when they are first used: they take a quarter of a second
 from jaxtyping import Float
 
 from mamkpd_jax.errors import UserError

@@ -44,7 +44,7 @@ def make_network(graphdef: nnx.GraphDef, config: Config, skeleton: Skeleton) -> 
     def heatmaps_of(params: Any, batch_stats: Any, images: Array) -> Array:
         model = nnx.merge(graphdef, params, batch_stats, copy=True)
         model.eval()
-        forward = jax.jit(lambda crops: model(crops))  # which the mirror image does not trace again
+        forward = jax.jit(lambda crops: model(crops))  # traced once for both images
         crops = normalize(images)
         heatmaps = forward(crops)
         if config.eval.flip_test:

@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-import scipy
+import scipy  # it loads its parts when they are first used: they take a quarter of a second
 from jaxtyping import Float, Int
 
 from mamkpd_jax.evaluation.oks import joint_similarity

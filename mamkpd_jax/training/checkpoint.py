@@ -50,7 +50,7 @@ class Checkpointer:
     def __init__(self, workdir: Path, config: Config, skeleton: Skeleton, before_save: Callable[[], None]):
         """`before_save` is called before each save of a step, which it may prevent by raising."""
         self._before_save = before_save
-        self._folder = workdir.absolute()
+        self._folder = workdir.absolute()  # not resolved: below /proc/PID/root that is another file
         self._config, self._skeleton = config, skeleton
         with self._failures_told():
             self._latest = self._manager(LATEST, max_to_keep=config.keep_checkpoints)

@@ -113,7 +113,7 @@ def prepare(builder: CocoFormBuilder) -> CocoFormBuilder:
     finished one. What a killed build left is removed, and a build of another process is waited for.
 
     Raises:
-        UserError: the source files are missing, damaged or contradict each other; nothing is left behind.
+        UserError: the source files are missing, damaged or contradict each other; only a lock file is left behind.
     """
     path = Path(builder.data_path)
     if not path.exists():
@@ -134,7 +134,7 @@ def prepare(builder: CocoFormBuilder) -> CocoFormBuilder:
 
 
 def _alone(folder: Path) -> filelock.BaseFileLock:
-    """Only one process at a time is inside, for a folder; the lock of one that dies is released."""
+    """A lock for `folder`, which the system releases when its process ends."""
     folder.mkdir(parents=True, exist_ok=True)
     return filelock.FileLock(folder / ".lock")
 
