@@ -13,6 +13,7 @@ import sys
 from mamkpd_jax import compilation_cache
 compilation_cache.enable(sys.argv[1] if len(sys.argv) > 1 else None)
 import jax
+ones = jax.numpy.ones((3, 3))  # a small program, which a busy machine keeps too
 hits = []
 jax.monitoring.register_event_listener(lambda event, **_: hits.append(event.endswith("/cache_hits")))
 
@@ -22,7 +23,7 @@ def slow_to_compile(x):
         x = jax.numpy.sin(x @ x)
     return x
 
-slow_to_compile(jax.numpy.ones((3, 3))).block_until_ready()
+slow_to_compile(ones).block_until_ready()
 print("read" if any(hits) else "compiled")
 """
 
