@@ -55,7 +55,7 @@ def assert_same(a: list[np.ndarray], b: list[np.ndarray]) -> None:
 
 @pytest.fixture
 def dropping(tiny):
-    """Its second block is dropped for half of the examples: a step that goes on with another key is another one."""
+    """Its second block is dropped for half of the examples, so that a step with another key has another result."""
     tiny.model.depths, tiny.model.drop_path = (2,), 0.5
     return tiny
 
