@@ -18,9 +18,8 @@ N_JOINTS = 5
 
 def config(n_blocks: int = 1, **optim) -> Config:
     return Config(
-        model=ModelConfig(
-            stem=False, depths=(n_blocks,), dims=(8,), decoder_dim=8, drop_path=0.2
-        ),  # of the second block
+        # The first block is never dropped.
+        model=ModelConfig(stem=False, depths=(n_blocks,), dims=(8,), decoder_dim=8, drop_path=0.2),
         data=DataConfig(input_hw=(16, 16), sigma_px=4.0),
         optim=OptimConfig(batch_size=4, warmup_steps=0, **optim),
     )
