@@ -43,8 +43,8 @@ class Case:
         )
 
 
-# The kernels walk small batches in segments, here of one chunk each, and large ones in one piece.
-_IN_CHUNKS = Case(h=8, w=3, d=40)
+# The kernels walk small batches in segments, here three of two chunks and one of one, and large ones in one piece.
+_IN_CHUNKS = Case(b=16, h=8, w=7, d=40)
 _A_PROGRAM_A_WALK = dataclasses.replace(_IN_CHUNKS, b=64)
 CASES = {
     "odd, longer than a chunk": Case(h=13, w=11),
@@ -57,7 +57,7 @@ CASES = {
     "large delta": dataclasses.replace(_IN_CHUNKS, bias=(20.0, 60.0)),
     "delta beyond exp": dataclasses.replace(_IN_CHUNKS, bias=(80.0, 200.0), a_log=-5.0),
     "tiny delta": dataclasses.replace(_IN_CHUNKS, bias=(-30.0, -18.0)),
-    "segments of four chunks and one of two": Case(b=20, h=13, w=11),
+    "a segment a chunk": Case(h=8, w=3, d=40),
     "a program a walk": _A_PROGRAM_A_WALK,
     "a program a walk, large delta": dataclasses.replace(_A_PROGRAM_A_WALK, bias=(20.0, 60.0)),
     "a program a walk, delta beyond exp": dataclasses.replace(_A_PROGRAM_A_WALK, bias=(80.0, 200.0), a_log=-5.0),
@@ -139,7 +139,14 @@ def _with_gradients(name: str):
 
 
 # In interpret mode each shape takes ten seconds or more to compile.
-_SLOW = {"odd, longer than a chunk", "sixteen states", "tall, four states", "one row", "one column"}
+_SLOW = {
+    "a segment a chunk",
+    "odd, longer than a chunk",
+    "sixteen states",
+    "tall, four states",
+    "one row",
+    "one column",
+}
 _KERNELS_SLOWLY = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == _KERNELS)) for name in _ON_A_CPU]
 )
@@ -166,14 +173,14 @@ def test_the_batch_decides_on_segments():
         scan = plan(range(4), case.h, case.w, case.d, case.n, case.r, interpret=True).for_batch(case.b)
         return scan.n_chunks, scan.segments, scan.segment
 
-    assert segments(_IN_CHUNKS) == (3, 3, 1)
-    assert segments(_A_PROGRAM_A_WALK) == (3, 1, None)
-    assert segments(CASES["segments of four chunks and one of two"]) == (22, 6, 4)
+    assert segments(_IN_CHUNKS) == (7, 4, 2)
+    assert segments(_A_PROGRAM_A_WALK) == (7, 1, None)
+    assert segments(CASES["a segment a chunk"]) == (3, 3, 1)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=pytest.mark.slow)])
 def test_sixteen_bit_inputs(name, dtype):
-    case = dataclasses.replace(_IN_CHUNKS, n=4)
+    case = dataclasses.replace(CASES["a segment a chunk"], n=4)
     arrays = [jnp.asarray(a, dtype if i < 2 else jnp.float32) for i, a in enumerate(case.arguments())]
     dy = jnp.asarray(np.random.default_rng(1).normal(size=arrays[0].shape), dtype)
     wanted, gradients = ss2d_loop(*[np.float64(a) for a in arrays], np.float64(dy))

@@ -27,10 +27,11 @@ def five_steps(tmp_path_factory, devices):
     return run
 
 
+_FSDP = pytest.param(2, "auto", marks=pytest.mark.slow)
 _KERNELS = pytest.param(1, "pallas_interpret", marks=pytest.mark.long)  # in interpret mode, a hundred seconds
 
 
-@pytest.mark.parametrize(("fsdp", "scan"), [(1, "auto"), (2, "auto"), _KERNELS])
+@pytest.mark.parametrize(("fsdp", "scan"), [(1, "auto"), _FSDP, _KERNELS])
 def test_two_devices_train_as_one_does(five_steps, fsdp, scan):
     one, two = five_steps(1, 1, scan), five_steps(2, fsdp, scan)
     np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-5)
