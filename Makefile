@@ -35,7 +35,7 @@ train: $(READY)
 	$(RUN) train.py --config=configs/quickstart.py --workdir=$(WORKDIR) $(FLAGS)
 
 test: $(VENV)/.dev
-	JAX_PLATFORMS=cpu $(RUN) -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile $(TESTS)
+	JAX_PLATFORMS=cpu $(RUN) -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(TESTS)
 
 # With torch and onnxruntime, without which the tests of conversion are skipped.
 $(VENV)/.all: $(READY)

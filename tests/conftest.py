@@ -28,10 +28,13 @@ install_import_hook("mamkpd_jax", "beartype.beartype")
 from mamkpd_jax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimConfig  # noqa: E402 (hook first)
 from tests.copying import copy_folder  # noqa: E402
 
+_LONGEST = ("test_install.py", "test_selective_scan.py", "test_train.py", "test_interruptions.py", "test_devices.py")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The file that takes longest comes first, or at the end one process works on it while the others wait."""
-    items.sort(key=lambda item: item.path.name != "test_install.py")
+    """The files that take longest come first, or at the end one process works on one while the others wait."""
+    places = {name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,13 +1,16 @@
 """The programs on real images: fitting, going on, evaluating, and mistakes told in one line."""
 
 import dataclasses
+import functools
 import json
+import re
 
 import numpy as np
 import pytest
 
 import train
 from mamkpd_jax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimConfig
+from mamkpd_jax.errors import UserError
 
 
 @pytest.mark.slow  # a minute; compiled well, as its steps are many
@@ -92,26 +95,7 @@ def test_a_dry_run_tells_what_the_run_takes_and_leaves_nothing(tiny, tmp_path, r
     [
         ("train.py", ["--config.optim.epoch=1"], "no such config field; did you mean --config.optim.epochs?"),
         ("train.py", ["--config.data.root=/nowhere"], "/nowhere does not exist"),
-        ("train.py", ["--config.optim.batch_size=13"], "12 instances, fewer than config.optim.batch_size=13"),
-        ("train.py", ["--config.data.input_hw=(65, 48)"], "config.data.input_hw is (65, 48)"),
-        ("train.py", ["--config.optim.weight_decay=0.1"], "set --config.optim.optimizer=adamw, or no decay"),
-        (
-            "train.py",
-            ["--config.optim.learning_rate=nan"],
-            "config.optim.learning_rate is nan; expected a finite number",
-        ),
-        (
-            "train.py",
-            ["--config.optim.accumulate=3"],
-            "config.optim.accumulate=3 does not divide config.optim.batch_size=4",
-        ),
-        (
-            "train.py",
-            ["--config.model.scan=pallas_triton"],
-            "'pallas_triton', which runs on gpu alone, and this is cpu",
-        ),
-        ("train.py", ["--config.fsdp=2"], "config.fsdp is 2, which does not divide the 1 devices"),
-        ("train.py", ["--config.init_from=/nowhere"], "/nowhere is neither the folder of a training run nor a"),
+        ("train.py", ["--config.optim.learning_rate=nan"], "config.optim.learning_rate is nan; expected a finite"),
         ("train.py", ["--coordinator=localhost:1"], "--num_processes, --process_id is missing"),
         ("train.py", ["--workdir=/proc/none"], "can't be written"),
         ("train.py", ["extra"], "unexpected argument 'extra'"),
@@ -123,6 +107,26 @@ def test_mistakes_are_told_in_one_line(program, flags, line, tiny, tmp_path, run
     status, _, err = run(program, tiny, tmp_path / "new", *flags)
     assert status == 1 and line in err.splitlines()[-1] and err.splitlines()[-1].startswith("error: "), err
     assert "Traceback" not in err
+    assert not (tmp_path / "new").exists(), "nothing is left behind"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "line"),
+    [
+        ("optim.batch_size", 13, "12 instances, fewer than config.optim.batch_size=13"),
+        ("data.input_hw", (65, 48), "config.data.input_hw is (65, 48)"),
+        ("optim.weight_decay", 0.1, "set --config.optim.optimizer=adamw, or no decay"),
+        ("optim.accumulate", 3, "config.optim.accumulate=3 does not divide config.optim.batch_size=4"),
+        ("model.scan", "pallas_triton", "'pallas_triton', which runs on gpu alone, and this is cpu"),
+        ("fsdp", 2, "config.fsdp is 2, which does not divide the 1 devices"),
+        ("init_from", "/nowhere", "/nowhere is neither the folder of a training run nor a"),
+    ],
+)
+def test_a_config_that_can_not_be_right_is_refused(field, value, line, tiny, tmp_path):
+    *parts, name = field.split(".")
+    setattr(functools.reduce(getattr, parts, tiny), name, value)
+    with pytest.raises(UserError, match=re.escape(line)):
+        train.train(tiny, tmp_path / "new")
     assert not (tmp_path / "new").exists(), "nothing is left behind"
 
 
