@@ -32,7 +32,7 @@ _LONGEST = ("test_install.py", "test_selective_scan.py", "test_train.py", "test_
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take longest come first, or at the end one process works on one while the others wait."""
+    """The longest files come first: one that starts last keeps one process busy while the others wait."""
     places = {name: place for place, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
 

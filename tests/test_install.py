@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# Variables that the tests set, and a user does not, by how they start.
+# Variables that a user has not set, by how they start.
 _OF_TESTS = ("COVERAGE", "JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE", "PYTHON", "XLA_FLAGS")
 # They shorten the test: XLA compiles in a third of the time, and pip leaves compiling to the first import.
 _QUICK = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "PIP_NO_COMPILE": "1"}

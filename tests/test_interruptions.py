@@ -80,7 +80,7 @@ def kill_at_random(start, config, workdir: Path, times: int) -> list[int]:
     return gone_on
 
 
-# Slow: three starts of a program that compile for themselves.
+# Slow: it starts three programs, with a cache of their own.
 @pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), pytest.param(10, marks=pytest.mark.long)])
 def test_a_run_killed_at_random_moments_ends_with_the_same_parameters(
     times, dropping, tmp_path, start, run, saved_state, own_cache

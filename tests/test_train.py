@@ -125,8 +125,9 @@ def test_mistakes_are_told_in_one_line(program, flags, line, tiny, tmp_path, run
 def test_a_config_that_can_not_be_right_is_refused(field, value, line, tiny, tmp_path):
     *parts, name = field.split(".")
     setattr(functools.reduce(getattr, parts, tiny), name, value)
-    with pytest.raises(UserError, match=re.escape(line)):
+    with pytest.raises(UserError, match=re.escape(line)) as refused:
         train.train(tiny, tmp_path / "new")
+    assert "\n" not in str(refused.value)
     assert not (tmp_path / "new").exists(), "nothing is left behind"
 
 

@@ -43,7 +43,7 @@ class Case:
         )
 
 
-# The kernels walk small batches in segments, here three of two chunks and one of one, and large ones in one piece.
+# The kernels walk small batches in segments, here of two chunks with a last one of one, and large ones in one piece.
 _IN_CHUNKS = Case(b=16, h=8, w=7, d=40)
 _A_PROGRAM_A_WALK = dataclasses.replace(_IN_CHUNKS, b=64)
 CASES = {
@@ -138,7 +138,7 @@ def _with_gradients(name: str):
     return jax.jit(run)
 
 
-# In interpret mode each shape takes ten seconds or more to compile.
+# In interpret mode each shape takes ten seconds or more to trace and compile.
 _SLOW = {
     "a segment a chunk",
     "odd, longer than a chunk",

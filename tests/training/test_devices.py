@@ -27,7 +27,7 @@ def five_steps(tmp_path_factory, devices):
     return run
 
 
-_FSDP = pytest.param(2, "auto", marks=pytest.mark.slow)
+_FSDP = pytest.param(2, "auto", marks=pytest.mark.slow)  # test_train.py has such a run too
 _KERNELS = pytest.param(1, "pallas_interpret", marks=pytest.mark.long)  # in interpret mode, a hundred seconds
 
 
