@@ -1,0 +1,143 @@
+"""Compiles functions for an NVIDIA GPU that need not be here, with XLA's own compiler: what a real run executes.
+
+It needs the extra `kernel-report`: XLA's CUDA compiler (jax-cuda13-plugin) and NVIDIA's assembler (nvidia-cuda-nvcc).
+"""
+
+import dataclasses
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.experimental import topologies
+from jaxlib.mlir import ir
+
+from mamkpd_jax.errors import UserError
+
+_DESCRIPTION = """
+gpu_device_info {{
+  threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152 fpus_per_core: 128
+  shared_memory_per_core: {shared_memory_per_core} shared_memory_per_block_optin: {shared_memory_per_block}
+  threads_per_core_limit: {threads_per_core} core_count: {cores} clock_rate_ghz: {clock_ghz}
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  memory_bandwidth: {bandwidth} l2_cache_size: {l2_cache} device_memory_size: {memory}
+  cuda_compute_capability {{ major: {capability[0]} minor: {capability[1]} }}
+  registers_per_core_limit: 65536 registers_per_block_limit: 65536
+}}
+platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 12 patch: 0 }}
+runtime_version {{ major: 13 minor: 0 patch: 0 }} device_description_str: "{name}"
+"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Card:
+    """An NVIDIA GPU, by its data sheet. Sizes in bytes, bandwidth in bytes a second."""
+
+    name: str
+    capability: tuple[int, int]
+    cores: int
+    clock_ghz: float
+    threads_per_core: int
+    shared_memory_per_core: int
+    shared_memory_per_block: int
+    l2_cache: int
+    memory: int
+    bandwidth: int
+
+
+H200 = Card(
+    name="NVIDIA H200",
+    capability=(9, 0),
+    cores=132,
+    clock_ghz=1.98,
+    threads_per_core=2048,
+    shared_memory_per_core=233472,
+    shared_memory_per_block=232448,
+    l2_cache=50 * 2**20,
+    memory=141 * 10**9,
+    bandwidth=4800 * 10**9,
+)
+RTX_4090 = Card(
+    name="NVIDIA GeForce RTX 4090",
+    capability=(8, 9),
+    cores=128,
+    clock_ghz=2.52,
+    threads_per_core=1536,
+    shared_memory_per_core=102400,
+    shared_memory_per_block=101376,
+    l2_cache=72 * 2**20,
+    memory=24 * 2**30,
+    bandwidth=1008 * 10**9,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class CompiledKernel:
+    """The PTX of a Pallas kernel, and its grid."""
+
+    ptx: str
+    grid: tuple[int, int, int]
+
+
+def kernels(function: Callable, arguments: Sequence[jax.ShapeDtypeStruct], card: Card) -> dict[str, CompiledKernel]:
+    """The Pallas kernels that a function calls, compiled for a card, by name and in the order of the calls.
+
+    Raises:
+        UserError: the extra `kernel-report` is missing.
+    """
+    lowered = lower(function, arguments, card)
+    texts = _ptx(lowered)
+    return {name: CompiledKernel(texts[name], grid) for name, grid in _grids(lowered)}
+
+
+def lower(function: Callable, arguments: Sequence[jax.ShapeDtypeStruct], card: Card) -> jax.stages.Lowered:
+    """A function lowered for a card."""
+    here = jax.sharding.SingleDeviceSharding(_device(card))
+    arguments = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here) for x in arguments]
+    # Pallas asks the mesh, and not the arguments, which card it lowers for.
+    device = jax.sharding.AbstractDevice(device_kind=card.name, num_cores=None, platform="gpu")
+    with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), (), abstract_device=device)):
+        return jax.jit(function).trace(*arguments).lower(lowering_platforms=("cuda",))
+
+
+def cuda_folder() -> Path:
+    """The folder of NVIDIA's assembler and device libraries."""
+    try:
+        import jax_plugins.xla_cuda13  # type: ignore[import-not-found]  # noqa: F401
+        import nvidia.cu13 as cuda  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise UserError(f"{error}; install it with: pip install -e '.[kernel-report]'") from error
+    return Path(next(iter(cuda.__path__)))
+
+
+def _device(card: Card) -> Any:
+    cuda_folder()
+    description = _DESCRIPTION.format(**dataclasses.asdict(card))
+    return topologies.get_topology_desc("", "cuda", target_config=description, topology="1x1x1").devices[0]
+
+
+def _ptx(lowered: jax.stages.Lowered) -> dict[str, str]:
+    """The PTX of everything in a program, by the name of its entry."""
+    with tempfile.TemporaryDirectory() as folder:
+        lowered.compile(compiler_options={"xla_gpu_cuda_data_dir": str(cuda_folder()), "xla_dump_to": folder})
+        texts = [path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.ptx"))]
+    return {name: text for text in texts for name in re.findall(r"\.entry (\w+)\(", text)}
+
+
+def _grids(lowered: jax.stages.Lowered) -> Iterator[tuple[str, tuple[int, int, int]]]:
+    for operation in _operations(lowered.compiler_ir("stablehlo")):
+        if operation.name == "stablehlo.custom_call" and "triton" in str(operation.attributes["call_target_name"]):
+            config = ir.DictAttr(operation.attributes["mhlo.backend_config"])
+            x, y, z = (ir.IntegerAttr(config[f"grid_{axis}"]).value for axis in "xyz")
+            yield ir.StringAttr(config["name"]).value, (x, y, z)
+
+
+def _operations(module: Any) -> Iterator[Any]:
+    """All operations inside a module or an operation."""
+    for region in module.operation.regions:
+        for block in region:
+            for inner in block:
+                yield inner.operation
+                yield from _operations(inner)
