@@ -87,19 +87,28 @@ def kernels(function: Callable, arguments: Sequence[jax.ShapeDtypeStruct], card:
     Raises:
         UserError: the extra `kernel-report` is missing.
     """
-    lowered = lower(function, arguments, card)
+    here = jax.sharding.SingleDeviceSharding(_device(card))
+    lowered = lower(function, [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here) for x in arguments], card)
     texts = _ptx(lowered)
-    return {name: CompiledKernel(texts[name], grid) for name, grid in _grids(lowered)}
+    return {name: CompiledKernel(texts[name], grid) for name, grid in grids(lowered).items()}
 
 
 def lower(function: Callable, arguments: Sequence[jax.ShapeDtypeStruct], card: Card) -> jax.stages.Lowered:
-    """A function lowered for a card."""
-    here = jax.sharding.SingleDeviceSharding(_device(card))
-    arguments = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here) for x in arguments]
-    # Pallas asks the mesh, and not the arguments, which card it lowers for.
+    """A function lowered for a card, for which nothing but jax is needed."""
     device = jax.sharding.AbstractDevice(device_kind=card.name, num_cores=None, platform="gpu")
     with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), (), abstract_device=device)):
         return jax.jit(function).trace(*arguments).lower(lowering_platforms=("cuda",))
+
+
+def grids(lowered: jax.stages.Lowered) -> dict[str, tuple[int, int, int]]:
+    """The grids of the Pallas kernels that a lowered function calls, by name and in the order of the calls."""
+    found = {}
+    for operation in _operations(lowered.compiler_ir("stablehlo")):
+        if operation.name == "stablehlo.custom_call" and "triton" in str(operation.attributes["call_target_name"]):
+            config = ir.DictAttr(operation.attributes["mhlo.backend_config"])
+            x, y, z = (ir.IntegerAttr(config[f"grid_{axis}"]).value for axis in "xyz")
+            found[ir.StringAttr(config["name"]).value] = x, y, z
+    return found
 
 
 def cuda_folder() -> Path:
@@ -121,17 +130,11 @@ def _device(card: Card) -> Any:
 def _ptx(lowered: jax.stages.Lowered) -> dict[str, str]:
     """The PTX of everything in a program, by the name of its entry."""
     with tempfile.TemporaryDirectory() as folder:
-        lowered.compile(compiler_options={"xla_gpu_cuda_data_dir": str(cuda_folder()), "xla_dump_to": folder})
+        # Without a GPU, XLA can't time its own matrix products to choose their tiles.
+        options = {"xla_gpu_cuda_data_dir": str(cuda_folder()), "xla_dump_to": folder, "xla_gpu_enable_triton_gemm": False}
+        lowered.compile(compiler_options=options)
         texts = [path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.ptx"))]
     return {name: text for text in texts for name in re.findall(r"\.entry (\w+)\(", text)}
-
-
-def _grids(lowered: jax.stages.Lowered) -> Iterator[tuple[str, tuple[int, int, int]]]:
-    for operation in _operations(lowered.compiler_ir("stablehlo")):
-        if operation.name == "stablehlo.custom_call" and "triton" in str(operation.attributes["call_target_name"]):
-            config = ir.DictAttr(operation.attributes["mhlo.backend_config"])
-            x, y, z = (ir.IntegerAttr(config[f"grid_{axis}"]).value for axis in "xyz")
-            yield ir.StringAttr(config["name"]).value, (x, y, z)
 
 
 def _operations(module: Any) -> Iterator[Any]:

@@ -1,6 +1,5 @@
 """What both kernels read: one program's view of the arrays."""
 
-import functools
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -8,7 +7,7 @@ from jax import Array, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
-from mamkpd_jax.ops.selective_scan import base2
+from mamkpd_jax.ops.selective_scan.arithmetic import Arithmetic
 from mamkpd_jax.ops.selective_scan.tiling import Scan
 from mamkpd_jax.ops.selective_scan.walk import Place, bounded
 
@@ -79,7 +78,7 @@ class Operands:
     """
 
     def __init__(self, scan: Scan, u, proj, A, *refs):
-        self.scan = scan
+        self.scan, self.math = scan, Arithmetic(scan.interpret)
         # A mask costs instructions, so there is one only where the last block of channels is not full.
         self._channel = bounded(pl.program_id(0), scan.blocks) * scan.channels + jnp.arange(scan.channels)
         self._mask = self._channel < scan.d if scan.d % scan.channels else None
@@ -129,16 +128,16 @@ class Operands:
         B, C = proj[rank : rank + n], proj[rank + n : rank + 2 * n]
         if token.delta is not None:
             return token.delta.astype(jnp.float32), B, C, None
-        products = [p * weight for p, weight in zip(proj[:rank], self.weight, strict=True)]
         # A large bias that comes last is rounded once; one that comes first saves an instruction.
-        terms = [*products, self._bias] if self._precise else [self._bias, *products]
-        z = functools.reduce(jnp.add, terms)
-        delta, gate = base2.softplus(z, self._precise, self.scan.interpret)
+        low_rank = proj[:rank]
+        z = self.math.dot(low_rank, self.weight, None if self._precise else self._bias)
+        z = z + self._bias if self._precise else z
+        delta, gate = self.math.softplus(z, self._precise)
         return delta, B, C, gate
 
     def decays(self, delta: Array) -> list[Array]:
         """The decay of each state."""
-        return [base2.exp2(delta * A, self.scan.interpret) for A in self.A]
+        return [self.math.exp2(delta * A) for A in self.A]
 
 
 def _row(ref, index: tuple):

@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from mamkpd_jax.ops.batch_parallel import over_batch
 from mamkpd_jax.ops.cross_scan import DIRECTIONS
-from mamkpd_jax.ops.selective_scan.base2 import LN2, LOG2E
+from mamkpd_jax.ops.selective_scan.arithmetic import LN2, LOG2E
 from mamkpd_jax.ops.selective_scan.operands import Operands, operand_specs, pack, token_spec
 from mamkpd_jax.ops.selective_scan.pallas_triton_vjp import backward
 from mamkpd_jax.ops.selective_scan.segments import bounds, ends, ends_specs, start
@@ -61,6 +61,7 @@ def forward(scan: Scan, checkpoints: bool, *operands: Array) -> tuple[Array, ...
 def _kernel(scan: Scan, checkpoints: bool, *refs) -> None:
     n_outs = 1 + checkpoints
     operands, outs = Operands(scan, *refs[:-n_outs]), refs[-n_outs:]
+    math = operands.math
     chunks, state = bounds(scan), start(operands)
 
     def run(direction: int) -> None:
@@ -76,8 +77,9 @@ def _kernel(scan: Scan, checkpoints: bool, *refs) -> None:
             for t, token in zip(places, tokens, strict=True):
                 delta, B, C, _ = operands.step(token)
                 x = delta * token.u.astype(jnp.float32)
-                state = tuple(a * h + x * b for a, h, b in zip(operands.decays(delta), state, B, strict=True))
-                y = functools.reduce(jnp.add, (h * c for h, c in zip(state, C, strict=True)))
+                decays = operands.decays(delta)
+                state = tuple(math.fma(a, h, x * b) for a, h, b in zip(decays, state, B, strict=True))
+                y = math.dot(state, C)
                 operands.store_token(outs[0], y, 0, 0, t)
             return state
 

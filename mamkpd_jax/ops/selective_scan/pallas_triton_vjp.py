@@ -13,7 +13,7 @@ from jax import Array, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
-from mamkpd_jax.ops.selective_scan.base2 import LN2
+from mamkpd_jax.ops.selective_scan.arithmetic import LN2
 from mamkpd_jax.ops.selective_scan.operands import Operands, direction_and_batch, operand_specs, token_spec
 from mamkpd_jax.ops.selective_scan.segments import bounds, ends, ends_specs, start, zeros
 from mamkpd_jax.ops.selective_scan.tiling import Scan
@@ -76,7 +76,7 @@ def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
     n_outs = 5 if scan.rank else 4
     operands = Operands(scan, *refs[:-n_outs])
     du_ref, ddelta_ref, dBC_ref, dA_ref, *dbias_ref = refs[-n_outs:]
-    chunks, start_dstate = bounds(scan), start(operands)
+    chunks, start_dstate, math = bounds(scan), start(operands), operands.math
 
     def run(direction: int) -> None:
         walk = scan.walk(direction)
@@ -93,24 +93,24 @@ def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
                 delta, B, C, gate = operands.step(token)
                 u = token.u.astype(jnp.float32)
                 decay, before = operands.decays(delta), state
-                state = [a * h + delta * u * b for a, h, b in zip(decay, before, B, strict=True)]
+                state = [math.fma(a, h, delta * u * b) for a, h, b in zip(decay, before, B, strict=True)]
                 again.append((u, delta, B, C, gate, decay, before, state))
             for t, dy, (u, delta, B, C, gate, decay, before, state) in reversed(
                 list(zip(places, dys, again, strict=True))
             ):
                 dy = dy.astype(jnp.float32)
-                dstate = [g + dy * c for g, c in zip(dstate, C, strict=True)]
+                dstate = [math.fma(dy, c, g) for g, c in zip(dstate, C, strict=True)]
                 row = t.times(2 * scan.n)
                 for j, (g, h) in enumerate(zip(dstate, state, strict=True)):
                     dBC_ref[0, 0, 0, row + j] = jnp.sum(g * (delta * u))
                     dBC_ref[0, 0, 0, row + scan.n + j] = jnp.sum(h * dy)
-                dinput = functools.reduce(jnp.add, (g * b for g, b in zip(dstate, B, strict=True)))
+                dinput = math.dot(dstate, B)
                 dstate = [g * a for g, a in zip(dstate, decay, strict=True)]
                 # Of the decay's exponent, delta A, but for the factor ln 2.
                 dexponent = [g * h for g, h in zip(dstate, before, strict=True)]
-                dA = [s + e * delta for s, e in zip(dA, dexponent, strict=True)]
-                ddecay = functools.reduce(jnp.add, (e * A for e, A in zip(dexponent, operands.A, strict=True)))
-                ddelta = ddecay * LN2 + dinput * u
+                dA = [math.fma(e, delta, s) for s, e in zip(dA, dexponent, strict=True)]
+                ddecay = math.dot(dexponent, operands.A)
+                ddelta = math.fma(dinput, u, ddecay * LN2)
                 if gate is not None:
                     ddelta = ddelta * gate
                     dbias = dbias + ddelta

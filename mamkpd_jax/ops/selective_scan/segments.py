@@ -54,7 +54,7 @@ def ends(scan: Scan, *operands: Array, adjoint: bool = False) -> tuple[Array, ..
 
 def _kernel(scan: Scan, adjoint: bool, *refs) -> None:
     operands, (ends_ref, sums_ref) = Operands(scan, *refs[:-2]), refs[-2:]
-    chunks = bounds(scan)
+    chunks, math = bounds(scan), operands.math
 
     def run(direction: int) -> None:
         walk = scan.walk((direction + 2) % DIRECTIONS if adjoint else direction)
@@ -65,9 +65,9 @@ def _kernel(scan: Scan, adjoint: bool, *refs) -> None:
                 delta, B, C, _ = operands.step(token)
                 decays, x = operands.decays(delta), token.u.astype(jnp.float32)
                 if adjoint:
-                    state = tuple(a * (g + x * c) for a, g, c in zip(decays, state, C, strict=True))
+                    state = tuple(a * math.fma(x, c, g) for a, g, c in zip(decays, state, C, strict=True))
                 else:
-                    state = tuple(a * h + delta * x * b for a, h, b in zip(decays, state, B, strict=True))
+                    state = tuple(math.fma(a, h, delta * x * b) for a, h, b in zip(decays, state, B, strict=True))
                 total = total + delta
             return state, total
 
@@ -107,7 +107,8 @@ def start(operands: Operands) -> _State:
     def segment(s: Array, state: _State) -> _State:
         decays = operands.decays(operands.vector(sums_ref, 0, 0, s))
         return tuple(
-            a * h + operands.vector(ends_ref, 0, 0, s, j) for j, (a, h) in enumerate(zip(decays, state, strict=True))
+            operands.math.fma(a, h, operands.vector(ends_ref, 0, 0, s, j))
+            for j, (a, h) in enumerate(zip(decays, state, strict=True))
         )
 
     return lax.fori_loop(0, pl.program_id(1), segment, zeros(scan))

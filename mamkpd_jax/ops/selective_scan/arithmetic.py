@@ -1,0 +1,76 @@
+"""Arithmetic inside a kernel: on a GPU single hardware instructions, in interpret mode jnp.
+
+Pallas lowers jnp.exp2 to a libdevice call of several instructions, and XLA's Triton leaves a product and a sum as two.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.experimental.pallas import triton as plgpu
+
+LN2 = math.log(2.0)
+LOG2E = 1.0 / LN2
+
+# log2(1 + e) = e times a polynomial of e, for e from 0 to 1. The coefficients minimise the largest relative error,
+# which is 2e-7 with eight and 4e-4 with four.
+_FINE = (
+    1.44269478,
+    -0.721310079,
+    0.480063707,
+    -0.353394836,
+    0.256009758,
+    -0.155351907,
+    0.0636079013,
+    -0.0123194745,
+)
+_COARSE = 1.44212806, -0.701747298, 0.366480678, -0.107254431
+
+
+class Arithmetic:
+    """fp32 functions of vectors, in which NaN and infinity propagate as in jnp."""
+
+    def __init__(self, interpret: bool):
+        self._interpret = interpret
+
+    def exp2(self, x: Array) -> Array:
+        """2 to the x. Relative error 2^-22; subnormal results are 0."""
+        return jnp.exp2(x) if self._interpret else _instruction("ex2.approx.ftz.f32", x)
+
+    def fma(self, a: Array | float, b: Array, c: Array | float) -> Array:
+        """a b + c, rounded once on a GPU."""
+        return a * b + c if self._interpret else _instruction("fma.rn.f32", a, b, c)
+
+    def dot(self, first: Sequence[Array], second: Sequence[Array], start: Array | None = None) -> Array:
+        """The sum of products of two lists, and of `start`."""
+        pairs = list(zip(first, second, strict=True))
+        if start is None:
+            (a, b), *pairs = pairs
+            start = a * b
+        return functools.reduce(lambda sum, pair: self.fma(*pair, sum), pairs, start)
+
+    def softplus(self, z: Array, precise: bool) -> tuple[Array, Array]:
+        """log2(1 + 2^z) and its derivative.
+
+        Relative error 1e-6 if `precise`, otherwise 4e-4, for a z that came from 16-bit floats.
+        """
+        e = self.exp2(-jnp.abs(z))
+        *rest, last = _FINE if precise else _COARSE
+        ratio = functools.reduce(lambda sum, c: self.fma(sum, e, c), reversed(rest), last)
+        log = self.fma(e, ratio, jnp.maximum(z, 0.0))
+        return log, self.exp2(z - log)
+
+
+def _instruction(name: str, *operands: Array | float) -> Array:
+    args = jnp.broadcast_arrays(*(jnp.float32(x) for x in operands))
+    (result,) = plgpu.elementwise_inline_asm(
+        f"{name} $0, {', '.join(f'${i}' for i in range(1, len(args) + 1))};",
+        args=args,
+        constraints=",".join(["=f"] + ["f"] * len(args)),
+        pack=1,
+        result_shape_dtypes=[jax.ShapeDtypeStruct(args[0].shape, jnp.float32)],
+    )
+    return result
