@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.experimental.pallas import triton as plgpu
+from jax.typing import DTypeLike
 
 LN2 = math.log(2.0)
 LOG2E = 1.0 / LN2
@@ -66,11 +67,17 @@ class Arithmetic:
 
 def _instruction(name: str, *operands: Array | float) -> Array:
     args = jnp.broadcast_arrays(*(jnp.float32(x) for x in operands))
+    places = ", ".join(f"${i}" for i in range(len(args) + 1))
+    return inline_asm(f"{name} {places};", ",".join(["=f", *["f"] * len(args)]), jnp.float32, *args)
+
+
+def inline_asm(text: str, constraints: str, dtype: DTypeLike, *args: Array) -> Array:
+    """A vector that PTX computes elementwise: from as many elements of each argument as it has results."""
     (result,) = plgpu.elementwise_inline_asm(
-        f"{name} $0, {', '.join(f'${i}' for i in range(1, len(args) + 1))};",
+        text,
         args=args,
-        constraints=",".join(["=f"] + ["f"] * len(args)),
-        pack=1,
-        result_shape_dtypes=[jax.ShapeDtypeStruct(args[0].shape, jnp.float32)],
+        constraints=constraints,
+        pack=constraints.count("="),
+        result_shape_dtypes=[jax.ShapeDtypeStruct(args[0].shape, dtype)],
     )
     return result

@@ -21,9 +21,9 @@ from jaxtyping import Float
 from mamkpd_jax.ops.batch_parallel import over_batch
 from mamkpd_jax.ops.cross_scan import DIRECTIONS
 from mamkpd_jax.ops.selective_scan.arithmetic import LN2, LOG2E
-from mamkpd_jax.ops.selective_scan.operands import Operands, operand_specs, pack, token_spec
+from mamkpd_jax.ops.selective_scan.operands import Operands, Token, operand_specs, pack, token_spec
 from mamkpd_jax.ops.selective_scan.pallas_triton_vjp import backward
-from mamkpd_jax.ops.selective_scan.segments import bounds, ends, ends_specs, start
+from mamkpd_jax.ops.selective_scan.segments import ends, ends_specs, over_chunks, start
 from mamkpd_jax.ops.selective_scan.tiling import Scan, plan
 from mamkpd_jax.ops.selective_scan.walk import by_direction
 
@@ -62,19 +62,19 @@ def _kernel(scan: Scan, checkpoints: bool, *refs) -> None:
     n_outs = 1 + checkpoints
     operands, outs = Operands(scan, *refs[:-n_outs]), refs[-n_outs:]
     math = operands.math
-    chunks, state = bounds(scan), start(operands)
+    state = start(operands)
 
     def run(direction: int) -> None:
         walk = scan.walk(direction)
 
-        def chunk(c: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
-            places = walk.tokens(c)
-            # All loads stand before the first store, as the compiler moves none across it.
-            tokens = [operands.load(t) for t in places]
+        def load(c: Array) -> list[Token]:
+            return [operands.load(t) for t in walk.tokens(c)]
+
+        def chunk(c: Array, tokens: list[Token], state: tuple[Array, ...]) -> tuple[Array, ...]:
             if checkpoints:
                 for i, h in enumerate(state):
                     operands.store(outs[1], h, 0, 0, c, i)
-            for t, token in zip(places, tokens, strict=True):
+            for t, token in zip(walk.tokens(c), tokens, strict=True):
                 delta, B, C, _ = operands.step(token)
                 x = delta * token.u.astype(jnp.float32)
                 decays = operands.decays(delta)
@@ -83,7 +83,7 @@ def _kernel(scan: Scan, checkpoints: bool, *refs) -> None:
                 operands.store_token(outs[0], y, 0, 0, t)
             return state
 
-        lax.fori_loop(*chunks, chunk, state)
+        over_chunks(scan, load, chunk, state)
 
     by_direction(scan.directions, run)
 

@@ -14,10 +14,11 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
 from mamkpd_jax.ops.selective_scan.arithmetic import LN2
-from mamkpd_jax.ops.selective_scan.operands import Operands, direction_and_batch, operand_specs, token_spec
-from mamkpd_jax.ops.selective_scan.segments import bounds, ends, ends_specs, start, zeros
+from mamkpd_jax.ops.selective_scan.operands import Operands, Token, direction_and_batch, operand_specs, token_spec
+from mamkpd_jax.ops.selective_scan.segments import ends, ends_specs, over_chunks, start, zeros
 from mamkpd_jax.ops.selective_scan.tiling import Scan
 from mamkpd_jax.ops.selective_scan.walk import bounded, by_direction
+from mamkpd_jax.ops.selective_scan.warp_sums import WarpSums
 
 
 def backward(scan: Scan, dy: Array, states: Array, *operands: Array) -> tuple[Array, ...]:
@@ -76,18 +77,20 @@ def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
     n_outs = 5 if scan.rank else 4
     operands = Operands(scan, *refs[:-n_outs])
     du_ref, ddelta_ref, dBC_ref, dA_ref, *dbias_ref = refs[-n_outs:]
-    chunks, start_dstate, math = bounds(scan), start(operands), operands.math
+    start_dstate, math = start(operands), operands.math
 
     def run(direction: int) -> None:
         walk = scan.walk(direction)
 
-        def chunk(i: Array, sums: tuple) -> tuple:
-            dstate, dA, dbias = sums
+        def load(i: Array) -> tuple[list[Token], list[Array]]:
+            c = walk.n_chunks - 1 - i
+            tokens = [operands.load(t) for t in walk.tokens(c)]
+            return tokens, [operands.vector(states_ref, 0, 0, c, j) for j in range(scan.n)]
+
+        def chunk(i: Array, loaded: tuple[list[Token], list[Array]], totals: tuple) -> tuple:
+            (tokens, state), (dstate, dA, dbias) = loaded, totals
             c = walk.n_chunks - 1 - i
             places = walk.tokens(c)
-            tokens = [operands.load(t) for t in places]
-            dys = [operands.token(dy_ref, 0, t) for t in places]
-            state = [operands.vector(states_ref, 0, 0, c, j) for j in range(scan.n)]
             again = []
             for token in tokens:
                 delta, B, C, gate = operands.step(token)
@@ -95,15 +98,16 @@ def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
                 decay, before = operands.decays(delta), state
                 state = [math.fma(a, h, delta * u * b) for a, h, b in zip(decay, before, B, strict=True)]
                 again.append((u, delta, B, C, gate, decay, before, state))
+            # After what they are not needed for, which saves registers.
+            dys = [operands.token(dy_ref, 0, t) for t in places]
+            sums = WarpSums(scan.channels, scan.interpret)
             for t, dy, (u, delta, B, C, gate, decay, before, state) in reversed(
                 list(zip(places, dys, again, strict=True))
             ):
                 dy = dy.astype(jnp.float32)
                 dstate = [math.fma(dy, c, g) for g, c in zip(dstate, C, strict=True)]
-                row = t.times(2 * scan.n)
-                for j, (g, h) in enumerate(zip(dstate, state, strict=True)):
-                    dBC_ref[0, 0, 0, row + j] = jnp.sum(g * (delta * u))
-                    dBC_ref[0, 0, 0, row + scan.n + j] = jnp.sum(h * dy)
+                for product in [*(g * (delta * u) for g in dstate), *(h * dy for h in state)]:
+                    sums.add(product)
                 dinput = math.dot(dstate, B)
                 dstate = [g * a for g, a in zip(dstate, decay, strict=True)]
                 # Of the decay's exponent, delta A, but for the factor ln 2.
@@ -116,10 +120,15 @@ def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
                     dbias = dbias + ddelta
                 operands.store_token(du_ref, dinput * delta, 0, 0, t)
                 operands.store_token(ddelta_ref, ddelta, 0, 0, t)
+            dBC, which = sums.result()
+            columns = 2 * scan.n
+            row = walk.place(c, scan.chunk - 1 - lax.div(which, columns)).times(columns)
+            inside = which < scan.chunk * columns
+            plgpu.store(dBC_ref.at[0, 0, 0, row + lax.rem(which, columns)], dBC, mask=inside)
             return tuple(dstate), tuple(dA), dbias
 
         zero = jnp.zeros((scan.channels,), jnp.float32)
-        _, dA, dbias = lax.fori_loop(*chunks, chunk, (start_dstate, zeros(scan), zero))
+        _, dA, dbias = over_chunks(scan, load, chunk, (start_dstate, zeros(scan), zero))
         for j, total in enumerate(dA):
             operands.store(dA_ref, total * LN2, 0, 0, 0, j)
         if scan.rank:

@@ -9,6 +9,8 @@ segments as there is use for. A segment's decay is 2^(sum of its deltas A): wher
 """
 
 import functools
+from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +19,12 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
 from mamkpd_jax.ops.cross_scan import DIRECTIONS
-from mamkpd_jax.ops.selective_scan.operands import Operands, operand_specs
+from mamkpd_jax.ops.selective_scan.operands import Operands, Token, operand_specs
 from mamkpd_jax.ops.selective_scan.tiling import Scan
 from mamkpd_jax.ops.selective_scan.walk import by_direction
 
 _State = tuple[Array, ...]
+_Carry, _Loaded = TypeVar("_Carry"), TypeVar("_Loaded")
 
 
 def ends(scan: Scan, *operands: Array, adjoint: bool = False) -> tuple[Array, ...]:
@@ -54,14 +57,17 @@ def ends(scan: Scan, *operands: Array, adjoint: bool = False) -> tuple[Array, ..
 
 def _kernel(scan: Scan, adjoint: bool, *refs) -> None:
     operands, (ends_ref, sums_ref) = Operands(scan, *refs[:-2]), refs[-2:]
-    chunks, math = bounds(scan), operands.math
+    math = operands.math
 
     def run(direction: int) -> None:
         walk = scan.walk((direction + 2) % DIRECTIONS if adjoint else direction)
 
-        def chunk(c: Array, carry: tuple[_State, Array]) -> tuple[_State, Array]:
+        def load(c: Array) -> list[Token]:
+            return [operands.load(t) for t in walk.tokens(c)]
+
+        def chunk(c: Array, tokens: list[Token], carry: tuple[_State, Array]) -> tuple[_State, Array]:
             state, total = carry
-            for token in [operands.load(t) for t in walk.tokens(c)]:
+            for token in tokens:
                 delta, B, C, _ = operands.step(token)
                 decays, x = operands.decays(delta), token.u.astype(jnp.float32)
                 if adjoint:
@@ -71,7 +77,8 @@ def _kernel(scan: Scan, adjoint: bool, *refs) -> None:
                 total = total + delta
             return state, total
 
-        state, total = lax.fori_loop(*chunks, chunk, (zeros(scan), jnp.zeros((scan.channels,), jnp.float32)))
+        zero = jnp.zeros((scan.channels,), jnp.float32)
+        state, total = over_chunks(scan, load, chunk, (zeros(scan), zero))
         for j, h in enumerate(state):
             operands.store(ends_ref, h, 0, 0, 0, j)
         operands.store(sums_ref, total, 0, 0, 0)
@@ -79,12 +86,25 @@ def _kernel(scan: Scan, adjoint: bool, *refs) -> None:
     by_direction(scan.directions, run)
 
 
-def bounds(scan: Scan) -> tuple[Array | int, Array | int]:
-    """The chunks of a program's walk: the first, and the one after the last."""
-    if scan.segment is None:
-        return 0, scan.n_chunks
-    first = pl.program_id(1) * scan.segment
-    return first, jnp.minimum(first + scan.segment, scan.n_chunks)
+def over_chunks(
+    scan: Scan, load: Callable[[Array], _Loaded], work: Callable[[Array, _Loaded, _Carry], _Carry], carry: _Carry
+) -> _Carry:
+    """The carry after `carry = work(c, load(c), carry)` for the chunks c of a program's walk.
+
+    The compiler moves no load across a store: with `scan.prefetch`, a chunk is loaded before the work on the one before.
+    """
+    first, end = jnp.int32(0), scan.n_chunks
+    if scan.segment is not None:
+        first = pl.program_id(1) * scan.segment
+        end = jnp.minimum(first + scan.segment, scan.n_chunks)
+    if not scan.prefetch:
+        return lax.fori_loop(first, end, lambda c, carry: work(c, load(c), carry), carry)
+
+    def chunk(c: Array, both: tuple[_Loaded, _Carry]) -> tuple[_Loaded, _Carry]:
+        following = load(jnp.minimum(c + 1, end - 1))
+        return following, work(c, both[0], both[1])
+
+    return lax.fori_loop(first, end, chunk, (load(first), carry))[1]
 
 
 def ends_specs(scan: Scan) -> list[pl.BlockSpec]:

@@ -27,6 +27,7 @@ class Scan:
     chunk: int  # tokens that are loaded together; one checkpoint each
     batch: int = 1  # this and the next are those of `for_batch`
     segment: int | None = None  # chunks of the part of a walk that is a program's own; None: the whole walk
+    prefetch: bool = False  # whether a chunk is loaded before the work on the one before
     interpret: bool = False
 
     @property

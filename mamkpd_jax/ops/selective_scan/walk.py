@@ -9,10 +9,10 @@ from jax.experimental import pallas as pl
 
 
 class Place(NamedTuple):
-    """A token's place in the map, as its chunk's lowest and the distance from that."""
+    """A token's place in the map, or those of several, as their chunk's lowest and the distance from that."""
 
     lowest: Array
-    distance: int
+    distance: int | Array
 
     def times(self, size: int) -> Array:
         """Where the token starts in an array with so many entries a token: a product a chunk, a constant a token."""
@@ -38,14 +38,22 @@ class Walk:
 
     def tokens(self, c: Array) -> list[Place]:
         """Places of the tokens of the c-th chunk, in the order of the walk."""
+        lowest = self._lowest(c)
+        return [Place(lowest, self._distance(step)) for step in range(self._chunk)]
+
+    def place(self, c: Array, step: Array) -> Place:
+        """The place of the step-th token of the c-th chunk."""
+        return Place(self._lowest(c), self._distance(step))
+
+    def _distance(self, step: int | Array) -> int | Array:
+        return (self._chunk - 1 - step if self._reverse else step) * self._within
+
+    def _lowest(self, c: Array) -> Array:
         line = lax.div(c, self._chunks_a_line) if self._between else 0
         lowest = line * self._between + (c - line * self._chunks_a_line) * (self._chunk * self._within)
-        steps = range(self._chunk)
         if self._reverse:
             lowest = self._last_token - (self._chunk - 1) * self._within - lowest
-            steps = steps[::-1]
-        lowest = bounded(lowest, self._last_token + 1)
-        return [Place(lowest, i * self._within) for i in steps]
+        return bounded(lowest, self._last_token + 1)
 
 
 def by_direction(directions: Sequence[int], run: Callable[[int], None]) -> None:
