@@ -23,7 +23,7 @@ from mamkpd_jax.ops.cross_scan import DIRECTIONS
 from mamkpd_jax.ops.selective_scan.arithmetic import LN2, LOG2E
 from mamkpd_jax.ops.selective_scan.operands import Operands, Token, operand_specs, pack, token_spec
 from mamkpd_jax.ops.selective_scan.pallas_triton_vjp import backward
-from mamkpd_jax.ops.selective_scan.segments import ends, ends_specs, over_chunks, start
+from mamkpd_jax.ops.selective_scan.segments import Chunks, ends, ends_specs, start
 from mamkpd_jax.ops.selective_scan.tiling import Scan, plan
 from mamkpd_jax.ops.selective_scan.walk import by_direction
 
@@ -62,7 +62,7 @@ def _kernel(scan: Scan, checkpoints: bool, *refs) -> None:
     n_outs = 1 + checkpoints
     operands, outs = Operands(scan, *refs[:-n_outs]), refs[-n_outs:]
     math = operands.math
-    state = start(operands)
+    chunks, state = Chunks(scan), start(operands)
 
     def run(direction: int) -> None:
         walk = scan.walk(direction)
@@ -83,7 +83,7 @@ def _kernel(scan: Scan, checkpoints: bool, *refs) -> None:
                 operands.store_token(outs[0], y, 0, 0, t)
             return state
 
-        over_chunks(scan, load, chunk, state)
+        chunks.fold(load, chunk, state)
 
     by_direction(scan.directions, run)
 

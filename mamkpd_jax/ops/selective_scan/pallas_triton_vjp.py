@@ -15,7 +15,7 @@ from jax.experimental.pallas import triton as plgpu
 
 from mamkpd_jax.ops.selective_scan.arithmetic import LN2
 from mamkpd_jax.ops.selective_scan.operands import Operands, Token, direction_and_batch, operand_specs, token_spec
-from mamkpd_jax.ops.selective_scan.segments import ends, ends_specs, over_chunks, start, zeros
+from mamkpd_jax.ops.selective_scan.segments import Chunks, ends, ends_specs, start, zeros
 from mamkpd_jax.ops.selective_scan.tiling import Scan
 from mamkpd_jax.ops.selective_scan.walk import bounded, by_direction
 from mamkpd_jax.ops.selective_scan.warp_sums import WarpSums
@@ -77,7 +77,7 @@ def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
     n_outs = 5 if scan.rank else 4
     operands = Operands(scan, *refs[:-n_outs])
     du_ref, ddelta_ref, dBC_ref, dA_ref, *dbias_ref = refs[-n_outs:]
-    start_dstate, math = start(operands), operands.math
+    chunks, start_dstate, math = Chunks(scan), start(operands), operands.math
 
     def run(direction: int) -> None:
         walk = scan.walk(direction)
@@ -128,7 +128,7 @@ def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
             return tuple(dstate), tuple(dA), dbias
 
         zero = jnp.zeros((scan.channels,), jnp.float32)
-        _, dA, dbias = over_chunks(scan, load, chunk, (start_dstate, zeros(scan), zero))
+        _, dA, dbias = chunks.fold(load, chunk, (start_dstate, zeros(scan), zero))
         for j, total in enumerate(dA):
             operands.store(dA_ref, total * LN2, 0, 0, 0, j)
         if scan.rank:

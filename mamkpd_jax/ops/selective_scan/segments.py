@@ -57,7 +57,7 @@ def ends(scan: Scan, *operands: Array, adjoint: bool = False) -> tuple[Array, ..
 
 def _kernel(scan: Scan, adjoint: bool, *refs) -> None:
     operands, (ends_ref, sums_ref) = Operands(scan, *refs[:-2]), refs[-2:]
-    math = operands.math
+    chunks, math = Chunks(scan), operands.math
 
     def run(direction: int) -> None:
         walk = scan.walk((direction + 2) % DIRECTIONS if adjoint else direction)
@@ -78,7 +78,7 @@ def _kernel(scan: Scan, adjoint: bool, *refs) -> None:
             return state, total
 
         zero = jnp.zeros((scan.channels,), jnp.float32)
-        state, total = over_chunks(scan, load, chunk, (zeros(scan), zero))
+        state, total = chunks.fold(load, chunk, (zeros(scan), zero))
         for j, h in enumerate(state):
             operands.store(ends_ref, h, 0, 0, 0, j)
         operands.store(sums_ref, total, 0, 0, 0)
@@ -86,25 +86,32 @@ def _kernel(scan: Scan, adjoint: bool, *refs) -> None:
     by_direction(scan.directions, run)
 
 
-def over_chunks(
-    scan: Scan, load: Callable[[Array], _Loaded], work: Callable[[Array, _Loaded, _Carry], _Carry], carry: _Carry
-) -> _Carry:
-    """The carry after `carry = work(c, load(c), carry)` for the chunks c of a program's walk.
+class Chunks:
+    """The chunks of a program's walk. Made outside of all branches, as interpret mode wants it."""
 
-    The compiler moves no load across a store: with `scan.prefetch`, a chunk is loaded before the work on the one before.
-    """
-    first, end = jnp.int32(0), scan.n_chunks
-    if scan.segment is not None:
-        first = pl.program_id(1) * scan.segment
-        end = jnp.minimum(first + scan.segment, scan.n_chunks)
-    if not scan.prefetch:
-        return lax.fori_loop(first, end, lambda c, carry: work(c, load(c), carry), carry)
+    def __init__(self, scan: Scan):
+        self._prefetch = scan.prefetch
+        self._first, self._end = jnp.int32(0), scan.n_chunks
+        if scan.segment is not None:
+            self._first = pl.program_id(1) * scan.segment
+            self._end = jnp.minimum(self._first + scan.segment, scan.n_chunks)
 
-    def chunk(c: Array, both: tuple[_Loaded, _Carry]) -> tuple[_Loaded, _Carry]:
-        following = load(jnp.minimum(c + 1, end - 1))
-        return following, work(c, both[0], both[1])
+    def fold(
+        self, load: Callable[[Array], _Loaded], work: Callable[[Array, _Loaded, _Carry], _Carry], carry: _Carry
+    ) -> _Carry:
+        """The carry after `carry = work(c, load(c), carry)` for each chunk c.
 
-    return lax.fori_loop(first, end, chunk, (load(first), carry))[1]
+        The compiler moves no load across a store. With `scan.prefetch`, a chunk is loaded before the work on the one
+        before it.
+        """
+        if not self._prefetch:
+            return lax.fori_loop(self._first, self._end, lambda c, carry: work(c, load(c), carry), carry)
+
+        def chunk(c: Array, both: tuple[_Loaded, _Carry]) -> tuple[_Loaded, _Carry]:
+            following = load(jnp.minimum(c + 1, self._end - 1))
+            return following, work(c, *both)
+
+        return lax.fori_loop(self._first, self._end, chunk, (load(self._first), carry))[1]
 
 
 def ends_specs(scan: Scan) -> list[pl.BlockSpec]:
