@@ -29,6 +29,13 @@ gpu_device_info {{
 platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 12 patch: 0 }}
 runtime_version {{ major: 13 minor: 0 patch: 0 }} device_description_str: "{name}"
 """
+_OPTIONS = {
+    # Without a GPU, XLA can't time its own matrix products to choose their tiles.
+    "xla_gpu_enable_triton_gemm": False,
+    # XLA's defaults, whatever XLA_FLAGS says: the tests' flags compile quickly, to other code than a real run's.
+    "xla_backend_optimization_level": 3,
+    "xla_llvm_disable_expensive_passes": False,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,9 +137,8 @@ def _device(card: Card) -> Any:
 def _ptx(lowered: jax.stages.Lowered) -> dict[str, str]:
     """The PTX of everything in a program, by the name of its entry."""
     with tempfile.TemporaryDirectory() as folder:
-        # Without a GPU, XLA can't time its own matrix products to choose their tiles.
-        options = {"xla_gpu_cuda_data_dir": str(cuda_folder()), "xla_dump_to": folder, "xla_gpu_enable_triton_gemm": False}
-        lowered.compile(compiler_options=options)
+        options = {"xla_gpu_cuda_data_dir": str(cuda_folder()), "xla_dump_to": folder}
+        lowered.compile(compiler_options=options | _OPTIONS)
         texts = [path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.ptx"))]
     return {name: text for text in texts for name in re.findall(r"\.entry (\w+)\(", text)}
 
