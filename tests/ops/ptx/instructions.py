@@ -126,6 +126,12 @@ def _butterfly(x: np.ndarray, lane: np.ndarray, clamp: np.ndarray, mask: np.ndar
     return np.take_along_axis(x, np.broadcast_to(np.arange(WARP) ^ lane.astype(np.int64), x.shape), axis=-1)
 
 
+def _bit_field(x: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
+    if (start + length > 32).any() or (length == 32).any():
+        raise PtxError("a bit field that ends beyond the register")
+    return (x >> start) & ((np.uint32(1) << length) - np.uint32(1))
+
+
 def _approx(function: np.ufunc) -> Operation:
     def flush(x: np.ndarray) -> np.ndarray:
         return np.where(np.abs(x) < np.finfo(np.float32).tiny, np.copysign(np.float32(0), x), x).astype(np.float32)
@@ -161,6 +167,7 @@ _SPECIAL = {
     "lg2.approx.ftz.f32": _approx(np.log2),
     "rcp.approx.ftz.f32": _approx(np.reciprocal),
     "shfl.sync.bfly.b32": Operation(_U32, (_U32,) * 4, _butterfly),
+    "bfe.u32": Operation(_U32, (_U32,) * 3, _bit_field),
     "cvt.rn.bf16x2.f32": _rounded_pair("bf16"),
     "cvt.rn.f16x2.f32": _rounded_pair("f16"),
 }
