@@ -23,6 +23,7 @@ from tests.ops.ptx.instructions import WARP, Operation, operation
 from tests.ops.ptx.memory import Memory
 
 _LOAD_OR_STORE = re.compile(r"(ld|st)\.global(?:\.v[24])?\.b(16|32|64)")
+_PARAMETER = re.compile(r"ld\.param(::entry)?\.[bu]64")
 # Triton passes pointers to scratch memory, which these kernels don't use, after those to the buffers.
 _MOST_SCRATCH = 2
 
@@ -158,7 +159,7 @@ def _decode(text: str) -> _Instruction:
         raise PtxError(f"not understood: {text}")
     negated, guard, opcode, rest = match.groups()
     operands = [x.strip() for x in re.findall(r"\{[^}]*\}|\[[^\]]*\]|[^,\s][^,]*", rest or "")]
-    special = opcode in ("bra", "bra.uni", "ret", "griddepcontrol.wait") or re.fullmatch(r"ld\.param\.[bu]64", opcode)
+    special = opcode in ("bra", "bra.uni", "ret", "griddepcontrol.wait") or _PARAMETER.fullmatch(opcode)
     if special or _LOAD_OR_STORE.fullmatch(opcode) or (re.fullmatch(r"mov\.b(32|64)", opcode) and "{" in text):
         return _Instruction(text, guard, negated == "!", opcode, operands, None, [])
     what = operation(opcode)
