@@ -1,4 +1,7 @@
-"""The scan's kernels as XLA compiles them for an H200, run on a CPU, against float64 loops and interpret mode."""
+"""The scan's kernels as XLA compiles them for an H200, run on a CPU, against float64 loops and interpret mode.
+
+It needs the extra `kernel-report`. `pytest -m slow -s tests/ops/ptx` prints a table of errors, instructions and seconds.
+"""
 
 import functools
 import re
@@ -135,8 +138,12 @@ def test_nan_and_infinity_reach_the_result(case, place, value, compiled):
     y, gradients = compiled(case)(arguments, case.dy())
     expected_y, expected_gradients = _sequential(case)(arguments, case.dy())
     np.testing.assert_array_equal(np.isfinite(y), np.isfinite(expected_y))
+    # Where y is infinite, more gradients may be NaN than the reference's, but none may hide it.
     for name, ours, theirs in zip(case.names, gradients, expected_gradients, strict=True):
-        np.testing.assert_array_equal(np.isfinite(ours), np.isfinite(theirs), err_msg=name)
+        assert not np.isfinite(ours[~np.isfinite(theirs)]).any(), f"the gradient of {name} is finite"
+    if case.names[number] in ("u", "proj"):
+        for ours in (y, *gradients[:2]):
+            assert np.isfinite(ours[1]).all(), "one example of the batch reaches another"
 
 
 # In the PTX of a kernel: the kernel, what is replaced, by what, whether only its last occurrence, and the message.
@@ -203,17 +210,18 @@ def _start_from_zero(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(pallas_triton, "start", lambda operands: segments.zeros(operands.scan))
 
 
-@pytest.mark.parametrize(
-    ("case", "seed", "message"),
-    [
-        (_SMALL, _walk_the_wrong_way, "y is wrong"),
-        (_SMALL, _drop_the_mask, "PtxError: "),
-        (_SMALL, _misplace_checkpoints, "gradient of delta is wrong"),
-        (_SMALL, _flip_a_sign, "gradient of delta is wrong"),
-        (_IN_SEGMENTS, _start_from_zero, "y is wrong"),
-    ],
-)
-def test_a_fault_in_a_kernel_is_found(case, seed, message, compiled, monkeypatch):
+_FAULTS_OF_KERNELS = {
+    "the wrong way": (_SMALL, _walk_the_wrong_way, "y is wrong"),
+    "no mask": (_SMALL, _drop_the_mask, "PtxError: "),
+    "misplaced checkpoints": (_SMALL, _misplace_checkpoints, "gradient of delta is wrong"),
+    "a wrong sign": (_SMALL, _flip_a_sign, "gradient of delta is wrong"),
+    "segments that start from zero": (_IN_SEGMENTS, _start_from_zero, "y is wrong"),
+}
+
+
+@pytest.mark.parametrize("fault", _FAULTS_OF_KERNELS)
+def test_a_fault_in_a_kernel_is_found(fault, monkeypatch):
+    case, seed, message = _FAULTS_OF_KERNELS[fault]
     seed(monkeypatch)
     with pytest.raises((AssertionError, jax.errors.JaxRuntimeError), match=message):
-        _check(seed.__name__, CompiledScan(case))
+        _check(fault, CompiledScan(case))
