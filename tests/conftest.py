@@ -28,7 +28,14 @@ install_import_hook("mamkpd_jax", "beartype.beartype")
 from mamkpd_jax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimConfig  # noqa: E402 (hook first)
 from tests.copying import copy_folder  # noqa: E402
 
-_LONGEST = ("test_install.py", "test_selective_scan.py", "test_train.py", "test_interruptions.py", "test_devices.py")
+_LONGEST = (
+    "test_compiled_kernels.py",
+    "test_install.py",
+    "test_selective_scan.py",
+    "test_train.py",
+    "test_interruptions.py",
+    "test_devices.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,6 +3,7 @@
 It needs the extra `kernel-report`: XLA's CUDA compiler (jax-cuda13-plugin) and NVIDIA's assembler (nvidia-cuda-nvcc).
 """
 
+import contextlib
 import dataclasses
 import re
 import tempfile
@@ -12,6 +13,7 @@ from typing import Any
 
 import jax
 from jax.experimental import topologies
+from jax.experimental.compilation_cache import compilation_cache
 from jaxlib.mlir import ir
 
 from mamkpd_jax.errors import UserError
@@ -29,6 +31,15 @@ gpu_device_info {{
 platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 12 patch: 0 }}
 runtime_version {{ major: 13 minor: 0 patch: 0 }} device_description_str: "{name}"
 """
+_OPTIONS = {
+    # Newer releases dump PTX only where this asks for it.
+    "xla_dump_emitter_re": "ptx",
+    # Without a GPU, XLA can't time its own matrix products to choose their tiles.
+    "xla_gpu_enable_triton_gemm": False,
+    # XLA's defaults, whatever XLA_FLAGS says: the tests' flags compile quickly, to other code than a real run's.
+    "xla_backend_optimization_level": 3,
+    "xla_llvm_disable_expensive_passes": False,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,11 +141,24 @@ def _device(card: Card) -> Any:
 def _ptx(lowered: jax.stages.Lowered) -> dict[str, str]:
     """The PTX of everything in a program, by the name of its entry."""
     with tempfile.TemporaryDirectory() as folder:
-        # Without a GPU, XLA can't time its own matrix products to choose their tiles.
-        options = {"xla_gpu_cuda_data_dir": str(cuda_folder()), "xla_dump_to": folder, "xla_gpu_enable_triton_gemm": False}
-        lowered.compile(compiler_options=options)
+        options = {"xla_gpu_cuda_data_dir": str(cuda_folder()), "xla_dump_to": folder}
+        with _without_cache():
+            lowered.compile(compiler_options=options | _OPTIONS)
         texts = [path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.ptx"))]
     return {name: text for text in texts for name in re.findall(r"\.entry (\w+)\(", text)}
+
+
+@contextlib.contextmanager
+def _without_cache() -> Iterator[None]:
+    """Switches off JAX's compilation cache, which keeps such programs, but can't load them without their GPU."""
+    before = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+        compilation_cache.reset_cache()
 
 
 def _operations(module: Any) -> Iterator[Any]:

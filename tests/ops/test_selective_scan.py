@@ -14,6 +14,7 @@ import pytest
 
 from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS, selective_scan, ss2d_scan
 from mamkpd_jax.ops.selective_scan.tiling import plan
+from tests.ops.loops import ss2d_loop
 
 _NAMES = ("u", "proj", "dt_weight", "dt_bias", "A_log", "D")
 
@@ -63,50 +64,6 @@ CASES = {
     "a program a walk, delta beyond exp": dataclasses.replace(_A_PROGRAM_A_WALK, bias=(80.0, 200.0), a_log=-5.0),
     "a program a walk, tiny delta": dataclasses.replace(_A_PROGRAM_A_WALK, bias=(-30.0, -18.0)),
 }
-
-
-def _visits(h: int, w: int, direction: int) -> list[tuple[int, int]]:
-    rows = [(i, j) for i in range(h) for j in range(w)]
-    columns = [(i, j) for j in range(w) for i in range(h)]
-    return [rows, columns, rows[::-1], columns[::-1]][direction]
-
-
-def ss2d_loop(u, proj, dt_weight, dt_bias, A_log, D, dy):
-    """Values, and the gradients of sum(y dy), by hand, token after token, in float64."""
-    b, h, w, d = u.shape
-    r, n = dt_weight.shape[1], A_log.shape[2]
-    y = np.zeros_like(u)
-    g = [np.zeros_like(a) for a in (u, proj, dt_weight, dt_bias, A_log, D)]
-    du, dproj, dweight, dbias, dA_log, dD = g
-    for k in range(4):
-        A = -np.exp(A_log[k])
-        state, saved = np.zeros((b, d, n)), []
-        for i, j in _visits(h, w, k):
-            low, B, C = np.split(proj[:, i, j, k], [r, r + n], axis=1)
-            z = low @ dt_weight[k] + dt_bias[k]
-            delta = np.logaddexp(0, z)
-            decay = np.exp(delta[:, :, None] * A)
-            before = state
-            state = decay * before + (delta * u[:, i, j])[:, :, None] * B[:, None, :]
-            y[:, i, j] += (state * C[:, None, :]).sum(2) + D[k] * u[:, i, j]
-            saved.append((i, j, low, B, C, z, delta, decay, before, state))
-        dstate = np.zeros((b, d, n))
-        for i, j, low, B, C, z, delta, decay, before, state in reversed(saved):
-            gy, x = dy[:, i, j], u[:, i, j]
-            dD[k] += (gy * x).sum(0)
-            dstate = dstate + gy[:, :, None] * C[:, None, :]
-            dC = (state * gy[:, :, None]).sum(1)
-            dB = (dstate * (delta * x)[:, :, None]).sum(1)
-            ddecay = dstate * before
-            ddelta = (ddecay * decay * A).sum(2) + (dstate * B[:, None, :]).sum(2) * x
-            dA_log[k] += (ddecay * decay * delta[:, :, None]).sum(0) * A
-            du[:, i, j] += gy * D[k] + (dstate * B[:, None, :]).sum(2) * delta
-            dz = ddelta / (1 + np.exp(-z))
-            dbias[k] += dz.sum(0)
-            dweight[k] += low.T @ dz
-            dproj[:, i, j, k] += np.concatenate([dz @ dt_weight[k].T, dB, dC], axis=1)
-            dstate = dstate * decay
-    return y, g
 
 
 def _relative(found, wanted) -> float:
