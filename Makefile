@@ -15,7 +15,7 @@ export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 help:
 	@echo "make train   set up, train the quickstart model on synthetic people, evaluate it (WORKDIR=$(WORKDIR), FLAGS=--config...)"
 	@echo "make test    set up, run the tests (TESTS='-m slow tests/ops' chooses)"
-	@echo "make check   linters, types, and the tests with torch and onnx"
+	@echo "make check   linters, types, and the tests with torch, onnx and the compiled kernels"
 	@echo "make kernel-report   what the scan's kernels compile to: instructions, registers, spills; needs no GPU"
 	@echo "make clean   remove the virtual environment (runs/ and data/ stay)"
 
@@ -37,9 +37,9 @@ train: $(READY)
 test: $(VENV)/.dev
 	JAX_PLATFORMS=cpu $(RUN) -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(TESTS)
 
-# With torch and onnxruntime, without which the tests of conversion are skipped.
+# With what conversion and the compiled kernels need, without which their tests are skipped.
 $(VENV)/.all: $(READY)
-	$(RUN) -m pip install --quiet --editable '.[dev,onnx]'
+	$(RUN) -m pip install --quiet --editable '.[dev,onnx,kernel-report]'
 	@touch $(VENV)/.dev $@
 
 check: $(VENV)/.all

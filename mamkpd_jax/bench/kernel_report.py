@@ -106,11 +106,15 @@ def _with_gradients(*arrays: jax.Array) -> Any:
     return y, pullback(y)
 
 
+def _version(tool: Path) -> str:
+    return re.findall(r"V([\d.]+)", subprocess.run([tool, "--version"], capture_output=True, text=True).stdout)[-1]
+
+
 def main() -> None:
     cuda_folder()  # what is missing is told before the first line
     print("instructions per 32 channels, token and direction")
     print(f"{'workload':28}{'batch':>5}  {'kernel':26}{'sm':>3}{'mean':>7}{'most':>7}{'registers':>11}{'spills':>8}")
-    result = {"environment": environment(), "rows": []}
+    result = {"environment": environment(), "ptxas": _version(cuda_folder() / "bin" / "ptxas"), "rows": []}
     for row in rows():
         result["rows"].append(row)
         most = max(row["instructions_by_direction"])
