@@ -169,7 +169,7 @@ def _scan_backward(scan: Scan, saved: tuple, dy: Array) -> tuple[Array, ...]:
     product = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
     low_rank, weight = proj[..., : scan.rank].astype(u.dtype), operands[3].astype(u.dtype)
     dlow_rank = product("kbld,krd->blkr", ddelta, weight)
-    dweight = product("kbld,blkr->krd", ddelta, low_rank) * LOG2E
+    dweight = jnp.sum(product("kbld,blkr->bkrd", ddelta, low_rank), axis=0) * LOG2E
     dproj = jnp.concatenate([dlow_rank, dBC], axis=-1).astype(proj.dtype)
     return du, dproj, dA, dweight, jnp.sum(dbias[0], axis=1) * LOG2E
 
