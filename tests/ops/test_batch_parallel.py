@@ -8,7 +8,7 @@ import sys
 import pytest
 
 _CASES = """
-import json, jax, jax.numpy as jnp
+import functools, json, jax, jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 from mamkpd_jax.ops.batch_parallel import over_batch
 
@@ -22,8 +22,9 @@ def size(x, function=lambda x: part(x, jnp.ones(2))):
     return float(jax.jit(function)(x)[0].max())
 
 ones = jnp.ones((3, 4, 2))
-spec = P(None, "data")
 mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+specs = dict(in_specs=P(None, "data"), out_specs=P(None, "data"))
+shard_map = functools.partial(jax.shard_map, mesh=mesh, **specs, check_vma=False)
 found = {
     "one device": size(ones),
     "automatic axes": size(on((2, 1), AxisType.Auto, "data")),
@@ -31,7 +32,7 @@ found = {
     "explicit axes that do not split it": size(on((1, 2), AxisType.Explicit, "data")),
     "indivisible": size(on((2, 1), AxisType.Auto)[:, :3]),
     "vmap": size(jnp.stack([ones] * 3), jax.vmap(lambda x: part(x, jnp.ones(2)))),
-    "shard_map": size(ones, jax.shard_map(lambda x: part(x, x), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)),
+    "shard_map": size(ones, shard_map(lambda x: part(x, x))),
 }
 with jax.set_mesh(mesh):
     found["set_mesh"] = size(ones)

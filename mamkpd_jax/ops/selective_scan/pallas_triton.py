@@ -93,12 +93,13 @@ def ss2d(
     dt_bias: Float[Array, "k d"],
     A: Float[Array, "k d n"],
     *,
+    scan: Scan | None = None,
     interpret: bool = False,
 ) -> Float[Array, "b h w d"]:
-    """The fp32 sum of a map's scans in four directions, without the D skip."""
+    """The fp32 sum of a map's scans in four directions, without the D skip; `scan` is another than `plan`'s."""
     _, h, w, d = u.shape
     rank = dt_weight.shape[1]
-    scan = plan(range(DIRECTIONS), h, w, d, A.shape[-1], rank, interpret)
+    scan = scan or plan(range(DIRECTIONS), h, w, d, A.shape[-1], rank, interpret)
     if scan.rank:
         return _scan(scan, _tokens(u), _tokens(proj), A.mT, dt_weight, dt_bias).reshape(u.shape)
     low_rank, BC = proj[..., :rank], proj[..., rank:]

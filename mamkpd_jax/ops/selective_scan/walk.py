@@ -38,7 +38,7 @@ class Walk:
 
     def tokens(self, c: Array) -> list[Place]:
         """Places of the tokens of the c-th chunk, in the order of the walk."""
-        line = lax.div(c, self._chunks_a_line) if self._between else 0
+        line = lax.div(c, jnp.asarray(self._chunks_a_line, c.dtype)) if self._between else 0
         lowest = line * self._between + (c - line * self._chunks_a_line) * (self._chunk * self._within)
         steps = range(self._chunk)
         if self._reverse:
