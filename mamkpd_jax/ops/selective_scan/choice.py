@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 from absl import logging
-from jax import Array, lax
+from jax import Array, export, lax
 
 from mamkpd_jax.ops.selective_scan import associative, by_sequence, pallas_triton, reference, self_check
 
@@ -64,7 +64,8 @@ def _choose(platform: str) -> Implementation:
     """The implementation for a platform, logged once.
 
     A CPU has nothing to gain from the parallel prefix, which does more arithmetic: for Base's first stage at batch 2
-    it takes several times as long as the loop (`python -m mamkpd_jax.bench scan`).
+    it takes several times as long as the loop (`python -m mamkpd_jax.bench scan`). A GPU gets the kernels if they are
+    meant for it and pass their check.
     """
     name = "sequential" if platform == "cpu" else "associative"
     chosen = IMPLEMENTATIONS[name]
@@ -81,9 +82,14 @@ def _choose(platform: str) -> Implementation:
 
 
 def _on_cuda(kernels: Implementation, others: Implementation) -> Implementation:
-    """The kernels in what is lowered for CUDA, and another implementation in what is exported for, or run on, a CPU."""
+    """The kernels in what is lowered for CUDA, and another implementation in what is exported for, or run on, a CPU.
+
+    A batch that is a symbol, as exports may have it, is for the other one too: the kernels are cut for a number.
+    """
 
     def by_platform(cuda: Callable[..., Array], default: Callable[..., Array], *arrays: Array, **options) -> Array:
+        if export.is_symbolic_dim(arrays[0].shape[0]):
+            return default(*arrays, **options)
         branches = {"cuda": functools.partial(cuda, **options), "default": functools.partial(default, **options)}
         return lax.platform_dependent(*arrays, **branches)
 

@@ -45,7 +45,7 @@ def fault(ss2d: Callable[..., Array]) -> str | None:
     for (dtype, limit), row in zip(_LIMITS.items(), errors, strict=True):
         for name, error in zip(_RESULTS, row, strict=True):
             if not error <= limit:  # NaN too
-                return f"{name} in {dtype} has an error of {error:.1e}; expected at most {limit:.0e}"
+                return f"{name} in {dtype} has a relative error of {error:.1e}; expected at most {limit:.0e}"
     return None
 
 
