@@ -29,7 +29,8 @@ def ss2d_scan(
         proj: low-rank delta (r), B (n) and C (n) of the four directions, by position.
         dt_weight, dt_bias: delta = softplus(low-rank delta @ dt_weight + dt_bias).
         A_log: A = -exp(A_log), with 1 to 16 states n.
-        implementation: a name of `IMPLEMENTATIONS`; None chooses one for the platform.
+        implementation: a name of `IMPLEMENTATIONS`; None chooses one for the platform. What is exported for CUDA has
+            to name another than the kernels, which jax.export does not serialize.
 
     Returns:
         The sum, with the D skip, in u's dtype.
