@@ -1,79 +1,47 @@
 """Functions of independent batch elements that the compiler can't look into, such as kernels."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
 from jax import Array
-from jax.experimental.custom_partitioning import custom_partitioning
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-
-_Axes = Sequence[int | None]
+from jax.sharding import AxisType, PartitionSpec
 
 
-def over_batch(function: Callable[..., tuple[Array, ...]], in_axes: _Axes, out_axes: Sequence[int]) -> Callable:
-    """The same function of arrays, for which each device works on its part of the batch, and vmap on one large batch.
+def over_batch(
+    function: Callable[..., tuple[Array, ...]], in_axes: Sequence[int | None], out_axes: Sequence[int]
+) -> Callable[..., tuple[Array, ...]]:
+    """The same function of arrays, for which each device works on its part of the batch.
 
-    Without this, XLA gathers the whole batch on every device. The sharding is read from the arrays when the caller
-    is compiled, so that no mesh has to be named here or set there.
+    Without this, XLA gathers the whole batch on every device. It still does where the mesh is unknown while the caller
+    is traced: no array is on one yet, as with `jax.jit(in_shardings=...)` of host arrays, and none is set by
+    `jax.set_mesh`.
 
     Args:
         in_axes: each argument's batch axis, None if it has none; the first argument has one.
         out_axes: each result's batch axis.
     """
 
-    def partition(mesh: Mesh, arguments: tuple, results: tuple) -> tuple:
-        devices = arguments[0].sharding.spec[in_axes[0]]
+    def split(*arrays: Array) -> tuple[Array, ...]:
+        types = [jax.typeof(array) for array in arrays]
+        meshes = [jax.sharding.get_abstract_mesh(), *(type.sharding.mesh for type in types)]
+        mesh = next((mesh for mesh in meshes if not mesh.empty), meshes[0])
+        kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
+        free = {name for name, kind in kinds.items() if kind is not AxisType.Manual}
+        # Explicit axes tell whether they split the batch; automatic ones don't, so that all of them do.
+        told = types[0].sharding.spec[in_axes[0]]
+        told = told if isinstance(told, tuple) else (told,)
+        names = tuple(name for name, kind in kinds.items() if kind is AxisType.Auto or name in told)
+        n = math.prod(mesh.shape[name] for name in names)
+        if n == 1 or types[0].shape[in_axes[0]] % n:
+            return function(*arrays)
 
-        def split(axes: _Axes) -> tuple[NamedSharding, ...]:
-            specs = (PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, devices) for axis in axes)
-            return tuple(NamedSharding(mesh, spec) for spec in specs)
+        def specs(axes: Sequence[int | None]) -> tuple[PartitionSpec, ...]:
+            return tuple(PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, names) for axis in axes)
 
-        return mesh, function, split(out_axes), split(in_axes)
-
-    def rule(mesh: Mesh, arguments: list, results: list) -> tuple[str, dict]:
-        """An einsum-like string in which the batch is the one axis that arrays share, and that may be split."""
-        own = []
-
-        def names(index: int, array: jax.ShapeDtypeStruct, batch: int | None) -> str:
-            axes = ["batch" if axis == batch else f"a{index}x{axis}" for axis in range(len(array.shape))]
-            own.extend(axis for axis in axes if axis != "batch")
-            return " ".join(axes)
-
-        terms = [
-            names(i, array, axis)
-            for i, (array, axis) in enumerate(zip([*arguments, *results], [*in_axes, *out_axes], strict=True))
-        ]
-        split = len(arguments)
-        return f"{', '.join(terms[:split])} -> {', '.join(terms[split:])}", {"need_replication_factors": tuple(own)}
-
-    partitioned = custom_partitioning(function)
-    partitioned.def_partition(partition, sharding_rule=rule)
-    batched = jax.custom_batching.custom_vmap(partitioned)
-
-    @batched.def_vmap
-    def vmap(size: int, mapped: list[bool], *arrays: Array) -> tuple[tuple[Array, ...], tuple[bool, ...]]:
-        everywhere = (True,) * len(out_axes)
-        weights_mapped = any(here for here, axis in zip(mapped, in_axes, strict=True) if axis is None)
-        arrays = tuple(
-            array if here or (axis is None and not weights_mapped) else jnp.broadcast_to(array, (size, *array.shape))
-            for array, here, axis in zip(arrays, mapped, in_axes, strict=True)
+        parallel = jax.shard_map(
+            function, mesh=mesh, in_specs=specs(in_axes), out_specs=specs(out_axes), axis_names=free, check_vma=False
         )
-        if weights_mapped:
-            return jax.lax.map(lambda one: batched(*one), arrays), everywhere
-        folded = (array if axis is None else _fold(array, axis) for array, axis in zip(arrays, in_axes, strict=True))
-        results = batched(*folded)
-        return tuple(_unfold(array, axis, size) for array, axis in zip(results, out_axes, strict=True)), everywhere
+        return parallel(*arrays)
 
-    return batched
-
-
-def _fold(array: Array, axis: int) -> Array:
-    """The first axis into the batch, which `axis` was before the first one came."""
-    array = jnp.moveaxis(array, 0, axis)
-    return array.reshape(*array.shape[:axis], -1, *array.shape[axis + 2 :])
-
-
-def _unfold(array: Array, axis: int, size: int) -> Array:
-    array = array.reshape(*array.shape[:axis], size, -1, *array.shape[axis + 1 :])
-    return jnp.moveaxis(array, axis, 0)
+    return split

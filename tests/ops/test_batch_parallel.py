@@ -1,21 +1,64 @@
-"""A function of independent batch elements under vmap; over devices it is tested with the scan."""
+"""How many batch elements a function gets on each of two devices; that nothing is gathered is tested with the scan."""
 
-import jax
-import jax.numpy as jnp
-import numpy as np
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 
+_CASES = """
+import functools, json, jax, jax.numpy as jnp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 from mamkpd_jax.ops.batch_parallel import over_batch
 
+part = over_batch(lambda x, weight: (0 * x + x.shape[1],), (1, None), (1,))
 
-@pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])
-def test_vmap_over_arrays_and_weights(axes):
-    def product(x, weight):
-        return (jnp.einsum("bi,ij->jb", x, weight),)
+def on(shape, kind, *spec):
+    mesh = jax.make_mesh(shape, ("data", "other"), axis_types=(kind,) * 2)
+    return jax.device_put(ones, NamedSharding(mesh, P(None, *spec)))
 
-    rng = np.random.default_rng(0)
-    shapes = (5, 2, 3), (5, 3, 4)
-    arrays = [jnp.float32(rng.normal(size=s if axis == 0 else s[1:])) for s, axis in zip(shapes, axes, strict=True)]
-    (found,) = jax.vmap(over_batch(product, (0, None), (1,)), axes)(*arrays)
-    (wanted,) = jax.vmap(product, axes)(*arrays)
-    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+def size(x, function=lambda x: part(x, jnp.ones(2))):
+    return float(jax.jit(function)(x)[0].max())
+
+ones = jnp.ones((3, 4, 2))
+mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+specs = dict(in_specs=P(None, "data"), out_specs=P(None, "data"))
+shard_map = functools.partial(jax.shard_map, mesh=mesh, **specs, check_vma=False)
+found = {
+    "one device": size(ones),
+    "automatic axes": size(on((2, 1), AxisType.Auto, "data")),
+    "explicit axes": size(on((2, 1), AxisType.Explicit, "data")),
+    "explicit axes that do not split it": size(on((1, 2), AxisType.Explicit, "data")),
+    "indivisible": size(on((2, 1), AxisType.Auto)[:, :3]),
+    "vmap": size(jnp.stack([ones] * 3), jax.vmap(lambda x: part(x, jnp.ones(2)))),
+    "shard_map": size(ones, shard_map(lambda x: part(x, x))),
+}
+with jax.set_mesh(mesh):
+    found["set_mesh"] = size(ones)
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def found(devices):
+    done = subprocess.run([sys.executable, "-c", _CASES], env=os.environ | devices(2), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("case", "size"),
+    [
+        ("one device", 4),
+        ("automatic axes", 2),
+        ("explicit axes", 2),
+        ("explicit axes that do not split it", 4),
+        ("indivisible", 3),
+        ("vmap", 4),
+        ("shard_map", 2),
+        ("set_mesh", 2),
+    ],
+)
+def test_each_device_gets_its_part(found, case, size):
+    assert found[case] == size

@@ -1,43 +1,16 @@
-"""The selective scan's public functions: they check the arguments and choose the implementation.
+"""The selective scan's public functions, which check the arguments.
 
 State and recurrence are fp32 whatever the dtype of the inputs.
 """
 
-import functools
-from collections.abc import Callable
-from typing import NamedTuple
-
-import jax
 import jax.numpy as jnp
-from absl import logging
 from jax import Array
 from jaxtyping import Float
 
 from mamkpd_jax.ops.cross_scan import DIRECTIONS
-from mamkpd_jax.ops.selective_scan import associative, by_sequence, pallas_triton, reference
+from mamkpd_jax.ops.selective_scan.choice import resolve
 
 _MOST_STATES = 16
-
-
-class _Implementation(NamedTuple):
-    ss2d: Callable[..., Array]
-    plain: Callable[..., Array]
-    platform: str | None = None  # the only one that it runs on
-
-
-def _by_sequence(scan: Callable[..., Array]) -> _Implementation:
-    return _Implementation(functools.partial(by_sequence.ss2d, scan), functools.partial(by_sequence.plain, scan))
-
-
-IMPLEMENTATIONS = {
-    "sequential": _by_sequence(reference.scan),
-    "associative": _by_sequence(associative.scan),
-    "pallas_triton": _Implementation(pallas_triton.ss2d, pallas_triton.plain, platform="gpu"),
-    # The same kernels in plain jax operations, to check them on any device; no one wants to wait for it.
-    "pallas_interpret": _Implementation(
-        functools.partial(pallas_triton.ss2d, interpret=True), functools.partial(pallas_triton.plain, interpret=True)
-    ),
-}
 
 
 def ss2d_scan(
@@ -56,7 +29,8 @@ def ss2d_scan(
         proj: low-rank delta (r), B (n) and C (n) of the four directions, by position.
         dt_weight, dt_bias: delta = softplus(low-rank delta @ dt_weight + dt_bias).
         A_log: A = -exp(A_log), with 1 to 16 states n.
-        implementation: a name of `IMPLEMENTATIONS`; None chooses by platform.
+        implementation: a name of `IMPLEMENTATIONS`; None chooses one for the platform. What is exported for CUDA has
+            to name another than the kernels, which jax.export does not serialize.
 
     Returns:
         The sum, with the D skip, in u's dtype.
@@ -75,7 +49,7 @@ def ss2d_scan(
     _check_shape("dt_bias", dt_bias, (DIRECTIONS, d))
     _check_shape("A_log", A_log, (DIRECTIONS, d, n))
     _check_shape("D", D, (DIRECTIONS, d))
-    scan = _resolve(implementation).ss2d
+    scan = resolve(implementation).ss2d
     if b == 0:
         return u
     weights = (x.astype(jnp.float32) for x in (dt_weight, dt_bias, -jnp.exp(A_log)))
@@ -99,7 +73,7 @@ def selective_scan(
         delta: positive step sizes, after softplus.
         A: decay rates, negative, of 1 to 16 states n.
         reverse: from the last token to the first.
-        implementation: a name of `IMPLEMENTATIONS`; None chooses by platform.
+        implementation: a name of `IMPLEMENTATIONS`; None chooses one for the platform.
 
     Returns:
         y, in u's dtype.
@@ -119,44 +93,14 @@ def selective_scan(
     _check_shape("B", B, (b, length, n))
     _check_shape("C", C, (b, length, n))
     _check_shape("D", D, (d,))
-    scan = _resolve(implementation).plain
+    scan = resolve(implementation).plain
     if b == 0:
         return u
-    return _with_skip(u, scan(u, delta, A.astype(jnp.float32), B, C, reverse), D)
+    return _with_skip(u, scan(u, delta, A.astype(jnp.float32), B, C, reverse=reverse), D)
 
 
 def _with_skip(u: Array, y: Array, D: Array) -> Array:
     return (y + u.astype(jnp.float32) * D).astype(u.dtype)
-
-
-def _resolve(name: str | None) -> _Implementation:
-    platform = jax.default_backend()
-    if name is None:
-        name = _choose(platform)
-    if name not in IMPLEMENTATIONS:
-        raise ValueError(f"implementation is {name!r}; expected None or one of {', '.join(IMPLEMENTATIONS)}")
-    implementation = IMPLEMENTATIONS[name]
-    if implementation.platform not in (None, platform):
-        raise ValueError(
-            f"implementation is {name!r}, which runs on {implementation.platform} alone, and this is {platform}; "
-            "expected None, which chooses what runs here, or another name"
-        )
-    return implementation
-
-
-@functools.cache
-def _choose(platform: str) -> str:
-    """The implementation for a platform, logged once.
-
-    A CPU has nothing to gain from the parallel prefix, which does more arithmetic: for Base's first stage at batch 2
-    it takes several times as long as the loop (`python -m mamkpd_jax.bench scan`).
-
-    Choice: the kernels are used only by name until they have run on a GPU: so far they were compiled for two, and
-    checked in interpret mode.
-    """
-    name = "sequential" if platform == "cpu" else "associative"
-    logging.info("selective scan on %s: %s", platform, name)
-    return name
 
 
 def _check_floating(**arrays: Array) -> None:

@@ -95,12 +95,13 @@ def ss2d(
     dt_bias: Float[Array, "k d"],
     A: Float[Array, "k d n"],
     *,
+    scan: Scan | None = None,
     interpret: bool = False,
 ) -> Float[Array, "b h w d"]:
-    """The fp32 sum of a map's scans in four directions, without the D skip."""
+    """The fp32 sum of a map's scans in four directions, without the D skip; `scan` is another than `plan`'s."""
     _, h, w, d = u.shape
     rank = dt_weight.shape[1]
-    scan = plan(range(DIRECTIONS), h, w, d, A.shape[-1], rank, interpret)
+    scan = scan or plan(range(DIRECTIONS), h, w, d, A.shape[-1], rank, interpret)
     if scan.rank:
         return _scan(scan, _tokens(u), _tokens(proj), A.mT, dt_weight, dt_bias).reshape(u.shape)
     low_rank, BC = proj[..., :rank], proj[..., rank:]
@@ -171,7 +172,7 @@ def _scan_backward(scan: Scan, saved: tuple, dy: Array) -> tuple[Array, ...]:
     product = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
     low_rank, weight = proj[..., : scan.rank].astype(u.dtype), operands[3].astype(u.dtype)
     dlow_rank = product("kbld,krd->blkr", ddelta, weight)
-    dweight = product("kbld,blkr->krd", ddelta, low_rank) * LOG2E
+    dweight = jnp.sum(product("kbld,blkr->bkrd", ddelta, low_rank), axis=0) * LOG2E
     dproj = jnp.concatenate([dlow_rank, dBC], axis=-1).astype(proj.dtype)
     return du, dproj, dA, dweight, jnp.sum(dbias[0], axis=1) * LOG2E
 

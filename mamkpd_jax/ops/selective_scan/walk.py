@@ -49,7 +49,7 @@ class Walk:
         return (self._chunk - 1 - step if self._reverse else step) * self._within
 
     def _lowest(self, c: Array) -> Array:
-        line = lax.div(c, self._chunks_a_line) if self._between else 0
+        line = lax.div(c, jnp.asarray(self._chunks_a_line, c.dtype)) if self._between else 0
         lowest = line * self._between + (c - line * self._chunks_a_line) * (self._chunk * self._within)
         if self._reverse:
             lowest = self._last_token - (self._chunk - 1) * self._within - lowest

@@ -1,0 +1,75 @@
+"""Whether the kernels work on the GPU at hand: they compile, and agree with the sequential scan.
+
+Everything is kept small, because a process that finds its programs in the compilation cache still traces them.
+"""
+
+import functools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from mamkpd_jax.ops.cross_scan import DIRECTIONS
+from mamkpd_jax.ops.selective_scan import by_sequence, reference
+from mamkpd_jax.ops.selective_scan.tiling import Scan
+
+# A map of all directions in segments, which single images are scanned in too, with one token a chunk.
+SCAN = Scan(directions=tuple(range(DIRECTIONS)), h=3, w=3, d=32, n=1, rank=1, channels=32, chunk=1)
+
+_BATCH = 2
+# Of an error, relative to the largest entry: ten times that of a right scan in bfloat16, and more in float32.
+_LIMITS = {"float32": 1e-4, "bfloat16": 3e-2}
+_RESULTS = ("the result", *(f"the gradient of {name}" for name in ("u", "proj", "dt_weight", "dt_bias", "A")))
+
+
+def supported(compute_capability: str) -> bool:
+    """Whether the kernels are meant for a GPU: NVIDIA's compute capability 8.0 or newer. AMD has names (gfx942)."""
+    major = compute_capability.partition(".")[0]
+    return major.isdecimal() and int(major) >= 8
+
+
+def fault(ss2d: Callable[..., Array]) -> str | None:
+    """What is wrong with a four-direction scan on the first device of this process, forward or backward; None: nothing.
+
+    A thread of its own runs it: the caller may be traced by jit, grad, vmap or shard_map, or have settings made by
+    `with`, and JAX keeps all of that by thread.
+    """
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            errors = pool.submit(_errors, ss2d).result()
+    except Exception as error:  # whatever a compiler or driver raises
+        return f"{type(error).__name__}: {error}".partition("\n")[0]
+    for (dtype, limit), row in zip(_LIMITS.items(), errors, strict=True):
+        for name, error in zip(_RESULTS, row, strict=True):
+            if not error <= limit:  # NaN too
+                return f"{name} in {dtype} has a relative error of {error:.1e}; expected at most {limit:.0e}"
+    return None
+
+
+def _errors(ss2d: Callable[..., Array]) -> np.ndarray:
+    """The errors by dtype and result."""
+    rng = np.random.default_rng(0)
+    k, d, rank, n = DIRECTIONS, SCAN.d, SCAN.rank, SCAN.n
+    shapes = (SCAN.h, SCAN.w, d), (SCAN.h, SCAN.w, k, rank + 2 * n), (SCAN.h, SCAN.w, d)
+    # They have the same values in both dtypes, so that both have the same truth.
+    u, proj, dy = (rng.normal(size=(_BATCH, *shape)).astype(jnp.bfloat16) for shape in shapes)
+    weights = rng.normal(size=(k, rank, d)), rng.normal(-1, 1, size=(k, d)), -np.exp(rng.normal(size=(k, d, n)))
+
+    @jax.jit
+    def run(u: Array, proj: Array, dy: Array, *weights: Array) -> Array:
+        def results(scan: Callable[..., Array], dtype: str) -> list[Array]:
+            y, pullback = jax.vjp(scan, u.astype(dtype), proj.astype(dtype), *weights)
+            return [y, *pullback(dy.astype(y.dtype))]
+
+        def relative(found: Array, wanted: Array) -> Array:
+            return jnp.max(jnp.abs(found.astype(wanted.dtype) - wanted)) / jnp.max(jnp.abs(wanted))
+
+        truth = results(functools.partial(by_sequence.ss2d, reference.scan), "float32")
+        rows = [list(map(relative, results(ss2d, dtype), truth)) for dtype in _LIMITS]
+        return jnp.stack([jnp.stack(row) for row in rows])
+
+    arrays = u, proj, dy, *(weight.astype(np.float32) for weight in weights)
+    return jax.device_get(run(*jax.device_put(arrays, jax.local_devices()[0])))
