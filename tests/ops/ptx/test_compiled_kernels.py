@@ -1,6 +1,6 @@
 """The scan's kernels as XLA compiles them for an H200, run on a CPU, against float64 loops and interpret mode.
 
-It needs the extra `kernel-report`. `pytest -m slow -s tests/ops/ptx` prints a table of errors, instructions and seconds.
+It needs the extra `kernel-report`. `pytest -m slow -s tests/ops/ptx` prints a table: errors, instructions, seconds.
 """
 
 import functools
