@@ -174,8 +174,8 @@ def _decode(text: str) -> _Instruction:
 def _constant(text: str, dtype: np.dtype) -> np.ndarray:
     if re.fullmatch(r"0[fF][0-9a-fA-F]{8}", text) and dtype.itemsize == 4:
         return np.array([[int(text[2:], 16)]], np.uint32)
-    if dtype == bool and text in ("-1", "0"):
-        return np.array([[text == "-1"]])
+    if dtype.kind == "b" and text in ("0", "1", "-1"):
+        return np.array([[text != "0"]])
     if dtype.kind not in "iu" or not re.fullmatch(r"-?(0x[0-9a-fA-F]+|\d+)", text):
         raise PtxError(f"constant {text} of type {dtype}")
     return np.array([[int(text, 0) % (1 << 8 * dtype.itemsize)]], f"u{dtype.itemsize}")

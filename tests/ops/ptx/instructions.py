@@ -132,6 +132,11 @@ def _bit_field(x: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarr
     return (x >> start) & ((np.uint32(1) << length) - np.uint32(1))
 
 
+def _signed_bit_field(x: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
+    field = _bit_field(x.view(np.uint32), start, length)
+    return ((field << (32 - length)).view(np.int32) >> (32 - length).astype(np.int32)).astype(np.int32)
+
+
 def _approx(function: np.ufunc) -> Operation:
     def flush(x: np.ndarray) -> np.ndarray:
         return np.where(np.abs(x) < np.finfo(np.float32).tiny, np.copysign(np.float32(0), x), x).astype(np.float32)
@@ -168,6 +173,7 @@ _SPECIAL = {
     "rcp.approx.ftz.f32": _approx(np.reciprocal),
     "shfl.sync.bfly.b32": Operation(_U32, (_U32,) * 4, _butterfly),
     "bfe.u32": Operation(_U32, (_U32,) * 3, _bit_field),
+    "bfe.s32": Operation(_TYPES["s32"], (_TYPES["s32"], _U32, _U32), _signed_bit_field),
     "cvt.rn.bf16x2.f32": _rounded_pair("bf16"),
     "cvt.rn.f16x2.f32": _rounded_pair("f16"),
 }

@@ -113,6 +113,7 @@ def test_a_seeded_fault_is_found(old, new, message):
         # (1 + 2^-12)^2 - 1: the product alone, rounded, has lost its lowest bit.
         ("fma.rn.f32 %r5, 0f3F800800, 0f3F800800, 0fBF800000", 2.0**-11 + 2.0**-24),
         ("shl.b32 %r5, 0x7F, 23", 1.0),
+        ("xor.pred %p2, %p1, -1; xor.pred %p2, %p2, %p1; selp.f32 %r5, 0f3F800000, 0f00000000, %p2", 1.0),
         ("mul.hi.u32 %r5, 0xFE000000, 0x40000000", 1.0),
         ("cvt.rn.bf16x2.f32 %r5, 0f3F80FFFF, 0f00000000", 1.0078125),  # one and the next number of bf16
         ("mov.b64 %rd6, 0x3F80000040000000; add.rn.f32x2 %rd7, %rd6, %rd6; mov.b64 {%r5, %r7}, %rd7", 4.0),
