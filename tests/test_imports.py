@@ -65,8 +65,9 @@ def test_torch_stays_in_conversion_and_export():
         assert extra or path.is_relative_to(PACKAGE / "bench") or "import torch" not in text, path
 
 
-# Modules of another name than their distribution's; jax pins the jaxlib that it needs.
+# Modules of another name than their distribution's; jax pins the jaxlib and the plugins that it needs.
 _DISTRIBUTIONS = {"absl": "absl-py", "cv2": "opencv-python-headless", "jaxlib": "jax", "orbax": "orbax-checkpoint"}
+_DISTRIBUTIONS |= {"jax_plugins": "jax", "nvidia": "nvidia-cuda-nvcc"}
 
 
 def _third_party_modules() -> set[str]:

@@ -17,7 +17,7 @@ from mamkpd_jax.ops.selective_scan import by_sequence, reference
 from mamkpd_jax.ops.selective_scan.tiling import Scan
 
 # A map of all directions in segments, which single images are scanned in too, with one token a chunk.
-SCAN = Scan(directions=tuple(range(DIRECTIONS)), h=3, w=3, d=32, n=1, rank=1, channels=32, chunk=1)
+SCAN = Scan(directions=tuple(range(DIRECTIONS)), h=3, w=3, d=64, n=1, rank=1, channels=64, chunk=1)
 
 _BATCH = 2
 # Of an error, relative to the largest entry: ten times that of a right scan in bfloat16, and more in float32.
