@@ -195,7 +195,7 @@ def rows(
 ) -> list[dict[str, Any]]:
     """A row a contender: what --measure names, of a workload and batch size."""
     work = dataclasses.replace(WORKLOADS[name], n=_STATES.value)
-    found = [{"workload": name, "batch": batch, "implementation": contender} for contender in scans]
+    found: list[dict[str, Any]] = [{"workload": name, "batch": batch, "implementation": one} for one in scans]
     if "errors" in _MEASURES.value:
         found = [row | errors(scans[row["implementation"]], work, batch, dtype) for row in found]
     if "times" in _MEASURES.value:

@@ -1,0 +1,76 @@
+"""Completes the environment of `make gpu` with what requirements.txt needs beyond the system's packages.
+
+.venv-gpu/bin/python benchmarks/gpu_setup.py --system=/usr/bin/python3 --wheels=wheels
+
+Packages come from the folder of wheels alone. It prints what is missing, and succeeds as long as JAX is there: programs
+that need none of what is missing run. Only the standard library is imported, since nothing else may be there yet.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parents[1]
+_SHOWN = ("jax", "jaxlib", "jax-cuda13-plugin", "jax-cuda12-plugin", "torch", "torchvision", "timm", "triton")
+_SITES = "import site, sysconfig; print('\\n'.join({*site.getsitepackages(), sysconfig.get_path('purelib')}))"
+
+
+def add_system(python: str) -> None:
+    """Lets this environment see the packages that another Python sees."""
+    sites = subprocess.run([python, "-c", _SITES], capture_output=True, text=True, check=True).stdout
+    (Path(sysconfig.get_path("purelib")) / "system.pth").write_text(sites, encoding="utf-8")
+
+
+def pip(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pip", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PIP_CONFIG_FILE": os.devnull})
+
+
+def install(wheels: Path) -> list[str]:
+    """Installs what is missing; the lines of pip about what it could not.
+
+    All at once, so that pip finds versions that fit together; else one by one, without their needs.
+    """
+    where = ["--quiet", "--no-index", *([f"--find-links={wheels}"] if wheels.is_dir() else [])]
+    requirements = _ROOT / "requirements.txt"
+    if not pip("install", *where, f"--requirement={requirements}").returncode:
+        return []
+    missing = []
+    lines = (line.partition("#")[0].strip() for line in requirements.read_text(encoding="utf-8").splitlines())
+    names = [path.name.split("-")[0] for path in sorted(wheels.glob("*.whl"))]
+    for wanted in [line for line in lines if line] + names:
+        done = pip("install", "--no-deps", *where, wanted)
+        if done.returncode:
+            missing.append(f"{wanted}: {(done.stderr.strip().splitlines() or ['pip failed'])[-1]}")
+    return missing
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--system", required=True, help="The Python whose packages are used.")
+    parser.add_argument("--wheels", type=Path, required=True, help="A folder of wheels; it need not exist.")
+    flags = parser.parse_args()
+    if sys.flags.no_site or "system.pth" not in os.listdir(sysconfig.get_path("purelib")):
+        add_system(flags.system)
+        os.execv(sys.executable, [sys.executable, *sys.argv])  # .pth files are read at the start
+    for line in install(flags.wheels):
+        print(f"missing: {line}")
+    problems = pip("check").stdout.splitlines()
+    found = {name.lower(): version for name, version in _versions().items()}
+    print(f"python {sys.version.split()[0]}, " + ", ".join(f"{name} {found.get(name, '-')}" for name in _SHOWN))
+    for line in problems if "No broken" not in " ".join(problems) else []:
+        print(f"note: {line}")
+    if "jax" not in found:
+        sys.exit("error: this Python has no jax; give PYTHON=python3, one that has jax for CUDA")
+
+
+def _versions() -> dict[str, str]:
+    return {one.metadata["Name"]: one.version for one in importlib.metadata.distributions()}
+
+
+if __name__ == "__main__":
+    main()
