@@ -14,7 +14,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-_ROOT = Path(__file__).resolve().parents[1]
+_REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements.txt"
 _SHOWN = ("jax", "jaxlib", "jax-cuda13-plugin", "jax-cuda12-plugin", "torch", "torchvision", "timm", "triton")
 _SITES = "import site, sysconfig; print('\\n'.join({*site.getsitepackages(), sysconfig.get_path('purelib')}))"
 
@@ -30,34 +30,40 @@ def pip(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PIP_CONFIG_FILE": os.devnull})
 
 
-def install(wheels: Path) -> list[str]:
-    """Installs what is missing; the lines of pip about what it could not.
-
-    All at once, so that pip finds versions that fit together; else one by one, without their needs.
-    """
+def install(wheels: Path) -> None:
+    """Installs what requirements.txt needs; if something can't be had, all wheels without asking what they need."""
     where = ["--quiet", "--no-index", *([f"--find-links={wheels}"] if wheels.is_dir() else [])]
-    requirements = _ROOT / "requirements.txt"
-    if not pip("install", *where, f"--requirement={requirements}").returncode:
-        return []
-    missing = []
-    lines = (line.partition("#")[0].strip() for line in requirements.read_text(encoding="utf-8").splitlines())
-    names = [path.name.split("-")[0] for path in sorted(wheels.glob("*.whl"))]
-    for wanted in [line for line in lines if line] + names:
-        done = pip("install", "--no-deps", *where, wanted)
-        if done.returncode:
-            missing.append(f"{wanted}: {(done.stderr.strip().splitlines() or ['pip failed'])[-1]}")
-    return missing
+    if pip("install", *where, f"--requirement={_REQUIREMENTS}").returncode:
+        pip("install", *where, "--no-deps", *map(str, sorted(wheels.glob("*.whl"))))
+
+
+def missing() -> list[str]:
+    """The lines of requirements.txt that are not met, and what there is instead."""
+    from pip._vendor.packaging.requirements import Requirement  # pip's own reading, which needs nothing else
+
+    lines = (line.partition("#")[0].strip() for line in _REQUIREMENTS.read_text(encoding="utf-8").splitlines())
+    unmet = []
+    for line in filter(None, lines):
+        wanted = Requirement(line)
+        try:
+            found = importlib.metadata.version(wanted.name)
+        except importlib.metadata.PackageNotFoundError:
+            found = None
+        if found is None or found not in wanted.specifier:
+            unmet.append(f"{line} (there is {found or 'none'})")
+    return unmet
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="Completes the environment of make gpu.")
     parser.add_argument("--system", required=True, help="The Python whose packages are used.")
     parser.add_argument("--wheels", type=Path, required=True, help="A folder of wheels; it need not exist.")
     flags = parser.parse_args()
     if sys.flags.no_site or "system.pth" not in os.listdir(sysconfig.get_path("purelib")):
         add_system(flags.system)
         os.execv(sys.executable, [sys.executable, *sys.argv])  # .pth files are read at the start
-    for line in install(flags.wheels):
+    install(flags.wheels)
+    for line in missing():
         print(f"missing: {line}")
     problems = pip("check").stdout.splitlines()
     found = {name.lower(): version for name, version in _versions().items()}
