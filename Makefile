@@ -70,7 +70,7 @@ kernel-report: $(READY)
 
 # The system's JAX, PyTorch and pip are used as they are, also where the system's Python is a virtual environment, whose
 # packages --system-site-packages alone does not see. What pip can't find is told, and the parts that do without it run.
-$(GPU_VENV)/.ready: requirements.txt benchmarks/gpu_setup.py
+$(GPU_VENV)/.ready: requirements.txt benchmarks/gpu_setup.py $(wildcard $(WHEELS)/*.whl)
 	$(PYTHON) -m venv --without-pip --system-site-packages $(GPU_VENV)
 	$(GPU_VENV)/bin/python benchmarks/gpu_setup.py --system=$$(command -v $(PYTHON)) --wheels=$(WHEELS)
 	@touch $@
