@@ -106,7 +106,7 @@ class Driver:
     def _call(self, step: Step, limit_s: float, tick: Callable[[], None]) -> int | None:
         """A program's exit status; None if it reached the limit, and was ended with all its processes."""
         command = [sys.executable, *step.command]
-        variables = {"PYTHONUNBUFFERED": "1", **_cache(self._setting.work), **dict(self._setting.scale.variables)}
+        variables = {**_variables(self._setting.work), **dict(self._setting.scale.variables)}
         with (self._setting.output / LOG).open("a", encoding="utf-8") as log:
             print(f"\n$ {shlex.join(['python', *step.command])}", file=log, flush=True)
             process = subprocess.Popen(
@@ -149,9 +149,11 @@ def _wait(process: subprocess.Popen, limit_s: float, tick: Callable[[], None]) -
     return None
 
 
-def _cache(work: Path) -> Mapping[str, str]:
-    """Where compilers keep what they make, for the next program and the next call."""
+def _variables(work: Path) -> Mapping[str, str]:
+    """Of all programs: compilers keep what they make for the next program and call, and the GPU is theirs alone."""
     return {
+        "PYTHONUNBUFFERED": "1",
+        "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.9",
         "JAX_COMPILATION_CACHE_DIR": str(work.absolute() / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
         "TORCHINDUCTOR_CACHE_DIR": str(work.absolute() / "inductor"),

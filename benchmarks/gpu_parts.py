@@ -18,7 +18,7 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import write_json
 
 _START_S, _EVALUATION_S = 20.0, 45.0  # of a training part: until its first step, and after its last
-_LEAST_TRAINING_S = 60.0
+_LEAST_TRAINING_S, _COMPILE_S = 60.0, 60.0
 _MARGIN = 0.85  # of the measured speed, so that the learning rate is lowered in time
 _PAPERS_EPOCHS, _PAPERS_DECAYS = 210, (170, 200)
 _MEASURED_PIXELS = 256 * 192  # of a crop of the part "step"
@@ -170,6 +170,9 @@ def train(name: str) -> Callable[[Setting], Iterator[Step]]:
 
     def part(at: Setting) -> Iterator[Step]:
         file, runs = f"accuracy_{name}.json", at.work / name
+        if not _kept(at, name).exists():  # The speed decides on the epochs: it is measured now if it was not in time.
+            for one in step(at):
+                yield one._replace(reserve_s=_START_S + _EVALUATION_S + _LEAST_TRAINING_S + _COMPILE_S)
         flags = [*at.training(name), *schedule(at, name)]
         run = runs / "base_0"
         variant = flags[0] + ("," if ":" in flags[0].partition("=")[2] else ":") + "base"
@@ -193,7 +196,7 @@ def train(name: str) -> Callable[[Setting], Iterator[Step]]:
 
 def schedule(at: Setting, name: str) -> list[str]:
     """The flags of a training that ends in the time left, with the paper's decays in proportion; kept to resume."""
-    kept = at.work / name / "schedule.json"
+    kept = _kept(at, name)
     if kept.exists():
         return json.loads(kept.read_bytes())
     measured = [row for row in at.rows("step.json") if "images_per_s" in row]
@@ -201,7 +204,8 @@ def schedule(at: Setting, name: str) -> list[str]:
     if name == "animalpose":  # whose crops are 256x256
         images_per_s *= _MEASURED_PIXELS / 256**2
     batch = measured[-1]["batch"] if measured else at.scale.tried_batches[-1]
-    compile_s = measured[-1]["compile_s"] if measured else 60.0
+    # The step that was measured may have come from the cache of compiled programs, where the training's is not.
+    compile_s = max(_COMPILE_S, measured[-1]["compile_s"]) if measured else _COMPILE_S
     instances = len(json.loads((at.unpacked(name) / f"{name}_train.json").read_bytes())["annotations"])
     seconds = at.left_s - _START_S - _EVALUATION_S - compile_s
     if seconds < _LEAST_TRAINING_S:
@@ -210,6 +214,10 @@ def schedule(at: Setting, name: str) -> list[str]:
     flags = [f"--config.{field}={value}" for field, value in fields.items()]
     write_json(kept, flags)
     return flags
+
+
+def _kept(at: Setting, name: str) -> Path:
+    return at.work / name / "schedule.json"
 
 
 def fitted(images_per_s: float, seconds: float, instances: int, batch: int) -> dict[str, Any]:
