@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.evaluation.report import PICTURE, REPORT
 from mamkpd_jax.files import write_json
 
 _START_S, _EVALUATION_S = 20.0, 45.0  # of a training part: until its first step, and after its last
@@ -176,20 +177,21 @@ def train(name: str) -> Callable[[Setting], Iterator[Step]]:
         flags = [*at.training(name), *schedule(at, name)]
         run = runs / "base_0"
         variant = flags[0] + ("," if ":" in flags[0].partition("=")[2] else ":") + "base"
-        if not (run / "report.json").exists():
+        if not (run / REPORT).exists():
             yield Step(["train.py", variant, *flags[1:], "--config.seed=0", f"--workdir={run}"], _EVALUATION_S)
-        if not (run / "report.json").exists():
-            yield Step(["eval.py", variant, *flags[1:], f"--workdir={run}"])
-        # It trains nothing in no time, and gathers what the run wrote.
-        gather = "--contenders=base", "--minutes=0", f"--workdir={runs}", f"--output={at.work / file}"
-        yield Step(["-m", "benchmarks.accuracy", *flags, *gather])
         weights = at.output / f"base_{name}_bfloat16.safetensors"
         yield Step(["-m", "mamkpd_jax.convert", f"--checkpoint={run}", f"--output={weights}", "--dtype=bfloat16"])
-        for folder in (run, run / "eval"):
-            if (folder / "predictions.png").exists():
-                shutil.copyfile(folder / "predictions.png", at.output / f"{name}_predictions.png")
-        if not (run / "report.json").exists():
-            raise UserError(f"{run} is not trained to its last epoch; the same command resumes it")
+        evaluated = run if (run / REPORT).exists() else run / "eval"
+        if evaluated == run:
+            # It trains nothing in no time, and gathers what the run wrote.
+            gather = "--contenders=base", "--minutes=0", f"--workdir={runs}", f"--output={at.work / file}"
+            yield Step(["-m", "benchmarks.accuracy", *flags, *gather])
+        else:
+            yield Step(["eval.py", variant, *flags[1:], f"--workdir={run}"])
+        if (evaluated / PICTURE).exists():
+            shutil.copyfile(evaluated / PICTURE, at.output / f"{name}_{PICTURE}")
+        if evaluated != run:
+            raise UserError("the training is not at its last epoch; the same command resumes it")
 
     return part
 
