@@ -42,7 +42,7 @@ _GRACE_S = 15.0  # between SIGTERM and SIGKILL: train.py saves
 _TICK_S = 10.0  # how often --output is written while a program runs
 _LEAST_S = 5.0  # nothing starts with less time left
 _MAX_BYTES = 15 * 2**20  # of results.json and of log.txt
-DONE, FAILED, EXCEEDED = "done", "failed", "time limit"
+DONE, FAILED, UNFINISHED = "done", "failed", "unfinished"
 RESULTS, LOG, SUMMARY = "results.json", "log.txt", "summary.md"
 
 
@@ -73,7 +73,7 @@ class Driver:
         limit_s = left_s if part.limit_s is None else min(left_s, part.limit_s * self._limits)
         self._setting.deadline_s = start_s + limit_s
         print(f"{part.name}: at most {limit_s:.0f} s", flush=True)
-        state, reason = EXCEEDED, ""
+        state, reason = UNFINISHED, ""
 
         def note() -> None:
             seconds = before["seconds"] + time.monotonic() - start_s
@@ -87,7 +87,7 @@ class Driver:
         except Exception as error:  # such as a damaged archive: the other parts run
             state, reason = FAILED, repr(error)
         note()
-        print(f"{part.name}: {state} after {time.monotonic() - start_s:.0f} s {reason}".rstrip(), flush=True)
+        print(f"{part.name}: {state} after {time.monotonic() - start_s:.0f} s{reason and ': '}{reason}", flush=True)
 
     def _steps(self, steps: Iterator[Step], tick: Callable[[], None]) -> tuple[str, str]:
         """Runs the steps of a part: its state, and what went wrong. A step that fails does not stop the next ones."""
@@ -98,7 +98,7 @@ class Driver:
             status = None if limit_s < _LEAST_S else self._call(step, limit_s, tick)
             # A step that leaves time to the next ones may reach its limit: what it saved is what they take up.
             if status is None and not step.reserve_s:
-                return EXCEEDED, f"in {name}"
+                return UNFINISHED, f"time limit in {name}"
             if status:
                 failures.append(f"{name} ended with status {status}")
         return (FAILED, "; ".join(failures)) if failures else (DONE, "")
@@ -130,8 +130,12 @@ class Driver:
         work, output = self._setting.work, self._setting.output
         results = {file.name: json.loads(file.read_bytes()) for file in sorted(work.glob("*.json"))}
         write_json(output / RESULTS, {"parts": self.parts, "results": results})
+        try:
+            text = summary(self.parts, work, rehearsal=self._rehearsal)
+        except Exception as error:  # a page does not stop what is measured
+            text = f"no summary ({error!r}); {RESULTS} has everything\n"
         with whole(output / SUMMARY) as page:
-            page.write_text(summary(self.parts, work, rehearsal=self._rehearsal), encoding="utf-8")
+            page.write_text(text, encoding="utf-8")
         log = output / LOG
         if log.exists() and log.stat().st_size > _MAX_BYTES:  # its end is what tells of a failure
             log.write_bytes(log.read_bytes()[-_MAX_BYTES // 2 :])

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.evaluation.report import PICTURE, REPORT
 from mamkpd_jax.files import write_json
 
+# Of mamkpd_jax.evaluation.report, which imports JAX and more than a machine may have.
+REPORT, PICTURE = "report.json", "predictions.png"
 _START_S, _EVALUATION_S = 20.0, 45.0  # of a training part: until its first step, and after its last
 _LEAST_TRAINING_S, _COMPILE_S = 60.0, 60.0
 _MARGIN = 0.85  # of the measured speed, so that the learning rate is lowered in time

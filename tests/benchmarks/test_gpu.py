@@ -79,7 +79,7 @@ def test_part_over_its_limit_is_killed(setting):
     start = time.monotonic()
     found = _run(setting, _part("slow", _SLEEPS, limit_s=2.0), _part("next", _ROWS))
     assert time.monotonic() - start < 30
-    assert [about["state"] for about in found["parts"].values()] == [gpu.EXCEEDED, gpu.DONE]
+    assert [about["state"] for about in found["parts"].values()] == [gpu.UNFINISHED, gpu.DONE]
     assert found["results"]["slow.json"]["rows"], "what it wrote is kept"
     assert all(_gone(int(pid)) for pid in (setting.work / "slow.json.pids").read_text().split())
 
@@ -127,7 +127,7 @@ def test_killed_driver_leaves_results_and_no_process(setting):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     found = json.loads((setting.output / gpu.RESULTS).read_bytes())
-    assert {name: about["state"] for name, about in found["parts"].items()} == {"a": gpu.DONE, "b": gpu.EXCEEDED}
+    assert {name: about["state"] for name, about in found["parts"].items()} == {"a": gpu.DONE, "b": gpu.UNFINISHED}
     program, its_child = map(int, pids.read_text().split())
     assert _gone(program)
     os.kill(its_child, signal.SIGKILL)  # the fake program's own child has no such tie
@@ -218,3 +218,11 @@ def test_make_picks_cuda_by_the_driver(tmp_path, header, extra):
     path = f"{tmp_path}:/usr/bin:/bin"
     done = subprocess.run(command, cwd=_ROOT, env=os.environ | {"PATH": path}, capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, extra), done.stderr
+
+
+def test_broken_summary_stops_nothing(setting):
+    setting.work.mkdir()
+    (setting.work / "kernels_float32.json").write_text('{"rows": [{}]}', encoding="utf-8")
+    found = _run(setting, _part("a", _ROWS))
+    assert found["parts"]["a"]["state"] == gpu.DONE
+    assert (setting.output / gpu.SUMMARY).read_text(encoding="utf-8").startswith("no summary (KeyError")
