@@ -16,13 +16,17 @@ from pathlib import Path
 
 _REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements.txt"
 _SHOWN = ("jax", "jaxlib", "jax-cuda13-plugin", "jax-cuda12-plugin", "torch", "torchvision", "timm", "triton")
-_SITES = "import site, sysconfig; print('\\n'.join({*site.getsitepackages(), sysconfig.get_path('purelib')}))"
+_NOTES = 10  # of `pip check`, shown
 
 
 def add_system(python: str) -> None:
     """Lets this environment see the packages that another Python sees."""
-    sites = subprocess.run([python, "-c", _SITES], capture_output=True, text=True, check=True).stdout
-    (Path(sysconfig.get_path("purelib")) / "system.pth").write_text(sites, encoding="utf-8")
+    told = subprocess.run(
+        [python, "-c", "import sys; print(*sys.path, sep='\\n')"], capture_output=True, check=True, text=True
+    )
+    own = {*sys.path, ""}  # of Python itself: this environment is one of the same Python
+    sites = [path for path in told.stdout.splitlines() if path not in own]
+    (Path(sysconfig.get_path("purelib")) / "system.pth").write_text("\n".join(sites), encoding="utf-8")
 
 
 def pip(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -37,6 +41,14 @@ def install(wheels: Path) -> None:
         pip("install", *where, "--no-deps", *map(str, sorted(wheels.glob("*.whl"))))
 
 
+def version(name: str) -> str | None:
+    """That of an installed package; None if there is none."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def missing() -> list[str]:
     """The lines of requirements.txt that are not met, and what there is instead."""
     from pip._vendor.packaging.requirements import Requirement  # pip's own reading, which needs nothing else
@@ -45,10 +57,7 @@ def missing() -> list[str]:
     unmet = []
     for line in filter(None, lines):
         wanted = Requirement(line)
-        try:
-            found = importlib.metadata.version(wanted.name)
-        except importlib.metadata.PackageNotFoundError:
-            found = None
+        found = version(wanted.name)
         if found is None or found not in wanted.specifier:
             unmet.append(f"{line} (there is {found or 'none'})")
     return unmet
@@ -62,20 +71,17 @@ def main() -> None:
     if sys.flags.no_site or "system.pth" not in os.listdir(sysconfig.get_path("purelib")):
         add_system(flags.system)
         os.execv(sys.executable, [sys.executable, *sys.argv])  # .pth files are read at the start
+    if pip("--version").returncode:
+        sys.exit(f"error: {flags.system} has no pip; give PYTHON=python3, one that has pip, and jax for CUDA")
     install(flags.wheels)
     for line in missing():
         print(f"missing: {line}")
     problems = pip("check").stdout.splitlines()
-    found = {name.lower(): version for name, version in _versions().items()}
-    print(f"python {sys.version.split()[0]}, " + ", ".join(f"{name} {found.get(name, '-')}" for name in _SHOWN))
-    for line in problems if "No broken" not in " ".join(problems) else []:
+    print(f"python {sys.version.split()[0]}, " + ", ".join(f"{name} {version(name) or '-'}" for name in _SHOWN))
+    for line in [line for line in problems if " requires " in line][:_NOTES]:
         print(f"note: {line}")
-    if "jax" not in found:
+    if version("jax") is None:
         sys.exit("error: this Python has no jax; give PYTHON=python3, one that has jax for CUDA")
-
-
-def _versions() -> dict[str, str]:
-    return {one.metadata["Name"]: one.version for one in importlib.metadata.distributions()}
 
 
 if __name__ == "__main__":
