@@ -91,17 +91,19 @@ class Driver:
 
     def _steps(self, steps: Iterator[Step], tick: Callable[[], None]) -> tuple[str, str]:
         """Runs the steps of a part: its state, and what went wrong. A step that fails does not stop the next ones."""
-        failures = []
+        exceeded, failures = [], []
         for step in steps:
             name = " ".join(step.command[:3])
             limit_s = self._setting.left_s - step.reserve_s
             status = None if limit_s < _LEAST_S else self._call(step, limit_s, tick)
-            # A step that leaves time to the next ones may reach its limit: what it saved is what they take up.
-            if status is None and not step.reserve_s:
-                return UNFINISHED, f"time limit in {name}"
             if status:
                 failures.append(f"{name} ended with status {status}")
-        return (FAILED, "; ".join(failures)) if failures else (DONE, "")
+            elif status is None:
+                exceeded.append(f"time limit in {name}")
+                if not step.reserve_s:  # else there is time for the next ones, which take up what it saved
+                    break
+        state = FAILED if failures else UNFINISHED if exceeded else DONE
+        return state, "; ".join(failures + exceeded)
 
     def _call(self, step: Step, limit_s: float, tick: Callable[[], None]) -> int | None:
         """A program's exit status; None if it reached the limit, and was ended with all its processes."""

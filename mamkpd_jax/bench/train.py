@@ -36,7 +36,8 @@ _BATCHES = cli.define_whole_numbers("batches", [1, 2, 4, 8], "Batch sizes.")
 _LOADER = flags.DEFINE_bool("loader", False, "The step fed by the loader too, from the config's data set.")
 
 _N_JOINTS = 17  # without a data set
-_FIRST_BATCHES = 10  # of the loader, in which its processes start
+# The loader's processes start, and keep some batches ready: fewer steps than these would measure the stock alone.
+_FIRST_BATCHES, _LOADER_REPEATS = 20, 4
 
 
 def rows(config: Config, batch_size: int, dataset: PoseData | None) -> Iterator[dict[str, Any]]:
@@ -86,14 +87,15 @@ def _fed(step: Callable[..., Any], state: Any, feed: Feed) -> dict[str, float]:
     """The mean time of a step in a row of steps that nothing waits for, and the part of it that waits for data."""
     metrics: dict[str, jax.Array] = {}
     start_s = 0.0
-    for i in range(_FIRST_BATCHES + measure.REPEATS.value):
+    n_steps = _LOADER_REPEATS * measure.REPEATS.value
+    for i in range(_FIRST_BATCHES + n_steps):
         if i == _FIRST_BATCHES:
             jax.block_until_ready(metrics)
             start_s, feed.waited_s = time.perf_counter(), 0.0
         state, metrics = step(state, feed(metrics)[1])
     jax.block_until_ready(metrics)
     seconds = time.perf_counter() - start_s
-    return {"mean_ms": seconds / measure.REPEATS.value * 1e3, "data_wait": feed.waited_s / seconds}
+    return {"mean_ms": seconds / n_steps * 1e3, "data_wait": feed.waited_s / seconds}
 
 
 def _figures(config: Config, n_joints: int, step_ms: float, n_devices: int) -> dict[str, float | None]:

@@ -84,6 +84,15 @@ def test_part_over_its_limit_is_killed(setting):
     assert all(_gone(int(pid)) for pid in (setting.work / "slow.json.pids").read_text().split())
 
 
+def test_reserve_lets_later_steps_run(setting):
+    def steps(at: Setting):
+        yield Step(["-c", _SLEEPS, str(at.work / "a.json")], reserve_s=at.left_s - 1.0)
+        yield Step(["-c", _ROWS, str(at.work / "b.json")])
+
+    found = _run(setting, Part("both", steps, 20.0))
+    assert found["parts"]["both"]["state"] == gpu.UNFINISHED and set(found["results"]) == {"a.json", "b.json"}
+
+
 def test_limits_scale_with_the_whole_time(setting, capsys):
     _run(setting, _part("a", _ROWS, limit_s=60.0), _part("b", _ROWS), seconds=54.0)
     told = capsys.readouterr().out
