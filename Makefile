@@ -1,8 +1,11 @@
-# The two commands of the README: `make train` and `make test`. Both set up a virtual environment first.
+# The two commands of the README: `make train` and `make test`. Both set up a virtual environment first. `make gpu`
+# measures on a machine with a GPU, in an environment of its own.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-GPU := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU && echo cuda12)
+# The build of JAX for the newest CUDA that the GPU's driver supports; nothing where there is no GPU.
+CUDA := $(shell nvidia-smi 2>/dev/null | sed -n 's/.*CUDA[A-Z ]*Version *: *\([0-9][0-9]*\).*/\1/p' | head -n 1)
+GPU := $(if $(CUDA),$(shell test $(CUDA) -ge 13 && echo cuda13 || echo cuda12))
 EXTRAS := $(if $(GPU),[$(GPU)],)
 WORKDIR ?= runs/quickstart
 # A GPU that came after the set-up is set up then.
@@ -10,13 +13,26 @@ READY := $(VENV)/.run$(if $(GPU),-$(GPU),)
 # XLA allocates its scratch memory anew in every step; in pages of 2 MiB that takes a third less time on a CPU.
 export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 
-.PHONY: help train test check kernel-report clean
+# Of `make gpu`. DATA has lspet/lspet.zip and animalpose/animalpose.zip. WHEELS is a folder that `make wheels` filled, for
+# a machine without network. REHEARSE=1 runs every part on a CPU at tiny sizes.
+SECONDS ?= 540
+PART ?= all
+DATA ?= ../shared/data
+OUT ?= runs/gpu/out
+WORK ?= runs/gpu/work
+WHEELS ?= wheels
+REHEARSE ?=
+GPU_VENV := .venv-gpu
+
+.PHONY: help train test check kernel-report gpu wheels clean
 
 help:
 	@echo "make train   set up, train the quickstart model on synthetic people, evaluate it (WORKDIR=$(WORKDIR), FLAGS=--config...)"
 	@echo "make test    set up, run the tests (TESTS='-m slow tests/ops' chooses)"
 	@echo "make check   linters, types, and the tests with torch, onnx and the compiled kernels"
 	@echo "make kernel-report   what the scan's kernels compile to: instructions, registers, spills; needs no GPU"
+	@echo "make gpu     measure on this machine's GPU in SECONDS=$(SECONDS), results in OUT=$(OUT); PART=peers measures peers"
+	@echo "make wheels  download what 'make gpu' needs on a machine without network, for this Python, to WHEELS=$(WHEELS)"
 	@echo "make clean   remove the virtual environment (runs/ and data/ stay)"
 
 $(READY): requirements.txt pyproject.toml
@@ -52,5 +68,22 @@ kernel-report: $(READY)
 	$(RUN) -m pip install --quiet --editable '.[kernel-report]'
 	JAX_PLATFORMS=cpu $(RUN) -m mamkpd_jax.bench.kernel_report --output=benchmarks/kernel_report.json
 
+# The system's JAX, PyTorch and pip are used as they are, also where the system's Python is a virtual environment, whose
+# packages --system-site-packages alone does not see. What pip can't find is told, and the parts that do without it run.
+$(GPU_VENV)/.ready: requirements.txt benchmarks/gpu_setup.py $(wildcard $(WHEELS)/*.whl)
+	$(PYTHON) -m venv --without-pip --system-site-packages $(GPU_VENV)
+	$(GPU_VENV)/bin/python benchmarks/gpu_setup.py --system=$$(command -v $(PYTHON)) --wheels=$(WHEELS)
+	@touch $@
+
+gpu: BEGAN := $(shell date +%s)
+gpu: $(GPU_VENV)/.ready
+	$(GPU_VENV)/bin/python -m benchmarks.gpu --seconds=$(SECONDS) --since=$(BEGAN) --part=$(PART) --data=$(DATA) \
+	  --work=$(WORK) --output=$(OUT) $(if $(REHEARSE),--rehearse)
+
+wheels:
+	$(PYTHON) -m pip wheel --quiet --no-deps --constraint=requirements.txt --requirement=benchmarks/gpu_wheels.txt \
+	  --wheel-dir=$(WHEELS)
+	@du -sh $(WHEELS)
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(GPU_VENV)

@@ -117,11 +117,11 @@ class Goal(NamedTuple):
     least: float = -math.inf
     most: float = math.inf
 
-    def row(self) -> dict[str, str]:
-        """What was aimed at and what came."""
+    def row(self, folder: Path | None = None) -> dict[str, str]:
+        """What was aimed at and what came, by the result files of a folder, which is benchmarks/results by default."""
         bound = f"at least {self.least:,g}" if self.least > -math.inf else f"at most {self.most:,g}"
         try:
-            found = self.figure(json.loads((_RESULTS / self.file).read_bytes()))
+            found = self.figure(json.loads(((folder or _RESULTS) / self.file).read_bytes()))
         except (OSError, StopIteration, KeyError, ValueError):
             return {"goal": self.what, "bound": bound, "measured": _NOT_MEASURED, "met": ""}
         met = "yes" if self.least <= found <= self.most else "no"

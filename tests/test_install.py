@@ -58,6 +58,7 @@ _ELSEWHERE = {
     "peers": "test_the_peers_extra_alone",
     "dev": "`make test` is run with it",
     "cuda12": "it needs a GPU, and takes 5.5 GB",
+    "cuda13": "as cuda12",
 }
 
 

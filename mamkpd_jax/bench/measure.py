@@ -25,7 +25,7 @@ REPEATS = flags.DEFINE_integer(
 _PEAK = flags.DEFINE_float("peak_tflops", None, "The device's highest dense rate in bfloat16, for the MFU.")
 
 # Of the environment.
-_WHERE = ("device", "n_devices", "driver", "processor", "cores", "commit", "variables", "torch")
+_WHERE = ("device", "n_devices", "driver", "processor", "cores", "commit", "variables")
 _BEYOND_CACHES = 2**27  # bytes of inputs that take turns
 # Source: NVIDIA's data sheets, dense bfloat16 with fp32 accumulation.
 _PEAK_TFLOPS = {
@@ -99,7 +99,11 @@ def rows_so_far(setting: Mapping[str, Any]) -> list[dict[str, Any]]:
     try:
         result = json.loads(Path(_OUTPUT.value).read_bytes())
         rows, where = list(result["rows"]), environment()
-        same = all(result["environment"].get(name) == where[name] for name in _WHERE)
+        was = result["environment"]
+        # A process that times JAX alone loads no PyTorch, and its rows stand beside those of one that does.
+        same = all(was.get(name) == where[name] for name in _WHERE) and (
+            was.get("torch") == where["torch"] or None in (was.get("torch"), where["torch"])
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"--output names {_OUTPUT.value}, which is no result of a bench; give another file") from error
     return rows if same and all(result.get(name) == value for name, value in setting.items()) else []

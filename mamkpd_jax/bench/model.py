@@ -28,6 +28,7 @@ from mamkpd_jax.bench.weights import random_weights
 from mamkpd_jax.complexity import costs
 from mamkpd_jax.convert.weights import Weights
 from mamkpd_jax.environment import environment
+from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.predict import make_network
 from mamkpd_jax.models.mamkpd import abstract
 from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS
@@ -39,6 +40,7 @@ VARIANTS = flags.DEFINE_list(
 )
 _BATCHES = cli.define_whole_numbers("batches", [1, 64, 256], "Batch sizes.")
 _DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float32"], "Of the activations.", allow_override=True)
+_SCANS = flags.DEFINE_list("scans", [], "Implementations of the scan; by default all that run here.")
 _TORCH = flags.DEFINE_multi_enum(
     "torch", [], ["eager", "compiled"], "The PyTorch twin too, in these ways, on the same kind of device."
 )
@@ -75,7 +77,9 @@ def contenders(name: str) -> dict[str, Contender]:
     """A variant in JAX with each scan that runs here, and in PyTorch as the flags say, by name."""
     weights, here = random_weights(name, INPUT_HW, dtype=_DTYPE.value), (None, jax.default_backend())
     scans = [name for name, scan in IMPLEMENTATIONS.items() if scan.platform in here and name != "pallas_interpret"]
-    ways = {f"jax, {scan}": _in_jax(weights, scan) for scan in scans}
+    if unknown := set(_SCANS.value) - set(scans):
+        raise UserError(f"--scans names {min(unknown)!r}; on {here[1]} there are {', '.join(scans)}")
+    ways = {f"jax, {scan}": _in_jax(weights, scan) for scan in _SCANS.value or scans}
     ways |= {f"torch, {how}": in_torch(_twin(weights, how == "compiled")) for how in _TORCH.value}
     parts = costs(weights.config.model, COCO.n_joints, INPUT_HW).values()
     params, macs = sum(part.params for part in parts), sum(part.macs for part in parts)

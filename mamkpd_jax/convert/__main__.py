@@ -1,6 +1,6 @@
 """Converts weights between a training run's folder and files for PyTorch.
 
-python -m mamkpd_jax.convert --checkpoint=DIR --output=model.safetensors|model.pth
+python -m mamkpd_jax.convert --checkpoint=DIR --output=model.safetensors|model.pth [--dtype=bfloat16]
 python -m mamkpd_jax.convert --input=model.safetensors|model.pth --output=DIR|model.safetensors|model.pth
 """
 
@@ -11,7 +11,7 @@ from absl import flags
 from mamkpd_jax import cli
 from mamkpd_jax.convert.checkpoint import read_checkpoint, write_checkpoint
 from mamkpd_jax.convert.load import load
-from mamkpd_jax.convert.save import save
+from mamkpd_jax.convert.save import DTYPES, save
 from mamkpd_jax.errors import UserError
 
 SUFFIXES = (".safetensors", ".pth")
@@ -20,6 +20,9 @@ _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a training run,
 _BEST = flags.DEFINE_bool("best", False, "Take the checkpoint with the best evaluation, not the newest.")
 _EMA = flags.DEFINE_bool("ema", True, "Take the moving average of the parameters, where the run has one.")
 _INPUT = flags.DEFINE_string("input", None, "A .safetensors or .pth file, to be written to a folder or the other kind.")
+_DTYPE = flags.DEFINE_enum(
+    "dtype", "float32", DTYPES, "Of a checkpoint's weights in a .safetensors file.", allow_override=True
+)
 _OUTPUT = flags.DEFINE_string("output", None, "The file or the folder.", required=True)
 
 
@@ -27,8 +30,12 @@ def main() -> None:
     checkpoint, file, output = _CHECKPOINT.value, _INPUT.value, Path(_OUTPUT.value)
     if checkpoint is not None and file is None:
         _check_suffix(output)
+        if _DTYPE.value != "float32" and output.suffix != ".safetensors":
+            raise UserError(
+                f"{output} can't hold {_DTYPE.value} weights; name a .safetensors file, or leave out --dtype"
+            )
         weights = read_checkpoint(Path(checkpoint), best=_BEST.value, ema=_EMA.value)
-        save(weights, output)
+        save(weights, output, _DTYPE.value)
     elif file is not None and checkpoint is None:
         _check_suffix(Path(file))
         if flags.FLAGS["best"].present or flags.FLAGS["ema"].present:

@@ -29,3 +29,21 @@ def test_a_contender_that_fails_gives_its_reason():
 
     found = scan.errors(broken, _WORK, 1, jnp.dtype(jnp.float32))
     assert not found["correct"] and found["failed"] == "no such kernel"
+
+
+def test_a_tiling_computes_the_same():
+    work = Workload(8, 8, 32, 2)
+    scans = scan.with_tilings({"pallas_interpret": ss2d_scan}, work, 1)
+    assert list(scans) == ["pallas_interpret", "pallas_interpret, loads a chunk ahead", "pallas_interpret, no segments"]
+    for name in list(scans)[1:]:
+        assert scan.errors(scans[name], work, 1, jnp.dtype(jnp.float32))["correct"], name
+
+
+def test_tilings_that_change_nothing_are_left_out():
+    kernels = functools.partial(ss2d_scan, implementation="pallas_interpret")
+    scans = {"sequential": kernels, "pallas_interpret": kernels}
+    # A map of 256 tokens has at most 16 segments, so 4 programs become 64 at most.
+    work, ahead = Workload(16, 16, 32, 2), "pallas_interpret, loads a chunk ahead"
+    assert list(scan.with_tilings(scans, work, 1)) == [*scans, ahead, "pallas_interpret, no segments"]
+    more = ["pallas_interpret, 4 times the programs", "pallas_interpret, 8 times the programs"]
+    assert list(scan.with_tilings(scans, work, 128)) == [*scans, ahead, *more]

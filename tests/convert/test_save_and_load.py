@@ -229,8 +229,25 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, weights, number):
     _refused(path, "NaN or infinity in head.norm.1.running_var")
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn"])
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_bfloat16_file_is_half_and_reads_rounded(tmp_path, weights):
+    for dtype in ("float32", "bfloat16"):
+        save(weights, tmp_path / f"{dtype}.safetensors", dtype)
+    read = load(tmp_path / "bfloat16.safetensors")
+    assert (read.config.model, read.skeleton, read.step) == (weights.config.model, weights.skeleton, weights.step)
+    expected, found = to_torch(weights), to_torch(read)
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype
+        if name.endswith("weight"):
+            np.testing.assert_allclose(found[name], array, rtol=2**-8)
+        else:
+            np.testing.assert_array_equal(found[name], array)
+    with safetensors.safe_open(tmp_path / "bfloat16.safetensors", "numpy") as file:
+        assert file.get_slice("head.final.weight").get_dtype() == "BF16"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "dtype"), [(".safetensors", "float8_e4m3fn"), (".pth", "bfloat16"), (".pth", "float8_e4m3fn")]
+)
 def test_types_that_numpy_lacks_are_refused(tmp_path, weights, dtype, suffix):
     import safetensors.torch
 

@@ -27,6 +27,7 @@ class Scan:
     chunk: int  # tokens that are loaded together; one checkpoint each
     batch: int = 1  # this and the next are those of `for_batch`
     segment: int | None = None  # chunks of the part of a walk that is a program's own; None: the whole walk
+    schedulers: int = _SCHEDULERS  # programs that a small batch is cut into, if it can be; 0: no segments
     prefetch: bool = False  # whether a chunk is loaded before the work on the one before
     interpret: bool = False
 
@@ -55,7 +56,7 @@ class Scan:
         through all segments before its own, so that there are no more of them than they have tokens.
         """
         programs = batch * len(self.directions) * self.blocks
-        segments = min(_SCHEDULERS // programs, math.isqrt(self.length))
+        segments = min(self.schedulers // programs, math.isqrt(self.length))
         segment = -(-self.n_chunks // segments) if segments > 2 else None
         return dataclasses.replace(self, batch=batch, segment=segment)
 

@@ -3,6 +3,9 @@
 A sum of one vector takes five exchanges between the threads of a warp, each of a value a thread. Here two vectors share
 each exchange, after which half of the threads go on with the one and half with the other, so that sixteen sums take as
 many exchanges as three would.
+
+This relies on how Triton spreads a vector of contiguous loads: of 64 elements, thread t has 2 t and 2 t + 1. It is not
+asked for the number of a thread, as it moves elementwise code to where vectors are spread in another way.
 """
 
 import jax.numpy as jnp
@@ -20,7 +23,7 @@ class WarpSums:
         self._size, self._interpret = size, interpret
         self._vectors: list[Array] = []
         self._parts: list[tuple[int, Array]] = []  # of which each thread has a sum of 2^level vectors, and that level
-        self._slot = jnp.arange(size) if interpret else _slot(size)
+        self._element = jnp.arange(size)
 
     def add(self, vector: Array) -> None:
         self._vectors.append(vector)
@@ -30,14 +33,14 @@ class WarpSums:
     def result(self) -> tuple[Array, Array]:
         """A vector of the sums, and which of them each of its elements is, in the order of `add`."""
         if self._interpret:
-            which = self._slot % len(self._vectors)
+            which = self._element % len(self._vectors)
             return jnp.stack([jnp.sum(x) for x in self._vectors])[which], which
         while len(self._parts) > 1:
             self._join(0, jnp.zeros((self._size,), jnp.float32))
         ((level, total),) = self._parts
         for further in range(level, self._size.bit_length() - 1):
             total = total + self._other(further, total)
-        return total, self._slot & (2**level - 1)
+        return total, self._element & (2**level - 1)
 
     def _join(self, level: int, vector: Array) -> None:
         """Adds what has a level, as a binary counter carries."""
@@ -48,19 +51,11 @@ class WarpSums:
         if 2**level * _WARP < self._size:  # each thread adds its two elements
             both = inline_asm("add.f32 $0, $2, $3; add.f32 $1, $4, $5;", "=&f,=&f,f,f,f,f", jnp.float32, before, vector)
         else:
-            upper = (self._slot & 2**level) != 0
+            upper = (self._element & 2**level) != 0
             both = jnp.where(upper, vector, before) + self._other(level, jnp.where(upper, before, vector))
         self._join(level + 1, both)
 
     def _other(self, level: int, x: Array) -> Array:
-        """The values of the threads whose slots differ in one bit."""
+        """The values of the threads whose elements differ in one bit of their place in the vector."""
         bit = 2**level * _WARP // self._size
         return inline_asm(f"shfl.sync.bfly.b32 $0, $1, {bit}, 31, -1;", "=f,f", jnp.float32, x)
-
-
-def _slot(size: int) -> Array:
-    """A number of each element: the bits of its thread's, and below them its place in the thread."""
-    unused = jnp.zeros((size,), jnp.int32)
-    if size == _WARP:
-        return inline_asm("mov.u32 $0, %laneid;", "=r,r", jnp.int32, unused)
-    return inline_asm("mov.u32 $0, %laneid; shl.b32 $0, $0, 1; or.b32 $1, $0, 1;", "=&r,=&r,r,r", jnp.int32, unused)
