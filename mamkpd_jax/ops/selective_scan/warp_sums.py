@@ -23,7 +23,7 @@ class WarpSums:
         self._size, self._interpret = size, interpret
         self._vectors: list[Array] = []
         self._parts: list[tuple[int, Array]] = []  # of which each thread has a sum of 2^level vectors, and that level
-        self._element = jnp.arange(size)
+        self._element = jnp.arange(size, dtype=jnp.int32)
 
     def add(self, vector: Array) -> None:
         self._vectors.append(vector)

@@ -120,10 +120,15 @@ _ON_INTEGERS |= {"mad.lo": _multiply_add, "min": np.minimum, "max": np.maximum, 
 _ON_BITS = {"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert}
 
 
-def _butterfly(x: np.ndarray, lane: np.ndarray, clamp: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    if (clamp != WARP - 1).any() or (mask != 0xFFFFFFFF).any():
-        raise PtxError("shfl within a part of the warp")
-    return np.take_along_axis(x, np.broadcast_to(np.arange(WARP) ^ lane.astype(np.int64), x.shape), axis=-1)
+def _shuffle(source: Callable[[np.ndarray], np.ndarray]) -> Operation:
+    """Each thread's value of another one, whose number is made of the operand."""
+
+    def shuffle(x: np.ndarray, lane: np.ndarray, clamp: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        if (clamp != WARP - 1).any() or (mask != 0xFFFFFFFF).any():
+            raise PtxError("shfl within a part of the warp")
+        return np.take_along_axis(x, np.broadcast_to(source(lane.astype(np.int64) % WARP), x.shape), axis=-1)
+
+    return Operation(_U32, (_U32,) * 4, shuffle)
 
 
 def _bit_field(x: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
@@ -133,8 +138,10 @@ def _bit_field(x: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarr
 
 
 def _signed_bit_field(x: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
-    field = _bit_field(x.view(np.uint32), start, length)
-    return ((field << (32 - length)).view(np.int32) >> (32 - length).astype(np.int32)).astype(np.int32)
+    if (start + length > 32).any() or (length == 0).any():
+        raise PtxError("a bit field that ends beyond the register, or is empty")
+    highest = (x.view(np.uint32) << (32 - start - length)).view(np.int32)
+    return highest >> (32 - length).astype(np.int32)
 
 
 def _approx(function: np.ufunc) -> Operation:
@@ -171,7 +178,8 @@ _SPECIAL = {
     "ex2.approx.ftz.f32": _approx(np.exp2),
     "lg2.approx.ftz.f32": _approx(np.log2),
     "rcp.approx.ftz.f32": _approx(np.reciprocal),
-    "shfl.sync.bfly.b32": Operation(_U32, (_U32,) * 4, _butterfly),
+    "shfl.sync.bfly.b32": _shuffle(lambda lane: np.arange(WARP) ^ lane),
+    "shfl.sync.idx.b32": _shuffle(lambda lane: lane),
     "bfe.u32": Operation(_U32, (_U32,) * 3, _bit_field),
     "bfe.s32": Operation(_TYPES["s32"], (_TYPES["s32"], _U32, _U32), _signed_bit_field),
     "cvt.rn.bf16x2.f32": _rounded_pair("bf16"),

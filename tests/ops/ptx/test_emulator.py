@@ -113,6 +113,9 @@ def test_a_seeded_fault_is_found(old, new, message):
         # (1 + 2^-12)^2 - 1: the product alone, rounded, has lost its lowest bit.
         ("fma.rn.f32 %r5, 0f3F800800, 0f3F800800, 0fBF800000", 2.0**-11 + 2.0**-24),
         ("shl.b32 %r5, 0x7F, 23", 1.0),
+        ("bfe.s32 %r7, 0x0C, 2, 2; add.s32 %r5, %r7, 0x3F800001", 1.0),  # two bits that are set are -1
+        ("bfe.u32 %r7, 0x0C, 2, 2; add.s32 %r5, %r7, 0x3F7FFFFD", 1.0),
+        ("shfl.sync.idx.b32 %r7, %r2, 3, 31, -1; add.s32 %r5, %r7, 0x3F7FFFFD", 1.0),
         ("xor.pred %p2, %p1, -1; xor.pred %p2, %p2, %p1; selp.f32 %r5, 0f3F800000, 0f00000000, %p2", 1.0),
         ("mul.hi.u32 %r5, 0xFE000000, 0x40000000", 1.0),
         ("cvt.rn.bf16x2.f32 %r5, 0f3F80FFFF, 0f00000000", 1.0078125),  # one and the next number of bf16
