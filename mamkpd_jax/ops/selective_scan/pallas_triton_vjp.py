@@ -120,11 +120,10 @@ def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
                     dbias = dbias + ddelta
                 operands.store_token(du_ref, dinput * delta, 0, 0, t)
                 operands.store_token(ddelta_ref, ddelta, 0, 0, t)
-            dBC, which = sums.result()
-            columns = 2 * scan.n
-            row = walk.place(c, scan.chunk - 1 - lax.div(which, columns)).times(columns)
-            inside = which < scan.chunk * columns
-            plgpu.store(dBC_ref.at[0, 0, 0, row + lax.rem(which, columns)], dBC, mask=inside)
+            index, columns = jnp.arange(scan.channels, dtype=jnp.int32), 2 * scan.n
+            row = walk.place(c, scan.chunk - 1 - lax.div(index, columns)).times(columns)
+            dBC_at = dBC_ref.at[0, 0, 0, row + lax.rem(index, columns)]
+            plgpu.store(dBC_at, sums.result(), mask=index < scan.chunk * columns)
             return tuple(dstate), tuple(dA), dbias
 
         zero = jnp.zeros((scan.channels,), jnp.float32)

@@ -30,17 +30,16 @@ class WarpSums:
         if not self._interpret:
             self._join(0, vector)
 
-    def result(self) -> tuple[Array, Array]:
-        """A vector of the sums, and which of them each of its elements is, in the order of `add`."""
+    def result(self) -> Array:
+        """A vector whose first elements are the sums, in the order of `add`."""
         if self._interpret:
-            which = self._element % len(self._vectors)
-            return jnp.stack([jnp.sum(x) for x in self._vectors])[which], which
+            return jnp.stack([jnp.sum(x) for x in self._vectors])[self._element % len(self._vectors)]
         while len(self._parts) > 1:
             self._join(0, jnp.zeros((self._size,), jnp.float32))
         ((level, total),) = self._parts
         for further in range(level, self._size.bit_length() - 1):
             total = total + self._other(further, total)
-        return total, self._element & (2**level - 1)
+        return total
 
     def _join(self, level: int, vector: Array) -> None:
         """Adds what has a level, as a binary counter carries."""
