@@ -18,10 +18,10 @@ export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 SECONDS ?= 540
 PART ?= all
 DATA ?= ../shared/data
-OUT ?= runs/gpu/out
-WORK ?= runs/gpu/work
-WHEELS ?= wheels
 REHEARSE ?=
+OUT ?= runs/gpu$(if $(REHEARSE),_rehearsal)/out
+WORK ?= runs/gpu$(if $(REHEARSE),_rehearsal)/work
+WHEELS ?= wheels
 GPU_VENV := .venv-gpu
 
 .PHONY: help train test check kernel-report gpu wheels clean

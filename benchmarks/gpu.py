@@ -8,7 +8,6 @@ their rows and checkpoints in --work. --output gets results.json, log.txt and su
 """
 
 import contextlib
-import ctypes
 import json
 import os
 import shlex
@@ -42,6 +41,10 @@ _GRACE_S = 15.0  # between SIGTERM and SIGKILL: train.py saves
 _TICK_S = 10.0  # how often --output is written while a program runs
 _LEAST_S = 5.0  # nothing starts with less time left
 _MAX_BYTES = 15 * 2**20  # of results.json and of log.txt
+# A program ends when the driver ends, however that comes: two must not train in one folder. 1 is PR_SET_PDEATHSIG.
+_TIED = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
 DONE, FAILED, UNFINISHED = "done", "failed", "unfinished"
 RESULTS, LOG, SUMMARY = "results.json", "log.txt", "summary.md"
 
@@ -50,14 +53,25 @@ class Driver:
     """Runs parts and keeps their state and results in `setting.output`."""
 
     def __init__(self, setting: Setting, seconds: float, since_s: float, *, rehearsal: bool = False):
-        """Takes up what an earlier call left in the output folder, also where its --work is gone."""
+        """Takes up what an earlier call left in the output folder, also where its --work is gone.
+
+        Raises:
+            UserError: the output folder is of something else.
+        """
         self._setting, self._rehearsal = setting, rehearsal
         self._limits, self._end_s = seconds / _LIMITS_FOR_S, time.monotonic() + since_s + seconds - time.time()
         for folder in (setting.work, setting.output):
             folder.mkdir(parents=True, exist_ok=True)
+        self.parts: dict[str, dict[str, Any]] = {}
         kept = setting.output / RESULTS
-        saved = json.loads(kept.read_bytes()) if kept.exists() else {"parts": {}, "results": {}}
-        self.parts: dict[str, dict[str, Any]] = saved["parts"]
+        if not kept.exists():
+            return
+        saved = json.loads(kept.read_bytes())
+        if saved.get("rehearsal") is not rehearsal:
+            raise UserError(
+                f"{kept} is of {'no' if rehearsal else 'a'} rehearsal; give another OUT=FOLDER and WORK=FOLDER"
+            )
+        self.parts = saved["parts"]
         for name, result in saved["results"].items():
             if not (setting.work / name).exists():
                 write_json(setting.work / name, result)
@@ -93,7 +107,7 @@ class Driver:
         """Runs the steps of a part: its state, and what went wrong. A step that fails does not stop the next ones."""
         exceeded, failures = [], []
         for step in steps:
-            name = " ".join(step.command[:3])
+            name = " ".join(word for word in step.command[:3] if not word.startswith("--"))
             limit_s = self._setting.left_s - step.reserve_s
             status = None if limit_s < _LEAST_S else self._call(step, limit_s, tick)
             if status:
@@ -107,7 +121,7 @@ class Driver:
 
     def _call(self, step: Step, limit_s: float, tick: Callable[[], None]) -> int | None:
         """A program's exit status; None if it reached the limit, and was ended with all its processes."""
-        command = [sys.executable, *step.command]
+        command = [sys.executable, "-c", _TIED, *step.command]
         variables = {**_variables(self._setting.work), **dict(self._setting.scale.variables)}
         with (self._setting.output / LOG).open("a", encoding="utf-8") as log:
             print(f"\n$ {shlex.join(['python', *step.command])}", file=log, flush=True)
@@ -118,7 +132,6 @@ class Driver:
                 stdout=log,
                 stderr=log,
                 process_group=0,
-                preexec_fn=_end_with_parent,
             )
             try:
                 return _wait(process, limit_s, tick)
@@ -131,7 +144,7 @@ class Driver:
         """Writes state, results and summary to the output folder."""
         work, output = self._setting.work, self._setting.output
         results = {file.name: json.loads(file.read_bytes()) for file in sorted(work.glob("*.json"))}
-        write_json(output / RESULTS, {"parts": self.parts, "results": results})
+        write_json(output / RESULTS, {"rehearsal": self._rehearsal, "parts": self.parts, "results": results})
         try:
             text = summary(self.parts, work, rehearsal=self._rehearsal)
         except Exception as error:  # a page does not stop what is measured
@@ -164,11 +177,6 @@ def _variables(work: Path) -> Mapping[str, str]:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
         "TORCHINDUCTOR_CACHE_DIR": str(work.absolute() / "inductor"),
     }
-
-
-def _end_with_parent() -> None:
-    """Lets Linux end a process when this one ends, however that comes: two calls must not train in one folder."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def chosen(name: str) -> Sequence[Part]:

@@ -20,7 +20,7 @@ from mamkpd_jax.files import write_json
 # Of mamkpd_jax.evaluation.report, which imports JAX and more than a machine may have.
 REPORT, PICTURE = "report.json", "predictions.png"
 _START_S, _EVALUATION_S = 20.0, 45.0  # of a training part: until its first step, and after its last
-_LEAST_TRAINING_S, _COMPILE_S = 60.0, 60.0
+_LEAST_TRAINING_S, _COMPILE_S, _RETRY_S = 60.0, 60.0, 300.0
 _MARGIN = 0.85  # of the measured speed, so that the learning rate is lowered in time
 _PAPERS_EPOCHS, _PAPERS_DECAYS = 210, (170, 200)
 _MEASURED_PIXELS = 256 * 192  # of a crop of the part "step"
@@ -173,9 +173,10 @@ def train(name: str) -> Callable[[Setting], Iterator[Step]]:
 
     def part(at: Setting) -> Iterator[Step]:
         file, runs = f"accuracy_{name}.json", at.work / name
-        if not _kept(at, name).exists():  # The speed decides on the epochs: it is measured now if it was not in time.
+        # The speed decides on the epochs. Where it was not measured in time, that is tried again if there is time.
+        if not _kept(at, name).exists() and at.left_s > _RETRY_S:
             for one in step(at):
-                yield one._replace(reserve_s=_START_S + _EVALUATION_S + _LEAST_TRAINING_S + _COMPILE_S)
+                yield one._replace(reserve_s=at.left_s - _RETRY_S / 3)
         flags = [*at.training(name), *schedule(at, name)]
         run = runs / "base_0"
         variant = flags[0] + ("," if ":" in flags[0].partition("=")[2] else ":") + "base"
@@ -259,11 +260,12 @@ class Part(NamedTuple):
     limit_s: float | None = None
 
 
+_KERNELS = Part("kernels", kernels, 60)  # first for peers too, on a machine that has not checked them
 ALL = (
-    Part("kernels", kernels, 60),
+    _KERNELS,
     Part("scan", scan, 90),
     Part("model", model, 90),
     Part("step", step, 60),
     Part("lspet", train("lspet")),
 )
-PEERS = (Part("peers", peers, 300), Part("animalpose", train("animalpose")))
+PEERS = (_KERNELS, Part("peers", peers, 300), Part("animalpose", train("animalpose")))

@@ -7,6 +7,7 @@ that need none of what is missing run. Only the standard library is imported, si
 """
 
 import argparse
+import importlib
 import importlib.metadata
 import os
 import subprocess
@@ -51,12 +52,12 @@ def version(name: str) -> str | None:
 
 def missing() -> list[str]:
     """The lines of requirements.txt that are not met, and what there is instead."""
-    from pip._vendor.packaging.requirements import Requirement  # pip's own reading, which needs nothing else
-
+    # pip's own reading of a requirement: it is there where nothing else may be.
+    read = importlib.import_module("pip._vendor.packaging.requirements").Requirement
     lines = (line.partition("#")[0].strip() for line in _REQUIREMENTS.read_text(encoding="utf-8").splitlines())
     unmet = []
     for line in filter(None, lines):
-        wanted = Requirement(line)
+        wanted = read(line)
         found = version(wanted.name)
         if found is None or found not in wanted.specifier:
             unmet.append(f"{line} (there is {found or 'none'})")

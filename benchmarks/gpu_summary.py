@@ -26,10 +26,12 @@ def summary(parts: Mapping[str, Mapping[str, Any]], work: Path, *, rehearsal: bo
     where = next((result["environment"] for result in results.values() if "environment" in result), None)
     device = "nothing yet" if where is None else "{device}, driver {driver}, commit {commit}".format(**where)
     lines = [f"# Measured: {device}", ""]
+    lines += [table({"rows": [{"part": name, **about} for name, about in parts.items()]}), ""]
     if rehearsal:
         lines += ["**A rehearsal on a CPU at tiny sizes: no number here says anything of the model.**", ""]
-    lines += [table({"rows": [{"part": name, **about} for name, about in parts.items()]}), ""]
-    lines += ["## Goals", "", _goals(work), "", "## Correctness of the kernels", "", *_correctness(results), ""]
+    else:
+        lines += ["## Goals", "", _goals(work), ""]
+    lines += ["## Correctness of the kernels", "", *_correctness(results), ""]
     for title, file, columns in _TABLES:
         if rows := [_flat(row) for row in results.get(file, {}).get("rows", [])]:
             shown = [name for name in columns if any(name in row for row in rows)]

@@ -4,7 +4,7 @@ import json
 import warnings
 from pathlib import Path
 
-import ml_dtypes
+import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
@@ -50,7 +50,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
             for name in file.keys():
                 try:
                     array = file.get_tensor(name)
-                    state[name] = array.astype(np.float32) if array.dtype == ml_dtypes.bfloat16 else array
+                    state[name] = array.astype(np.float32) if array.dtype == jnp.bfloat16 else array
                 except (TypeError, AttributeError) as error:  # a type that numpy lacks
                     raise _unreadable(path, name, file.get_slice(name).get_dtype()) from error
     except SafetensorError as error:

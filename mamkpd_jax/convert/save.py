@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-import ml_dtypes
+import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
@@ -40,4 +40,4 @@ def save(weights: Weights, path: Path, dtype: str = "float32") -> None:
 
 
 def _rounded(array: np.ndarray) -> np.ndarray:
-    return array.astype(ml_dtypes.bfloat16) if array.ndim > 1 else array  # a norm's weight has one axis
+    return array.astype(jnp.bfloat16) if array.ndim > 1 else array  # a norm's weight has one axis

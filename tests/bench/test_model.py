@@ -7,6 +7,7 @@ import pytest
 
 from mamkpd_jax.bench import model
 from mamkpd_jax.config import ModelConfig
+from mamkpd_jax.errors import UserError
 from mamkpd_jax.models import mamkpd
 
 
@@ -19,7 +20,7 @@ def flags(monkeypatch, tmp_path):
 
     monkeypatch.setitem(mamkpd.VARIANTS, "tiny", ModelConfig(stem=False, depths=(1,), dims=(8,), decoder_dim=8))
     monkeypatch.setattr(model, "INPUT_HW", (32, 32))
-    for name, value in {"_DTYPE": "float32", "_TORCH": [], "_BATCHES": [1, 2], "_MINUTES": 9.0}.items():
+    for name, value in {"_DTYPE": "float32", "_TORCH": [], "_SCANS": [], "_BATCHES": [1, 2], "_MINUTES": 9.0}.items():
         monkeypatch.setattr(model, name, flag(value))
     for name, value in {"REPEATS": 2, "_PEAK": 1.0, "_OUTPUT": str(tmp_path / "model.json")}.items():
         monkeypatch.setattr(model.measure, name, flag(value))
@@ -44,6 +45,14 @@ def test_contenders_agree_and_one_that_fails_gives_its_reason(flags):
     for name in group:
         assert rows[name]["crops_per_s"] > 0 and rows[name]["mfu"] > 0
         assert rows[name]["memory_mib"] > 0 and rows[name]["of_copy_bandwidth"] > 0
+
+
+def test_scans_are_chosen_by_name(flags, monkeypatch):
+    monkeypatch.setattr(model, "_SCANS", type("Flag", (), {"value": ["sequential"]}))
+    assert set(model.contenders("tiny")) == {"tiny, jax, sequential"}
+    monkeypatch.setattr(model, "_SCANS", type("Flag", (), {"value": ["pallas_triton"]}))
+    with pytest.raises(UserError, match="--scans names 'pallas_triton'; on cpu there are sequential, associative"):
+        model.contenders("tiny")
 
 
 def test_a_group_that_has_grown_takes_turns_anew_and_doubles_no_row(flags, tmp_path, monkeypatch):

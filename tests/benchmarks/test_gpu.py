@@ -101,7 +101,7 @@ def test_limits_scale_with_the_whole_time(setting, capsys):
 
 def test_nothing_starts_without_time(setting):
     found = _run(setting, _part("late", _ROWS), seconds=0.5)
-    assert found == {"parts": {}, "results": {}}
+    assert found == {"rehearsal": False, "parts": {}, "results": {}}
 
 
 def test_second_call_resumes_unfinished_parts(setting):
@@ -111,6 +111,12 @@ def test_second_call_resumes_unfinished_parts(setting):
     assert [about["state"] for about in _run(setting, *parts)["parts"].values()] == [gpu.DONE, gpu.DONE]
     log = (setting.output / gpu.LOG).read_text(encoding="utf-8")
     assert log.count("done.json") == 1 and log.count("later.json") == 2
+
+
+def test_rehearsal_and_measurement_are_not_mixed(setting):
+    _run(setting, _part("a", _ROWS))
+    with pytest.raises(UserError, match="is of no rehearsal; give another OUT=FOLDER"):
+        gpu.Driver(setting, 540.0, time.time(), rehearsal=True)
 
 
 def test_output_alone_is_enough_to_resume(setting):
@@ -162,7 +168,8 @@ def test_summary_says_which_goals_are_met(tmp_path):
     assert "| Base, crops a second, batch 256 | at least 20,000 | 21,333 | yes |" in page
     assert "| training Base, crops a second | at least 5,000 | not measured |  |" in page
     assert "bfloat16: 1 of 2 within the limits, largest error of a gradient 6.4e-02; wrong" in page
-    assert "rehearsal" in summary({}, tmp_path, rehearsal=True).lower()
+    rehearsed = summary({}, tmp_path, rehearsal=True)
+    assert "A rehearsal on a CPU" in rehearsed and "Goals" not in rehearsed
 
 
 def test_schedule_fits_the_time_left():

@@ -1,0 +1,16 @@
+"""The bench of the training step: on random images, and fed by a data set's loader."""
+
+from mamkpd_jax.bench import train
+from mamkpd_jax.data.datasets import open_dataset
+
+
+def test_loader_row_follows_random_row(tiny, monkeypatch):
+    for name, value in {"REPEATS": 2, "_PEAK": 1.0}.items():
+        monkeypatch.setattr(train.measure, name, type("Flag", (), {"value": value}))
+    dataset = open_dataset(tiny)
+    rows = list(train.rows(tiny, 4, dataset))
+    assert [row["input"] for row in rows] == ["random", "loader"]
+    assert all(row["batch"] == 4 and row["images_per_s"] > 0 for row in rows)
+    assert 0 <= rows[1]["data_wait"] <= 1
+    assert [row["input"] for row in train.rows(tiny, 2, None)] == ["random"]
+    assert all(train._line(row).split()[0] == "4" for row in rows)
