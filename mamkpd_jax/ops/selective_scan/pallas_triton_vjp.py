@@ -120,10 +120,11 @@ def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
                     dbias = dbias + ddelta
                 operands.store_token(du_ref, dinput * delta, 0, 0, t)
                 operands.store_token(ddelta_ref, ddelta, 0, 0, t)
-            index, columns = jnp.arange(scan.channels, dtype=jnp.int32), 2 * scan.n
+            dBC, columns = sums.result(), 2 * scan.n
+            index = jnp.arange(dBC.size, dtype=jnp.int32)
             row = walk.place(c, scan.chunk - 1 - lax.div(index, columns)).times(columns)
             dBC_at = dBC_ref.at[0, 0, 0, row + lax.rem(index, columns)]
-            plgpu.store(dBC_at, sums.result(), mask=index < scan.chunk * columns)
+            plgpu.store(dBC_at, dBC, mask=index < scan.chunk * columns)
             return tuple(dstate), tuple(dA), dbias
 
         zero = jnp.zeros((scan.channels,), jnp.float32)

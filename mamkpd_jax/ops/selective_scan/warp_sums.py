@@ -33,7 +33,7 @@ class WarpSums:
     def result(self) -> Array:
         """A vector whose first elements are the sums, in the order of `add`."""
         if self._interpret:
-            return jnp.stack([jnp.sum(x) for x in self._vectors])[self._element % len(self._vectors)]
+            return jnp.stack([jnp.sum(x) for x in self._vectors])
         while len(self._parts) > 1:
             self._join(0, jnp.zeros((self._size,), jnp.float32))
         ((level, total),) = self._parts
