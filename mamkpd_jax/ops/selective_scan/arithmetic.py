@@ -41,7 +41,7 @@ class Arithmetic:
         """2 to the x. Relative error 2^-22; subnormal results are 0."""
         return jnp.exp2(x) if self._interpret else _instruction("ex2.approx.ftz.f32", x)
 
-    def fma(self, a: Array | float, b: Array, c: Array | float) -> Array:
+    def fma(self, a: Array, b: Array | float, c: Array | float) -> Array:
         """a b + c, rounded once on a GPU."""
         return a * b + c if self._interpret else _instruction("fma.rn.f32", a, b, c)
 
@@ -59,8 +59,9 @@ class Arithmetic:
         Relative error 1e-6 if `precise`, otherwise 4e-4, for a z that came from 16-bit floats.
         """
         e = self.exp2(-jnp.abs(z))
-        *rest, last = _FINE if precise else _COARSE
-        ratio = functools.reduce(lambda sum, c: self.fma(sum, e, c), reversed(rest), last)
+        *rest, ratio = _FINE if precise else _COARSE
+        for coefficient in reversed(rest):
+            ratio = self.fma(e, ratio, coefficient)
         log = self.fma(e, ratio, jnp.maximum(z, 0.0))
         return log, self.exp2(z - log)
 

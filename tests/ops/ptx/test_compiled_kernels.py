@@ -3,6 +3,7 @@
 It needs the extra `kernel-report`. `pytest -m slow -s tests/ops/ptx` prints a table: errors, instructions, seconds.
 """
 
+import dataclasses
 import functools
 import re
 import time
@@ -94,6 +95,12 @@ def test_values_and_gradients(name, compiled):
     in_segments = ["ends", "forward", "adjoint_ends", "backward"]
     expected = in_segments[1::2] if "batch 64" in name else in_segments
     assert list(scan.kernels) == [f"selective_scan_{kernel}" for kernel in expected]
+
+
+def test_chunks_loaded_ahead_compute_the_same(compiled, monkeypatch):
+    plan = pallas_triton.plan
+    monkeypatch.setattr(pallas_triton, "plan", lambda *sizes: dataclasses.replace(plan(*sizes), prefetch=True))
+    _check("bf16, n 1, loads ahead", CompiledScan(_BF16))
 
 
 @pytest.mark.parametrize("name", DELTAS)
