@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -59,8 +60,7 @@ def _nan(*arrays):
     ],
 )
 def test_a_fault_is_told(scan, reason):
-    with pytest.raises(AssertionError, match=reason):
-        raise AssertionError(self_check.fault(scan))
+    assert re.search(reason, str(self_check.fault(scan)))
 
 
 def _in_shard_map(function):
