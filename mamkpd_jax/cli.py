@@ -44,6 +44,7 @@ def define_config() -> flags.FlagHolder[Config]:
         "A file of configs/; change a field with --config.SECTION.FIELD=VALUE. "
         f"Fields: {', '.join(_fields(Config()))}; mamkpd_jax/config.py says what they mean.",
         lock_config=False,
+        allow_override=True,  # as tests import several programs
     )
     # ml_collections reports a file that can't be read when a field is first read: hasattr is that reading.
     flags.register_validator("config", lambda config: hasattr(config, "model"), message=f"give {_EXAMPLE}")
