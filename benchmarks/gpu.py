@@ -152,7 +152,7 @@ class Driver:
         with whole(output / SUMMARY) as page:
             page.write_text(text, encoding="utf-8")
         log = output / LOG
-        if log.exists() and log.stat().st_size > _MAX_BYTES:  # its end is what tells of a failure
+        if log.exists() and log.stat().st_size > _MAX_BYTES:  # a failure is at its end
             log.write_bytes(log.read_bytes()[-_MAX_BYTES // 2 :])
 
 

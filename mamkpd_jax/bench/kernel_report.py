@@ -111,7 +111,7 @@ def _version(tool: Path) -> str:
 
 
 def main() -> None:
-    cuda_folder()  # what is missing is told before the first line
+    cuda_folder()  # raises before the first line is printed
     print("instructions per 32 channels, token and direction")
     print(f"{'workload':28}{'batch':>5}  {'kernel':26}{'sm':>3}{'mean':>7}{'most':>7}{'registers':>11}{'spills':>8}")
     result = {"environment": environment(), "ptxas": _version(cuda_folder() / "bin" / "ptxas"), "rows": []}

@@ -5,7 +5,7 @@
 It covers what the scan's kernels compile to: programs of one warp that use global memory alone. All threads of all
 programs run together, as arrays [programs, threads]. At a branch the programs part, and none waits for another.
 
-`PtxError` tells of what a GPU would hide, and of what is not modelled: an unknown instruction; a branch that parts the
+`PtxError` reports what a GPU would hide and what is not modelled: an unknown instruction; a branch that parts the
 threads of a warp; a register that is read before it is written; an endless loop; and all that `Memory` finds. Not
 modelled are timing, caches, and ptxas, which makes machine code of PTX.
 """

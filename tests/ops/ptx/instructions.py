@@ -70,7 +70,7 @@ def _of_one_type(name: str, dtype: np.dtype) -> Operation | None:
 
 
 def _can_convert(*, to: str, source: str, rounds: bool) -> bool:
-    """Between integers, and between fp32 and a narrower type; only what is rounded says so."""
+    """Between integers, and between fp32 and a narrower type; a narrower result needs .rn in the opcode."""
     if rounds:
         return to in ("f16", "bf16") and source == "f32"
     return (_TYPES[to].kind in "ui" and _TYPES[source].kind in "ui") or (to == "f32" and source in ("f16", "bf16"))
