@@ -98,7 +98,7 @@ def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
                 decay, before = operands.decays(delta), state
                 state = [math.fma(a, h, delta * u * b) for a, h, b in zip(decay, before, B, strict=True)]
                 again.append((u, delta, B, C, gate, decay, before, state))
-            # After what they are not needed for, which saves registers.
+            # Loaded only now: the loop above needs no dy, and this saves registers.
             dys = [operands.token(dy_ref, 0, t) for t in places]
             sums = WarpSums(scan.channels, scan.interpret)
             for t, dy, (u, delta, B, C, gate, decay, before, state) in reversed(

@@ -4,8 +4,8 @@ A sum of one vector takes five exchanges between the threads of a warp, each of 
 each exchange, after which half of the threads go on with the one and half with the other, so that sixteen sums take as
 many exchanges as three would.
 
-This relies on how Triton spreads a vector of contiguous loads: of 64 elements, thread t has 2 t and 2 t + 1. It is not
-asked for the number of a thread, as it moves elementwise code to where vectors are spread in another way.
+This relies on how Triton spreads a vector of contiguous loads: of 64 elements, thread t has 2 t and 2 t + 1. The code
+does not read the thread's number: Triton may compute it again where a vector is spread in another way.
 """
 
 import jax.numpy as jnp
