@@ -9,7 +9,7 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float
 
-from mamkpd_jax.nn.layers import BatchNorm, DepthwiseConv, LayerNorm, Linear, conv, drop_path
+from mamkpd_jax.nn.layers import BatchNorm, DepthwiseConv, ImageConv, LayerNorm, Linear, conv, drop_path
 from mamkpd_jax.nn.ss2d import SS2D
 
 
@@ -20,7 +20,7 @@ class Stem(nnx.Module):
     """
 
     def __init__(self, dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.conv = conv(3, dim, 7, stride=2, use_bias=False, dtype=dtype, rngs=rngs)
+        self.conv = ImageConv(dim, dtype=dtype, rngs=rngs)
         self.norm = BatchNorm(dim, dtype=dtype, rngs=rngs)
         self.depthwise = nnx.List(DepthwiseConv(dim, use_bias=False, dtype=dtype, rngs=rngs) for _ in range(2))
         self.depthwise_norms = nnx.List(BatchNorm(dim, dtype=dtype, rngs=rngs) for _ in range(2))

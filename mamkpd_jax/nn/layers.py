@@ -12,6 +12,8 @@ from flax import nnx
 from jax import Array, lax
 from jaxtyping import Float
 
+from mamkpd_jax.ops.depthwise import depthwise
+
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 linear_init = nnx.initializers.truncated_normal(0.02)
@@ -43,12 +45,38 @@ def conv(
     )
 
 
+class ImageConv(nnx.Module):
+    """7x7 convolution of an image with stride 2 and no bias, padded by 3.
+
+    Choice: computed over squares of 2x2 pixels, as a 4x4 convolution of 12 channels with stride 1. On a CPU XLA's
+    general convolution of three channels takes fifteen times as long for 24 features, and as long for 96
+    (`python -m mamkpd_jax.bench layers`).
+    """
+
+    def __init__(self, dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.kernel = nnx.Param(conv_init(rngs.params(), (7, 7, 3, dim)))
+        self.dtype = dtype
+
+    def __call__(self, image: Float[Array, "b h w 3"]) -> Float[Array, "b h2 w2 d"]:
+        # Pixel 2 i + a of a row is number a of square i; the kernel's first pixel is number 1 of a square.
+        kernel = jnp.pad(self.kernel[...].astype(self.dtype), ((1, 0), (1, 0), (0, 0), (0, 0)))
+        kernel = _squares(kernel.transpose(3, 0, 1, 2)).transpose(1, 2, 3, 0)
+        pads = ((2, 1), (2, 1))
+        return lax.conv_general_dilated(
+            _squares(image.astype(self.dtype)), kernel, (1, 1), pads, dimension_numbers=_DIMENSIONS
+        )
+
+
+def _squares(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c4"]:
+    b, h, w, c = x.shape
+    x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, h // 2, w // 2, 4 * c)
+
+
 class DepthwiseConv(nnx.Module):
     """3x3 depth-wise convolution, padded by 1, with stride 1 or 2.
 
-    Choice: written as a sum of nine shifted products, not as a grouped convolution. The two agree; XLA fuses the
-    sum, while its grouped convolution on CPU takes 15 to 20 times as long forward and 7 to 20 times with gradients
-    (`python -m mamkpd_jax.bench layers`).
+    Choice: not by XLA's grouped convolution, which takes many times as long on a CPU; `ops/depthwise.py` says how.
     """
 
     def __init__(self, dim: int, *, stride: int = 1, use_bias: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
@@ -59,15 +87,7 @@ class DepthwiseConv(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: Float[Array, "b h w d"]) -> Float[Array, "b h2 w2 d"]:
-        b, h, w, d = x.shape
-        s = self.stride
-        x = jnp.pad(x.astype(self.dtype), ((0, 0), (1, 1), (1, 1), (0, 0)))
-        kernel = self.kernel[...].astype(self.dtype)
-        y = jnp.zeros((), self.dtype)
-        for i in range(3):
-            for j in range(3):
-                end = (b, i + h - (h - 1) % s, j + w - (w - 1) % s, d)
-                y = y + lax.slice(x, (0, i, j, 0), end, (1, s, s, 1)) * kernel[i, j]
+        y = depthwise(x.astype(self.dtype), self.kernel[...].astype(self.dtype), self.stride)
         return y if self.bias is None else y + self.bias[...].astype(self.dtype)
 
 

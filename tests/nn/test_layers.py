@@ -9,7 +9,8 @@ import pytest
 from flax import nnx
 from jax import lax
 
-from mamkpd_jax.nn.layers import Deconv, DepthwiseConv, conv, drop_path
+from mamkpd_jax.nn.layers import Deconv, DepthwiseConv, ImageConv, conv, drop_path
+from mamkpd_jax.ops.depthwise import _by_rows, _by_taps, depthwise
 
 _FP32 = {"dtype": jnp.dtype("float32")}
 _convolve = functools.partial(
@@ -31,6 +32,37 @@ def test_depthwise_is_a_grouped_convolution(h, w, stride):
     kernel = layer.kernel[...].reshape(3, 3, 1, d)
     expected = _convolve(x, kernel, (stride, stride), ((1, 1), (1, 1)), feature_group_count=d) + layer.bias[...]
     np.testing.assert_allclose(layer(x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("h", "w"), [(8, 6), (7, 5), (1, 1)])
+def test_depthwise_has_a_grouped_convolutions_gradients(h, w, stride, dtype):
+    d = 5
+    x, kernel = _map(h, w, d).astype(dtype), jax.random.normal(jax.random.key(0), (3, 3, d), dtype)
+    y, pullback = jax.vjp(lambda *inputs: depthwise(*inputs, stride), x, kernel)
+    dy = jax.random.normal(jax.random.key(1), y.shape, dtype)
+
+    def grouped(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        kernel = kernel.reshape(3, 3, 1, d)
+        return _convolve(x, kernel, (stride, stride), ((1, 1), (1, 1)), feature_group_count=d)
+
+    expected = jax.vjp(grouped, x.astype("float32"), kernel.astype("float32"))[1](dy.astype("float32"))
+    for ours, theirs in zip(pullback(dy), expected, strict=True):
+        assert ours.dtype == dtype
+        np.testing.assert_allclose(np.float32(ours), theirs, rtol=1e-5 if dtype == "float32" else 0.02, atol=0.05)
+
+
+def test_both_forms_of_a_depthwise_kernels_gradient_agree():
+    x, dy = _map(7, 5, 6), _map(7, 5, 6)[::-1]
+    np.testing.assert_allclose(_by_rows(x, dy), _by_taps(x, dy), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("h", "w"), [(8, 6), (2, 2), (32, 4)])
+def test_image_convolution_is_a_7x7_convolution_with_stride_2(h, w):
+    layer = ImageConv(5, rngs=nnx.Rngs(0), **_FP32)
+    expected = _convolve(_map(h, w, 3), layer.kernel[...], (2, 2), ((3, 3), (3, 3)))
+    np.testing.assert_allclose(layer(_map(h, w, 3)), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("h", "w"), [(4, 3), (1, 5)])

@@ -17,14 +17,14 @@ from mamkpd_jax.ops.selective_scan import (
     by_sequence,
     choice,
     pallas_triton,
-    reference,
     selective_scan,
     self_check,
+    sequential,
     ss2d_scan,
 )
 from mamkpd_jax.ops.selective_scan.workloads import Workload
 
-_right = functools.partial(by_sequence.ss2d, reference.scan)
+_right = functools.partial(by_sequence.ss2d, sequential.scan)
 
 
 def test_kernels_in_interpret_mode_agree():

@@ -21,6 +21,7 @@ def scan(
     A: Float[Array, "d n"],
     B: Float[Array, "l b n"],
     C: Float[Array, "l b n"],
+    reverse: bool,
     chunk: int = CHUNK,
 ) -> Float[Array, "l b d"]:
     """The scan of fp32 sequences, without the D skip. States are [.., n, d]: the last axis is the vectorised one."""
@@ -38,12 +39,12 @@ def scan(
         u, delta, B, C = tokens
         a = jnp.exp(delta[:, :, None] * A.T)
         x = (delta * u)[:, :, None] * B[..., None]
-        decay, states = lax.associative_scan(_compose, (a, x))
+        decay, states = lax.associative_scan(_compose, (a, x), reverse=reverse)
         states = states + decay * h
-        return states[-1], jnp.sum(states * C[..., None], axis=2)
+        return states[0 if reverse else -1], jnp.sum(states * C[..., None], axis=2)
 
     start = jnp.zeros((batch, A.shape[1], dim), u.dtype)
-    _, y = lax.scan(one, start, tuple(chunked(x) for x in (u, delta, B, C)))
+    _, y = lax.scan(one, start, tuple(chunked(x) for x in (u, delta, B, C)), reverse=reverse)
     return y.reshape(n_chunks * chunk, batch, dim)[:length]
 
 

@@ -8,7 +8,7 @@ import jax
 from absl import logging
 from jax import Array, export, lax
 
-from mamkpd_jax.ops.selective_scan import associative, by_sequence, pallas_triton, reference, self_check
+from mamkpd_jax.ops.selective_scan import associative, by_sequence, pallas_triton, self_check, sequential
 
 
 class Implementation(NamedTuple):
@@ -24,13 +24,14 @@ def _implementation(
     return Implementation(jax.jit(ss2d), jax.jit(plain, static_argnames="reverse"), platform)
 
 
-def _by_sequence(scan: Callable[..., Array]) -> Implementation:
-    return _implementation(functools.partial(by_sequence.ss2d, scan), functools.partial(by_sequence.plain, scan))
-
-
 IMPLEMENTATIONS = {
-    "sequential": _by_sequence(reference.scan),
-    "associative": _by_sequence(associative.scan),
+    "sequential": _implementation(
+        by_sequence.in_turn(functools.partial(by_sequence.ss2d, sequential.scan)),
+        functools.partial(by_sequence.plain, sequential.scan),
+    ),
+    "associative": _implementation(
+        functools.partial(by_sequence.ss2d, associative.scan), functools.partial(by_sequence.plain, associative.scan)
+    ),
     "pallas_triton": _implementation(pallas_triton.ss2d, pallas_triton.plain, platform="gpu"),
     # The same kernels in plain jax operations, to check them on any device; no one wants to wait for it.
     "pallas_interpret": _implementation(

@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 
 from mamkpd_jax.ops.cross_scan import DIRECTIONS
-from mamkpd_jax.ops.selective_scan import by_sequence, reference
+from mamkpd_jax.ops.selective_scan import by_sequence, sequential
 from mamkpd_jax.ops.selective_scan.tiling import Scan
 
 # A map of all directions in segments, which single images are scanned in too, with one token a chunk.
@@ -67,7 +67,7 @@ def _errors(ss2d: Callable[..., Array]) -> np.ndarray:
         def relative(found: Array, wanted: Array) -> Array:
             return jnp.max(jnp.abs(found.astype(wanted.dtype) - wanted)) / jnp.max(jnp.abs(wanted))
 
-        truth = results(functools.partial(by_sequence.ss2d, reference.scan), "float32")
+        truth = results(functools.partial(by_sequence.ss2d, sequential.scan), "float32")
         rows = [list(map(relative, results(ss2d, dtype), truth)) for dtype in _LIMITS]
         return jnp.stack([jnp.stack(row) for row in rows])
 

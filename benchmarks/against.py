@@ -1,0 +1,87 @@
+"""This checkout beside another one: the forward pass and the training step, in turn.
+
+git worktree add ../old 9e0c1b9
+python -m benchmarks.against --other=../old --output=benchmarks/results/against_cpu.json
+
+Each checkout has a process of its own, with this Python and the same random inputs. One waits while the other computes,
+so that the machine's drift meets both alike. A row's ratio is the median, over all rounds, of this checkout's time over the other's.
+"""
+
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from benchmarks.against_worker import CASES
+from mamkpd_jax import cli
+from mamkpd_jax.bench import measure
+from mamkpd_jax.environment import environment
+from mamkpd_jax.errors import UserError
+
+_OTHER = flags.DEFINE_string("other", None, "The other checkout's folder.", required=True)
+_CASES = flags.DEFINE_list("cases", list(CASES), "What to time.", allow_override=True)
+
+_WORKER = Path(__file__).with_name("against_worker.py")
+
+
+class Process:
+    """A checkout that computes one call of a case when it is asked to."""
+
+    def __init__(self, folder: Path, case: str):
+        command = [sys.executable, str(_WORKER), str(folder), case]
+        self._process = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ms(self) -> float:
+        """The time of one call, after one that is not timed."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise UserError(f"a process ended: {self._process.args}; its message is above")
+        return float(answer)
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+def row(case: str) -> dict[str, Any]:
+    """A case's times in both checkouts."""
+    processes = [Process(Path(folder).resolve(), case) for folder in (Path.cwd(), _OTHER.value)]
+    try:
+        for process in processes:  # one after the other: each compiles
+            process.ms()
+        rounds = [[process.ms() for process in processes] for _ in range(measure.REPEATS.value)]
+    finally:
+        for process in processes:
+            process.close()
+    ours, others = zip(*rounds, strict=True)
+    ratios = sorted(a / b for a, b in rounds)
+    quartiles = [ratios[len(ratios) // 4], ratios[3 * len(ratios) // 4]]
+    return {
+        "case": case,
+        "this": measure.summary_ms(ours),
+        "other": measure.summary_ms(others),
+        "ratio": statistics.median(ratios),
+        "quartiles": quartiles,
+    }
+
+
+def main() -> None:
+    if unknown := set(_CASES.value) - set(CASES):
+        raise UserError(f"--cases names {min(unknown)!r}; expected some of {', '.join(CASES)}")
+    commit = subprocess.run(
+        ["git", "-C", _OTHER.value, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    rows = []
+    for case in _CASES.value:
+        rows.append(row(case))
+        print("{case:24} ratio {ratio:.3f}, quartiles {quartiles[0]:.3f} to {quartiles[1]:.3f}".format(**rows[-1]))
+        measure.write({"environment": environment(), "other": commit, "rows": rows})
+
+
+if __name__ == "__main__":
+    cli.run(main)
