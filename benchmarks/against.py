@@ -3,8 +3,9 @@
 git worktree add ../old 9e0c1b9
 python -m benchmarks.against --other=../old --output=benchmarks/results/against_cpu.json
 
-Each checkout has a process of its own, with this Python and the same random inputs. One waits while the other computes,
-so that the machine's drift meets both alike. A row's ratio is the median, over all rounds, of this checkout's time over the other's.
+Each checkout has a process of its own, with this Python and the same random inputs. One waits while the other
+computes, so that the machine's drift meets both alike. A ratio is this checkout's time over the other's, the median of
+all rounds.
 """
 
 import statistics

@@ -21,30 +21,33 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "base, batch 1": Case("base", 1),
-    "base, batch 8": Case("base", 8),
-    "small, batch 1": Case("small", 1),
-    "small, batch 8": Case("small", 8),
-    "base 384x288, batch 1": Case("base", 1, input_hw=(384, 288)),
-    "narrow base, step": Case("benchmarks.narrow", 16, step=True),
-    "quickstart, step": Case("configs.quickstart", 16, step=True),
+    "base-1": Case("base", 1),
+    "base-8": Case("base", 8),
+    "small-1": Case("small", 1),
+    "small-8": Case("small", 8),
+    "base-384x288": Case("base", 1, input_hw=(384, 288)),
+    "narrow-step": Case("benchmarks.narrow", 16, step=True),
+    "quickstart-step": Case("configs.quickstart", 16, step=True),
 }
 _N_JOINTS = 17
 
 
 def _forward(case: Case) -> Callable[[], Any]:
     import jax
+    import numpy as np
     from flax import nnx
 
     from mamkpd_jax.models.mamkpd import MamKPD, normalize, variant
-
-    import numpy as np
 
     model = MamKPD(variant(case.name), _N_JOINTS, rngs=nnx.Rngs(0))
     model.eval()
     graphdef, state = nnx.split(model)
     images = jax.device_put(np.random.default_rng(0).integers(0, 256, (case.batch, *case.input_hw, 3), np.uint8))
-    compiled = jax.jit(lambda state, x: nnx.merge(graphdef, state, copy=True)(normalize(x))).lower(state, images).compile()
+
+    def heatmaps(state: Any, images: Any) -> Any:
+        return nnx.merge(graphdef, state, copy=True)(normalize(images))
+
+    compiled = jax.jit(heatmaps).lower(state, images).compile()
     return lambda: compiled(state, images)
 
 

@@ -5,6 +5,7 @@ python -m mamkpd_jax.bench layers --output=benchmarks/results/layers_cpu.json
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from jax import Array, lax
 
 from mamkpd_jax.bench import measure
 from mamkpd_jax.environment import environment
-from mamkpd_jax.nn.layers import Deconv, DepthwiseConv
+from mamkpd_jax.nn.layers import Deconv, DepthwiseConv, ImageConv
 
 _BATCH = flags.DEFINE_integer("batch", 2, "Images.", lower_bound=1)
 
@@ -35,7 +36,11 @@ def _deconv(x: Array, kernel: Array) -> Array:
     return _convolve(x, kernel, (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2))
 
 
-def _ours(layer: DepthwiseConv | Deconv) -> Callable[[Array, Array], Array]:
+def _image(x: Array, kernel: Array) -> Array:
+    return _convolve(x, kernel, (2, 2), ((3, 3), (3, 3)))
+
+
+def _ours(layer: nnx.Module) -> Callable[[Array, Array], Array]:
     graphdef, _ = nnx.split(layer)
 
     def run(x: Array, kernel: Array) -> Array:
@@ -44,10 +49,13 @@ def _ours(layer: DepthwiseConv | Deconv) -> Callable[[Array, Array], Array]:
     return run
 
 
-def cases() -> dict[str, tuple[tuple[int, ...], DepthwiseConv | Deconv, Callable[[Array, Array], Array]]]:
+def cases() -> dict[str, tuple[tuple[int, ...], Any, Callable[[Array, Array], Array]]]:
     """By name: the shape of the input, our layer, and the same by the general convolution. Shapes are Base's."""
     make = functools.partial(DepthwiseConv, use_bias=False, dtype=_FP32, rngs=nnx.Rngs(0))
+    image = functools.partial(ImageConv, dtype=_FP32, rngs=nnx.Rngs(0))
     return {
+        "image": ((256, 192, 3), image(96), _image),
+        "image, a quarter of the width": ((256, 192, 3), image(24), _image),
         "depth-wise, stem": ((128, 96, 96), make(96), _depthwise(1)),
         "depth-wise, down to stage 1": ((128, 96, 96), make(96, stride=2), _depthwise(2)),
         "depth-wise, stage 2": ((32, 24, 192), make(192), _depthwise(1)),

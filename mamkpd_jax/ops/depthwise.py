@@ -14,9 +14,13 @@ from jaxtyping import Float
 _TAPS = [(i, j) for i in range(3) for j in range(3)]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def depthwise(x: Float[Array, "b h w d"], kernel: Float[Array, "3 3 d"], stride: int) -> Float[Array, "b h2 w2 d"]:
     """The convolution of a map, in its dtype, with stride 1 or 2."""
+    return _depthwise(x, kernel, stride)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _depthwise(x: Array, kernel: Array, stride: int) -> Array:
     b, h, w, d = x.shape
     x, y = _padded(x), jnp.zeros((), x.dtype)
     for i, j in _TAPS:
@@ -26,7 +30,7 @@ def depthwise(x: Float[Array, "b h w d"], kernel: Float[Array, "3 3 d"], stride:
 
 
 def _forward(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
-    return depthwise(x, kernel, stride), (x, kernel)
+    return _depthwise(x, kernel, stride), (x, kernel)
 
 
 def _backward(stride: int, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
@@ -36,10 +40,10 @@ def _backward(stride: int, saved: tuple[Array, Array], dy: Array) -> tuple[Array
     between = [(0, after, stride - 1) for after in rest]
     dy = lax.pad(dy, jnp.zeros((), dy.dtype), [(0, 0, 0), *between, (0, 0, 0)])
     d_kernel = lax.platform_dependent(x, dy, cpu=_by_rows, default=_by_taps)
-    return depthwise(dy, kernel[::-1, ::-1], 1), d_kernel.astype(kernel.dtype)
+    return _depthwise(dy, kernel[::-1, ::-1], 1), d_kernel.astype(kernel.dtype)
 
 
-depthwise.defvjp(_forward, _backward)
+_depthwise.defvjp(_forward, _backward)
 
 
 def _by_taps(x: Float[Array, "b h w d"], dy: Float[Array, "b h w d"]) -> Float[Array, "3 3 d"]:

@@ -3,20 +3,14 @@
 A `scan(u, delta, A, B, C, reverse)` takes fp32 sequences with the length first and leaves out the D skip.
 """
 
-import math
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from mamkpd_jax.ops.batch_parallel import over_batch
 from mamkpd_jax.ops.cross_scan import to_map, to_sequence
 from mamkpd_jax.ops.softplus import softplus
-
-# Choice: of Base's maps on a CPU, the first two stages' exceed it, and take 0.7 of the time in turn.
-_LARGE_MAP = 2**17
 
 
 def ss2d(
@@ -45,27 +39,6 @@ def ss2d(
         tokens = to_sequence(u, columns)
         y = y + to_map(direction(first, tokens) + direction(first + 2, tokens), columns, h, w)
     return y
-
-
-def in_turn(ss2d: Callable[..., Array]) -> Callable[..., Array]:
-    """The same scan, but in a forward pass alone large maps of a batch one after another, as each fits into the caches.
-
-    Where gradients follow, what is saved for them exceeds the caches either way.
-    """
-
-    def of_batch(u: Array, *others: Array) -> Array:
-        proj, *weights = others
-        if u.shape[0] == 1 or math.prod(u.shape[1:]) * weights[-1].shape[-1] < _LARGE_MAP:
-            return ss2d(u, proj, *weights)
-
-        def each(u: Array, proj: Array, *weights: Array) -> tuple[Array]:
-            return (jax.lax.map(lambda image: ss2d(image[0][None], image[1][None], *weights)[0], (u, proj)),)
-
-        return over_batch(each, in_axes=(0, 0, *[None] * len(weights)), out_axes=(0,))(u, proj, *weights)[0]
-
-    either = jax.custom_vjp(of_batch)
-    either.defvjp(lambda *arrays: jax.vjp(ss2d, *arrays), lambda pullback, dy: pullback(dy))
-    return either
 
 
 def plain(

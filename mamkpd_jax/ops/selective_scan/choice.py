@@ -24,14 +24,13 @@ def _implementation(
     return Implementation(jax.jit(ss2d), jax.jit(plain, static_argnames="reverse"), platform)
 
 
+def _by_sequence(scan: Callable[..., Array]) -> Implementation:
+    return _implementation(functools.partial(by_sequence.ss2d, scan), functools.partial(by_sequence.plain, scan))
+
+
 IMPLEMENTATIONS = {
-    "sequential": _implementation(
-        by_sequence.in_turn(functools.partial(by_sequence.ss2d, sequential.scan)),
-        functools.partial(by_sequence.plain, sequential.scan),
-    ),
-    "associative": _implementation(
-        functools.partial(by_sequence.ss2d, associative.scan), functools.partial(by_sequence.plain, associative.scan)
-    ),
+    "sequential": _by_sequence(sequential.scan),
+    "associative": _by_sequence(associative.scan),
     "pallas_triton": _implementation(pallas_triton.ss2d, pallas_triton.plain, platform="gpu"),
     # The same kernels in plain jax operations, to check them on any device; no one wants to wait for it.
     "pallas_interpret": _implementation(

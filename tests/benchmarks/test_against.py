@@ -1,0 +1,27 @@
+"""The benchmark of two checkouts, here of this one beside itself."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+def test_a_checkout_beside_itself(tmp_path):
+    output = tmp_path / "result.json"
+    command = [sys.executable, "-m", "benchmarks.against", f"--other={_ROOT}", f"--output={output}", "--repeats=4"]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    subprocess.run([*command, "--cases=quickstart-step"], cwd=_ROOT, env=environment, check=True, timeout=500)
+    (row,) = json.loads(output.read_text(encoding="utf-8"))["rows"]
+    low, high = row["quartiles"]
+    assert row["case"] == "quickstart-step"
+    assert low <= row["ratio"] <= high
+    assert row["this"]["median_ms"] > 0 < row["other"]["median_ms"]
+    wrong = subprocess.run([*command, "--cases=nothing"], cwd=_ROOT, env=environment, capture_output=True, text=True)
+    assert wrong.returncode != 0
+    assert "names 'nothing'; expected some of base-1" in wrong.stderr
