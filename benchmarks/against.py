@@ -71,12 +71,17 @@ def row(case: str) -> dict[str, Any]:
     }
 
 
+def _commit(folder: str) -> str:
+    found = subprocess.run(["git", "-C", folder, "rev-parse", "HEAD"], capture_output=True, text=True)
+    if found.returncode or not (Path(folder) / "mamkpd_jax").is_dir():
+        raise UserError(f"--other names {folder}, which is no checkout of this project; make one with git worktree add")
+    return found.stdout.strip()
+
+
 def main() -> None:
     if unknown := set(_CASES.value) - set(CASES):
         raise UserError(f"--cases names {min(unknown)!r}; expected some of {', '.join(CASES)}")
-    commit = subprocess.run(
-        ["git", "-C", _OTHER.value, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    commit = _commit(_OTHER.value)
     rows = []
     for case in _CASES.value:
         rows.append(row(case))

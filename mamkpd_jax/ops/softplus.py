@@ -25,7 +25,7 @@ _LOG_1P = [coefficient * math.log(2.0) for coefficient in LOG2_1P]
 
 @jax.custom_jvp
 def softplus(z: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """log(1 + exp(z)), fp32; relative error 1e-6, in the derivative too. The derivative at infinity is NaN."""
+    """log(1 + exp(z)), fp32; relative error 1e-6, of the derivative 1e-5. The derivative at infinity is NaN."""
     e = jnp.exp(-jnp.abs(z))
     ratio = functools.reduce(lambda sum, coefficient: sum * e + coefficient, reversed(_LOG_1P))
     return e * ratio + jnp.maximum(z, 0.0)

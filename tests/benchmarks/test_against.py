@@ -25,3 +25,12 @@ def test_a_checkout_beside_itself(tmp_path):
     wrong = subprocess.run([*command, "--cases=nothing"], cwd=_ROOT, env=environment, capture_output=True, text=True)
     assert wrong.returncode != 0
     assert "names 'nothing'; expected some of base-1" in wrong.stderr
+
+
+def test_another_folder_is_no_checkout(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.against", f"--other={tmp_path}"]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    wrong = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True)
+    assert wrong.returncode != 0
+    assert "which is no checkout of this project" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
