@@ -38,7 +38,8 @@ def _forward(u: Array, delta: Array, A: Array, B: Array, C: Array, reverse: bool
         h = states[token] * h + du[token][:, None] * B[token][..., None]
         return h, states.at[token].set(h)
 
-    # The states take the place of the decays, where those are not kept: at batch 8 to fill a new array first costs a tenth more.
+    # The states take the place of the decays, where those are not kept: at batch 8 a new array, which is filled first,
+    # costs a tenth more.
     _, h = lax.fori_loop(0, length, step, (jnp.zeros_like(decay[0]), decay))
     return jnp.sum(h * C[..., None], axis=2), (u, delta, A, B, C, decay, h)
 
