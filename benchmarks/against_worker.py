@@ -4,6 +4,7 @@ python benchmarks/against_worker.py FOLDER CASE
 """
 
 import dataclasses
+import importlib
 import sys
 import time
 from collections.abc import Callable
@@ -12,68 +13,48 @@ from typing import Any, NamedTuple
 
 
 class Case(NamedTuple):
-    """What is timed: a variant's forward pass, or a training step of a config; of so many random crops."""
+    """What is timed: the heatmaps or a training step of a config's model, for so many random crops."""
 
-    name: str
+    config: str  # its module
     batch: int
-    step: bool = False
     input_hw: tuple[int, int] = (256, 192)
+    step: bool = False
 
 
 CASES = {
-    "base-1": Case("base", 1),
-    "base-8": Case("base", 8),
-    "small-1": Case("small", 1),
-    "small-8": Case("small", 8),
-    "base-384x288": Case("base", 1, input_hw=(384, 288)),
-    "narrow-step": Case("benchmarks.narrow", 16, step=True),
-    "quickstart-step": Case("configs.quickstart", 16, step=True),
+    "base-1": Case("configs.coco_base", 1),
+    "base-8": Case("configs.coco_base", 8),
+    "small-1": Case("configs.coco_small", 1),
+    "small-8": Case("configs.coco_small", 8),
+    "base-384x288": Case("configs.coco_base", 1, input_hw=(384, 288)),
+    "narrow-step": Case("benchmarks.narrow", 16, (128, 96), step=True),
+    "quickstart-step": Case("configs.quickstart", 16, (96, 64), step=True),
 }
 _N_JOINTS = 17
 
 
-def _forward(case: Case) -> Callable[[], Any]:
-    import jax
-    import numpy as np
-    from flax import nnx
+def _heatmaps(case: Case) -> Callable[[], Any]:
+    from mamkpd_jax.inference.predict import make_heatmaps
+    from mamkpd_jax.skeletons import COCO
 
-    from mamkpd_jax.models.mamkpd import MamKPD, normalize, variant
-
-    model = MamKPD(variant(case.name), _N_JOINTS, rngs=nnx.Rngs(0))
-    model.eval()
-    graphdef, state = nnx.split(model)
-    images = jax.device_put(np.random.default_rng(0).integers(0, 256, (case.batch, *case.input_hw, 3), np.uint8))
-
-    def heatmaps(state: Any, images: Any) -> Any:
-        return nnx.merge(graphdef, state, copy=True)(normalize(images))
-
-    compiled = jax.jit(heatmaps).lower(state, images).compile()
-    return lambda: compiled(state, images)
+    config, images = _config(case), _images(case)
+    config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, flip_test=False))
+    mesh, _, graphdef, state = _state(config)
+    heatmaps: Any = make_heatmaps(graphdef, config, COCO, mesh)
+    compiled = heatmaps.lower(state.params, state.batch_stats, images).compile()
+    return lambda: compiled(state.params, state.batch_stats, images)
 
 
 def _step(case: Case) -> Callable[[], Any]:
-    import importlib
-
     import numpy as np
 
-    from mamkpd_jax.training.mesh import training_mesh
-    from mamkpd_jax.training.optimizer import optimizer
-    from mamkpd_jax.training.state import create_state
     from mamkpd_jax.training.step import make_train_step, shard_batch
 
-    config = importlib.import_module(case.name).get_config()
-    config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, batch_size=case.batch))
-    mesh, adam = training_mesh(), optimizer(config.optim, steps_per_epoch=1)
-    graphdef, state = create_state(config, _N_JOINTS, adam, mesh)
-    rng, (height, width) = np.random.default_rng(0), config.data.input_hw
-    batch = shard_batch(
-        {
-            "image": rng.integers(0, 256, (case.batch, height, width, 3), np.uint8),
-            "keypoints": (rng.uniform(0, 1, (case.batch, _N_JOINTS, 2)) * [width, height]).astype(np.float32),
-            "visible": np.ones((case.batch, _N_JOINTS), np.float32),
-        },
-        mesh,
-    )
+    config, rng = _config(case), np.random.default_rng(0)
+    mesh, adam, graphdef, state = _state(config)
+    points = rng.uniform(0, 1, (case.batch, _N_JOINTS, 2)) * config.data.input_hw[::-1]
+    visible = np.ones((case.batch, _N_JOINTS), np.float32)
+    batch = shard_batch({"image": _images(case), "keypoints": points.astype(np.float32), "visible": visible}, mesh)
     step: Any = make_train_step(graphdef, state, adam, config, mesh)
     compiled = step.lower(state, batch).compile()
 
@@ -85,6 +66,28 @@ def _step(case: Case) -> Callable[[], Any]:
     return call
 
 
+def _config(case: Case) -> Any:
+    config = importlib.import_module(case.config).get_config()
+    data, optim = config.data, dataclasses.replace(config.optim, batch_size=case.batch)
+    return dataclasses.replace(config, data=dataclasses.replace(data, input_hw=case.input_hw), optim=optim)
+
+
+def _images(case: Case) -> Any:
+    import numpy as np
+
+    return np.random.default_rng(0).integers(0, 256, (case.batch, *case.input_hw, 3), np.uint8)
+
+
+def _state(config: Any) -> tuple[Any, ...]:
+    """Mesh, optimizer, structure and state of a config's model."""
+    from mamkpd_jax.training.mesh import training_mesh
+    from mamkpd_jax.training.optimizer import optimizer
+    from mamkpd_jax.training.state import create_state
+
+    mesh, adam = training_mesh(), optimizer(config.optim, steps_per_epoch=1)
+    return mesh, adam, *create_state(config, _N_JOINTS, adam, mesh)
+
+
 def main(folder: str, case: Case) -> None:
     sys.path[0] = folder  # in place of this file's own folder
     import jax
@@ -92,7 +95,7 @@ def main(folder: str, case: Case) -> None:
     import mamkpd_jax
 
     assert Path(mamkpd_jax.__file__).is_relative_to(folder), mamkpd_jax.__file__
-    call = (_step if case.step else _forward)(case)
+    call = (_step if case.step else _heatmaps)(case)
     for _ in sys.stdin:
         jax.block_until_ready(call())
         start = time.perf_counter()

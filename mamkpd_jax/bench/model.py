@@ -25,6 +25,7 @@ from flax import nnx
 from mamkpd_jax import cli
 from mamkpd_jax.bench import measure
 from mamkpd_jax.bench.weights import random_weights
+from mamkpd_jax.compilation import jit
 from mamkpd_jax.complexity import costs
 from mamkpd_jax.convert.weights import Weights
 from mamkpd_jax.environment import environment
@@ -155,7 +156,7 @@ def _figures(
 
 def _in_jax(weights: Weights, scan: str) -> Prepare:
     config = dataclasses.replace(weights.config, model=dataclasses.replace(weights.config.model, scan=scan))
-    network = jax.jit(make_network(nnx.graphdef(abstract(config.model, COCO.n_joints)), config, COCO))
+    network = jit(make_network(nnx.graphdef(abstract(config.model, COCO.n_joints)), config, COCO))
     params, batch_stats = jax.device_put((weights.params, weights.batch_stats))
 
     def prepare(inputs: Sequence[np.ndarray]) -> Ready:

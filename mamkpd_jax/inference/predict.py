@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from mamkpd_jax.codec import decode_heatmaps, flip_heatmaps, to_input_px
+from mamkpd_jax.compilation import jit
 from mamkpd_jax.config import Config
 from mamkpd_jax.models.mamkpd import normalize
 from mamkpd_jax.skeletons import Skeleton
@@ -64,4 +65,4 @@ def decode(heatmaps: Array, config: Config) -> tuple[Array, Array]:
 
 def _compiled(function: Callable, mesh: Mesh) -> Callable:
     everywhere = replicated(mesh)
-    return jax.jit(function, in_shardings=(everywhere, everywhere, batch_sharded(mesh)), out_shardings=everywhere)
+    return jit(function, in_shardings=(everywhere, everywhere, batch_sharded(mesh)), out_shardings=everywhere)

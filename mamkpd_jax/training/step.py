@@ -12,6 +12,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from mamkpd_jax.codec import encode_heatmaps
+from mamkpd_jax.compilation import jit
 from mamkpd_jax.config import Config
 from mamkpd_jax.losses import heatmap_mse
 from mamkpd_jax.models.mamkpd import normalize
@@ -86,7 +87,7 @@ def make_train_step(
         return kept.replace(step=state.step + 1), metrics
 
     places = jax.tree.map(lambda leaf: leaf.sharding, state)
-    return jax.jit(
+    return jit(
         step,
         donate_argnums=0,
         in_shardings=(places, batch_sharded(mesh)),
