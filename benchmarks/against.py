@@ -5,12 +5,13 @@ python -m benchmarks.against --other=../old --output=benchmarks/results/against_
 
 Each checkout has a process of its own, with this Python and the same random inputs. One waits while the other
 computes, so that the machine's drift meets both alike. A ratio is this checkout's time over the other's, the median of
-all rounds.
+all rounds. --parts tells what each part of the model takes in both: all take turns in the same rounds.
 """
 
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,23 @@ from absl import flags
 from benchmarks.against_worker import CASES
 from mamkpd_jax import cli
 from mamkpd_jax.bench import measure
+from mamkpd_jax.bench.without import PARTS, by_part
 from mamkpd_jax.environment import environment
 from mamkpd_jax.errors import UserError
 
 _OTHER = flags.DEFINE_string("other", None, "The other checkout's folder.", required=True)
 _CASES = flags.DEFINE_list("cases", list(CASES), "What to time.", allow_override=True)
 
+_PARTS = flags.DEFINE_bool("parts", False, "What each part of the model takes too.", allow_override=True)
+
 _WORKER = Path(__file__).with_name("against_worker.py")
 
 
 class Process:
-    """A checkout that computes one call of a case when it is asked to."""
+    """A checkout that computes one call of a case, without a part of the model if one is given, when it is asked to."""
 
-    def __init__(self, folder: Path, case: str):
-        command = [sys.executable, str(_WORKER), str(folder), case]
+    def __init__(self, folder: Path, case: str, part: str | None):
+        command = [sys.executable, str(_WORKER), str(folder), case, *([part] if part else [])]
         self._process = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ms(self) -> float:
@@ -51,24 +55,28 @@ class Process:
 
 def row(case: str) -> dict[str, Any]:
     """A case's times in both checkouts."""
-    processes = [Process(Path(folder).resolve(), case) for folder in (Path.cwd(), _OTHER.value)]
+    folders = {"this": Path.cwd(), "other": Path(_OTHER.value).resolve()}
+    parts = (None, *PARTS) if _PARTS.value else (None,)
+    processes = {(name, part): Process(folder, case, part) for part in parts for name, folder in folders.items()}
     try:
-        for process in processes:  # one after the other: each compiles
+        for process in processes.values():  # one after the other: each compiles
             process.ms()
-        rounds = [[process.ms() for process in processes] for _ in range(measure.REPEATS.value)]
+        rounds = [{key: process.ms() for key, process in processes.items()} for _ in range(measure.REPEATS.value)]
     finally:
-        for process in processes:
+        for process in processes.values():
             process.close()
-    ours, others = zip(*rounds, strict=True)
-    ratios = sorted(a / b for a, b in rounds)
+    times = {key: [one[key] for one in rounds] for key in processes}
+    ratios = sorted(one["this", None] / one["other", None] for one in rounds)
     quartiles = [ratios[len(ratios) // 4], ratios[3 * len(ratios) // 4]]
-    return {
-        "case": case,
-        "this": measure.summary_ms(ours),
-        "other": measure.summary_ms(others),
-        "ratio": statistics.median(ratios),
-        "quartiles": quartiles,
-    }
+    about = {"case": case, "ratio": statistics.median(ratios), "quartiles": quartiles}
+    return about | {name: measure.summary_ms(times[name, None]) | _parts(times, name) for name in folders}
+
+
+def _parts(times: Mapping[tuple[str, str | None], Sequence[float]], name: str) -> dict[str, Any]:
+    """What the parts take in a checkout, if they were timed."""
+    median = {part: statistics.median(values) for (of, part), values in times.items() if of == name}
+    whole, lacking = median[None], {part: ms for part, ms in median.items() if part}
+    return {"parts_ms": by_part(whole, lacking)} if lacking else {}
 
 
 def _commit(folder: str) -> str:
@@ -86,6 +94,9 @@ def main() -> None:
     for case in _CASES.value:
         rows.append(row(case))
         print("{case:24} ratio {ratio:.3f}, quartiles {quartiles[0]:.3f} to {quartiles[1]:.3f}".format(**rows[-1]))
+        for name in ("this", "other") if _PARTS.value else ():
+            told = ", ".join(f"{part} {ms:.1f}" for part, ms in rows[-1][name]["parts_ms"].items())
+            print(f"{name:>24} ms: {told}")
         measure.write({"environment": environment(), "other": commit, "rows": rows})
 
 

@@ -1,10 +1,13 @@
 """A process of `benchmarks.against`: the package of one checkout, and one call of a case for each line of input.
 
-python benchmarks/against_worker.py FOLDER CASE
+python benchmarks/against_worker.py FOLDER CASE [PART]
+
+Given a part, the model lacks it, as this file's own checkout says: the other one need not know of it.
 """
 
 import dataclasses
 import importlib
+import runpy
 import sys
 import time
 from collections.abc import Callable
@@ -31,6 +34,7 @@ CASES = {
     "quickstart-step": Case("configs.quickstart", 16, (96, 64), step=True),
 }
 _N_JOINTS = 17
+_WITHOUT = Path(__file__).parents[1] / "mamkpd_jax" / "bench" / "without.py"
 
 
 def _heatmaps(case: Case) -> Callable[[], Any]:
@@ -88,14 +92,15 @@ def _state(config: Any) -> tuple[Any, ...]:
     return mesh, adam, *create_state(config, _N_JOINTS, adam, mesh)
 
 
-def main(folder: str, case: Case) -> None:
+def main(folder: str, case: Case, part: str | None = None) -> None:
     sys.path[0] = folder  # in place of this file's own folder
     import jax
 
     import mamkpd_jax
 
     assert Path(mamkpd_jax.__file__).is_relative_to(folder), mamkpd_jax.__file__
-    call = (_step if case.step else _heatmaps)(case)
+    with runpy.run_path(str(_WITHOUT))["without"](part):
+        call = (_step if case.step else _heatmaps)(case)
     for _ in sys.stdin:
         jax.block_until_ready(call())
         start = time.perf_counter()
@@ -104,4 +109,4 @@ def main(folder: str, case: Case) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], CASES[sys.argv[2]])
+    main(sys.argv[1], CASES[sys.argv[2]], *sys.argv[3:])

@@ -20,7 +20,8 @@ def flags(monkeypatch, tmp_path):
 
     monkeypatch.setitem(mamkpd.VARIANTS, "tiny", ModelConfig(stem=False, depths=(1,), dims=(8,), decoder_dim=8))
     monkeypatch.setattr(model, "INPUT_HW", (32, 32))
-    for name, value in {"_DTYPE": "float32", "_TORCH": [], "_SCANS": [], "_BATCHES": [1, 2], "_MINUTES": 9.0}.items():
+    lists = {"_TORCH": [], "_SCANS": [], "_BATCHES": [1, 2]}
+    for name, value in {**lists, "_DTYPE": "float32", "_PARTS": False, "_MINUTES": 9.0}.items():
         monkeypatch.setattr(model, name, flag(value))
     for name, value in {"REPEATS": 2, "_PEAK": 1.0, "_OUTPUT": str(tmp_path / "model.json")}.items():
         monkeypatch.setattr(model.measure, name, flag(value))
@@ -73,3 +74,13 @@ def test_a_group_that_has_grown_takes_turns_anew_and_doubles_no_row(flags, tmp_p
     called.clear()
     model.run([contender("b")])
     assert not called and len(rows()) == 4
+
+
+def test_the_parts_of_a_model(flags, monkeypatch, capsys):
+    for name, value in {"_PARTS": True, "_SCANS": ["sequential"], "_BATCHES": [1]}.items():
+        monkeypatch.setattr(model, name, type("Flag", (), {"value": value}))
+    model.run([model.contenders("tiny")])
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("tiny, jax, sequential, ms: ")]
+    parts = dict(part.split() for part in told.partition("ms: ")[2].split(", "))
+    assert list(parts) == ["scan", "depth-wise", "norms", "activations", "dense"]
+    assert all(abs(float(ms)) < 1e4 for ms in parts.values())

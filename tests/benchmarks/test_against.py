@@ -27,6 +27,17 @@ def test_a_checkout_beside_itself(tmp_path):
     assert "names 'nothing'; expected some of base-1" in wrong.stderr
 
 
+@pytest.mark.slow
+def test_a_model_without_a_part():
+    command = [sys.executable, "benchmarks/against_worker.py", str(_ROOT), "small-1"]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    for part in ([], ["scan"]):
+        answer = subprocess.run(
+            [*command, *part], cwd=_ROOT, env=environment, input="\n", capture_output=True, text=True, check=True
+        )
+        assert float(answer.stdout) > 0
+
+
 def test_another_folder_is_no_checkout(tmp_path):
     command = [sys.executable, "-m", "benchmarks.against", f"--other={tmp_path}"]
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}

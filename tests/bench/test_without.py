@@ -1,0 +1,37 @@
+"""A model without a part lacks its operations, and only while it is asked for."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from mamkpd_jax.bench.without import PARTS, by_part, without
+from mamkpd_jax.config import ModelConfig
+from mamkpd_jax.models.mamkpd import MamKPD
+
+_OPERATIONS = {"scan": "name=ss2d", "depth-wise": "_depthwise", "norms": "rsqrt", "activations": "logistic"}
+
+
+def _traced(part):
+    config = ModelConfig(depths=(1,), dims=(8,), decoder_dim=8)
+
+    def heatmaps(image):
+        return MamKPD(config, 3, rngs=nnx.Rngs(0))(image)
+
+    with without(part):
+        return str(jax.make_jaxpr(heatmaps)(jnp.zeros((1, 32, 32, 3)))), jax.eval_shape(
+            heatmaps, jnp.zeros((1, 32, 32, 3))
+        )
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_is_left_out(part):
+    text, shape = _traced(part)
+    assert {name for name, operation in _OPERATIONS.items() if operation not in text} == {part}
+    whole, whole_shape = _traced(None)
+    assert all(operation in whole for operation in _OPERATIONS.values())
+    assert shape == whole_shape
+
+
+def test_the_parts_make_up_the_whole():
+    assert by_part(10.0, {"scan": 7.0, "norms": 9.0}) == {"scan": 3.0, "norms": 1.0, "dense": 6.0}
