@@ -15,6 +15,7 @@ import numpy as np
 from absl import flags
 
 from mamkpd_jax.bench import measure
+from mamkpd_jax.compilation import jit
 from mamkpd_jax.environment import environment
 from mamkpd_jax.models.mamkpd import VARIANTS
 
@@ -42,7 +43,7 @@ def _contenders(variant: str, threads: int) -> dict[str, Run]:
     torch.set_num_threads(threads)
     weights = random_weights(variant, _INPUT_HW)
 
-    in_jax = jax.jit(predictor(weights, Options()))
+    in_jax = jit(predictor(weights, Options()))
     eager = twin(weights)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
