@@ -26,7 +26,6 @@ from mamkpd_jax.errors import UserError
 
 _OTHER = flags.DEFINE_string("other", None, "The other checkout's folder.", required=True)
 _CASES = flags.DEFINE_list("cases", list(CASES), "What to time.", allow_override=True)
-
 _PARTS = flags.DEFINE_bool("parts", False, "What each part of the model takes too.", allow_override=True)
 
 _WORKER = Path(__file__).with_name("against_worker.py")

@@ -22,7 +22,6 @@ _REPLACED = {
     "activations": [(nnx, name, _same) for name in ("silu", "gelu", "relu")],
 }
 PARTS = tuple(_REPLACED)
-REST = "dense"
 
 
 @contextlib.contextmanager
@@ -35,6 +34,6 @@ def without(part: str | None) -> Iterator[None]:
 
 
 def by_part(whole_ms: float, without_ms: dict[str, float]) -> dict[str, float]:
-    """What each part takes, and the rest, which is the dense products and convolutions."""
+    """What each part takes, and "dense", the rest: matrix products and convolutions."""
     parts = {part: whole_ms - ms for part, ms in without_ms.items()}
-    return parts | {REST: whole_ms - sum(parts.values())}
+    return parts | {"dense": whole_ms - sum(parts.values())}
