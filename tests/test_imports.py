@@ -20,6 +20,7 @@ ALLOWED = {
     "files": set(),
     "environment": set(),
     "processes": {"errors"},
+    "compilation": set(),
     "compilation_cache": {"errors"},
     "skeletons": {"errors"},
     "config": {"errors"},
@@ -31,8 +32,9 @@ ALLOWED = {
     "visualize": {"skeletons"},
     "data": _CORE,
     "evaluation": _CORE | {"data", "files", "processes", "visualize"},
-    "inference": _CORE | {"codec", "convert", "data", "evaluation", "files", "models", "training", "visualize"},
-    "training": _CORE | {"codec", "environment", "files", "losses", "models", "processes"},
+    "inference": _CORE
+    | {"codec", "compilation", "convert", "data", "evaluation", "files", "models", "training", "visualize"},
+    "training": _CORE | {"codec", "compilation", "environment", "files", "losses", "models", "processes"},
     "convert": _CORE | {"cli", "data", "files", "models", "training"},
     "export": _CORE | {"cli", "compilation_cache", "codec", "convert", "data", "files", "models"},
 }
