@@ -5,7 +5,7 @@ python -m benchmarks.against --other=../old --output=benchmarks/results/against_
 
 Each checkout has a process of its own, with this Python and the same random inputs. One waits while the other
 computes, so that the machine's drift meets both alike. A ratio is this checkout's time over the other's, the median of
-all rounds. --parts tells what each part of the model takes in both: all take turns in the same rounds.
+all rounds. --parts also prints the time of each part of the model, from the same rounds.
 """
 
 import statistics
@@ -20,19 +20,19 @@ from absl import flags
 from benchmarks.against_worker import CASES
 from mamkpd_jax import cli
 from mamkpd_jax.bench import measure
-from mamkpd_jax.bench.without import PARTS, by_part
+from mamkpd_jax.bench.without import PARTS, as_text, by_part
 from mamkpd_jax.environment import environment
 from mamkpd_jax.errors import UserError
 
 _OTHER = flags.DEFINE_string("other", None, "The other checkout's folder.", required=True)
 _CASES = flags.DEFINE_list("cases", list(CASES), "What to time.", allow_override=True)
-_PARTS = flags.DEFINE_bool("parts", False, "What each part of the model takes too.", allow_override=True)
+_PARTS = flags.DEFINE_bool("parts", False, "Times each part of the model, too.", allow_override=True)
 
 _WORKER = Path(__file__).with_name("against_worker.py")
 
 
 class Process:
-    """A checkout that computes one call of a case, without a part of the model if one is given, when it is asked to."""
+    """Runs one call of a case in a checkout on request. `part` is left out of the model."""
 
     def __init__(self, folder: Path, case: str, part: str | None):
         command = [sys.executable, str(_WORKER), str(folder), case, *([part] if part else [])]
@@ -72,7 +72,7 @@ def row(case: str) -> dict[str, Any]:
 
 
 def _parts(times: Mapping[tuple[str, str | None], Sequence[float]], name: str) -> dict[str, Any]:
-    """What the parts take in a checkout, if they were timed."""
+    """The time of each part in a checkout, if the parts were timed."""
     median = {part: statistics.median(values) for (of, part), values in times.items() if of == name}
     whole, lacking = median[None], {part: ms for part, ms in median.items() if part}
     return {"parts_ms": by_part(whole, lacking)} if lacking else {}
@@ -94,8 +94,7 @@ def main() -> None:
         rows.append(row(case))
         print("{case:24} ratio {ratio:.3f}, quartiles {quartiles[0]:.3f} to {quartiles[1]:.3f}".format(**rows[-1]))
         for name in ("this", "other") if _PARTS.value else ():
-            told = ", ".join(f"{part} {ms:.1f}" for part, ms in rows[-1][name]["parts_ms"].items())
-            print(f"{name:>24} ms: {told}")
+            print(f"{name:>24} ms: {as_text(rows[-1][name]['parts_ms'])}")
         measure.write({"environment": environment(), "other": commit, "rows": rows})
 
 

@@ -2,7 +2,7 @@
 
 python benchmarks/against_worker.py FOLDER CASE [PART]
 
-Given a part, the model lacks it, as this file's own checkout says: the other one need not know of it.
+PART is left out of the model, by the code of this file's checkout: an older FOLDER may lack that code.
 """
 
 import dataclasses

@@ -5,8 +5,8 @@ python -m mamkpd_jax.bench model --variants=small,base,large --batches=1,64,256 
 Bytes on the device go in and heatmaps come out; weights are random, on which no time depends. All contenders of a
 variant and batch take turns in one process, each waited for, on inputs that take turns too. One that does not fit in
 memory is reported and left out. On a CPU: --dtype=float32 --batches=1,8. After --minutes the same command goes on with
-what --output lacks; results of another commit or device are replaced. --parts tells what the scan, the depth-wise
-convolutions, the norms, the activations and the dense rest take.
+what --output lacks; results of another commit or device are replaced. --parts also prints the times of the scan,
+the depth-wise convolutions, the norms, the activations and the dense products.
 
 A row's `memory_mib` is weights, one input, result and scratch (PyTorch tells it on a GPU alone). `of_copy_bandwidth`
 is the traffic that XLA counts in its program over time, as a part of what a large copy reaches: caches can lift it
@@ -26,7 +26,7 @@ from flax import nnx
 from mamkpd_jax import cli
 from mamkpd_jax.bench import measure
 from mamkpd_jax.bench.weights import random_weights
-from mamkpd_jax.bench.without import PARTS, by_part, without
+from mamkpd_jax.bench.without import PARTS, as_text, by_part, without
 from mamkpd_jax.compilation import jit
 from mamkpd_jax.complexity import costs
 from mamkpd_jax.convert.weights import Weights
@@ -47,7 +47,9 @@ _SCANS = flags.DEFINE_list("scans", [], "Implementations of the scan; by default
 _TORCH = flags.DEFINE_multi_enum(
     "torch", [], ["eager", "compiled"], "The PyTorch twin too, in these ways, on the same kind of device."
 )
-_PARTS = flags.DEFINE_bool("parts", False, "Each model in JAX without each of its parts too.", allow_override=True)
+_PARTS = flags.DEFINE_bool(
+    "parts", False, "Times each model in JAX without each of its parts, too.", allow_override=True
+)
 _MINUTES = flags.DEFINE_float(
     "minutes", 9.0, "When to stop after a batch size, to go on another time.", allow_override=True
 )
@@ -109,7 +111,7 @@ def run(groups: Iterable[Mapping[str, Contender]]) -> None:
                 return
             others = [row for row in rows if row["batch"] != batch or row["contender"] not in group]
             new = timed(group, batch, bandwidth)
-            _tell_parts(new)
+            _print_parts(new)
             rows = others + new
             about = {**setting, "copy_bandwidth_gb_s": bandwidth / 1e9}
             measure.write({"environment": environment(), **about, "rows": rows})
@@ -164,13 +166,12 @@ def _way(scan: str, part: str | None) -> str:
     return f"jax, {scan}" + (f", without {part}" if part else "")
 
 
-def _tell_parts(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Prints what each part takes of the contenders that were timed without their parts too."""
+def _print_parts(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Prints the time of each part of the contenders that were also timed without their parts."""
     ms = {row["contender"]: row["median_ms"] for row in rows if "median_ms" in row}
     for name, whole in ms.items():
         if lacking := {part: ms[key] for part in PARTS if (key := f"{name}, without {part}") in ms}:
-            told = ", ".join(f"{part} {part_ms:.1f}" for part, part_ms in by_part(whole, lacking).items())
-            print(f"{name}, ms: {told}")
+            print(f"{name}, ms: {as_text(by_part(whole, lacking))}")
 
 
 def _in_jax(weights: Weights, scan: str, part: str | None) -> Prepare:

@@ -1,4 +1,4 @@
-"""A model without one of its parts, which tells what the part takes: the whole's time less that of the rest."""
+"""Leaves one part out of a model. The time that this saves is what the part takes."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ def _same(*arguments: object, **_: object) -> object:
     return arguments[-1]
 
 
-# What takes the place of a part. Without its scan SS2D does not need the scan's projections, which count with it.
+# What replaces each part. The scan's projections are left out with it, as nothing else needs them.
 _REPLACED = {
     "scan": [(ss2d, "ss2d_scan", lambda u, *_, **__: u)],
     "depth-wise": [(layers.DepthwiseConv, "__call__", lambda self, x: x[:, :: self.stride, :: self.stride])],
@@ -26,7 +26,7 @@ PARTS = tuple(_REPLACED)
 
 @contextlib.contextmanager
 def without(part: str | None) -> Iterator[None]:
-    """Models that are traced meanwhile lack the part, one of `PARTS`; None leaves them whole."""
+    """Leaves out a part, one of `PARTS`, of the models traced in this context; None leaves out nothing."""
     with contextlib.ExitStack() as patches:
         for place, name, replacement in _REPLACED[part] if part else ():
             patches.enter_context(mock.patch.object(place, name, replacement))
@@ -34,6 +34,11 @@ def without(part: str | None) -> Iterator[None]:
 
 
 def by_part(whole_ms: float, without_ms: dict[str, float]) -> dict[str, float]:
-    """What each part takes, and "dense", the rest: matrix products and convolutions."""
+    """The time of each part, and of "dense", the rest: matrix products and convolutions."""
     parts = {part: whole_ms - ms for part, ms in without_ms.items()}
     return parts | {"dense": whole_ms - sum(parts.values())}
+
+
+def as_text(parts_ms: dict[str, float]) -> str:
+    """The times in one line: "scan 50.0, depth-wise 11.8, ..."."""
+    return ", ".join(f"{part} {ms:.1f}" for part, ms in parts_ms.items())

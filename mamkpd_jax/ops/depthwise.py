@@ -24,7 +24,7 @@ def _depthwise(x: Array, kernel: Array, stride: int) -> Array:
     b, h, w, d = x.shape
     rows, y = _padded(x).reshape(b, h + 2, (w + 2) * d), jnp.zeros((), x.dtype)
     for i, j in _TAPS:
-        # Of whole rows: XLA's CPU code for a slice of columns takes up to twice as long.
+        # Slices of flattened rows: on a CPU slices of columns take up to 1.7 times as long, from 48 features on.
         shifted = rows[:, i : i + h : stride, j * d : (j + w) * d].reshape(b, -1, w, d)
         y = y + shifted[:, :, ::stride] * kernel[i, j]
     return y

@@ -76,11 +76,14 @@ def test_a_group_that_has_grown_takes_turns_anew_and_doubles_no_row(flags, tmp_p
     assert not called and len(rows()) == 4
 
 
-def test_the_parts_of_a_model(flags, monkeypatch, capsys):
+def test_the_parts_of_a_model(flags, monkeypatch, tmp_path, capsys):
     for name, value in {"_PARTS": True, "_SCANS": ["sequential"], "_BATCHES": [1]}.items():
         monkeypatch.setattr(model, name, type("Flag", (), {"value": value}))
     model.run([model.contenders("tiny")])
     (told,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("tiny, jax, sequential, ms: ")]
     parts = dict(part.split() for part in told.partition("ms: ")[2].split(", "))
     assert list(parts) == ["scan", "depth-wise", "norms", "activations", "dense"]
-    assert all(abs(float(ms)) < 1e4 for ms in parts.values())
+    rows = json.loads((tmp_path / "model.json").read_bytes())["rows"]
+    ms = {row["contender"].removeprefix("tiny, jax, sequential"): row["median_ms"] for row in rows}
+    assert float(parts["scan"]) == pytest.approx(ms[""] - ms[", without scan"], abs=0.051)
+    assert sum(map(float, parts.values())) == pytest.approx(ms[""], abs=0.3)
