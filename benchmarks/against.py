@@ -5,7 +5,8 @@ python -m benchmarks.against --other=../old --output=benchmarks/results/against_
 
 Each checkout has a process of its own, with this Python and the same random inputs. One waits while the other
 computes, so that the machine's drift meets both alike. A ratio is this checkout's time over the other's, the median of
-all rounds. --parts also prints the time of each part of the model, from the same rounds.
+all rounds. --parts also prints the time of each part of the model in JAX, from the same rounds. `small-onnx-1` needs
+the extra `onnx`.
 """
 
 import statistics
@@ -55,7 +56,7 @@ class Process:
 def row(case: str) -> dict[str, Any]:
     """A case's times in both checkouts."""
     folders = {"this": Path.cwd(), "other": Path(_OTHER.value).resolve()}
-    parts = (None, *PARTS) if _PARTS.value else (None,)
+    parts = (None, *PARTS) if _PARTS.value and CASES[case].what != "onnx" else (None,)
     processes = {(name, part): Process(folder, case, part) for part in parts for name, folder in folders.items()}
     try:
         for process in processes.values():  # one after the other: each compiles
@@ -93,8 +94,9 @@ def main() -> None:
     for case in _CASES.value:
         rows.append(row(case))
         print("{case:24} ratio {ratio:.3f}, quartiles {quartiles[0]:.3f} to {quartiles[1]:.3f}".format(**rows[-1]))
-        for name in ("this", "other") if _PARTS.value else ():
-            print(f"{name:>24} ms: {as_text(rows[-1][name]['parts_ms'])}")
+        for name in ("this", "other"):
+            if parts := rows[-1][name].get("parts_ms"):
+                print(f"{name:>24} ms: {as_text(parts)}")
         measure.write({"environment": environment(), "other": commit, "rows": rows})
 
 

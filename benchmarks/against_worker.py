@@ -9,19 +9,20 @@ import dataclasses
 import importlib
 import runpy
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 
 class Case(NamedTuple):
-    """What is timed: the heatmaps or a training step of a config's model, for so many random crops."""
+    """What is timed of a config's model, for so many random crops."""
 
     config: str  # its module
     batch: int
     input_hw: tuple[int, int] = (256, 192)
-    step: bool = False
+    what: Literal["heatmaps", "step", "onnx"] = "heatmaps"  # "onnx": heatmaps in onnxruntime, on two threads
 
 
 CASES = {
@@ -30,8 +31,9 @@ CASES = {
     "small-1": Case("configs.coco_small", 1),
     "small-8": Case("configs.coco_small", 8),
     "base-384x288": Case("configs.coco_base", 1, input_hw=(384, 288)),
-    "narrow-step": Case("benchmarks.narrow", 16, (128, 96), step=True),
-    "quickstart-step": Case("configs.quickstart", 16, (96, 64), step=True),
+    "narrow-step": Case("benchmarks.narrow", 16, (128, 96), "step"),
+    "quickstart-step": Case("configs.quickstart", 16, (96, 64), "step"),
+    "small-onnx-1": Case("configs.coco_small", 1, what="onnx"),
 }
 _N_JOINTS = 17
 _WITHOUT = Path(__file__).parents[1] / "mamkpd_jax" / "bench" / "without.py"
@@ -70,6 +72,28 @@ def _step(case: Case) -> Callable[[], Any]:
     return call
 
 
+def _in_onnxruntime(case: Case) -> Callable[[], Any]:
+    import numpy as np
+    import onnxruntime
+
+    from mamkpd_jax.convert.weights import Weights
+    from mamkpd_jax.export.onnx_model import save_onnx
+    from mamkpd_jax.export.options import Options
+    from mamkpd_jax.skeletons import COCO
+
+    config = _config(case)
+    *_, state = _state(config)
+    weights = Weights(config=config, skeleton=COCO, step=0, params=state.params, batch_stats=state.batch_stats)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        save_onnx(weights, path, Options())
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    images = np.random.default_rng(0).normal(size=(case.batch, 3, *case.input_hw)).astype(np.float32)
+    return lambda: session.run(None, {"image": images})
+
+
 def _config(case: Case) -> Any:
     config = importlib.import_module(case.config).get_config()
     data, optim = config.data, dataclasses.replace(config.optim, batch_size=case.batch)
@@ -100,7 +124,7 @@ def main(folder: str, case: Case, part: str | None = None) -> None:
 
     assert Path(mamkpd_jax.__file__).is_relative_to(folder), mamkpd_jax.__file__
     with runpy.run_path(str(_WITHOUT))["without"](part):
-        call = (_step if case.step else _heatmaps)(case)
+        call = {"heatmaps": _heatmaps, "step": _step, "onnx": _in_onnxruntime}[case.what](case)
     for _ in sys.stdin:
         jax.block_until_ready(call())
         start = time.perf_counter()

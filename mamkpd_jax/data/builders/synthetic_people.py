@@ -1,11 +1,14 @@
 """`synthetic_people`: procedural pictures of people in COCO's form, drawn while the data set is built."""
 
+import functools
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
+import grain
 import tensorflow_datasets as tfds
 
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder
@@ -35,10 +38,17 @@ class SyntheticPeople(CocoFormBuilder):
     def examples(self, split: str) -> Iterator[tuple[dict[str, Any], bytes, list[dict[str, Any]]]]:
         height, width = SIZE_HW
         annotation_ids = itertools.count(1)
-        for index in range(self._n[split]):
-            scene = render_scene(_SEEDS[split], index, SIZE_HW)
+        # In threads: OpenCV and NumPy compute most of a picture outside Python's lock.
+        options = grain.ReadOptions(num_threads=os.cpu_count() or 1)
+        drawn = grain.MapDataset.range(self._n[split]).map(functools.partial(_drawn, _SEEDS[split]))
+        for index, (content, people) in enumerate(drawn.to_iter_dataset(options)):
             image = {"id": index, "file_name": f"{split}_{index:06}.jpg", "height": height, "width": width}
-            yield image, jpeg(scene), [_annotation(person, index, next(annotation_ids)) for person in scene.people]
+            yield image, content, [_annotation(person, index, next(annotation_ids)) for person in people]
+
+
+def _drawn(seed: int, index: int) -> tuple[bytes, tuple[Person, ...]]:
+    scene = render_scene(seed, index, SIZE_HW)
+    return jpeg(scene), scene.people
 
 
 def jpeg(scene: Scene) -> bytes:
