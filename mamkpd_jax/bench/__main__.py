@@ -13,6 +13,7 @@ BENCHES = {
     "model": "mamkpd_jax.bench.model",
     "pipeline": "mamkpd_jax.bench.pipeline",
     "predict": "mamkpd_jax.bench.predict",
+    "program_cost": "mamkpd_jax.bench.program_cost",
     "scan": "mamkpd_jax.bench.scan",
     "start": "mamkpd_jax.bench.start",
     "table": "mamkpd_jax.bench.table",

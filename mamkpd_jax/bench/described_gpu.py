@@ -7,9 +7,10 @@ import contextlib
 import dataclasses
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 from jax.experimental import topologies
@@ -17,6 +18,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from jaxlib.mlir import ir
 
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS
 
 _DESCRIPTION = """
 gpu_device_info {{
@@ -98,13 +100,32 @@ def kernels(function: Callable, arguments: Sequence[jax.ShapeDtypeStruct], card:
     Raises:
         UserError: the extra `kernel-report` is missing.
     """
-    here = jax.sharding.SingleDeviceSharding(_device(card))
-    lowered = lower(function, [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here) for x in arguments], card)
-    texts = _ptx(lowered)
+    lowered = lower(function, _placed(arguments, card), card)
+    with tempfile.TemporaryDirectory() as folder:
+        _compile(lowered, {"xla_dump_to": folder})
+        ptx = [path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.ptx"))]
+    texts = {name: text for text in ptx for name in re.findall(r"\.entry (\w+)\(", text)}
     return {name: CompiledKernel(texts[name], grid) for name, grid in grids(lowered).items()}
 
 
-def lower(function: Callable, arguments: Sequence[jax.ShapeDtypeStruct], card: Card) -> jax.stages.Lowered:
+def program(function: Callable, arguments: Sequence[Any], card: Card) -> jax.stages.Compiled:
+    """A function of trees of shapes as a whole program for a card.
+
+    Raises:
+        UserError: the extra `kernel-report` is missing.
+    """
+    return _compile(lower(function, _placed(arguments, card), card), {})
+
+
+@contextlib.contextmanager
+def kernels_can_run() -> Iterator[None]:
+    """Lets models be built in this context that name the Pallas kernels as their scan, though there is no GPU."""
+    kernels = IMPLEMENTATIONS["pallas_triton"]._replace(platform=None)
+    with mock.patch.dict(IMPLEMENTATIONS, pallas_triton=kernels):
+        yield
+
+
+def lower(function: Callable, arguments: Sequence[Any], card: Card) -> jax.stages.Lowered:
     """A function lowered for a card, for which nothing but jax is needed."""
     device = jax.sharding.AbstractDevice(device_kind=card.name, num_cores=None, platform="gpu")
     with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), (), abstract_device=device)):
@@ -138,14 +159,14 @@ def _device(card: Card) -> Any:
     return topologies.get_topology_desc("", "cuda", target_config=description, topology="1x1x1").devices[0]
 
 
-def _ptx(lowered: jax.stages.Lowered) -> dict[str, str]:
-    """The PTX of everything in a program, by the name of its entry."""
-    with tempfile.TemporaryDirectory() as folder:
-        options = {"xla_gpu_cuda_data_dir": str(cuda_folder()), "xla_dump_to": folder}
-        with _without_cache():
-            lowered.compile(compiler_options=options | _OPTIONS)
-        texts = [path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.ptx"))]
-    return {name: text for text in texts for name in re.findall(r"\.entry (\w+)\(", text)}
+def _placed(arguments: Sequence[Any], card: Card) -> Sequence[Any]:
+    here = jax.sharding.SingleDeviceSharding(_device(card))
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), arguments)
+
+
+def _compile(lowered: jax.stages.Lowered, options: Mapping[str, Any]) -> jax.stages.Compiled:
+    with _without_cache():
+        return lowered.compile(compiler_options={"xla_gpu_cuda_data_dir": str(cuda_folder()), **options, **_OPTIONS})
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ from mamkpd_jax.complexity import costs
 from mamkpd_jax.convert.weights import Weights
 from mamkpd_jax.environment import environment
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.inference.predict import make_network
+from mamkpd_jax.inference.predict import cast_once, make_network
 from mamkpd_jax.models.mamkpd import abstract
 from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS
 from mamkpd_jax.skeletons import COCO
@@ -177,7 +177,7 @@ def _print_parts(rows: Sequence[Mapping[str, Any]]) -> None:
 def _in_jax(weights: Weights, scan: str, part: str | None) -> Prepare:
     config = dataclasses.replace(weights.config, model=dataclasses.replace(weights.config.model, scan=scan))
     network = jit(make_network(nnx.graphdef(abstract(config.model, COCO.n_joints)), config, COCO))
-    params, batch_stats = jax.device_put((weights.params, weights.batch_stats))
+    params, batch_stats = jax.device_put((cast_once(weights.params, config.model.dtype), weights.batch_stats))
 
     def prepare(inputs: Sequence[np.ndarray]) -> Ready:
         crops = jax.device_put(list(inputs))

@@ -14,11 +14,13 @@ def _same(*arguments: object, **_: object) -> object:
     return arguments[-1]
 
 
+# Older checkouts, which `benchmarks.against` times, have Flax's.
+_LAYER_NORM = layers.LayerNorm if isinstance(layers.LayerNorm, type) else nnx.LayerNorm
 # What replaces each part. The scan's projections are left out with it, as nothing else needs them.
 _REPLACED = {
     "scan": [(ss2d, "ss2d_scan", lambda u, *_, **__: u)],
     "depth-wise": [(layers.DepthwiseConv, "__call__", lambda self, x: x[:, :: self.stride, :: self.stride])],
-    "norms": [(nnx.LayerNorm, "__call__", _same), (nnx.BatchNorm, "__call__", _same)],
+    "norms": [(_LAYER_NORM, "__call__", _same), (nnx.BatchNorm, "__call__", _same)],
     "activations": [(nnx, name, _same) for name in ("silu", "gelu", "relu")],
 }
 PARTS = tuple(_REPLACED)

@@ -1,13 +1,13 @@
 """The compiled prediction: crops to joints, with the flip test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-from flax import nnx
+from flax import nnx, traverse_util
 from jax import Array
 from jax.sharding import Mesh
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from mamkpd_jax.codec import decode_heatmaps, flip_heatmaps, to_input_px
 from mamkpd_jax.compilation import jit
@@ -54,6 +54,20 @@ def make_network(graphdef: nnx.GraphDef, config: Config, skeleton: Skeleton) -> 
         return heatmaps
 
     return heatmaps_of
+
+
+def cast_once(params: Mapping[str, Any], dtype: DTypeLike) -> dict[str, Any]:
+    """The parameters, in `dtype` where the model casts them to it in each call: of products and convolutions.
+
+    The decoder's last convolution is fp32. The result of the model is the same.
+    """
+    flat = traverse_util.flatten_dict(params)
+
+    def is_cast(path: tuple) -> bool:
+        of_product = path[-1] == "x_proj" or (*path[:-1], "kernel") in flat
+        return of_product and path[:2] != ("decoder", "head")
+
+    return traverse_util.unflatten_dict({path: x.astype(dtype) if is_cast(path) else x for path, x in flat.items()})
 
 
 def decode(heatmaps: Array, config: Config) -> tuple[Array, Array]:

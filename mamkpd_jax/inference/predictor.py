@@ -19,7 +19,7 @@ from mamkpd_jax.data.functional import from_crops
 from mamkpd_jax.data.transforms import eval_crop_of
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.boxes import Boxes, as_boxes, fault, whole_image
-from mamkpd_jax.inference.predict import make_heatmaps, make_predict
+from mamkpd_jax.inference.predict import cast_once, make_heatmaps, make_predict
 from mamkpd_jax.inference.results import Image, PoseResult, read
 from mamkpd_jax.models.mamkpd import abstract
 from mamkpd_jax.training.mesh import data_mesh, replicated
@@ -88,7 +88,8 @@ class Predictor:
         self._crop = eval_crop_of(config.data, self.skeleton)
         graphdef = nnx.graphdef(abstract(self.config.model, self.skeleton.n_joints))
         mesh = data_mesh(jax.devices()[:1])
-        self._params, self._batch_stats = jax.device_put((weights.params, weights.batch_stats), replicated(mesh))
+        params = cast_once(weights.params, config.model.dtype)
+        self._params, self._batch_stats = jax.device_put((params, weights.batch_stats), replicated(mesh))
         self._predict = make_predict(graphdef, self.config, self.skeleton, mesh)
         self._heatmaps = make_heatmaps(graphdef, self.config, self.skeleton, mesh)
 

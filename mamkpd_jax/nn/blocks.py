@@ -9,7 +9,7 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float
 
-from mamkpd_jax.nn.layers import BatchNorm, DepthwiseConv, ImageConv, LayerNorm, Linear, conv, drop_path
+from mamkpd_jax.nn.layers import BatchNorm, DepthwiseConv, ImageConv, LayerNorm, Linear, conv, drop_path, gelu
 from mamkpd_jax.nn.ss2d import SS2D
 
 
@@ -99,5 +99,5 @@ class VSSBlock(nnx.Module):
 
     def __call__(self, x: Float[Array, "b h w d"], rngs: nnx.Rngs | None = None) -> Float[Array, "b h w d"]:
         x = x + drop_path(self.ss2d(self.norm(x)), self.drop_path, rngs)
-        hidden = nnx.gelu(self.mlp_in(self.mlp_norm(x)), approximate=False)
+        hidden = gelu(self.mlp_in(self.mlp_norm(x)))
         return x + drop_path(self.mlp_out(hidden), self.drop_path, rngs)

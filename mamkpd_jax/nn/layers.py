@@ -13,6 +13,7 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from mamkpd_jax.ops.depthwise import depthwise
+from mamkpd_jax.ops.layer_norm import layer_norm
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
@@ -23,7 +24,6 @@ conv_init = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 decoder_init = nnx.initializers.normal(0.001)
 
 BatchNorm = functools.partial(nnx.BatchNorm, momentum=0.9, epsilon=1e-5)
-LayerNorm = functools.partial(nnx.LayerNorm, epsilon=1e-5)
 Linear = functools.partial(nnx.Linear, kernel_init=linear_init)
 
 
@@ -43,6 +43,20 @@ def conv(
         dtype=dtype,
         rngs=rngs,
     )
+
+
+class LayerNorm(nnx.Module):
+    """Layer normalization over the features, computed in fp32 (fp64 if `dtype` is that)."""
+
+    def __init__(self, dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        del rngs
+        self.scale = nnx.Param(jnp.ones(dim))
+        self.bias = nnx.Param(jnp.zeros(dim))
+        self.dtype = dtype
+
+    def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+        x = x.astype(jnp.promote_types(self.dtype, jnp.float32))
+        return layer_norm(x, self.scale[...], self.bias[...]).astype(self.dtype)
 
 
 class ImageConv(nnx.Module):
@@ -118,6 +132,11 @@ class Deconv(nnx.Module):
 
         y = jnp.stack([jnp.stack([pixels(i, j) for j in (0, 1)], axis=3) for i in (0, 1)], axis=2)
         return y.reshape(b, 2 * h, 2 * w, -1)
+
+
+def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """GELU by the error function, in fp32: in bfloat16 XLA makes two passes of it on a GPU."""
+    return nnx.gelu(x.astype(jnp.float32), approximate=False).astype(x.dtype)
 
 
 def drop_path(x: Float[Array, "b h w d"], rate: float, rngs: nnx.Rngs | None) -> Float[Array, "b h w d"]:

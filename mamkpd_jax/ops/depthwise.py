@@ -21,12 +21,25 @@ def depthwise(x: Float[Array, "b h w d"], kernel: Float[Array, "3 3 d"], stride:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _depthwise(x: Array, kernel: Array, stride: int) -> Array:
+    by_rows, by_columns = (functools.partial(_sum_of_taps, stride=stride, by_rows=by) for by in (True, False))
+    return lax.platform_dependent(x, kernel, cpu=by_rows, default=by_columns)
+
+
+def _sum_of_taps(x: Array, kernel: Array, *, stride: int, by_rows: bool) -> Array:
+    """The convolution from slices of columns, or of flattened rows.
+
+    On a CPU columns take up to 1.7 times as long as rows, from 48 features on. On a GPU XLA makes two passes of rows;
+    it fuses columns with what comes after.
+    """
     b, h, w, d = x.shape
-    rows, y = _padded(x).reshape(b, h + 2, (w + 2) * d), jnp.zeros((), x.dtype)
+    x, y = _padded(x), jnp.zeros((), x.dtype)
+    rows = x.reshape(b, h + 2, (w + 2) * d)
     for i, j in _TAPS:
-        # Slices of flattened rows: on a CPU slices of columns take up to 1.7 times as long, from 48 features on.
-        shifted = rows[:, i : i + h : stride, j * d : (j + w) * d].reshape(b, -1, w, d)
-        y = y + shifted[:, :, ::stride] * kernel[i, j]
+        if by_rows:
+            shifted = rows[:, i : i + h : stride, j * d : (j + w) * d].reshape(b, -1, w, d)[:, :, ::stride]
+        else:
+            shifted = x[:, i : i + h : stride, j : j + w : stride]
+        y = y + shifted * kernel[i, j]
     return y
 
 

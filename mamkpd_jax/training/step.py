@@ -32,15 +32,8 @@ def shard_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> Batch:
     return {name: jax.make_array_from_process_local_data(sharding, batch[name]) for name in _KEYS}
 
 
-def make_train_step(
-    graphdef: nnx.GraphDef, state: TrainState, optimizer: optax.GradientTransformation, config: Config, mesh: Mesh
-) -> TrainStep:
-    """The step `(state, batch) -> (state, {"loss", "grad_norm"})`, compiled for the mesh and states placed as `state`.
-
-    BatchNorm's statistics are over the global batch, or over each of `config.optim.accumulate` parts of it, as the
-    whole step is one program over it. A step whose loss or gradient is not finite changes nothing but the step count.
-    The state that goes in is donated.
-    """
+def make_loss(graphdef: nnx.GraphDef, config: Config) -> Callable[[Any, Any, Array, Batch], tuple[Array, Any]]:
+    """The function `(params, batch_stats, key, batch) -> (loss, new batch_stats)`; the key is for stochastic depth."""
 
     def loss(params: Any, batch_stats: Any, key: Array, batch: Batch) -> tuple[Array, Any]:
         model = nnx.merge(graphdef, params, batch_stats, copy=True)
@@ -55,6 +48,21 @@ def make_train_step(
             config.data.codec,
         )
         return heatmap_mse(predicted, target, weights), nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+
+    return loss
+
+
+def make_train_step(
+    graphdef: nnx.GraphDef, state: TrainState, optimizer: optax.GradientTransformation, config: Config, mesh: Mesh
+) -> TrainStep:
+    """The step `(state, batch) -> (state, {"loss", "grad_norm"})`, compiled for the mesh and states placed as `state`.
+
+    BatchNorm's statistics are over the global batch, or over each of `config.optim.accumulate` parts of it, as the
+    whole step is one program over it. A step whose loss or gradient is not finite changes nothing but the step count.
+    The state that goes in is donated.
+    """
+
+    loss = make_loss(graphdef, config)
 
     def gradients(state: TrainState, batch: Batch) -> tuple[Array, Any, Any]:
         """Loss, batch statistics and gradient, the mean over the parts of the batch."""

@@ -8,19 +8,22 @@ from collections import defaultdict
 from functools import partial
 
 import cv2
+import jax
 import numpy as np
 import pytest
 from flax import nnx
 
+from mamkpd_jax.bench.weights import random_weights
 from mamkpd_jax.convert.checkpoint import read_checkpoint
 from mamkpd_jax.convert.save import save
 from mamkpd_jax.data.datasets import open_dataset
 from mamkpd_jax.data.functional import decode_image, warp_points
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation import evaluator
-from mamkpd_jax.inference.predict import make_predict
+from mamkpd_jax.inference.predict import cast_once, make_network, make_predict
 from mamkpd_jax.inference.predictor import Predictor
 from mamkpd_jax.models.mamkpd import abstract
+from mamkpd_jax.skeletons import COCO
 from mamkpd_jax.training.mesh import data_mesh
 from tests.inference.conftest import BATCH
 
@@ -183,3 +186,18 @@ def test_wrong_weights_and_counts_are_told(workdir, predictor, pictures, tmp_pat
 def test_importing_the_package_loads_no_jax():
     code = "import sys, mamkpd_jax; assert 'jax' not in sys.modules and 'cv2' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_weights_that_are_cast_once_give_the_same_heatmaps():
+    weights = random_weights("small", (64, 64), dtype="bfloat16")
+    network = make_network(nnx.graphdef(abstract(weights.config.model, COCO.n_joints)), weights.config, COCO)
+    # Else XLA leaves out the rounding of weights that are cast inside.
+    heatmaps = jax.jit(network, compiler_options={"xla_allow_excess_precision": False})
+    crops = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    cast = cast_once(weights.params, "bfloat16")
+    np.testing.assert_array_equal(
+        heatmaps(cast, weights.batch_stats, crops), heatmaps(weights.params, weights.batch_stats, crops)
+    )
+    n_bytes = [sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) for tree in (cast, weights.params)]
+    assert n_bytes[0] < 0.6 * n_bytes[1]
+    assert cast["decoder"]["head"]["kernel"].dtype == np.float32

@@ -52,6 +52,7 @@ CASES = {
     "in chunks": _IN_CHUNKS,
     "tall, four states": Case(h=9, w=4, n=4),
     "sixteen states": Case(h=3, w=5, d=4, n=16),
+    "large rank": Case(h=8, w=3, r=24),
     "one token": Case(h=1, w=1),
     "one row": Case(h=1, w=13),
     "one column": Case(h=11, w=1, n=4),

@@ -9,7 +9,12 @@ from collections.abc import Sequence
 
 from mamkpd_jax.ops.selective_scan.walk import Walk
 
-_LARGEST_RANK = 12  # above, delta's projection costs the kernel more than reading delta does
+# Delta's projection costs the kernels 50 instructions more for 32 channels of a token at rank 24, and one that is made
+# outside costs a GPU three kernels and several times the bytes of the scan. At rank 48 registers spill.
+_LARGEST_RANK = 32
+_LARGE_RANK = (
+    12  # above, chunks of 8 tokens take three times as long to compile as those of 4, and 1.6 times the registers
+)
 _SCHEDULERS = 512  # of an RTX 4090; an H200 has 528. Each issues an instruction of one program a cycle.
 
 
@@ -72,7 +77,7 @@ def plan(directions: Sequence[int], h: int, w: int, d: int, n: int, rank: int, i
     """
     # Several vectors of channels share their tokens' scalars, as long as the registers last.
     channels = 64 if d % 64 == 0 and n <= 4 else 32
-    chunk = max(1, 8 // n)
+    chunk = max(1, (4 if rank > _LARGE_RANK else 8) // n)
     # Only columns limit a chunk: rows follow one another in memory. A map of one row or column is one line.
     line = h if min(h, w) > 1 else h * w
     if rank > _LARGEST_RANK:

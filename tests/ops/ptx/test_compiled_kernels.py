@@ -36,6 +36,7 @@ CASES = {
     "bf16, n 1": _BF16,
     "bf16, n 1, d 64, chunks of 8": Case(h=8, w=2, n=1, d=64, dtype="bfloat16"),
     "bf16, n 4, d 128, rank 3": Case(d=128, rank=3, b=1, dtype="bfloat16"),
+    "bf16, n 1, d 64, rank 24": Case(n=1, h=4, d=64, rank=24, b=1, dtype="bfloat16"),
     "bf16, n 16": Case(h=3, w=3, n=16, b=1, dtype="bfloat16"),
     "fp16, n 4, d 96": Case(d=96, b=1, dtype="float16"),
     "plain fp32, n 1": Case(h=1, w=19, n=1, reverse=False),

@@ -1,0 +1,30 @@
+"""The model's programs for a GPU that is not here cost what they did."""
+
+import json
+from pathlib import Path
+
+import jax
+import pytest
+
+from mamkpd_jax.bench import described_gpu, program_cost
+from mamkpd_jax.errors import UserError
+
+_COMMITTED = json.loads((Path(__file__).parents[2] / "benchmarks" / "program_cost.json").read_bytes())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "committed",
+    [row for row in _COMMITTED["rows"] if row["variant"] == "base"],
+    ids=lambda row: "{program}, batch {batch}".format(**row),
+)
+def test_programs_cost_what_they_did(committed):
+    try:
+        described_gpu.cuda_folder()
+    except UserError as missing:
+        pytest.skip(f"the CUDA compiler is missing: {missing}")
+    if (version := _COMMITTED["environment"]["versions"]["jax"]) != jax.__version__:
+        pytest.skip(f"program_cost.json is of jax {version}, which compiles other programs than {jax.__version__}")
+    found, _ = program_cost.row(committed["variant"], committed["program"], committed["batch"])
+    for figure in ("kernels", "mb_per_crop"):
+        assert found[figure] == pytest.approx(committed[figure], rel=0.03), figure
