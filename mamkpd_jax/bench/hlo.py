@@ -75,6 +75,8 @@ def _computations(text: str) -> dict[str, dict[str, _Instruction]]:
         elif match := _INSTRUCTION.match(line):
             name, shape, operation, rest = match.groups()
             operands = re.findall(r"%([\w.\-]+)", rest.split(")")[0])
+            if operation == "custom-call":  # a library may use less of the workspace that it is given
+                shape = re.sub(r"[su]8\[\d+\]", "", shape)
             list(found.values())[-1][name] = _Instruction(name, _bytes(shape), operation, operands, rest)
     return found
 
