@@ -27,8 +27,9 @@ ENTRY %main (x: bf16[64,96], w: f32[96]) -> (bf16[32,96], f32[64]) {
 def test_kernels_move_their_operands_and_results():
     fusion, product = hlo.kernels(PROGRAM)
     assert (fusion.name, fusion.origin, product.name) == ("fusion.1", "jit(f)/first", "custom-call.1")
-    # A library's workspace does not count. Of x the fusion reads two slices of 16 rows; of w, which it does not use, nothing.
+    # Of x the fusion reads two slices of 16 rows; of w, which it does not use, nothing.
     assert fusion.moved_bytes == 2 * 96 * (16 + 16 + 32)
+    # A library's workspace does not count.
     assert product.moved_bytes == 2 * 96 * (64 + 32) + 4 * 64
 
 
