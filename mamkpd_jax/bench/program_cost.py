@@ -48,14 +48,15 @@ def row(name: str, program: str, batch: int) -> tuple[dict[str, Any], str]:
     """
     with described_gpu.kernels_can_run():
         compiled = described_gpu.program(*_function(name, program, batch), described_gpu.H200)
-    text = compiled.as_text()
+    text, memory = str(compiled.as_text()), compiled.memory_analysis()
+    assert memory is not None  # XLA tells it for GPUs
     kernels = hlo.kernels(text)
     moved = sum(kernel.moved_bytes for kernel in kernels) / batch
     cost = {
         "kernels": len(kernels),
         "mb_per_crop": moved / 1e6,
         "crops_per_s_bound": _COPY_BANDWIDTH / moved,
-        "scratch_mib": compiled.memory_analysis().temp_size_in_bytes / 2**20,
+        "scratch_mib": memory.temp_size_in_bytes / 2**20,
     }
     return {"variant": name, "program": program, "batch": batch} | cost, text
 

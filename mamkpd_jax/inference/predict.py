@@ -61,7 +61,7 @@ def cast_once(params: Mapping[str, Any], dtype: DTypeLike) -> dict[str, Any]:
 
     The decoder's last convolution is fp32. The result of the model is the same.
     """
-    flat = traverse_util.flatten_dict(params)
+    flat: dict[tuple, Any] = traverse_util.flatten_dict(params)
 
     def is_cast(path: tuple) -> bool:
         of_product = path[-1] == "x_proj" or (*path[:-1], "kernel") in flat

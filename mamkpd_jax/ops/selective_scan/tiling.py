@@ -12,9 +12,8 @@ from mamkpd_jax.ops.selective_scan.walk import Walk
 # Delta's projection costs the kernels 50 instructions more for 32 channels of a token at rank 24, and one that is made
 # outside costs a GPU three kernels and several times the bytes of the scan. At rank 48 registers spill.
 _LARGEST_RANK = 32
-_LARGE_RANK = (
-    12  # above, chunks of 8 tokens take three times as long to compile as those of 4, and 1.6 times the registers
-)
+# Above, chunks of 8 tokens take three times as long to compile as those of 4, and 1.6 times the registers.
+_LARGE_RANK = 12
 _SCHEDULERS = 512  # of an RTX 4090; an H200 has 528. Each issues an instruction of one program a cycle.
 
 
