@@ -9,6 +9,7 @@ all rounds. --parts also prints the time of each part of the model in JAX, from 
 the extra `onnx`.
 """
 
+import importlib
 import statistics
 import subprocess
 import sys
@@ -89,6 +90,8 @@ def _commit(folder: str) -> str:
 def main() -> None:
     if unknown := set(_CASES.value) - set(CASES):
         raise UserError(f"--cases names {min(unknown)!r}; expected some of {', '.join(CASES)}")
+    if any(CASES[case].what == "onnx" for case in _CASES.value):
+        importlib.import_module("onnxruntime")  # its lack is reported before anything is timed
     commit = _commit(_OTHER.value)
     rows = []
     for case in _CASES.value:

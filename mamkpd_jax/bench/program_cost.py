@@ -49,7 +49,7 @@ def row(name: str, program: str, batch: int) -> tuple[dict[str, Any], str]:
     with described_gpu.kernels_can_run():
         compiled = described_gpu.program(*_function(name, program, batch), described_gpu.H200)
     text, memory = str(compiled.as_text()), compiled.memory_analysis()
-    assert memory is not None  # XLA tells it for GPUs
+    assert memory is not None  # compilers for GPUs report it
     kernels = hlo.kernels(text)
     moved = sum(kernel.moved_bytes for kernel in kernels) / batch
     cost = {
@@ -95,6 +95,8 @@ def _print_largest(text: str, batch: int) -> None:
 
 
 def main() -> None:
+    for name in VARIANTS.value:
+        variant(name)  # raises before the first program is compiled, as the next line does
     described_gpu.cuda_folder()  # raises before the first line is printed
     print(f"{'variant':20}{'program':12}{'batch':>6}{'kernels':>9}{'MB a crop':>11}{'scratch MiB':>13}")
     rows = []
@@ -111,6 +113,7 @@ def main() -> None:
                 if _TOP.value:
                     _print_largest(text, batch)
                 if _HLO.value:
+                    Path(_HLO.value).mkdir(parents=True, exist_ok=True)
                     Path(_HLO.value, f"{name}_{program}_{batch}.hlo").write_text(text, encoding="utf-8")
                 measure.write({"environment": environment(), "rows": rows})
 

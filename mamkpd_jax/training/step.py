@@ -61,7 +61,6 @@ def make_train_step(
     whole step is one program over it. A step whose loss or gradient is not finite changes nothing but the step count.
     The state that goes in is donated.
     """
-
     loss = make_loss(graphdef, config)
 
     def gradients(state: TrainState, batch: Batch) -> tuple[Array, Any, Any]:

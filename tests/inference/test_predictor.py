@@ -188,7 +188,7 @@ def test_importing_the_package_loads_no_jax():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_weights_that_are_cast_once_give_the_same_heatmaps():
+def test_casting_weights_once_keeps_the_heatmaps():
     weights = random_weights("small", (64, 64), dtype="bfloat16")
     network = make_network(nnx.graphdef(abstract(weights.config.model, COCO.n_joints)), weights.config, COCO)
     # Else XLA leaves out the rounding of weights that are cast inside.
