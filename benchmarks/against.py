@@ -90,9 +90,9 @@ def _commit(folder: str) -> str:
 def main() -> None:
     if unknown := set(_CASES.value) - set(CASES):
         raise UserError(f"--cases names {min(unknown)!r}; expected some of {', '.join(CASES)}")
+    commit = _commit(_OTHER.value)
     if any(CASES[case].what == "onnx" for case in _CASES.value):
         importlib.import_module("onnxruntime")  # its lack is reported before anything is timed
-    commit = _commit(_OTHER.value)
     rows = []
     for case in _CASES.value:
         rows.append(row(case))
