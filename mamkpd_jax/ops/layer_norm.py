@@ -14,17 +14,22 @@ def layer_norm(x: Float[Array, "*b d"], scale: Float[Array, " d"], bias: Float[A
     return _forward(x, scale, bias)[0]
 
 
-def _forward(x: Array, scale: Array, bias: Array) -> tuple[Array, tuple[Array, ...]]:
+def _forward(x: Array, scale: Array, bias: Array) -> tuple[Array, tuple[Array, Array]]:
     mean = jnp.mean(x, axis=-1, keepdims=True)
     # Of the centred values XLA makes one kernel on a GPU, with all that is elementwise around it. On a CPU the other
     # form is a pass less over memory.
     variance = lax.platform_dependent(x, mean, cpu=_of_squares, default=_of_centred)
-    rate = lax.rsqrt(variance + _EPSILON)
-    return (x - mean) * (rate * scale) + bias, (x, mean, rate, scale)
+    return (x - mean) * (_rate(variance) * scale) + bias, (x, scale)
 
 
-def _backward(saved: tuple[Array, ...], dy: Array) -> tuple[Array, Array, Array]:
-    x, mean, rate, scale = saved
+def _backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array, Array]:
+    """Mean and variance are made again: saved, they would take the forward pass apart on a GPU.
+
+    On a CPU XLA sees that they are there already.
+    """
+    x, scale = saved
+    mean = jnp.mean(x, axis=-1, keepdims=True)
+    rate = _rate(_of_squares(x, mean))
     normal, gradient, rows = (x - mean) * rate, dy * scale, tuple(range(dy.ndim - 1))
     along = jnp.mean(gradient * normal, axis=-1, keepdims=True)
     dx = rate * (gradient - jnp.mean(gradient, axis=-1, keepdims=True) - normal * along)
@@ -32,6 +37,10 @@ def _backward(saved: tuple[Array, ...], dy: Array) -> tuple[Array, Array, Array]
 
 
 layer_norm.defvjp(_forward, _backward)
+
+
+def _rate(variance: Array) -> Array:
+    return lax.rsqrt(variance + _EPSILON)
 
 
 def _of_squares(x: Array, mean: Array) -> Array:
