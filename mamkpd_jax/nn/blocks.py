@@ -9,7 +9,17 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float
 
-from mamkpd_jax.nn.layers import BatchNorm, DepthwiseConv, ImageConv, LayerNorm, Linear, conv, drop_path, gelu
+from mamkpd_jax.nn.layers import (
+    BatchNorm,
+    DepthwiseConv,
+    ImageConv,
+    LayerNorm,
+    Linear,
+    conv,
+    drop_path,
+    gelu,
+    in_memory,
+)
 from mamkpd_jax.nn.ss2d import SS2D
 
 
@@ -53,7 +63,7 @@ class CMM(nnx.Module):
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         x = self.inter_norm(self.inter(x))
-        x = self.norm(self.embed_conv(self.embed(x)))
+        x = self.norm(in_memory(self.embed_conv(self.embed(x))))
         return x + self.intra_conv(nnx.silu(self.intra(x)))
 
 

@@ -134,9 +134,25 @@ class Deconv(nnx.Module):
         return y.reshape(b, 2 * h, 2 * w, -1)
 
 
+@jax.checkpoint
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """GELU by the error function, in fp32: in bfloat16 XLA makes two passes of it on a GPU."""
+    """GELU by the error function, in fp32: in bfloat16 XLA makes two passes of it on a GPU.
+
+    The gradient computes the error function again, which XLA would keep in fp32.
+    """
     return nnx.gelu(x.astype(jnp.float32), approximate=False).astype(x.dtype)
+
+
+@jax.custom_vjp
+def in_memory(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The same values, which lie in memory in their own dtype where they are differentiated, as their gradient does.
+
+    Without it XLA keeps a bfloat16 result of fp32 sums for the gradient in fp32.
+    """
+    return x
+
+
+in_memory.defvjp(lambda x: (lax.optimization_barrier(x), None), lambda _, dy: (lax.optimization_barrier(dy),))
 
 
 def drop_path(x: Float[Array, "b h w d"], rate: float, rngs: nnx.Rngs | None) -> Float[Array, "b h w d"]:

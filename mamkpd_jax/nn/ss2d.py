@@ -8,7 +8,7 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float
 
-from mamkpd_jax.nn.layers import DepthwiseConv, LayerNorm, Linear
+from mamkpd_jax.nn.layers import DepthwiseConv, LayerNorm, Linear, in_memory
 from mamkpd_jax.ops.cross_scan import DIRECTIONS
 from mamkpd_jax.ops.selective_scan import ss2d_scan
 
@@ -62,4 +62,5 @@ class SS2D(nnx.Module):
             self.D[...],
             implementation=self.scan,
         )
+        y = in_memory(y)
         return self.out_proj(self.norm(y) * nnx.silu(z))
