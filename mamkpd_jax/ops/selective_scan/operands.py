@@ -7,7 +7,7 @@ from jax import Array, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
-from mamkpd_jax.ops.selective_scan.arithmetic import Arithmetic
+from mamkpd_jax.ops.selective_scan.arithmetic import LOG2E, Arithmetic
 from mamkpd_jax.ops.selective_scan.tiling import Scan
 from mamkpd_jax.ops.selective_scan.walk import Place, bounded
 
@@ -89,8 +89,8 @@ class Operands:
         self.A = [self.vector(A, 0, i) for i in range(scan.n)]
         if scan.rank:
             weight, bias, *self.ends = refs
-            self.weight = [self.vector(weight, 0, i) for i in range(scan.rank)]
-            self._bias = self.vector(bias, 0)
+            self.weight = [self.vector(weight, 0, i) * LOG2E for i in range(scan.rank)]
+            self._bias = self.vector(bias, 0) * LOG2E
         else:
             self._delta, *self.ends = refs
 

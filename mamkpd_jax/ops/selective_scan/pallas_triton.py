@@ -146,7 +146,7 @@ def _tokens(x: Array) -> Array:
     return x.reshape(x.shape[0], x.shape[1] * x.shape[2], *x.shape[3:])
 
 
-# The kernels know powers of 2 alone. Where delta is made in them, they leave it and y in units of ln 2.
+# The kernels know powers of 2 alone. Where they make delta, they leave it and y in units of ln 2.
 def _sum_over_directions(scan: Scan, *operands: Array) -> Array:
     """The sum over directions, y [b, l, d], of `Operands`' arrays for natural exponentials and logarithms."""
     (y,) = _forward_over_batch(scan, checkpoints=False)(*_to_base_2(scan, *operands))
@@ -159,22 +159,23 @@ def _scan_forward(scan: Scan, *operands: Array) -> tuple[Array, tuple]:
 
 
 def _scan_backward(scan: Scan, saved: tuple, dy: Array) -> tuple[Array, ...]:
+    """The kernel's results are linear in dy: they, and not dy, get y's unit, which XLA fuses with what comes after."""
     states, (u, proj, A, *made_from) = saved
-    dy = _flat((dy * _unit(scan)).astype(u.dtype), 1)
     operands = _to_base_2(scan, u, proj, A, *made_from)
     kernel = over_batch(functools.partial(backward, scan), (0, 1, *_batch_axes(scan)), [1] * (5 if scan.rank else 4))
-    du, ddelta, dBC, dA, *dbias = kernel(dy, states, *operands)
-    du = jnp.sum(du, axis=0, dtype=jnp.float32).astype(u.dtype)
-    dBC = dBC.transpose(1, 2, 0, 3)
+    du, ddelta, dBC, dA, *dbias = kernel(_flat(dy.astype(u.dtype), 1), states, *operands)
+    du = _sum_of_directions(scan, du).astype(u.dtype)
+    dBC = dBC.transpose(1, 2, 0, 3) * _unit(scan)
     dA = jnp.sum(dA, axis=1)
     if not scan.rank:
         return du, dBC.astype(proj.dtype), dA * LOG2E, ddelta
+    # Of what is under the softplus, the factor of y, ln 2, cancels the one of base 2, 1 / ln 2.
     product = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
     low_rank, weight = proj[..., : scan.rank].astype(u.dtype), operands[3].astype(u.dtype)
     dlow_rank = product("kbld,krd->blkr", ddelta, weight)
-    dweight = jnp.sum(product("kbld,blkr->bkrd", ddelta, low_rank), axis=0) * LOG2E
+    dweight = jnp.sum(product("kbld,blkr->kbrd", ddelta, low_rank), axis=1)
     dproj = jnp.concatenate([dlow_rank, dBC], axis=-1).astype(proj.dtype)
-    return du, dproj, dA, dweight, jnp.sum(dbias[0], axis=1) * LOG2E
+    return du, dproj, dA * LN2, dweight, jnp.sum(dbias[0], axis=1)
 
 
 _scan: Callable[..., Array] = jax.custom_vjp(_sum_over_directions, nondiff_argnums=(0,))
@@ -196,7 +197,7 @@ def _unit(scan: Scan) -> float:
 def _to_base_2(scan: Scan, u: Array, proj: Array, A: Array, *made_from: Array) -> tuple[Array, ...]:
     u, proj = _flat(u, 1), _flat(pack(proj), 1)
     if scan.rank:
-        return u, proj, A, *(x * LOG2E for x in made_from)
+        return u, proj, A, *made_from
     (delta,) = made_from
     return u, proj, A * LOG2E, _flat(delta, 2)
 
