@@ -23,9 +23,9 @@ def _forward(x: Array, scale: Array, bias: Array) -> tuple[Array, tuple[Array, A
 
 
 def _backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array, Array]:
-    """Mean and variance are made again: saved, they would take the forward pass apart on a GPU.
+    """Mean and variance are computed again: on a GPU XLA moves more where they are kept (benchmarks/notes.md).
 
-    On a CPU XLA sees that they are there already.
+    On a CPU XLA finds that they are there already.
     """
     x, scale = saved
     mean = jnp.mean(x, axis=-1, keepdims=True)

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 from jax import lax
 
-from mamkpd_jax.nn.layers import Deconv, DepthwiseConv, ImageConv, conv, drop_path
+from mamkpd_jax.nn.layers import Deconv, DepthwiseConv, ImageConv, conv, drop_path, in_memory
 from mamkpd_jax.ops.depthwise import _by_rows, _by_taps, depthwise
 
 _FP32 = {"dtype": jnp.dtype("float32")}
@@ -87,6 +87,16 @@ def test_initial_spread_is_kaimings_of_a_groups_fan_out():
     assert np.std(depthwise.kernel[...]) == pytest.approx((2 / 9) ** 0.5, rel=0.02)
     dense = conv(64, 64, 7, use_bias=False, rngs=nnx.Rngs(0), **_FP32)
     assert np.std(dense.kernel[...]) == pytest.approx((2 / (49 * 64)) ** 0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_lies_in_memory_has_the_same_values_and_gradients(dtype):
+    x = jnp.arange(6, dtype=dtype)
+    y, pullback = jax.vjp(lambda x: in_memory(x * 3) * 2, x)
+    (gradient,) = pullback(jnp.ones_like(y))
+    np.testing.assert_array_equal(y, x * 6)
+    np.testing.assert_array_equal(gradient, jnp.full(6, 6, dtype))
+    assert gradient.dtype == dtype
 
 
 def test_drop_path_keeps_the_mean_and_drops_whole_examples():
