@@ -138,16 +138,16 @@ class Deconv(nnx.Module):
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """GELU by the error function, in fp32: in bfloat16 XLA makes two passes of it on a GPU.
 
-    The gradient computes the error function again, which XLA would keep in fp32.
+    The gradient computes the error function again: XLA would store it in fp32.
     """
     return nnx.gelu(x.astype(jnp.float32), approximate=False).astype(x.dtype)
 
 
 @jax.custom_vjp
 def in_memory(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The same values, which lie in memory in their own dtype where they are differentiated, as their gradient does.
+    """Returns `x`. Training stores it and its gradient in its dtype.
 
-    Without it XLA keeps a bfloat16 result of fp32 sums for the gradient in fp32.
+    Without this XLA stores bfloat16 results of fp32 sums in fp32 on a GPU.
     """
     return x
 

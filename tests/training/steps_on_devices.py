@@ -22,7 +22,7 @@ config = Config(
 )
 mesh = training_mesh(fsdp)
 # With Adam's own epsilon, 1e-8, the rounding of a gradient near zero makes a step as long as any.
-adam = optax.adam(config.optim.learning_rate, eps=1e-3)
+adam = optax.chain(optax.clip_by_global_norm(config.optim.clip_norm), optax.adam(config.optim.learning_rate, eps=1e-3))
 graphdef, state = create_state(config, 5, adam, mesh)
 step = make_train_step(graphdef, state, adam, config, mesh)
 rng = np.random.default_rng(0)
@@ -41,6 +41,8 @@ for _ in range(5):
 arrays["losses"] = np.array(losses)
 parts = [{str(shard.index) for shard in leaf.addressable_shards} for leaf in jax.tree.leaves(state.params)]
 arrays["split"] = np.array(max(map(len, parts)))
-for path, leaf in jax.tree_util.tree_leaves_with_path(state.params):
-    arrays[jax.tree_util.keystr(path)] = np.asarray(leaf)
+means = optax.tree.get(state.opt_state, "mu")  # Adam's moving averages of the gradients
+for of, tree in (("parameter", state.params), ("gradient", means)):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        arrays[of + jax.tree_util.keystr(path)] = np.asarray(leaf)
 np.savez(output, **arrays)

@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def five_steps(tmp_path_factory, devices):
-    """Losses, parameters and the compiled step's text after five steps, by number of devices, `fsdp` and scan."""
+    """Losses, parameters, averaged gradients and the step's text after five steps, by devices, `fsdp` and scan."""
     folder = tmp_path_factory.mktemp("devices")
 
     @functools.cache
@@ -31,12 +31,17 @@ _FSDP = pytest.param(2, "auto", marks=pytest.mark.slow)  # test_train.py has suc
 _KERNELS = pytest.param(1, "pallas_interpret", marks=pytest.mark.long)  # in interpret mode, a hundred seconds
 
 
+# A BatchNorm takes this scale out again, so its gradient is rounding alone.
+_ZERO = "gradient['encoder']['stages'][0]['norm']['scale']"
+
+
 @pytest.mark.parametrize(("fsdp", "scan"), [(1, "auto"), _FSDP, _KERNELS])
 def test_two_devices_train_as_one_does(five_steps, fsdp, scan):
     one, two = five_steps(1, 1, scan), five_steps(2, fsdp, scan)
     np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-5)
-    for name in one.keys() - {"losses", "text", "split"}:
-        np.testing.assert_allclose(two[name], one[name], atol=1e-7, err_msg=name)
+    for name in one.keys() - {"losses", "text", "split", _ZERO}:
+        atol = 1e-7 if name.startswith("parameter") else 1e-5 * np.abs(one[name]).max()
+        np.testing.assert_allclose(two[name], one[name], rtol=0, atol=atol, err_msg=name)
     assert two["split"] == fsdp, "with fsdp each device holds a part of the parameters, else all of them"
 
     text = str(two["text"])

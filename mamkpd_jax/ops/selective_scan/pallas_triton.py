@@ -159,7 +159,7 @@ def _scan_forward(scan: Scan, *operands: Array) -> tuple[Array, tuple]:
 
 
 def _scan_backward(scan: Scan, saved: tuple, dy: Array) -> tuple[Array, ...]:
-    """The kernel's results are linear in dy: they, and not dy, get y's unit, which XLA fuses with what comes after."""
+    """The kernel takes dy without y's factor, ln 2. Its results get the factor in kernels that XLA needs anyway."""
     states, (u, proj, A, *made_from) = saved
     operands = _to_base_2(scan, u, proj, A, *made_from)
     kernel = over_batch(functools.partial(backward, scan), (0, 1, *_batch_axes(scan)), [1] * (5 if scan.rank else 4))
@@ -169,7 +169,7 @@ def _scan_backward(scan: Scan, saved: tuple, dy: Array) -> tuple[Array, ...]:
     dA = jnp.sum(dA, axis=1)
     if not scan.rank:
         return du, dBC.astype(proj.dtype), dA * LOG2E, ddelta
-    # Of what is under the softplus, the factor of y, ln 2, cancels the one of base 2, 1 / ln 2.
+    # Here y's factor, ln 2, and that of the softplus's argument, 1 / ln 2, cancel.
     product = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
     low_rank, weight = proj[..., : scan.rank].astype(u.dtype), operands[3].astype(u.dtype)
     dlow_rank = product("kbld,krd->blkr", ddelta, weight)
