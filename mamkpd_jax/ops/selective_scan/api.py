@@ -52,7 +52,7 @@ def ss2d_scan(
     scan = resolve(implementation).ss2d
     if b == 0:
         return u
-    weights = (x.astype(jnp.float32) for x in (dt_weight, dt_bias, -jnp.exp(A_log)))
+    weights = (x.astype(jnp.float32) for x in (dt_weight, dt_bias, A_log))
     return _with_skip(u, scan(u, proj, *weights), jnp.sum(D, axis=0))
 
 

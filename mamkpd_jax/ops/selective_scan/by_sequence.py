@@ -19,14 +19,15 @@ def ss2d(
     proj: Float[Array, "b h w k p"],
     dt_weight: Float[Array, "k r d"],
     dt_bias: Float[Array, "k d"],
-    A: Float[Array, "k d n"],
+    A_log: Float[Array, "k d n"],
 ) -> Float[Array, "b h w d"]:
     """The fp32 sum of a map's scans in four directions, without the D skip.
 
     Choice: one direction after another; one loop over all four took up to 1.5 times as long on a CPU.
     """
     _, h, w, _ = u.shape
-    rank, n = dt_weight.shape[1], A.shape[-1]
+    rank, n = dt_weight.shape[1], A_log.shape[-1]
+    A = -jnp.exp(A_log)
     u, proj = u.astype(jnp.float32), proj.astype(jnp.float32)
 
     def direction(k: int, tokens: Array) -> Array:

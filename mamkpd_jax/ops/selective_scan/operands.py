@@ -72,9 +72,9 @@ class Token(NamedTuple):
 class Operands:
     """The inputs of one program, which is one batch element, direction, segment and block of channels.
 
-    Arrays: u [b, l d], proj [b, l k (rank + 2 n)] after `pack`, A [k, n, d], either delta [k, b, l d] or delta's
-    weight [k, rank, d] and bias [k, d], and those of `segments.ends`. A decay is 2^(delta A), delta log2(1 + 2^(low
-    rank @ weight + bias)).
+    Arrays: u [b, l d], proj [b, l k (rank + 2 n)] after `pack`, either A [k, n, d] and delta [k, b, l d] or log(-A)
+    [k, n, d] and delta's weight [k, rank, d] and bias [k, d], and those of `segments.ends`. A decay is 2^(delta A),
+    delta log2(1 + 2^(low rank @ weight + bias)).
     """
 
     def __init__(self, scan: Scan, u, proj, A, *refs):
@@ -88,6 +88,7 @@ class Operands:
         self._precise = proj.dtype == jnp.float32
         self.A = [self.vector(A, 0, i) for i in range(scan.n)]
         if scan.rank:
+            self.A = [-self.math.exp2(A_log * LOG2E) for A_log in self.A]
             weight, bias, *self.ends = refs
             self.weight = [self.vector(weight, 0, i) * LOG2E for i in range(scan.rank)]
             self._bias = self.vector(bias, 0) * LOG2E

@@ -93,7 +93,7 @@ def ss2d(
     proj: Float[Array, "b h w k p"],
     dt_weight: Float[Array, "k r d"],
     dt_bias: Float[Array, "k d"],
-    A: Float[Array, "k d n"],
+    A_log: Float[Array, "k d n"],
     *,
     scan: Scan | None = None,
     interpret: bool = False,
@@ -101,13 +101,13 @@ def ss2d(
     """The fp32 sum of a map's scans in four directions, without the D skip; `scan` is another than `plan`'s."""
     _, h, w, d = u.shape
     rank = dt_weight.shape[1]
-    scan = scan or plan(range(DIRECTIONS), h, w, d, A.shape[-1], rank, interpret)
+    scan = scan or plan(range(DIRECTIONS), h, w, d, A_log.shape[-1], rank, interpret)
     if scan.rank:
-        return _scan(scan, _tokens(u), _tokens(proj), A.mT, dt_weight, dt_bias).reshape(u.shape)
+        return _scan(scan, _tokens(u), _tokens(proj), A_log.mT, dt_weight, dt_bias).reshape(u.shape)
     low_rank, BC = proj[..., :rank], proj[..., rank:]
     z = jnp.einsum("bhwkr,krd->kbhwd", low_rank.astype(jnp.float32), dt_weight, precision=lax.Precision.HIGHEST)
     delta = jax.nn.softplus(z + dt_bias[:, None, None, None])
-    return _given(scan, u, delta, A, BC)
+    return _given(scan, u, delta, -jnp.exp(A_log), BC)
 
 
 def plain(

@@ -26,8 +26,8 @@ def backward(scan: Scan, dy: Array, states: Array, *operands: Array) -> tuple[Ar
 
     Returns:
         du [k, b, l, d] of each direction, ddelta [k, b, l, d] (of what is under the softplus where delta is made
-        here), both in u's dtype; dBC [k, b, l, 2 n]; dA [k, b, n, d]; and, where delta is made here, dbias
-        [k, b, d].
+        here), both in u's dtype; dBC [k, b, l, 2 n]; dA [k, b, n, d]; and, where delta is made here, in dA's
+        place the gradient of log(-A), and dbias [k, b, d].
     """
     u, k, b, f32 = operands[0], len(scan.directions), operands[0].shape[0], jnp.float32
     scan = scan.for_batch(b)
@@ -129,8 +129,8 @@ def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
 
         zero = jnp.zeros((scan.channels,), jnp.float32)
         _, dA, dbias = chunks.fold(load, chunk, (start_dstate, zeros(scan), zero))
-        for j, total in enumerate(dA):
-            operands.store(dA_ref, total * LN2, 0, 0, 0, j)
+        for j, (total, A) in enumerate(zip(dA, operands.A, strict=True)):
+            operands.store(dA_ref, total * (A * LN2 if scan.rank else LN2), 0, 0, 0, j)
         if scan.rank:
             operands.store(dbias_ref[0], dbias, 0, 0, 0)
 
