@@ -5,7 +5,7 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float
 
-from mamkpd_jax.nn.layers import BatchNorm, Deconv, decoder_init
+from mamkpd_jax.nn.layers import BatchNorm, Deconv, PointwiseConv, decoder_init
 
 
 class Decoder(nnx.Module):
@@ -18,7 +18,7 @@ class Decoder(nnx.Module):
         widths = ((c_in, dim), (dim, dim))
         self.deconvs = nnx.List(Deconv(a, b, dtype=dtype, rngs=rngs) for a, b in widths)
         self.norms = nnx.List(BatchNorm(b, dtype=dtype, rngs=rngs) for _, b in widths)
-        self.head = nnx.Conv(dim, n_joints, (1, 1), kernel_init=decoder_init, dtype=jnp.float32, rngs=rngs)
+        self.head = PointwiseConv(dim, n_joints, (1, 1), kernel_init=decoder_init, dtype=jnp.float32, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w d"]) -> Float[Array, "b h2 w2 j"]:
         for deconv, norm in zip(self.deconvs, self.norms, strict=True):

@@ -4,12 +4,11 @@ Parameters are fp32 whatever the compute `dtype` is. Padding is explicit and sym
 pads a stride-2 convolution unevenly.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array, lax
+from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from mamkpd_jax.ops.depthwise import depthwise
@@ -23,8 +22,43 @@ linear_init = nnx.initializers.truncated_normal(0.02)
 conv_init = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 decoder_init = nnx.initializers.normal(0.001)
 
-BatchNorm = functools.partial(nnx.BatchNorm, momentum=0.9, epsilon=1e-5)
-Linear = functools.partial(nnx.Linear, kernel_init=linear_init)
+
+@jax.custom_vjp
+def product(x: Float[Array, "*b c"], kernel: Float[Array, "c d"]) -> Float[Array, "*b d"]:
+    """`x` times a kernel that is cast to x's dtype.
+
+    The kernel's gradient is made in the kernel's dtype: autodiff would round it to x's and convert it.
+    """
+    return jnp.matmul(x, kernel.astype(x.dtype))
+
+
+def _product_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return product(x, kernel), (x, kernel)
+
+
+def _product_backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    dx = jnp.matmul(dy, kernel.astype(x.dtype).T)
+    rows = tuple(range(x.ndim - 1))
+    return dx, lax.dot_general(x, dy, ((rows, rows), ((), ())), preferred_element_type=kernel.dtype)
+
+
+product.defvjp(_product_forward, _product_backward)
+
+
+def _affine(x: Array, kernel: Array, bias: nnx.Param | None, dtype: DTypeLike | None) -> Array:
+    y = product(x.astype(dtype), kernel)
+    return y if bias is None else y + bias[...].astype(dtype)
+
+
+class Linear(nnx.Linear):
+    """A linear layer by `product`."""
+
+    def __init__(self, c_in: int, c_out: int, *, use_bias: bool = True, dtype: jnp.dtype, rngs: nnx.Rngs):
+        super().__init__(c_in, c_out, use_bias=use_bias, kernel_init=linear_init, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b d"]:
+        return _affine(x, self.kernel[...], self.bias, self.dtype)
 
 
 def conv(
@@ -32,7 +66,8 @@ def conv(
 ) -> nnx.Conv:
     """A convolution padded by (kernel - 1) / 2 on both sides, or a partition where kernel equals stride."""
     pad = 0 if kernel == stride else (kernel - 1) // 2
-    return nnx.Conv(
+    kind = PointwiseConv if kernel == 1 else nnx.Conv
+    return kind(
         c_in,
         c_out,
         (kernel, kernel),
@@ -43,6 +78,13 @@ def conv(
         dtype=dtype,
         rngs=rngs,
     )
+
+
+class PointwiseConv(nnx.Conv):
+    """A 1x1 convolution by `product`, as a GPU's convolution wants the kernel in another layout."""
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w d"]:
+        return _affine(x, self.kernel[0, 0], self.bias, self.dtype)
 
 
 class LayerNorm(nnx.Module):
@@ -57,6 +99,25 @@ class LayerNorm(nnx.Module):
     def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
         x = x.astype(jnp.promote_types(self.dtype, jnp.float32))
         return layer_norm(x, self.scale[...], self.bias[...]).astype(self.dtype)
+
+
+class BatchNorm(nnx.BatchNorm):
+    """Batch normalization with PyTorch's defaults.
+
+    Evaluation computes in fp32: in bfloat16 XLA converts mean and bias in kernels of their own on a GPU.
+    """
+
+    def __init__(self, dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        super().__init__(dim, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
+        self._wide = jnp.promote_types(dtype, jnp.float32)
+
+    def __call__(self, x: Float[Array, "b h w d"]) -> Float[Array, "b h w d"]:
+        if not self.use_running_average:
+            return super().__call__(x)
+        assert self.scale is not None and self.bias is not None  # no option leaves them out
+        rate = lax.rsqrt(self.var[...] + self.epsilon) * self.scale[...]
+        y = (x.astype(self._wide) - self.mean[...]) * rate + self.bias[...]
+        return y.astype(self.dtype)
 
 
 class ImageConv(nnx.Module):
@@ -111,9 +172,9 @@ class Deconv(nnx.Module):
     The kernel [4, 4, c_in, c_out] is correlated with the zero-dilated input, so it is PyTorch's kernel turned by
     180 degrees.
 
-    Choice: computed as four 2x2 convolutions, one per parity of the output pixel, instead of one convolution over
-    the dilated input, three quarters of which is zeros: forward XLA takes as long for the latter on CPU, with gradients
-    nine times as long (`python -m mamkpd_jax.bench layers`).
+    Choice: computed as one 2x2 convolution with four outputs, one per parity of the output pixel, instead of one
+    convolution over the dilated input, three quarters of which is zeros. On a CPU XLA takes nine times as long for the
+    latter's gradients (`python -m mamkpd_jax.bench layers`).
     """
 
     def __init__(self, c_in: int, c_out: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
@@ -121,14 +182,16 @@ class Deconv(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c2"]:
-        b, h, w, _ = x.shape
-        x = jnp.pad(x.astype(self.dtype), ((0, 0), (1, 1), (1, 1), (0, 0)))
-        kernel = self.kernel[...].astype(self.dtype)
+        b, h, w, c = x.shape
+        # Row 2 a + i of the kernel is row a of the kernel for parity i, whose windows start at row i of the padded map.
+        kernel = self.kernel[...].astype(self.dtype).reshape(2, 2, 2, 2, c, -1)
+        kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, c, -1)
+        pads = ((1, 1), (1, 1))
+        y = lax.conv_general_dilated(x.astype(self.dtype), kernel, (1, 1), pads, dimension_numbers=_DIMENSIONS)
+        y = y.reshape(b, h + 1, w + 1, 2, 2, -1)
 
-        def pixels(row: int, column: int) -> Array:
-            window = x[:, row : row + h + 1, column : column + w + 1]
-            taps = kernel[row::2, column::2]
-            return lax.conv_general_dilated(window, taps, (1, 1), "VALID", dimension_numbers=_DIMENSIONS)
+        def pixels(i: int, j: int) -> Array:
+            return y[:, i : i + h, j : j + w, i, j]
 
         y = jnp.stack([jnp.stack([pixels(i, j) for j in (0, 1)], axis=3) for i in (0, 1)], axis=2)
         return y.reshape(b, 2 * h, 2 * w, -1)
@@ -136,11 +199,22 @@ class Deconv(nnx.Module):
 
 @jax.checkpoint
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """GELU by the error function, in fp32: in bfloat16 XLA makes two passes of it on a GPU.
+    """GELU by the error function; in bfloat16 on an NVIDIA GPU by tanh, which differs by less than 5e-4.
 
-    The gradient computes the error function again: XLA would store it in fp32.
+    Choice: there a matrix product ends in the latter at no cost, and the former is a pass over memory. The gradient
+    computes it again: XLA would store the error function, in fp32.
     """
-    return nnx.gelu(x.astype(jnp.float32), approximate=False).astype(x.dtype)
+    if x.dtype == jnp.bfloat16:
+        return lax.platform_dependent(x, cuda=_gelu_by_tanh, default=_gelu)
+    return _gelu(x)
+
+
+def _gelu(x: Array) -> Array:
+    return nnx.gelu(x.astype(jnp.promote_types(x.dtype, jnp.float32)), approximate=False).astype(x.dtype)
+
+
+def _gelu_by_tanh(x: Array) -> Array:
+    return nnx.gelu(x, approximate=True)
 
 
 @jax.custom_vjp

@@ -8,7 +8,7 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float
 
-from mamkpd_jax.nn.layers import DepthwiseConv, LayerNorm, Linear, in_memory
+from mamkpd_jax.nn.layers import DepthwiseConv, LayerNorm, Linear, in_memory, product
 from mamkpd_jax.ops.cross_scan import DIRECTIONS
 from mamkpd_jax.ops.selective_scan import ss2d_scan
 
@@ -52,7 +52,8 @@ class SS2D(nnx.Module):
     def __call__(self, x: Float[Array, "b h w d"]) -> Float[Array, "b h w d"]:
         u, z = jnp.split(self.in_proj(x), 2, axis=-1)
         u = nnx.silu(self.conv(u))
-        proj = jnp.einsum("bhwd,dkp->bhwkp", u, self.x_proj[...].astype(self.dtype))
+        x_proj = self.x_proj[...]
+        proj = product(u, x_proj.reshape(len(x_proj), -1)).reshape(*u.shape[:-1], *x_proj.shape[1:])
         y = ss2d_scan(
             u,
             proj,

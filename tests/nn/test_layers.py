@@ -9,7 +9,18 @@ import pytest
 from flax import nnx
 from jax import lax
 
-from mamkpd_jax.nn.layers import Deconv, DepthwiseConv, ImageConv, conv, drop_path, in_memory
+from mamkpd_jax.nn.layers import (
+    BatchNorm,
+    Deconv,
+    DepthwiseConv,
+    ImageConv,
+    _gelu_by_tanh,
+    conv,
+    drop_path,
+    gelu,
+    in_memory,
+    product,
+)
 from mamkpd_jax.ops.depthwise import _by_rows, _by_taps, depthwise
 
 _FP32 = {"dtype": jnp.dtype("float32")}
@@ -73,6 +84,45 @@ def test_deconv_is_a_convolution_of_the_dilated_input(h, w):
     expected = _convolve(x, layer.kernel[...], (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2))
     assert expected.shape == (2, 2 * h, 2 * w, 3)
     np.testing.assert_allclose(layer(x), expected, atol=1e-4)
+
+
+def test_1x1_convolution_is_a_convolution():
+    layer = conv(5, 3, 1, use_bias=True, rngs=nnx.Rngs(0), **_FP32)
+    layer.bias[...] = jnp.arange(3, dtype=jnp.float32)
+    expected = _convolve(_map(4, 3, 5), layer.kernel[...], (1, 1), "VALID") + layer.bias[...]
+    np.testing.assert_allclose(layer(_map(4, 3, 5)), expected, atol=1e-5)
+
+
+def test_gradient_of_a_products_kernel_is_not_rounded():
+    x, kernel = _map(8, 6, 5).astype(jnp.bfloat16), jax.random.normal(jax.random.key(0), (5, 3))
+    y, pullback = jax.vjp(product, x, kernel)
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(y, x @ kernel.astype(jnp.bfloat16))
+    dx, dkernel = pullback(y)
+    np.testing.assert_array_equal(dx, y @ kernel.astype(jnp.bfloat16).T)
+    assert dkernel.dtype == jnp.float32
+    np.testing.assert_allclose(dkernel, np.einsum("bhwc,bhwd->cd", np.float64(x), np.float64(y)), rtol=1e-5)
+
+
+def test_batch_norm_in_evaluation_rounds_once():
+    norm = BatchNorm(5, dtype=jnp.dtype("bfloat16"), rngs=nnx.Rngs(0))
+    norm.eval()
+    for variable, value in ((norm.mean, 3.003), (norm.var, 0.01), (norm.scale, 1.007), (norm.bias, -0.501)):
+        variable[...] = jnp.full(5, value)
+    x = _map(8, 6, 5).astype(jnp.bfloat16) + 3
+    expected = (np.float64(x) - 3.003) / np.sqrt(0.01 + 1e-5) * 1.007 - 0.501
+    np.testing.assert_allclose(np.float64(norm(x)), expected, rtol=2**-8, atol=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "rounding"), [("float32", 1e-6), ("bfloat16", 2**-8)])
+def test_gelu_is_that_of_the_error_function(dtype, rounding):
+    x = jnp.linspace(-6, 6, 2001).astype(dtype)
+    y, pullback = jax.vjp(gelu, x)
+    exact, exact_pullback = jax.vjp(functools.partial(nnx.gelu, approximate=False), x.astype("float32"))
+    np.testing.assert_allclose(np.float32(y), exact, rtol=rounding, atol=1e-6)
+    expected = exact_pullback(jnp.ones_like(exact))[0]
+    np.testing.assert_allclose(np.float32(pullback(jnp.ones_like(y))[0]), expected, rtol=rounding, atol=1e-6)
+    np.testing.assert_allclose(_gelu_by_tanh(x.astype("float32")), exact, rtol=0, atol=5e-4)
 
 
 def test_strided_convolutions_pad_both_sides_alike():
