@@ -64,7 +64,7 @@ def contenders(chunks: Sequence[str]) -> dict[str, Scan]:
     if unknown := set(chosen) - set(here):
         raise UserError(f"--implementations names {min(unknown)!r}; on {platform} there are {', '.join(here)}")
     named = {name: functools.partial(ss2d_scan, implementation=name) for name in chosen}
-    return named | {f"associative, {chunk}": _with_skip(_associative(chunk)) for chunk in chunks}
+    return named | {f"associative, {chunk}": _in_dtype(_associative(chunk)) for chunk in chunks}
 
 
 def with_tilings(scans: Mapping[str, Scan], work: Workload, batch: int) -> dict[str, Scan]:
@@ -77,7 +77,7 @@ def with_tilings(scans: Mapping[str, Scan], work: Workload, batch: int) -> dict[
             scan = dataclasses.replace(default, **fields)
             cut = dataclasses.replace(scan.for_batch(batch), schedulers=default.schedulers)
             if cut not in known:
-                found[f"{name}, {title}"] = _with_skip(functools.partial(pallas_triton.ss2d, scan=scan))
+                found[f"{name}, {title}"] = _in_dtype(functools.partial(pallas_triton.ss2d, scan=scan))
                 known.append(cut)
     return found
 
@@ -90,14 +90,9 @@ def _associative(chunk: str) -> Scan:
     return ss2d
 
 
-def _with_skip(scan: Scan) -> Scan:
-    """`ss2d_scan` by an implementation that leaves out the D skip."""
-
-    def ss2d(u: Array, proj: Array, dt_weight: Array, dt_bias: Array, A_log: Array, D: Array) -> Array:
-        y = scan(u, proj, dt_weight, dt_bias, A_log)
-        return (y + u.astype(jnp.float32) * jnp.sum(D, axis=0)).astype(u.dtype)
-
-    return ss2d
+def _in_dtype(scan: Scan) -> Scan:
+    """`ss2d_scan` by an implementation, whose result is fp32."""
+    return lambda u, *others: scan(u, *others).astype(u.dtype)
 
 
 def with_gradients(scan: Scan) -> Callable[..., tuple[Array, tuple[Array, ...]]]:

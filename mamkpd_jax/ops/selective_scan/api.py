@@ -52,8 +52,8 @@ def ss2d_scan(
     scan = resolve(implementation).ss2d
     if b == 0:
         return u
-    weights = (x.astype(jnp.float32) for x in (dt_weight, dt_bias, A_log))
-    return _with_skip(u, scan(u, proj, *weights), jnp.sum(D, axis=0))
+    weights = (x.astype(jnp.float32) for x in (dt_weight, dt_bias, A_log, D))
+    return scan(u, proj, *weights).astype(u.dtype)
 
 
 def selective_scan(
@@ -96,11 +96,7 @@ def selective_scan(
     scan = resolve(implementation).plain
     if b == 0:
         return u
-    return _with_skip(u, scan(u, delta, A.astype(jnp.float32), B, C, reverse=reverse), D)
-
-
-def _with_skip(u: Array, y: Array, D: Array) -> Array:
-    return (y + u.astype(jnp.float32) * D).astype(u.dtype)
+    return scan(u, delta, A.astype(jnp.float32), B, C, D.astype(jnp.float32), reverse=reverse).astype(u.dtype)
 
 
 def _check_floating(**arrays: Array) -> None:

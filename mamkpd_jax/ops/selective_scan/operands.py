@@ -34,14 +34,11 @@ def operand_specs(scan: Scan, proj: Array) -> list[pl.BlockSpec]:
         token_spec(scan, scan.d, directions=False),
         token_spec(scan, proj.shape[1] // scan.length, directions=False),
         pl.BlockSpec((1, scan.n, scan.channels), lambda i, s, k, b: (k, 0, i)),
+        by_channel := pl.BlockSpec((1, scan.channels), lambda i, s, k, b: (k, i)),
     ]
     if not scan.rank:
         return [*specs, token_spec(scan, scan.d)]
-    return [
-        *specs,
-        pl.BlockSpec((1, scan.rank, scan.channels), lambda i, s, k, b: (k, 0, i)),
-        pl.BlockSpec((1, scan.channels), lambda i, s, k, b: (k, i)),
-    ]
+    return [*specs, pl.BlockSpec((1, scan.rank, scan.channels), lambda i, s, k, b: (k, 0, i)), by_channel]
 
 
 def pack(proj: Array) -> Array:
@@ -72,12 +69,12 @@ class Token(NamedTuple):
 class Operands:
     """The inputs of one program, which is one batch element, direction, segment and block of channels.
 
-    Arrays: u [b, l d], proj [b, l k (rank + 2 n)] after `pack`, either A [k, n, d] and delta [k, b, l d] or log(-A)
-    [k, n, d] and delta's weight [k, rank, d] and bias [k, d], and those of `segments.ends`. A decay is 2^(delta A),
-    delta log2(1 + 2^(low rank @ weight + bias)).
+    Arrays: u [b, l d], proj [b, l k (rank + 2 n)] after `pack`, A [k, n, d], the skip's D [k, d], delta [k, b, l d],
+    and those of `segments.ends`. Where the kernel makes delta, log(-A) in A's place, and delta's weight [k, rank, d]
+    and bias [k, d] in delta's. A decay is 2^(delta A), delta log2(1 + 2^(low rank @ weight + bias)).
     """
 
-    def __init__(self, scan: Scan, u, proj, A, *refs):
+    def __init__(self, scan: Scan, u, proj, A, D, *refs):
         self.scan, self.math = scan, Arithmetic(scan.interpret)
         # A mask costs instructions, so there is one only where the last block of channels is not full.
         self._channel = bounded(pl.program_id(0), scan.blocks) * scan.channels + jnp.arange(scan.channels)
@@ -86,9 +83,9 @@ class Operands:
         self._columns = proj.shape[1] // scan.length // len(scan.directions)
         self._first_column = bounded(pl.program_id(2), len(scan.directions)) * self._columns
         self._precise = proj.dtype == jnp.float32
-        self.A = [self.vector(A, 0, i) for i in range(scan.n)]
+        self.A, self.D = [self.vector(A, 0, i) for i in range(scan.n)], self.vector(D, 0)
         if scan.rank:
-            self.A = [-self.math.exp2(A_log * LOG2E) for A_log in self.A]
+            self.A, self.D = [-self.math.exp2(A_log * LOG2E) for A_log in self.A], self.D * LOG2E
             weight, bias, *self.ends = refs
             self.weight = [self.vector(weight, 0, i) * LOG2E for i in range(scan.rank)]
             self._bias = self.vector(bias, 0) * LOG2E

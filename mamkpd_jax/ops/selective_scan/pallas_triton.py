@@ -76,10 +76,10 @@ def _kernel(scan: Scan, checkpoints: bool, *refs) -> None:
                     operands.store(outs[1], h, 0, 0, c, i)
             for t, token in zip(walk.tokens(c), tokens, strict=True):
                 delta, B, C, _ = operands.step(token)
-                x = delta * token.u.astype(jnp.float32)
+                u = token.u.astype(jnp.float32)
                 decays = operands.decays(delta)
-                state = tuple(math.fma(a, h, x * b) for a, h, b in zip(decays, state, B, strict=True))
-                y = math.dot(state, C)
+                state = tuple(math.fma(a, h, delta * u * b) for a, h, b in zip(decays, state, B, strict=True))
+                y = math.dot(state, C, operands.D * u)
                 operands.store_token(outs[0], y, 0, 0, t)
             return state
 
@@ -94,20 +94,21 @@ def ss2d(
     dt_weight: Float[Array, "k r d"],
     dt_bias: Float[Array, "k d"],
     A_log: Float[Array, "k d n"],
+    D: Float[Array, "k d"],
     *,
     scan: Scan | None = None,
     interpret: bool = False,
 ) -> Float[Array, "b h w d"]:
-    """The fp32 sum of a map's scans in four directions, without the D skip; `scan` is another than `plan`'s."""
+    """The fp32 sum of a map's scans in four directions; `scan` is another than `plan`'s."""
     _, h, w, d = u.shape
     rank = dt_weight.shape[1]
     scan = scan or plan(range(DIRECTIONS), h, w, d, A_log.shape[-1], rank, interpret)
     if scan.rank:
-        return _scan(scan, _tokens(u), _tokens(proj), A_log.mT, dt_weight, dt_bias).reshape(u.shape)
+        return _scan(scan, _tokens(u), _tokens(proj), A_log.mT, D, dt_weight, dt_bias).reshape(u.shape)
     low_rank, BC = proj[..., :rank], proj[..., rank:]
     z = jnp.einsum("bhwkr,krd->kbhwd", low_rank.astype(jnp.float32), dt_weight, precision=lax.Precision.HIGHEST)
     delta = jax.nn.softplus(z + dt_bias[:, None, None, None])
-    return _given(scan, u, delta, -jnp.exp(A_log), BC)
+    return _given(scan, u, delta, -jnp.exp(A_log), BC, D)
 
 
 def plain(
@@ -116,19 +117,20 @@ def plain(
     A: Float[Array, "d n"],
     B: Float[Array, "b l n"],
     C: Float[Array, "b l n"],
+    D: Float[Array, " d"],
     reverse: bool,
     *,
     interpret: bool = False,
 ) -> Float[Array, "b l d"]:
-    """The fp32 scan of a sequence, without the D skip."""
+    """The fp32 scan of a sequence."""
     _, length, d = u.shape
     scan = plan((2 if reverse else 0,), 1, length, d, A.shape[-1], 0, interpret)
     BC = jnp.concatenate([B, C], axis=-1)
-    return _given(scan, u[:, None], delta[None, :, None], A[None], BC[:, None, :, None])[:, 0]
+    return _given(scan, u[:, None], delta[None, :, None], A[None], BC[:, None, :, None], D[None])[:, 0]
 
 
-def _given(scan: Scan, u: Array, delta: Array, A: Array, BC: Array) -> Array:
-    """The sum over directions for u [b, h, w, d], delta [k, b, h, w, d], A [k, d, n] and BC [b, h, w, k, 2 n]."""
+def _given(scan: Scan, u: Array, delta: Array, A: Array, BC: Array, D: Array) -> Array:
+    """The sum over directions: u [b, h, w, d], delta [k, b, h, w, d], A [k, d, n], BC [b, h, w, k, 2 n], D [k, d]."""
     b, h, w, d = u.shape
 
     # A padded token has delta 0: decay 1 and no input, so it changes nothing.
@@ -138,7 +140,7 @@ def _given(scan: Scan, u: Array, delta: Array, A: Array, BC: Array) -> Array:
         return jnp.pad(x, widths)
 
     delta = pad(delta, 2).reshape(-1, b, scan.length, d)
-    y = _scan(scan, _tokens(pad(u, 1)), _tokens(pad(BC, 1)), A.mT, delta)
+    y = _scan(scan, _tokens(pad(u, 1)), _tokens(pad(BC, 1)), A.mT, D, delta)
     return y.reshape(b, scan.h, scan.w, d)[:, :h, :w]
 
 
@@ -160,22 +162,22 @@ def _scan_forward(scan: Scan, *operands: Array) -> tuple[Array, tuple]:
 
 def _scan_backward(scan: Scan, saved: tuple, dy: Array) -> tuple[Array, ...]:
     """The kernel takes dy without y's factor, ln 2. Its results get the factor in kernels that XLA needs anyway."""
-    states, (u, proj, A, *made_from) = saved
-    operands = _to_base_2(scan, u, proj, A, *made_from)
-    kernel = over_batch(functools.partial(backward, scan), (0, 1, *_batch_axes(scan)), [1] * (5 if scan.rank else 4))
-    du, ddelta, dBC, dA, *dbias = kernel(_flat(dy.astype(u.dtype), 1), states, *operands)
+    states, (u, proj, *weights) = saved
+    operands = _to_base_2(scan, u, proj, *weights)
+    kernel = over_batch(functools.partial(backward, scan), (0, 1, *_batch_axes(scan)), [1] * (6 if scan.rank else 5))
+    du, ddelta, dBC, dA, dD, *dbias = kernel(_flat(dy.astype(u.dtype), 1), states, *operands)
     du = _sum_of_directions(scan, du).astype(u.dtype)
     dBC = dBC.transpose(1, 2, 0, 3) * _unit(scan)
-    dA = jnp.sum(dA, axis=1)
+    dA, dD = jnp.sum(dA, axis=1), jnp.sum(dD, axis=1)
     if not scan.rank:
-        return du, dBC.astype(proj.dtype), dA * LOG2E, ddelta
+        return du, dBC.astype(proj.dtype), dA * LOG2E, dD, ddelta
     # Here y's factor, ln 2, and that of the softplus's argument, 1 / ln 2, cancel.
     product = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
-    low_rank, weight = proj[..., : scan.rank].astype(u.dtype), operands[3].astype(u.dtype)
+    low_rank, weight = proj[..., : scan.rank].astype(u.dtype), operands[4].astype(u.dtype)
     dlow_rank = product("kbld,krd->blkr", ddelta, weight)
     dweight = jnp.sum(product("kbld,blkr->kbrd", ddelta, low_rank), axis=1)
     dproj = jnp.concatenate([dlow_rank, dBC], axis=-1).astype(proj.dtype)
-    return du, dproj, dA * LN2, dweight, jnp.sum(dbias[0], axis=1)
+    return du, dproj, dA * LN2, dD, dweight, jnp.sum(dbias[0], axis=1)
 
 
 _scan: Callable[..., Array] = jax.custom_vjp(_sum_over_directions, nondiff_argnums=(0,))
@@ -183,7 +185,7 @@ _scan.defvjp(_scan_forward, _scan_backward)
 
 
 def _batch_axes(scan: Scan) -> tuple[int | None, ...]:
-    return (0, 0, None, None, None) if scan.rank else (0, 0, None, 1)
+    return (0, 0, None, None, None, None) if scan.rank else (0, 0, None, None, 1)
 
 
 def _forward_over_batch(scan: Scan, checkpoints: bool) -> Callable:
@@ -194,12 +196,12 @@ def _unit(scan: Scan) -> float:
     return LN2 if scan.rank else 1.0
 
 
-def _to_base_2(scan: Scan, u: Array, proj: Array, A: Array, *made_from: Array) -> tuple[Array, ...]:
+def _to_base_2(scan: Scan, u: Array, proj: Array, A: Array, D: Array, *made_from: Array) -> tuple[Array, ...]:
     u, proj = _flat(u, 1), _flat(pack(proj), 1)
     if scan.rank:
-        return u, proj, A, *made_from
+        return u, proj, A, D, *made_from
     (delta,) = made_from
-    return u, proj, A * LOG2E, _flat(delta, 2)
+    return u, proj, A * LOG2E, D, _flat(delta, 2)
 
 
 def _flat(x: Array, axis: int) -> Array:

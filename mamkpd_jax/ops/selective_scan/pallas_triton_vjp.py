@@ -26,8 +26,8 @@ def backward(scan: Scan, dy: Array, states: Array, *operands: Array) -> tuple[Ar
 
     Returns:
         du [k, b, l, d] of each direction, ddelta [k, b, l, d] (of what is under the softplus where delta is made
-        here), both in u's dtype; dBC [k, b, l, 2 n]; dA [k, b, n, d]; and, where delta is made here, in dA's
-        place the gradient of log(-A), and dbias [k, b, d].
+        here), both in u's dtype; dBC [k, b, l, 2 n]; dA [k, b, n, d], of log(-A) where delta is made here; dD
+        [k, b, d]; and, where delta is made here, dbias [k, b, d].
     """
     u, k, b, f32 = operands[0], len(scan.directions), operands[0].shape[0], jnp.float32
     scan = scan.for_batch(b)
@@ -35,7 +35,7 @@ def backward(scan: Scan, dy: Array, states: Array, *operands: Array) -> tuple[Ar
     states_block = (1, 1, scan.n_chunks, scan.n, scan.channels)
     outs = [
         (jax.ShapeDtypeStruct(maps, u.dtype), token_spec(scan, scan.d)),
-        (jax.ShapeDtypeStruct(maps, u.dtype if scan.rank else operands[3].dtype), token_spec(scan, scan.d)),
+        (jax.ShapeDtypeStruct(maps, u.dtype if scan.rank else operands[4].dtype), token_spec(scan, scan.d)),
         (
             jax.ShapeDtypeStruct((k, b, scan.blocks, scan.length * 2 * scan.n), f32),
             pl.BlockSpec(
@@ -48,9 +48,8 @@ def backward(scan: Scan, dy: Array, states: Array, *operands: Array) -> tuple[Ar
             pl.BlockSpec((1, 1, 1, scan.n, scan.channels), lambda i, s, k, b: (k, b, s, 0, i)),
         ),
     ]
-    if scan.rank:
-        bias_spec = pl.BlockSpec((1, 1, 1, scan.channels), lambda i, s, k, b: (k, b, s, i))
-        outs.append((jax.ShapeDtypeStruct((k, b, scan.segments, scan.d), f32), bias_spec))
+    by_channel = pl.BlockSpec((1, 1, 1, scan.channels), lambda i, s, k, b: (k, b, s, i))
+    outs += [(jax.ShapeDtypeStruct((k, b, scan.segments, scan.d), f32), by_channel)] * (2 if scan.rank else 1)
     out_shape, out_specs = zip(*outs, strict=True)
     results = pl.pallas_call(
         functools.partial(_kernel, scan),
@@ -74,9 +73,9 @@ def backward(scan: Scan, dy: Array, states: Array, *operands: Array) -> tuple[Ar
 
 
 def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
-    n_outs = 5 if scan.rank else 4
+    n_outs = 6 if scan.rank else 5
     operands = Operands(scan, *refs[:-n_outs])
-    du_ref, ddelta_ref, dBC_ref, dA_ref, *dbias_ref = refs[-n_outs:]
+    du_ref, ddelta_ref, dBC_ref, dA_ref, dD_ref, *dbias_ref = refs[-n_outs:]
     chunks, start_dstate, math = Chunks(scan), start(operands), operands.math
 
     def run(direction: int) -> None:
@@ -88,7 +87,7 @@ def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
             return tokens, [operands.vector(states_ref, 0, 0, c, j) for j in range(scan.n)]
 
         def chunk(i: Array, loaded: tuple[list[Token], list[Array]], totals: tuple) -> tuple:
-            (tokens, state), (dstate, dA, dbias) = loaded, totals
+            (tokens, state), (dstate, dA, dD, dbias) = loaded, totals
             c = walk.n_chunks - 1 - i
             places = walk.tokens(c)
             again = []
@@ -118,19 +117,21 @@ def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
                 if gate is not None:
                     ddelta = ddelta * gate
                     dbias = dbias + ddelta
-                operands.store_token(du_ref, dinput * delta, 0, 0, t)
+                dD = math.fma(dy, u, dD)
+                operands.store_token(du_ref, math.fma(dinput, delta, operands.D * dy), 0, 0, t)
                 operands.store_token(ddelta_ref, ddelta, 0, 0, t)
             dBC, columns = sums.result(), 2 * scan.n
             index = jnp.arange(dBC.size, dtype=jnp.int32)
             row = walk.place(c, scan.chunk - 1 - lax.div(index, columns)).times(columns)
             dBC_at = dBC_ref.at[0, 0, 0, row + lax.rem(index, columns)]
             plgpu.store(dBC_at, dBC, mask=index < scan.chunk * columns)
-            return tuple(dstate), tuple(dA), dbias
+            return tuple(dstate), tuple(dA), dD, dbias
 
         zero = jnp.zeros((scan.channels,), jnp.float32)
-        _, dA, dbias = chunks.fold(load, chunk, (start_dstate, zeros(scan), zero))
+        _, dA, dD, dbias = chunks.fold(load, chunk, (start_dstate, zeros(scan), zero, zero))
         for j, (total, A) in enumerate(zip(dA, operands.A, strict=True)):
             operands.store(dA_ref, total * (A * LN2 if scan.rank else LN2), 0, 0, 0, j)
+        operands.store(dD_ref, dD, 0, 0, 0)
         if scan.rank:
             operands.store(dbias_ref[0], dbias, 0, 0, 0)
 

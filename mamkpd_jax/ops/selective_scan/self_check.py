@@ -22,7 +22,7 @@ SCAN = Scan(directions=tuple(range(DIRECTIONS)), h=3, w=3, d=64, n=1, rank=1, ch
 _BATCH = 2
 # Of an error, relative to the largest entry: ten times that of a right scan in bfloat16, and more in float32.
 _LIMITS = {"float32": 1e-4, "bfloat16": 3e-2}
-_RESULTS = ("the result", *(f"the gradient of {name}" for name in ("u", "proj", "dt_weight", "dt_bias", "A_log")))
+_RESULTS = ("the result", *(f"the gradient of {name}" for name in ("u", "proj", "dt_weight", "dt_bias", "A_log", "D")))
 
 
 def supported(compute_capability: str) -> bool:
@@ -56,7 +56,12 @@ def _errors(ss2d: Callable[..., Array]) -> np.ndarray:
     shapes = (SCAN.h, SCAN.w, d), (SCAN.h, SCAN.w, k, rank + 2 * n), (SCAN.h, SCAN.w, d)
     # They have the same values in both dtypes, so that both have the same truth.
     u, proj, dy = (rng.normal(size=(_BATCH, *shape)).astype(jnp.bfloat16) for shape in shapes)
-    weights = rng.normal(size=(k, rank, d)), rng.normal(-1, 1, size=(k, d)), rng.normal(size=(k, d, n))
+    weights = (
+        rng.normal(size=(k, rank, d)),
+        rng.normal(-1, 1, size=(k, d)),
+        rng.normal(size=(k, d, n)),
+        rng.normal(size=(k, d)),
+    )
 
     @jax.jit
     def run(u: Array, proj: Array, dy: Array, *weights: Array) -> Array:
