@@ -18,6 +18,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from jaxlib.mlir import ir
 
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.ops import layer_norm_kernel
 from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS
 
 _DESCRIPTION = """
@@ -119,9 +120,15 @@ def program(function: Callable, arguments: Sequence[Any], card: Card) -> jax.sta
 
 @contextlib.contextmanager
 def kernels_can_run() -> Iterator[None]:
-    """Lets models be built in this context that name the Pallas kernels as their scan, though there is no GPU."""
+    """Lets models have Pallas kernels that are built and traced in this context, though there is no GPU.
+
+    Their scan has to be named.
+    """
     kernels = IMPLEMENTATIONS["pallas_triton"]._replace(platform=None)
-    with mock.patch.dict(IMPLEMENTATIONS, pallas_triton=kernels):
+    with (
+        mock.patch.dict(IMPLEMENTATIONS, pallas_triton=kernels),
+        mock.patch.object(layer_norm_kernel, "works", lambda: True),
+    ):
         yield
 
 

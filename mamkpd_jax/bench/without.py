@@ -14,13 +14,17 @@ def _same(*arguments: object, **_: object) -> object:
     return arguments[-1]
 
 
-# Older checkouts, which `benchmarks.against` times, have Flax's.
+# Older checkouts, which `benchmarks.against` times, have Flax's, or lack some of its methods.
 _LAYER_NORM = layers.LayerNorm if isinstance(layers.LayerNorm, type) else nnx.LayerNorm
 # What replaces each part. The scan's projections are left out with it, as nothing else needs them.
 _REPLACED = {
     "scan": [(ss2d, "ss2d_scan", lambda u, *_, **__: u)],
     "depth-wise": [(layers.DepthwiseConv, "__call__", lambda self, x: x[:, :: self.stride, :: self.stride])],
-    "norms": [(_LAYER_NORM, "__call__", _same), (nnx.BatchNorm, "__call__", _same)],
+    "norms": [
+        (_LAYER_NORM, "__call__", _same),
+        (_LAYER_NORM, "and_input", lambda self, x: (x, x)),
+        (nnx.BatchNorm, "__call__", _same),
+    ],
     "activations": [(nnx, name, _same) for name in ("silu", "gelu", "relu")],
 }
 PARTS = tuple(_REPLACED)
@@ -31,7 +35,8 @@ def without(part: str | None) -> Iterator[None]:
     """Leaves out a part, one of `PARTS`, of the models traced in this context; None leaves out nothing."""
     with contextlib.ExitStack() as patches:
         for place, name, replacement in _REPLACED[part] if part else ():
-            patches.enter_context(mock.patch.object(place, name, replacement))
+            if hasattr(place, name):
+                patches.enter_context(mock.patch.object(place, name, replacement))
         yield
 
 

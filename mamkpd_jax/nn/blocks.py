@@ -108,6 +108,8 @@ class VSSBlock(nnx.Module):
         self.drop_path = drop_path
 
     def __call__(self, x: Float[Array, "b h w d"], rngs: nnx.Rngs | None = None) -> Float[Array, "b h w d"]:
-        x = x + drop_path(self.ss2d(self.norm(x)), self.drop_path, rngs)
-        hidden = gelu(self.mlp_in(self.mlp_norm(x)))
+        normed, x = self.norm.and_input(x)
+        x = x + drop_path(self.ss2d(normed), self.drop_path, rngs)
+        normed, x = self.mlp_norm.and_input(x)
+        hidden = gelu(self.mlp_in(normed))
         return x + drop_path(self.mlp_out(hidden), self.drop_path, rngs)

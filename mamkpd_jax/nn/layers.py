@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from mamkpd_jax.ops.depthwise import depthwise
-from mamkpd_jax.ops.layer_norm import layer_norm
+from mamkpd_jax.ops.layer_norm import layer_norm, layer_norm_and_input
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
@@ -97,8 +97,11 @@ class LayerNorm(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
-        x = x.astype(jnp.promote_types(self.dtype, jnp.float32))
-        return layer_norm(x, self.scale[...], self.bias[...]).astype(self.dtype)
+        return layer_norm(x.astype(self.dtype), self.scale[...], self.bias[...])
+
+    def and_input(self, x: Float[Array, "*b d"]) -> tuple[Float[Array, "*b d"], ...]:
+        """The norm of `x`, and `x` for a residual connection."""
+        return layer_norm_and_input(x.astype(self.dtype), self.scale[...], self.bias[...])
 
 
 class BatchNorm(nnx.BatchNorm):

@@ -1,16 +1,67 @@
-"""Layer normalization over the last axis. Source: arXiv 1607.06450."""
+"""Layer normalization over the last axis, in fp32 or, of fp64, in that. Source: arXiv 1607.06450.
+
+XLA makes all of it, but for the gradients on a GPU that runs the kernel of `layer_norm_kernel.py`.
+"""
+
+import functools
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array, export, lax
 from jaxtyping import Float
+
+from mamkpd_jax.ops import layer_norm_kernel
 
 _EPSILON = 1e-5
 
 
-@jax.custom_vjp
 def layer_norm(x: Float[Array, "*b d"], scale: Float[Array, " d"], bias: Float[Array, " d"]) -> Float[Array, "*b d"]:
-    """The norm of `x`, which is fp32 or fp64, with `scale` and `bias`."""
+    """The norm of `x`, in its dtype."""
+    return _norm(False, x, scale, bias)[0]
+
+
+def layer_norm_and_input(
+    x: Float[Array, "*b d"], scale: Float[Array, " d"], bias: Float[Array, " d"]
+) -> tuple[Float[Array, "*b d"], Float[Array, "*b d"]]:
+    """The norm of `x`, and `x` for a residual connection: the kernel adds up the gradients of both."""
+    normed, x = _norm(True, x, scale, bias)
+    return normed, x
+
+
+def _norm(with_input: bool, x: Array, scale: Array, bias: Array) -> tuple[Array, ...]:
+    fits = 1 < x.ndim and x.shape[-1] <= layer_norm_kernel.LARGEST and x.dtype != jnp.float64
+    usable = fits and not export.is_symbolic_dim(x.shape[0]) and layer_norm_kernel.works()
+    return (_with_kernel if usable else _by_xla)(with_input, x, scale, bias)
+
+
+def _by_xla(with_input: bool, x: Array, scale: Array, bias: Array) -> tuple[Array, ...]:
+    y = _precise(x.astype(jnp.promote_types(x.dtype, jnp.float32)), scale, bias).astype(x.dtype)
+    return (y, x) if with_input else (y,)
+
+
+def _with_kernel_forward(with_input: bool, *arguments: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    return _by_xla(with_input, *arguments), arguments
+
+
+def _with_kernel_backward(with_input: bool, arguments: tuple, dys: tuple[Array, ...]) -> tuple[Array, ...]:
+    def default(*dys: Array) -> tuple[Array, ...]:
+        return jax.vjp(functools.partial(_by_xla, with_input), *arguments)[1](dys)
+
+    return lax.platform_dependent(*dys, cuda=functools.partial(_by_kernel, *arguments), default=default)
+
+
+@functools.partial(jax.jit, static_argnames="interpret")  # the norms of one shape are traced and lowered once
+def _by_kernel(x: Array, scale: Array, bias: Array, *dys: Array, interpret: bool = False) -> tuple[Array, ...]:
+    del bias
+    return layer_norm_kernel.gradients(_EPSILON, x, scale, *dys, interpret=interpret)
+
+
+_with_kernel = jax.custom_vjp(_by_xla, nondiff_argnums=(0,))
+_with_kernel.defvjp(_with_kernel_forward, _with_kernel_backward)
+
+
+@jax.custom_vjp
+def _precise(x: Array, scale: Array, bias: Array) -> Array:
     return _forward(x, scale, bias)[0]
 
 
@@ -36,7 +87,7 @@ def _backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array, Arra
     return dx, jnp.sum(dy * normal, axis=rows).astype(scale.dtype), jnp.sum(dy, axis=rows).astype(scale.dtype)
 
 
-layer_norm.defvjp(_forward, _backward)
+_precise.defvjp(_forward, _backward)
 
 
 def _rate(variance: Array) -> Array:

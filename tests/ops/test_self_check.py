@@ -167,6 +167,15 @@ def test_kernels_that_agree_are_used_on_cuda_alone(choose):
     assert "__gpu$xla.gpu.triton" in text and "scan_backward" in text
 
 
+@pytest.mark.parametrize(
+    ("gpu", "works"), [({"fault": None}, True), ({"fault": "no"}, False), ({"supported": False}, False), (None, False)]
+)
+def test_other_kernels_work_where_the_scan_s_do(choose, gpu, works):
+    if gpu is not None:
+        choose(**gpu)
+    assert choice.kernels_work() == works
+
+
 def test_a_symbolic_batch_uses_associative(choose):
     (b,) = export.symbolic_shape("b")
     shapes = [jax.ShapeDtypeStruct((b, *x.shape[1:]), x.dtype) for x in _ARGUMENTS[:2]]

@@ -59,6 +59,12 @@ def resolve(name: str | None) -> Implementation:
     return implementation
 
 
+def kernels_work() -> bool:
+    """Whether this process's GPUs are ones for Pallas kernels, and the scan's pass their check."""
+    platform = jax.default_backend()
+    return platform == "gpu" and _choose(platform) is not IMPLEMENTATIONS["associative"]
+
+
 @functools.cache
 def _choose(platform: str) -> Implementation:
     """The implementation for a platform, logged once.

@@ -1,10 +1,10 @@
-"""Whether the kernels work on the GPU at hand: they compile, and agree with the sequential scan.
+"""Whether kernels work on the GPU at hand: they compile, and the scan's agree with the sequential scan.
 
 Everything is kept small, because a process that finds its programs in the compilation cache still traces them.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -21,7 +21,7 @@ SCAN = Scan(directions=tuple(range(DIRECTIONS)), h=3, w=3, d=64, n=1, rank=1, ch
 
 _BATCH = 2
 # Of an error, relative to the largest entry: ten times that of a right scan in bfloat16, and more in float32.
-_LIMITS = {"float32": 1e-4, "bfloat16": 3e-2}
+LIMITS = {"float32": 1e-4, "bfloat16": 3e-2}
 _RESULTS = ("the result", *(f"the gradient of {name}" for name in ("u", "proj", "dt_weight", "dt_bias", "A_log", "D")))
 
 
@@ -32,21 +32,35 @@ def supported(compute_capability: str) -> bool:
 
 
 def fault(ss2d: Callable[..., Array]) -> str | None:
-    """What is wrong with a four-direction scan on the first device of this process, forward or backward; None: nothing.
+    """What is wrong with a four-direction scan on the first device of this process, or its gradients; None: nothing."""
+    return told(functools.partial(_errors, ss2d), _RESULTS)
 
-    A thread of its own runs it: the caller may be traced by jit, grad, vmap or shard_map, or have settings made by
+
+def told(errors_of: Callable[[], np.ndarray], names: Sequence[str]) -> str | None:
+    """What is wrong with kernels, given their results' errors relative to the largest entry; None: nothing.
+
+    A thread of its own runs them: the caller may be traced by jit, grad, vmap or shard_map, or have settings made by
     `with`, and JAX keeps all of that by thread.
+
+    Args:
+        errors_of: a function whose result has a row for each of float32 and bfloat16, by the results' names.
     """
     try:
         with ThreadPoolExecutor(1) as pool:
-            errors = pool.submit(_errors, ss2d).result()
+            errors = pool.submit(errors_of).result()
     except Exception as error:  # whatever a compiler or driver raises
         return f"{type(error).__name__}: {error}".partition("\n")[0]
-    for (dtype, limit), row in zip(_LIMITS.items(), errors, strict=True):
-        for name, error in zip(_RESULTS, row, strict=True):
+    for (dtype, limit), row in zip(LIMITS.items(), errors, strict=True):
+        for name, error in zip(names, row, strict=True):
             if not error <= limit:  # NaN too
                 return f"{name} in {dtype} has a relative error of {error:.1e}; expected at most {limit:.0e}"
     return None
+
+
+def relative_errors(found: Sequence[Array], wanted: Sequence[Array]) -> Array:
+    """The largest error of each array, relative to its largest entry."""
+    pairs = zip(found, wanted, strict=True)
+    return jnp.stack([jnp.max(jnp.abs(a.astype(b.dtype) - b)) / jnp.max(jnp.abs(b)) for a, b in pairs])
 
 
 def _errors(ss2d: Callable[..., Array]) -> np.ndarray:
@@ -69,12 +83,8 @@ def _errors(ss2d: Callable[..., Array]) -> np.ndarray:
             y, pullback = jax.vjp(scan, u.astype(dtype), proj.astype(dtype), *weights)
             return [y, *pullback(dy.astype(y.dtype))]
 
-        def relative(found: Array, wanted: Array) -> Array:
-            return jnp.max(jnp.abs(found.astype(wanted.dtype) - wanted)) / jnp.max(jnp.abs(wanted))
-
         truth = results(functools.partial(by_sequence.ss2d, sequential.scan), "float32")
-        rows = [list(map(relative, results(ss2d, dtype), truth)) for dtype in _LIMITS]
-        return jnp.stack([jnp.stack(row) for row in rows])
+        return jnp.stack([relative_errors(results(ss2d, dtype), truth) for dtype in LIMITS])
 
     arrays = u, proj, dy, *(weight.astype(np.float32) for weight in weights)
     return jax.device_get(run(*jax.device_put(arrays, jax.local_devices()[0])))

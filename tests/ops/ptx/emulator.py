@@ -2,7 +2,7 @@
 
     outputs = Kernel(ptx).run(grid=(8, 4, 2), inputs=[...], outputs=[(shape, dtype), ...])
 
-It covers what the scan's kernels compile to: programs of one warp that use global memory alone. All threads of all
+It covers what this project's kernels compile to: programs of one warp that use global memory alone. All threads of all
 programs run together, as arrays [programs, threads]. At a branch the programs part, and none waits for another.
 
 `PtxError` reports what a GPU would hide and what is not modelled: an unknown instruction; a branch that parts the

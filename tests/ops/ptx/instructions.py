@@ -178,6 +178,8 @@ _SPECIAL = {
     "ex2.approx.ftz.f32": _approx(np.exp2),
     "lg2.approx.ftz.f32": _approx(np.log2),
     "rcp.approx.ftz.f32": _approx(np.reciprocal),
+    "rsqrt.approx.f32": Operation(_F32, (_F32,), lambda x: (x.astype(np.float64) ** -0.5).astype(np.float32)),
+    "div.full.f32": Operation(_F32, (_F32,) * 2, np.divide),
     "shfl.sync.bfly.b32": _shuffle(lambda lane: np.arange(WARP) ^ lane),
     "shfl.sync.idx.b32": _shuffle(lambda lane: lane),
     "bfe.u32": Operation(_U32, (_U32,) * 3, _bit_field),
