@@ -11,6 +11,7 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
+from mamkpd_jax.ops.deconvolution import deconvolution
 from mamkpd_jax.ops.depthwise import depthwise
 from mamkpd_jax.ops.layer_norm import layer_norm, layer_norm_and_input
 
@@ -174,10 +175,6 @@ class Deconv(nnx.Module):
 
     The kernel [4, 4, c_in, c_out] is correlated with the zero-dilated input, so it is PyTorch's kernel turned by
     180 degrees.
-
-    Choice: computed as one 2x2 convolution with four outputs, one per parity of the output pixel, instead of one
-    convolution over the dilated input, three quarters of which is zeros. On a CPU XLA takes nine times as long for the
-    latter's gradients (`python -m mamkpd_jax.bench layers`).
     """
 
     def __init__(self, c_in: int, c_out: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
@@ -185,19 +182,7 @@ class Deconv(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c2"]:
-        b, h, w, c = x.shape
-        # Row 2 a + i of the kernel is row a of the kernel for parity i, whose windows start at row i of the padded map.
-        kernel = self.kernel[...].astype(self.dtype).reshape(2, 2, 2, 2, c, -1)
-        kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, c, -1)
-        pads = ((1, 1), (1, 1))
-        y = lax.conv_general_dilated(x.astype(self.dtype), kernel, (1, 1), pads, dimension_numbers=_DIMENSIONS)
-        y = y.reshape(b, h + 1, w + 1, 2, 2, -1)
-
-        def pixels(i: int, j: int) -> Array:
-            return y[:, i : i + h, j : j + w, i, j]
-
-        y = jnp.stack([jnp.stack([pixels(i, j) for j in (0, 1)], axis=3) for i in (0, 1)], axis=2)
-        return y.reshape(b, 2 * h, 2 * w, -1)
+        return deconvolution(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
 
 
 @jax.checkpoint

@@ -21,6 +21,7 @@ from mamkpd_jax.nn.layers import (
     in_memory,
     product,
 )
+from mamkpd_jax.ops.deconvolution import deconvolution
 from mamkpd_jax.ops.depthwise import _by_rows, _by_taps, depthwise
 
 _FP32 = {"dtype": jnp.dtype("float32")}
@@ -84,6 +85,19 @@ def test_deconv_is_a_convolution_of_the_dilated_input(h, w):
     expected = _convolve(x, layer.kernel[...], (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2))
     assert expected.shape == (2, 2 * h, 2 * w, 3)
     np.testing.assert_allclose(layer(x), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("h", "w"), [(4, 3), (1, 5)])
+def test_deconvolution_has_the_gradients_of_that_convolution(h, w, dtype):
+    x, kernel = _map(h, w, 5).astype(dtype), jax.random.normal(jax.random.key(0), (4, 4, 5, 3), dtype)
+    y, pullback = jax.vjp(deconvolution, x, kernel)
+    dy = jax.random.normal(jax.random.key(1), y.shape, dtype)
+    dilated = functools.partial(_convolve, window_strides=(1, 1), padding=((2, 2), (2, 2)), lhs_dilation=(2, 2))
+    expected = jax.vjp(dilated, x.astype("float32"), kernel.astype("float32"))[1](dy.astype("float32"))
+    for ours, theirs in zip(pullback(dy), expected, strict=True):
+        assert ours.dtype == dtype
+        np.testing.assert_allclose(np.float32(ours), theirs, rtol=1e-5 if dtype == "float32" else 0.02, atol=1e-3)
 
 
 def test_1x1_convolution_is_a_convolution():
