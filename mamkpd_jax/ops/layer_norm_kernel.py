@@ -75,10 +75,20 @@ def gradients(
     def rows_of(x: Array) -> Array:
         return x.reshape(x.shape[0], -1, x.shape[-1])
 
-    kernel = over_batch(functools.partial(call, epsilon, interpret), [0, None, *[0] * len(dys)], [0, 0, 0])
+    def on_a_device(*arrays: Array) -> tuple[Array, Array, Array]:
+        dx, *parts = call(epsilon, interpret, *arrays)
+        # XLA makes one kernel of one reduction of both, but would not split it over devices.
+        dscale, dbias = lax.reduce(tuple(parts), (0.0, 0.0), _add, (0,))
+        return dx, dscale[None], dbias[None]
+
+    kernel = over_batch(on_a_device, [0, None, *[0] * len(dys)], [0, 0, 0])
     dx, dscale, dbias = kernel(rows_of(x), scale, *map(rows_of, dys))
     dscale, dbias = (jnp.sum(parts, axis=0).astype(scale.dtype) for parts in (dscale, dbias))
     return dx.reshape(x.shape), dscale, dbias
+
+
+def _add(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
+    return a[0] + b[0], a[1] + b[1]
 
 
 def call(epsilon: float, interpret: bool, x: Array, scale: Array, *dys: Array) -> tuple[Array, ...]:

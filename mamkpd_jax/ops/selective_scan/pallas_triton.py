@@ -164,11 +164,12 @@ def _scan_backward(scan: Scan, saved: tuple, dy: Array) -> tuple[Array, ...]:
     """The kernel takes dy without y's factor, ln 2. Its results get the factor in kernels that XLA needs anyway."""
     states, (u, proj, *weights) = saved
     operands = _to_base_2(scan, u, proj, *weights)
-    kernel = over_batch(functools.partial(backward, scan), (0, 1, *_batch_axes(scan)), [1] * (6 if scan.rank else 5))
-    du, ddelta, dBC, dA, dD, *dbias = kernel(_flat(dy.astype(u.dtype), 1), states, *operands)
+    kernel = over_batch(functools.partial(backward, scan), (0, 1, *_batch_axes(scan)), [1] * 4)
+    du, ddelta, dBC, dweights = kernel(_flat(dy.astype(u.dtype), 1), states, *operands)
     du = _sum_of_directions(scan, du).astype(u.dtype)
     dBC = dBC.transpose(1, 2, 0, 3) * _unit(scan)
-    dA, dD = jnp.sum(dA, axis=1), jnp.sum(dD, axis=1)
+    dweights = jnp.sum(dweights, axis=1)
+    dA, dD = dweights[:, : scan.n], dweights[:, scan.n]
     if not scan.rank:
         return du, dBC.astype(proj.dtype), dA * LOG2E, dD, ddelta
     # Here y's factor, ln 2, and that of the softplus's argument, 1 / ln 2, cancel.
@@ -177,7 +178,7 @@ def _scan_backward(scan: Scan, saved: tuple, dy: Array) -> tuple[Array, ...]:
     dlow_rank = product("kbld,krd->blkr", ddelta, weight)
     dweight = jnp.sum(product("kbld,blkr->kbrd", ddelta, low_rank), axis=1)
     dproj = jnp.concatenate([dlow_rank, dBC], axis=-1).astype(proj.dtype)
-    return du, dproj, dA * LN2, dD, dweight, jnp.sum(dbias[0], axis=1)
+    return du, dproj, dA * LN2, dD, dweight, dweights[:, -1]
 
 
 _scan: Callable[..., Array] = jax.custom_vjp(_sum_over_directions, nondiff_argnums=(0,))

@@ -26,11 +26,11 @@ def backward(scan: Scan, dy: Array, states: Array, *operands: Array) -> tuple[Ar
 
     Returns:
         du [k, b, l, d] of each direction, ddelta [k, b, l, d] (of what is under the softplus where delta is made
-        here), both in u's dtype; dBC [k, b, l, 2 n]; dA [k, b, n, d], of log(-A) where delta is made here; dD
-        [k, b, d]; and, where delta is made here, dbias [k, b, d].
+        here), both in u's dtype; dBC [k, b, l, 2 n]; and, [k, b, n + 1, d], dA and dD, or where delta is made
+        here [k, b, n + 2, d], those of log(-A), D and bias.
     """
     u, k, b, f32 = operands[0], len(scan.directions), operands[0].shape[0], jnp.float32
-    scan = scan.for_batch(b)
+    scan, rows = scan.for_batch(b), scan.n + (2 if scan.rank else 1)
     maps = (k, b, scan.length * scan.d)
     states_block = (1, 1, scan.n_chunks, scan.n, scan.channels)
     outs = [
@@ -44,12 +44,10 @@ def backward(scan: Scan, dy: Array, states: Array, *operands: Array) -> tuple[Ar
             ),
         ),
         (
-            jax.ShapeDtypeStruct((k, b, scan.segments, scan.n, scan.d), f32),
-            pl.BlockSpec((1, 1, 1, scan.n, scan.channels), lambda i, s, k, b: (k, b, s, 0, i)),
+            jax.ShapeDtypeStruct((k, b, scan.segments, rows, scan.d), f32),
+            pl.BlockSpec((1, 1, 1, rows, scan.channels), lambda i, s, k, b: (k, b, s, 0, i)),
         ),
     ]
-    by_channel = pl.BlockSpec((1, 1, 1, scan.channels), lambda i, s, k, b: (k, b, s, i))
-    outs += [(jax.ShapeDtypeStruct((k, b, scan.segments, scan.d), f32), by_channel)] * (2 if scan.rank else 1)
     out_shape, out_specs = zip(*outs, strict=True)
     results = pl.pallas_call(
         functools.partial(_kernel, scan),
@@ -66,16 +64,14 @@ def backward(scan: Scan, dy: Array, states: Array, *operands: Array) -> tuple[Ar
         compiler_params=plgpu.CompilerParams(num_warps=1, num_stages=1),
         name="selective_scan_backward",
     )(dy, states, *operands, *ends(scan, dy, *operands[1:], adjoint=True))
-    du, ddelta, dBC, *of_segments = results
+    du, ddelta, dBC, dweights = results
     du, ddelta = (x.reshape(k, b, scan.length, scan.d) for x in (du, ddelta))
     dBC = jnp.sum(dBC, axis=2).reshape(k, b, scan.length, 2 * scan.n)
-    return du, ddelta, dBC, *(jnp.sum(x, axis=2) for x in of_segments)
+    return du, ddelta, dBC, jnp.sum(dweights, axis=2)
 
 
 def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
-    n_outs = 6 if scan.rank else 5
-    operands = Operands(scan, *refs[:-n_outs])
-    du_ref, ddelta_ref, dBC_ref, dA_ref, dD_ref, *dbias_ref = refs[-n_outs:]
+    operands, (du_ref, ddelta_ref, dBC_ref, dweights_ref) = Operands(scan, *refs[:-4]), refs[-4:]
     chunks, start_dstate, math = Chunks(scan), start(operands), operands.math
 
     def run(direction: int) -> None:
@@ -129,10 +125,9 @@ def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
 
         zero = jnp.zeros((scan.channels,), jnp.float32)
         _, dA, dD, dbias = chunks.fold(load, chunk, (start_dstate, zeros(scan), zero, zero))
-        for j, (total, A) in enumerate(zip(dA, operands.A, strict=True)):
-            operands.store(dA_ref, total * (A * LN2 if scan.rank else LN2), 0, 0, 0, j)
-        operands.store(dD_ref, dD, 0, 0, 0)
-        if scan.rank:
-            operands.store(dbias_ref[0], dbias, 0, 0, 0)
+        rows = [total * (A * LN2 if scan.rank else LN2) for total, A in zip(dA, operands.A, strict=True)]
+        rows += [dD, dbias] if scan.rank else [dD]
+        for j, row in enumerate(rows):
+            operands.store(dweights_ref, row, 0, 0, 0, j)
 
     by_direction(scan.directions, run)
