@@ -16,6 +16,7 @@ def _same(*arguments: object, **_: object) -> object:
 
 # Older checkouts, which `benchmarks.against` times, have Flax's, or lack some of its methods.
 _LAYER_NORM = layers.LayerNorm if isinstance(layers.LayerNorm, type) else nnx.LayerNorm
+_BATCH_NORM = layers.BatchNorm if isinstance(layers.BatchNorm, type) else nnx.BatchNorm
 # What replaces each part. The scan's projections are left out with it, as nothing else needs them.
 _REPLACED = {
     "scan": [(ss2d, "ss2d_scan", lambda u, *_, **__: u)],
@@ -23,7 +24,7 @@ _REPLACED = {
     "norms": [
         (_LAYER_NORM, "__call__", _same),
         (_LAYER_NORM, "and_input", lambda self, x: (x, x)),
-        (nnx.BatchNorm, "__call__", _same),
+        (_BATCH_NORM, "__call__", _same),
     ],
     "activations": [(nnx, name, _same) for name in ("silu", "gelu", "relu")],
 }

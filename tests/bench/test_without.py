@@ -12,11 +12,13 @@ from mamkpd_jax.models.mamkpd import MamKPD
 _OPERATIONS = {"scan": "name=ss2d", "depth-wise": "_depthwise", "norms": "rsqrt", "activations": "logistic"}
 
 
-def _traced(part):
+def _traced(part, training):
     config = ModelConfig(depths=(1,), dims=(8,), decoder_dim=8)
 
     def heatmaps(image):
-        return MamKPD(config, 3, rngs=nnx.Rngs(0))(image)
+        model = MamKPD(config, 3, rngs=nnx.Rngs(0))
+        model.train() if training else model.eval()
+        return model(image)
 
     with without(part):
         return str(jax.make_jaxpr(heatmaps)(jnp.zeros((1, 32, 32, 3)))), jax.eval_shape(
@@ -24,11 +26,12 @@ def _traced(part):
         )
 
 
+@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("part", PARTS)
-def test_a_part_is_left_out(part):
-    text, shape = _traced(part)
+def test_a_part_is_left_out(part, training):
+    text, shape = _traced(part, training)
     assert {name for name, operation in _OPERATIONS.items() if operation not in text} == {part}
-    whole, whole_shape = _traced(None)
+    whole, whole_shape = _traced(None, training)
     assert all(operation in whole for operation in _OPERATIONS.values())
     assert shape == whole_shape
 
