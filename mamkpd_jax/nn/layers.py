@@ -28,7 +28,7 @@ decoder_init = nnx.initializers.normal(0.001)
 def product(x: Float[Array, "*b c"], kernel: Float[Array, "c d"]) -> Float[Array, "*b d"]:
     """`x` times a kernel that is cast to x's dtype.
 
-    The kernel's gradient is made in the kernel's dtype: autodiff would round it to x's and convert it.
+    The kernel's gradient is computed in the kernel's dtype; autodiff would round it to x's dtype first.
     """
     return jnp.matmul(x, kernel.astype(x.dtype))
 
@@ -82,7 +82,7 @@ def conv(
 
 
 class PointwiseConv(nnx.Conv):
-    """A 1x1 convolution by `product`, as a GPU's convolution wants the kernel in another layout."""
+    """A 1x1 convolution by `product`: cuDNN would need a transposed copy of the kernel."""
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w d"]:
         return _affine(x, self.kernel[0, 0], self.bias, self.dtype)
@@ -108,7 +108,7 @@ class LayerNorm(nnx.Module):
 class BatchNorm(nnx.BatchNorm):
     """Batch normalization with PyTorch's defaults.
 
-    Evaluation computes in fp32: in bfloat16 XLA converts mean and bias in kernels of their own on a GPU.
+    Evaluation computes in fp32: in bfloat16 XLA launches extra kernels on a GPU to convert mean and bias.
     """
 
     def __init__(self, dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
@@ -128,7 +128,7 @@ class ImageConv(nnx.Module):
     """7x7 convolution of an image with stride 2 and no bias, padded by 3.
 
     Choice: computed over squares of 2x2 pixels, as a 4x4 convolution of 12 channels with stride 1. On a CPU XLA's
-    general convolution of three channels takes fifteen times as long for 24 features, and as long for 96
+    general convolution of three channels takes 11 times as long for 24 features, and 0.7 times as long for 96
     (`python -m mamkpd_jax.bench layers`).
     """
 
@@ -187,10 +187,10 @@ class Deconv(nnx.Module):
 
 @jax.checkpoint
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """GELU by the error function; in bfloat16 on an NVIDIA GPU by tanh, which differs by less than 5e-4.
+    """GELU by the error function. In bfloat16 on an NVIDIA GPU by tanh, which differs by less than 5e-4.
 
-    Choice: there a matrix product ends in the latter at no cost, and the former is a pass over memory. The gradient
-    computes it again: XLA would store the error function, in fp32.
+    Choice: cuBLAS applies the tanh form at the end of a matrix product; the error function needs another pass over
+    memory. The gradient recomputes the function, because XLA would store it in fp32.
     """
     if x.dtype == jnp.bfloat16:
         return lax.platform_dependent(x, cuda=_gelu_by_tanh, default=_gelu)

@@ -13,9 +13,9 @@ _PADS = ((1, 1), (1, 1))
 def deconvolution(x: Float[Array, "b h w c"], kernel: Float[Array, "4 4 c d"]) -> Float[Array, "b 2*h 2*w d"]:
     """`x`, dilated with zeros to twice its size and padded by 2, correlated with the kernel.
 
-    Choice: one 2x2 convolution with four outputs, one per parity of the output pixel, as three quarters of the dilated
-    input are zeros. The gradients are those of the convolution that this is the transpose of: on a CPU autodiff's take
-    ten times as long, on a GPU they move 1.6 times as much (benchmarks/notes.md).
+    Choice: one 2x2 convolution with four outputs, one per parity of the output pixel, because three quarters of the
+    dilated input are zeros. The gradients are those of the transposed convolution: autodiff's are slower on a CPU and
+    move more on a GPU (benchmarks/notes.md).
     """
     b, h, w, c = x.shape
     # Row 2 a + i of the kernel is row a of the kernel for parity i, whose windows start at row i of the padded map.

@@ -1,6 +1,6 @@
 """Layer normalization over the last axis, in fp32 or, of fp64, in that. Source: arXiv 1607.06450.
 
-XLA makes all of it, but for the gradients on a GPU that runs the kernel of `layer_norm_kernel.py`.
+XLA compiles it, except for the gradients on GPUs where the kernel of `layer_norm_kernel.py` works.
 """
 
 import functools
@@ -23,7 +23,7 @@ def layer_norm(x: Float[Array, "*b d"], scale: Float[Array, " d"], bias: Float[A
 def layer_norm_and_input(
     x: Float[Array, "*b d"], scale: Float[Array, " d"], bias: Float[Array, " d"]
 ) -> tuple[Float[Array, "*b d"], Float[Array, "*b d"]]:
-    """The norm of `x`, and `x` for a residual connection: the kernel adds up the gradients of both."""
+    """The norm of `x`, and `x` for a residual connection. The kernel adds the two gradients up."""
     normed, x = _norm(True, x, scale, bias)
     return normed, x
 
@@ -47,13 +47,9 @@ def _with_kernel_backward(with_input: bool, arguments: tuple, dys: tuple[Array, 
     def default(*dys: Array) -> tuple[Array, ...]:
         return jax.vjp(functools.partial(_by_xla, with_input), *arguments)[1](dys)
 
-    return lax.platform_dependent(*dys, cuda=functools.partial(_by_kernel, *arguments), default=default)
-
-
-@functools.partial(jax.jit, static_argnames="interpret")  # the norms of one shape are traced and lowered once
-def _by_kernel(x: Array, scale: Array, bias: Array, *dys: Array, interpret: bool = False) -> tuple[Array, ...]:
-    del bias
-    return layer_norm_kernel.gradients(_EPSILON, x, scale, *dys, interpret=interpret)
+    x, scale, _ = arguments
+    kernel = functools.partial(layer_norm_kernel.gradients, _EPSILON, x, scale)
+    return lax.platform_dependent(*dys, cuda=kernel, default=default)
 
 
 _with_kernel = jax.custom_vjp(_by_xla, nondiff_argnums=(0,))

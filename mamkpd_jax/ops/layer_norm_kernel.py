@@ -1,7 +1,7 @@
 """The gradients of a layer norm as a Pallas kernel for NVIDIA GPUs, by Triton.
 
-XLA makes six kernels of them, which read the norm's arrays several times. This one reads them once. Each program, which
-is one warp, goes through some of the rows, and writes its own part of the sums over rows.
+XLA needs several kernels, which read the norm's arrays several times. This kernel reads them once. Each program is one
+warp: it loops over some of the rows and writes its partial sums over rows.
 """
 
 import functools
@@ -20,17 +20,17 @@ from mamkpd_jax.ops.selective_scan import choice, self_check
 
 LARGEST = 1024  # features; of more, a warp would hold too many in its registers
 _TILE = 512  # elements of an array that a program loads at once, if they are a row or more
-# Choice: 16 programs for each of an H200's multiprocessors, so that some compute while others wait for the memory; with
-# 8 rows or more, a program's part of the sums is small beside its rows. Nothing here was timed on a GPU.
+# Choice: 16 programs for each of an H200's multiprocessors, so that some compute while others wait for memory. With at
+# least 8 rows a program, the partial sums are small beside the rows. Not timed on a GPU yet.
 _PROGRAMS, _FEWEST_ROWS = 2112, 8
 
 
 @functools.cache
 def works() -> bool:
-    """Whether the kernel is meant for this process's GPUs and agrees with XLA's gradients; a fault is logged once."""
+    """Whether the kernel supports this process's GPUs and agrees with XLA's gradients. Logs a fault once."""
     if not choice.kernels_work():
         return False
-    fault = self_check.told(_errors, [f"the gradient of {name}" for name in ("x", "scale", "bias")])
+    fault = self_check.first_fault(_errors, [f"the gradient of {name}" for name in ("x", "scale", "bias")])
     if fault is not None:
         message = "layer norm: the kernel of its gradients fails its check on %s (%s); XLA's slower code is used"
         logging.warning(message, jax.local_devices()[0].device_kind, fault)
@@ -38,7 +38,7 @@ def works() -> bool:
 
 
 def _errors() -> np.ndarray:
-    """The errors by dtype and result, of 64 features: in bfloat16 no emulator has run what is compiled for them."""
+    """The relative errors [dtype, result] with 64 features, which the tests' emulator can't run in bfloat16."""
     rng = np.random.default_rng(0)
     maps = rng.normal(size=(3, 2, 5, 64)).astype(jnp.bfloat16)  # x and two gradients, of the norm and of x
     weights = rng.normal(size=(2, 64)).astype(np.float32)
@@ -51,14 +51,17 @@ def _errors() -> np.ndarray:
     def run(maps: Array, weights: Array) -> Array:
         x, *dys = maps.astype(jnp.float32)
         truth = jax.vjp(plain, x, *weights)[1](tuple(dys))
-        found = [
-            gradients(1e-5, x, weights[0], *dys) for x, *dys in (maps.astype(dtype) for dtype in self_check.LIMITS)
-        ]
-        return jnp.stack([self_check.relative_errors(results, truth) for results in found])
+
+        def errors(dtype: str) -> Array:
+            x, *dys = maps.astype(dtype)
+            return self_check.relative_errors(gradients(1e-5, x, weights[0], *dys), truth)
+
+        return jnp.stack([errors(dtype) for dtype in self_check.LIMITS])
 
     return jax.device_get(run(*jax.device_put((maps, weights), jax.local_devices()[0])))
 
 
+@functools.partial(jax.jit, static_argnums=0, static_argnames="interpret")  # traced and lowered once for each shape
 def gradients(
     epsilon: float,
     x: Float[Array, "*b d"],

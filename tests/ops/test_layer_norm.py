@@ -34,7 +34,7 @@ _SHAPES = (3, 23, 24), (7, 5, 96), (1, 2, 7, 384), (13, 600)
 def test_the_kernel_in_interpret_mode(monkeypatch, with_input, shape, dtype):
     monkeypatch.setattr(layer_norm_kernel, "_PROGRAMS", 3)
     case = Case(with_input, shape, dtype)
-    found = layer_norm._by_kernel(*case.arguments(), *case.dys(), interpret=True)
+    found = layer_norm_kernel.gradients(1e-5, *case.arguments()[:2], *case.dys(), interpret=True)
     case.check(found, case.expected()[1])
 
 
@@ -67,7 +67,7 @@ def test_what_the_kernel_is_not_for(monkeypatch, case):
 
 @pytest.fixture
 def on_a_gpu(monkeypatch):
-    """Kernels work in this test as far as the scan's check tells, and the norm's own check is to run."""
+    """Pretends that the scan's kernels pass their check, and clears the result of the norm's."""
     monkeypatch.setattr(choice, "kernels_work", lambda: True)
     layer_norm_kernel.works.cache_clear()
     yield monkeypatch
@@ -101,16 +101,16 @@ def test_a_kernel_that_does_not_run_is_told_of_once(on_a_gpu, caplog):
 _BY_DEVICE = """
 import functools, jax, jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
-from mamkpd_jax.ops import layer_norm
+from mamkpd_jax.ops import layer_norm_kernel
 from tests.ops.norms import Case
 
 mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
 split, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
 case = Case(True, (4, 3, 5, 24), "float32")
-run = jax.jit(functools.partial(layer_norm._by_kernel, interpret=True))
-arrays = (*case.arguments(), *case.dys())
+run = jax.jit(functools.partial(layer_norm_kernel.gradients, 1e-5, interpret=True))
+arrays = (*case.arguments()[:2], *case.dys())
 one = run(*arrays)
-put = jax.device_put(arrays, (split, whole, whole, split, split))
+put = jax.device_put(arrays, (split, whole, split, split))
 compiled = run.lower(*put).compile()
 text = compiled.as_text()
 assert "all-reduce" in text  # of the gradients of scale and bias: the text is of two devices

@@ -60,7 +60,7 @@ def resolve(name: str | None) -> Implementation:
 
 
 def kernels_work() -> bool:
-    """Whether this process's GPUs are ones for Pallas kernels, and the scan's pass their check."""
+    """Whether this process's GPUs support the Pallas kernels and the scan's kernels pass their check."""
     platform = jax.default_backend()
     return platform == "gpu" and _choose(platform) is not IMPLEMENTATIONS["associative"]
 

@@ -30,11 +30,12 @@ def direction_and_batch(scan: Scan, k: Array, b: Array) -> tuple[Array, Array]:
 
 def operand_specs(scan: Scan, proj: Array) -> list[pl.BlockSpec]:
     """Of `Operands`' arrays."""
+    by_channel = pl.BlockSpec((1, scan.channels), lambda i, s, k, b: (k, i))
     specs = [
         token_spec(scan, scan.d, directions=False),
         token_spec(scan, proj.shape[1] // scan.length, directions=False),
         pl.BlockSpec((1, scan.n, scan.channels), lambda i, s, k, b: (k, 0, i)),
-        by_channel := pl.BlockSpec((1, scan.channels), lambda i, s, k, b: (k, i)),
+        by_channel,
     ]
     if not scan.rank:
         return [*specs, token_spec(scan, scan.d)]

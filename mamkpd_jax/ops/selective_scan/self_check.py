@@ -1,4 +1,4 @@
-"""Whether kernels work on the GPU at hand: they compile, and the scan's agree with the sequential scan.
+"""Whether kernels work on the GPU at hand: they compile, and their results are right.
 
 Everything is kept small, because a process that finds its programs in the compilation cache still traces them.
 """
@@ -33,17 +33,18 @@ def supported(compute_capability: str) -> bool:
 
 def fault(ss2d: Callable[..., Array]) -> str | None:
     """What is wrong with a four-direction scan on the first device of this process, or its gradients; None: nothing."""
-    return told(functools.partial(_errors, ss2d), _RESULTS)
+    return first_fault(functools.partial(_errors, ss2d), _RESULTS)
 
 
-def told(errors_of: Callable[[], np.ndarray], names: Sequence[str]) -> str | None:
-    """What is wrong with kernels, given their results' errors relative to the largest entry; None: nothing.
+def first_fault(errors_of: Callable[[], np.ndarray], names: Sequence[str]) -> str | None:
+    """The first of a kernel's results whose relative error is above its limit, or what the kernel raises; None if none.
 
-    A thread of its own runs them: the caller may be traced by jit, grad, vmap or shard_map, or have settings made by
-    `with`, and JAX keeps all of that by thread.
+    The kernel runs in another thread: the caller may be traced by jit, grad, vmap or shard_map, or have settings made
+    by `with`, and JAX keeps all of that by thread.
 
     Args:
-        errors_of: a function whose result has a row for each of float32 and bfloat16, by the results' names.
+        errors_of: runs the kernel and returns the relative errors [dtype, result], with the dtypes of `LIMITS`.
+        names: of the results.
     """
     try:
         with ThreadPoolExecutor(1) as pool:
