@@ -1,6 +1,6 @@
 """Evaluates a checkpoint: python eval.py --config=configs/NAME.py --workdir=DIR [--config.SECTION.FIELD=VALUE ...]
 
-Scores the held-out split with the newest checkpoint of a training run, on ground-truth boxes or on those of
+Scores the validation split with the newest checkpoint of a training run, on ground-truth boxes or on those of
 --config.eval.detections=FILE. Prints a table, and writes report.json, results.json (COCO's results form),
 predictions.png and worst.png.
 
@@ -19,16 +19,16 @@ from flax import nnx
 from mamkpd_jax import cli, compilation_cache
 from mamkpd_jax.config import Config, differences
 from mamkpd_jax.convert.checkpoint import read_checkpoint
-from mamkpd_jax.data.datasets import open_held_out
+from mamkpd_jax.data.datasets import open_evaluation_data
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation import report
 from mamkpd_jax.evaluation.evaluator import Evaluator
 from mamkpd_jax.evaluation.files import score_files
 from mamkpd_jax.files import write_json
 from mamkpd_jax.inference.predict import make_predict
-from mamkpd_jax.models.mamkpd import abstract
+from mamkpd_jax.model.mamkpd import abstract
+from mamkpd_jax.sharding import check_batch, data_mesh, replicated
 from mamkpd_jax.training.checkpoint import check_same_joints, check_same_model
-from mamkpd_jax.training.mesh import check_batch, data_mesh, replicated
 
 _CONFIG = cli.define_config()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the training run, with its checkpoints.")
@@ -56,7 +56,7 @@ def evaluate(config: Config, workdir: Path, output: Path, *, best: bool, ema: bo
     check_batch("eval.batch_size", config.eval.batch_size, mesh.size)
     weights = read_checkpoint(workdir, best=best, ema=ema)
     check_same_model(f"the checkpoint of {workdir}", differences(weights.config, config))
-    dataset = open_held_out(config)
+    dataset = open_evaluation_data(config)
     check_same_joints(f"the checkpoint of {workdir}", weights.skeleton, dataset.skeleton)
     graphdef = nnx.graphdef(abstract(config.model, dataset.skeleton.n_joints))
     predict = make_predict(graphdef, config, dataset.skeleton, mesh)
@@ -77,7 +77,7 @@ def evaluate_file(config: Config, predictions: Path, annotations: Path, output: 
         UserError: a config field or one of the files can't be right.
     """
     config.validate()
-    metrics = score_files(config.eval.metrics, predictions, annotations, config.data.skeleton_name).figures
+    metrics = score_files(config.eval.metrics, predictions, annotations, config.data.skeleton_name).values
     print(report.format_table(metrics))
     if output is not None:
         write_json(output, {"predictions": str(predictions), "annotations": str(annotations), **metrics})

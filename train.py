@@ -1,7 +1,7 @@
 """Trains MamKPD: python train.py --config=configs/NAME.py --workdir=DIR [--config.SECTION.FIELD=VALUE ...]
 
 The run goes on from the newest checkpoint of the working directory, where there is one. It ends with an evaluation of
-the held-out split: report.json, results.json (COCO's results form), predictions.png and worst.png there. Ctrl-C and
+the validation split: report.json, results.json (COCO's results form), predictions.png and worst.png there. Ctrl-C and
 SIGTERM save first. docs/training.md tells of several GPUs and hosts, of fine-tuning and of what is in DIR.
 """
 
@@ -20,6 +20,7 @@ from mamkpd_jax.data.pipeline import DamageGuard, train_batches
 from mamkpd_jax.evaluation import report
 from mamkpd_jax.evaluation.evaluator import Evaluator
 from mamkpd_jax.inference.predict import make_predict
+from mamkpd_jax.sharding import check_batch, data_mesh, gathered, training_mesh
 from mamkpd_jax.training.checkpoint import Checkpointer
 from mamkpd_jax.training.dry_run import dry_run
 from mamkpd_jax.training.feed import Feed
@@ -27,7 +28,6 @@ from mamkpd_jax.training.finetune import start_from
 from mamkpd_jax.training.guard import NonFiniteGuard
 from mamkpd_jax.training.interruption import Interrupted, Interruption
 from mamkpd_jax.training.logs import Logger
-from mamkpd_jax.training.mesh import check_batch, data_mesh, gathered, training_mesh
 from mamkpd_jax.training.optimizer import optimizer
 from mamkpd_jax.training.schedule import Schedule
 from mamkpd_jax.training.state import create_state
@@ -52,7 +52,7 @@ def train(config: Config, workdir: Path, *, only_dry: bool = False) -> dict[str,
         only_dry: compile and run a step, print what the run would take, and write nothing.
 
     Returns:
-        The metrics of the held-out split, as in `workdir`/report.json; none if the run was dry or interrupted.
+        The metrics of the validation split, as in `workdir`/report.json; none if the run was dry or interrupted.
 
     Raises:
         UserError: a config field, the data set or a checkpoint in `workdir` can't be right, the loss is not finite, or
@@ -62,7 +62,7 @@ def train(config: Config, workdir: Path, *, only_dry: bool = False) -> dict[str,
     mesh = training_mesh(config.fsdp)
     check_batch("optim.batch_size", config.optim.batch_size, mesh.size * config.optim.accumulate)
     check_batch("eval.batch_size", config.eval.batch_size, jax.local_device_count())
-    with processes.first_goes_first():
+    with processes.process_0_first():
         dataset = open_dataset(config)
     schedule = Schedule.of(config, len(dataset.train))
     batches = train_batches(dataset.train, dataset.train_crop, config, (jax.process_index(), jax.process_count()))
@@ -111,7 +111,7 @@ def train(config: Config, workdir: Path, *, only_dry: bool = False) -> dict[str,
             batches.close()
             logger.close()
             checkpointer.close()
-    if processes.is_first():
+    if processes.is_process_0():
         about = {"step": int(state.step), "split": config.eval.split, "config": dataclasses.asdict(config)}
         report.save(workdir, evaluation, dataset, **about)
         print(f"{config.data.dataset}, {config.eval.split}")
@@ -124,7 +124,7 @@ def main() -> None:
     compilation_cache.enable(_CACHE.value)
     if _DISTRIBUTED.value or _COORDINATOR.value:
         processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    with processes.ending_at_once():
+    with processes.exit_at_once_on_error():
         train(_CONFIG.value, Path(_WORKDIR.value), only_dry=_DRY_RUN.value)
 
 

@@ -37,7 +37,7 @@ from mamkpd_jax.environment import environment
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.report import REPORT, RESULTS
 from mamkpd_jax.files import write_json
-from mamkpd_jax.models.mamkpd import VARIANTS
+from mamkpd_jax.model.mamkpd import VARIANTS
 from mamkpd_jax.training.logs import ENVIRONMENT, METRICS
 
 _CONFIG = cli.define_config()

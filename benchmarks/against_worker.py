@@ -108,7 +108,7 @@ def _images(case: Case) -> Any:
 
 def _state(config: Any) -> tuple[Any, ...]:
     """Mesh, optimizer, structure and state of a config's model."""
-    from mamkpd_jax.training.mesh import training_mesh
+    from mamkpd_jax.sharding import training_mesh
     from mamkpd_jax.training.optimizer import optimizer
     from mamkpd_jax.training.state import create_state
 

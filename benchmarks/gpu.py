@@ -25,7 +25,7 @@ from benchmarks.gpu_parts import ALL, PEERS, REHEARSAL, Part, Scale, Setting, St
 from benchmarks.gpu_summary import summary
 from mamkpd_jax import cli
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.files import whole, write_json
+from mamkpd_jax.files import atomic_write, write_json
 
 _DATA = flags.DEFINE_string("data", None, "Folder with lspet/ and animalpose/, unpacked or zipped.", required=True)
 _WORK = flags.DEFINE_string("work", None, "Folder for rows, checkpoints and compiled programs.", required=True)
@@ -149,7 +149,7 @@ class Driver:
             text = summary(self.parts, work, rehearsal=self._rehearsal)
         except Exception as error:  # a page does not stop what is measured
             text = f"no summary ({error!r}); {RESULTS} has everything\n"
-        with whole(output / SUMMARY) as page:
+        with atomic_write(output / SUMMARY) as page:
             page.write_text(text, encoding="utf-8")
         log = output / LOG
         if log.exists() and log.stat().st_size > _MAX_BYTES:  # a failure is at its end

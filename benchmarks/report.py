@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mamkpd_jax.bench.markdown import table
-from mamkpd_jax.figures.plot import COLOURS, new_figure
+from mamkpd_jax.plots.plot import COLOURS, new_figure
 
 _ROOT = Path(__file__).resolve().parents[1]
 _RESULTS = Path(__file__).parent / "results"

@@ -9,7 +9,7 @@ Hardware, time and scores: not run yet.
 
 from mamkpd_jax.config import Config
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.models.mamkpd import VARIANTS, variant
+from mamkpd_jax.model.mamkpd import VARIANTS, variant
 
 _ABLATIONS = [name for name in VARIANTS if name not in ("small", "base", "large")]
 

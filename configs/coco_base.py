@@ -6,7 +6,7 @@ Hardware, time and score: not run yet.
 """
 
 from mamkpd_jax.config import Config
-from mamkpd_jax.models.mamkpd import variant
+from mamkpd_jax.model.mamkpd import variant
 
 
 def get_config() -> Config:

@@ -3,7 +3,7 @@
 Two stages, so that the features of a small crop keep stride 8 and its heatmaps stride 2.
 
 Two cores of a shared x86-64 machine, without a GPU: 8 min 12 s of training, AP 0.616 (AP50 0.874, AP75 0.699) on the
-held-out 400 pictures. Other processors and later commits, which round in another way, came to AP 0.610 to 0.621.
+validation 400 pictures. Other processors and later commits, which round in another way, came to AP 0.610 to 0.621.
 """
 
 from mamkpd_jax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimConfig

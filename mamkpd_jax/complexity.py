@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates (MACs) of every variant, beside the paper's figures (tables 1 and 5).
+"""Parameters and multiply-accumulates (MACs) of every variant, beside the paper's values (tables 1 and 5).
 
 python -m mamkpd_jax.complexity --format=table|json
 """
@@ -13,9 +13,9 @@ from flax import nnx
 
 from mamkpd_jax import cli
 from mamkpd_jax.config import ModelConfig
-from mamkpd_jax.models.mamkpd import VARIANTS, abstract
+from mamkpd_jax.model.mamkpd import VARIANTS, abstract
 
-# Source: MamKPD tables 1 and 5, (parameters, GFLOPs); the ablations of figure 3 have no figures in the paper.
+# Source: MamKPD tables 1 and 5, (parameters, GFLOPs); the ablations of figure 3 have no values in the paper.
 PAPER = {
     "small": (6.3e6, 0.5),
     "base": (7.1e6, 3.0),
@@ -94,7 +94,7 @@ def _stride(names: list, config: ModelConfig) -> int:
 
 
 def rows() -> list[dict]:
-    """One row a variant: name, params, macs, the paper's figures (None where it has none) and both by part."""
+    """One row a variant: name, params, macs, the paper's values (None where it has none) and both by part."""
     table = []
     for name, config in VARIANTS.items():
         parts = costs(config, _N_JOINTS, _INPUT_HW)

@@ -154,7 +154,7 @@ class OptimConfig:
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class EvalConfig:
-    """How the held-out split is scored; the first figure of the first metric is the one to judge by."""
+    """How the validation split is scored; the first figure of the first metric is the one to judge by."""
 
     metrics: tuple[str, ...] = ("coco",)  # of "coco", "ap10k", "mpii", and "pck_torso@0.2" and the like
     split: str = "val"  # AP-10K has "test" too

@@ -1,4 +1,4 @@
-"""The record of where something was run: a figure without it is worth nothing."""
+"""The record of where something was run: a value without it is worth nothing."""
 
 import datetime
 import functools

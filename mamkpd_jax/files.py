@@ -1,18 +1,22 @@
-"""Files that are there whole or not at all."""
+"""Atomic writes: a file or a folder is complete or absent."""
 
 import contextlib
 import json
 import os
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+_REMOVALS = 100  # tries, 0.1 s apart
+
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A name beside `path`, to be written in the block, which takes the place of `path` after it; else it is removed.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yields a temporary file name beside `path`; the file replaces `path` at the end, or is removed on an error.
 
-    Folders are made where they are missing.
+    Missing parent folders are created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.stem}.partial{path.suffix}")
@@ -23,7 +27,32 @@ def whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yields an empty temporary folder beside `folder`; it becomes `folder` at the end, or is removed on an error.
+
+    `folder` must not exist. What an interrupted process left is removed first.
+    """
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        partial.rename(folder)
+    finally:
+        _remove(partial)
+
+
 def write_json(path: Path, data: Any) -> None:
-    """Writes data as JSON; raises ValueError for NaN, which JSON lacks."""
-    with whole(path) as temporary:
+    """Writes data as JSON, atomically; raises ValueError for NaN, which JSON lacks."""
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _remove(folder: Path) -> None:
+    """Removes a folder. Threads of a library may still write there for a while after one of its writes has failed."""
+    for _ in range(_REMOVALS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.1)

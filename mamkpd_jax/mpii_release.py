@@ -5,7 +5,7 @@ python -m mamkpd_jax.mpii_release --release=mpii_human_pose_v1_u12_1.mat --root=
 Writes annot/train.json, annot/valid.json and annot/gt_valid.mat below the root, in the form of the HRNet repository
 (arXiv 1902.09212), and prints what was kept and what was left out and why. Pixels count from 1 in all of them.
 
-The release has labels for its training images alone, so the held-out persons come from these. With --validation, a
+The release has labels for its training images alone, so the validation persons come from these. With --validation, a
 person list in HRNet's form, they are that list's, in its order, which makes scores comparable with published ones.
 Choice: without it they are those of every seventh video by a digest, so that frames of a video stay on one side.
 """
@@ -56,22 +56,22 @@ def convert(release: Path, root: Path, validation: Path | None = None) -> dict[s
         raise UserError(f"{annot} is there already; move it away, or give another folder by --root")
     persons, dropped = read_release(release)
     if validation is None:
-        held_out = [person for person in persons if zlib.crc32(person.video.encode()) % _HELD_OUT == 0]
+        evaluation_data = [person for person in persons if zlib.crc32(person.video.encode()) % _HELD_OUT == 0]
     else:
-        held_out = _listed(persons, validation)
-    images = {person.entry["image"] for person in held_out}
+        evaluation_data = _listed(persons, validation)
+    images = {person.entry["image"] for person in evaluation_data}
     train = [person for person in persons if person.entry["image"] not in images]
     partial = root / "annot.partial"
     shutil.rmtree(partial, ignore_errors=True)  # of a conversion that was interrupted
     partial.mkdir(parents=True)
-    for name, part in (("train.json", train), ("valid.json", held_out)):
+    for name, part in (("train.json", train), ("valid.json", evaluation_data)):
         (partial / name).write_text(json.dumps([person.entry for person in part]), encoding="utf-8")
-    savemat(partial / "gt_valid.mat", _truth(held_out))
+    savemat(partial / "gt_valid.mat", _truth(evaluation_data))
     partial.rename(annot)
-    others = len(persons) - len(train) - len(held_out)
+    others = len(persons) - len(train) - len(evaluation_data)
     if others:
-        dropped["beside the held-out persons"] = others
-    return {"train": len(train), "valid": len(held_out)} | {f"dropped: {why}": n for why, n in dropped.items()}
+        dropped["beside the validation persons"] = others
+    return {"train": len(train), "valid": len(evaluation_data)} | {f"dropped: {why}": n for why, n in dropped.items()}
 
 
 def read_release(path: Path) -> tuple[list[Person], Counter[str]]:

@@ -110,8 +110,8 @@ def _of_video(source: Path | int, options: Options) -> list[str]:
     boxes = _boxes(predictor.skeleton)
     if isinstance(boxes, BoxesFile):
         raise UserError(f"--boxes={_BOXES.value} is of pictures; a video takes a detector's .onnx file, or whole")
-    following = video.Following(detect_every=_EVERY.value, smooth=_SMOOTH.value, max_frames=_FRAMES.value)
-    return video.predict_video(predictor, source, boxes, options, following)
+    tracking = video.TrackingOptions(detect_every=_EVERY.value, smooth=_SMOOTH.value, max_frames=_FRAMES.value)
+    return video.predict_video(predictor, source, boxes, options, tracking)
 
 
 def _predictor() -> Predictor:

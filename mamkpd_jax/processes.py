@@ -38,12 +38,12 @@ def join(coordinator: str | None, n_processes: int | None, process_id: int | Non
     logging.info("process %d of %d, with %d of %d devices", *here)
 
 
-def is_first() -> bool:
+def is_process_0() -> bool:
     """Whether this process is the one that writes what people read."""
     return jax.process_index() == 0
 
 
-def interleaved(rows: np.ndarray, n: int) -> np.ndarray:
+def gather_interleaved(rows: np.ndarray, n: int) -> np.ndarray:
     """The `n` rows of a table of which process p of P has rows p, p + P, p + 2P, ..., in order, on every process."""
     count = jax.process_count()
     if count == 1:
@@ -57,17 +57,17 @@ def interleaved(rows: np.ndarray, n: int) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def first_goes_first() -> Iterator[None]:
+def process_0_first() -> Iterator[None]:
     """The block is gone through by the first process alone, then by the others."""
-    if not is_first():
+    if not is_process_0():
         multihost_utils.sync_global_devices("the first process is done")
     yield
-    if is_first() and jax.process_count() > 1:
+    if is_process_0() and jax.process_count() > 1:
         multihost_utils.sync_global_devices("the first process is done")
 
 
 @contextlib.contextmanager
-def ending_at_once() -> Iterator[None]:
+def exit_at_once_on_error() -> Iterator[None]:
     """On an error in one of several processes ends it at once: at a regular exit it would wait for the others, and
     they wait for its part of a step. They see its end as a failed exchange between devices, which is told in one line.
     """

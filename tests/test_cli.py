@@ -71,7 +71,7 @@ def _without(package: str, *command: str) -> subprocess.CompletedProcess:
         ("torch", "peers", "benchmarks.speed --peers=simple_baseline"),
         ("torch", "torch", "mamkpd_jax.bench model --torch=eager --variants=small"),
         ("onnx", "onnx", "mamkpd_jax.export --checkpoint={run} --output={new}/model.onnx"),
-        ("matplotlib", "figures", "mamkpd_jax.figures tradeoff --output={new}"),
+        ("matplotlib", "figures", "mamkpd_jax.plots tradeoff --output={new}"),
         ("uvicorn", "demo", "mamkpd_jax.demo --checkpoint={run}"),
     ],
 )

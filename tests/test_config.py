@@ -7,7 +7,7 @@ import pytest
 
 from mamkpd_jax.config import Config, config_from_dict, differences
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.models.mamkpd import variant
+from mamkpd_jax.model.mamkpd import variant
 
 
 def test_a_saved_config_comes_back():

@@ -19,7 +19,9 @@ ALLOWED = {
     "errors": set(),
     "files": set(),
     "environment": set(),
+    "registry": {"errors"},
     "processes": {"errors"},
+    "sharding": {"errors"},
     "compilation": set(),
     "compilation_cache": {"errors"},
     "skeletons": {"errors"},
@@ -27,16 +29,15 @@ ALLOWED = {
     "codec": set(),
     "losses": set(),
     "ops": set(),
-    "nn": {"ops"},
-    "models": {"nn", "ops", "config", "errors"},
+    "model": {"ops", "config", "errors"},
     "visualize": {"skeletons"},
     "data": _CORE,
     "evaluation": _CORE | {"data", "files", "processes", "visualize"},
     "inference": _CORE
-    | {"codec", "compilation", "convert", "data", "evaluation", "files", "models", "training", "visualize"},
-    "training": _CORE | {"codec", "compilation", "environment", "files", "losses", "models", "processes"},
-    "convert": _CORE | {"cli", "data", "files", "models", "training"},
-    "export": _CORE | {"cli", "compilation_cache", "codec", "convert", "data", "files", "models"},
+    | {"codec", "compilation", "convert", "data", "evaluation", "files", "model", "sharding", "visualize"},
+    "training": _CORE | {"codec", "compilation", "environment", "files", "losses", "model", "processes", "sharding"},
+    "convert": _CORE | {"cli", "data", "files", "model", "training"},
+    "export": _CORE | {"cli", "compilation_cache", "codec", "convert", "data", "files", "model"},
 }
 
 

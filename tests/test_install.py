@@ -50,7 +50,7 @@ _COMMANDS = {
         [("-m", "mamkpd_jax.export", "--checkpoint=run", "--output=model.onnx"), ("-c", _RUN_ONNX)],
         "2 17 48 32",
     ),
-    "figures": ([("-m", "mamkpd_jax.figures", "curves", "--workdir=run", "--output=figures")], "curves.pdf"),
+    "figures": ([("-m", "mamkpd_jax.plots", "curves", "--workdir=run", "--output=figures")], "curves.pdf"),
     "kernel-report": ([("-c", _FIRST_KERNEL)], "'spills': 0"),
 }
 _ELSEWHERE = {

@@ -38,7 +38,7 @@ def _few(annotations: Path) -> str:
 @pytest.mark.long  # a minute each
 @pytest.mark.parametrize("name", _SETS)
 def test_base_is_trained_for_a_few_steps_and_evaluated(name, request, build_dir, tmp_path):
-    config, root, figure = _SETS[name]
+    config, root, value = _SETS[name]
     optim = {"batch_size": "2", "epochs": "1", "decay_epochs": "()", "warmup_steps": "2"}
     fields = {f"optim.{field}": value for field, value in optim.items()}
     fields |= {"eval.batch_size": "2", "data.workers": "0", "data.build_dir": str(build_dir), "log_every_steps": "1"}
@@ -58,7 +58,7 @@ def test_base_is_trained_for_a_few_steps_and_evaluated(name, request, build_dir,
     ]
     evaluated = _run("eval.py", *flags, f"--workdir={tmp_path}")
     report = json.loads((tmp_path / "eval" / "report.json").read_bytes())
-    print(f"{name}: losses {losses}, {figure} {report[figure]:.3f}")
+    print(f"{name}: losses {losses}, {value} {report[value]:.3f}")
     assert report["step"] == len([loss for loss in losses if loss is not None]) > 0
     assert report["config"]["model"]["depths"] == [2, 4, 6] and report["poses"] > 0
     assert trained.splitlines()[:-1] == evaluated.splitlines()[:-1] != [], "the same figures"

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.peers import RESIZABLE, check
-from mamkpd_jax.models.mamkpd import MEAN, STD
+from mamkpd_jax.model.mamkpd import MEAN, STD
 
 
 class Peer(nn.Module):

@@ -29,7 +29,7 @@ from mamkpd_jax.environment import environment
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation import report
 from mamkpd_jax.evaluation.evaluator import Evaluator, PredictCrops
-from mamkpd_jax.files import whole, write_json
+from mamkpd_jax.files import atomic_write, write_json
 from mamkpd_jax.inference.predict import decode
 from mamkpd_jax.skeletons import Skeleton
 from mamkpd_jax.training.interruption import Interrupted, Interruption
@@ -108,7 +108,7 @@ class Training:
     def save(self, path: Path, batches: Any) -> None:
         """All that going on to the bit takes."""
         state = {"model": self.model.state_dict(), "adam": self.adam.state_dict(), "step": self.step}
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             torch.save({**state, "batches": batches.get_state()}, temporary)
 
     def restore(self, path: Path, batches: Any) -> None:

@@ -1,4 +1,4 @@
-"""What exporting costs in accuracy: a run in JAX, as the PyTorch twin and as ONNX files, scored on its held-out split.
+"""What exporting costs in accuracy: a run in JAX, as the PyTorch twin and as ONNX, scored on its validation split.
 
 python -m mamkpd_jax.bench accuracy --checkpoint=runs/quickstart --output=benchmarks/results/accuracy.json
 
@@ -15,14 +15,14 @@ from absl import flags
 from mamkpd_jax.bench import measure
 from mamkpd_jax.convert.checkpoint import read_checkpoint
 from mamkpd_jax.convert.weights import Weights
-from mamkpd_jax.data.datasets import open_held_out
+from mamkpd_jax.data.datasets import open_evaluation_data
 from mamkpd_jax.environment import environment
 from mamkpd_jax.evaluation.evaluator import Evaluator, PredictCrops
 from mamkpd_jax.export.options import Options
 from mamkpd_jax.export.stablehlo import predictor
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a training run.", required=True)
-_FIGURES = 3  # the metric's first: AP, AP50 and AP75, say
+_VALUES = 3  # the metric's first: AP, AP50 and AP75, say
 
 
 def _contenders(weights: Weights, folder: Path) -> dict[str, tuple[PredictCrops, float]]:
@@ -63,12 +63,10 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         contenders = _contenders(weights, Path(folder))
-        evaluator = Evaluator(open_held_out(weights.config), weights.config)
+        evaluator = Evaluator(open_evaluation_data(weights.config), weights.config)
         for name, (predict, mib) in contenders.items():
             metrics = evaluator(predict).metrics
-            rows.append(
-                {"contender": name, "mib": mib} | {figure: metrics[figure] for figure in list(metrics)[:_FIGURES]}
-            )
+            rows.append({"contender": name, "mib": mib} | {value: metrics[value] for value in list(metrics)[:_VALUES]})
             print(rows[-1])
     about = {"checkpoint": _CHECKPOINT.value, "step": weights.step}
     measure.write({"environment": environment(), **about, "rows": rows})

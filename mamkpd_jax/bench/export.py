@@ -17,7 +17,7 @@ from absl import flags
 from mamkpd_jax.bench import measure
 from mamkpd_jax.compilation import jit
 from mamkpd_jax.environment import environment
-from mamkpd_jax.models.mamkpd import VARIANTS
+from mamkpd_jax.model.mamkpd import VARIANTS
 
 _VARIANT = flags.DEFINE_enum("variant", "small", sorted(VARIANTS), "The model.")
 _THREADS = flags.DEFINE_integer("threads", os.cpu_count() or 1, "Threads of every contender.", lower_bound=1)
@@ -85,10 +85,8 @@ def main() -> None:
         images = np.random.default_rng(0).normal(size=(batch, 3, *_INPUT_HW)).astype(np.float32)
         calls = {name: lambda _, run=run, images=images: run(images) for name, run in contenders.items()}
         for name, times in measure.times_ms(calls, measure.REPEATS.value).items():
-            figures = measure.summary_ms(times)
-            rows.append(
-                {"contender": name, "batch": batch, **figures, "crops_per_s": batch / figures["median_ms"] * 1e3}
-            )
+            values = measure.summary_ms(times)
+            rows.append({"contender": name, "batch": batch, **values, "crops_per_s": batch / values["median_ms"] * 1e3})
             print("{contender:17} batch {batch}  {median_ms:8.1f} ms  {crops_per_s:7.1f} crops/s".format(**rows[-1]))
     about = {"variant": _VARIANT.value, "input_hw": _INPUT_HW, "threads": _THREADS.value}
     measure.write({"environment": environment(), **about, "rows": rows})

@@ -15,7 +15,7 @@ from jax import Array, lax
 
 from mamkpd_jax.bench import measure
 from mamkpd_jax.environment import environment
-from mamkpd_jax.nn.layers import Deconv, DepthwiseConv, ImageConv
+from mamkpd_jax.model.layers import Deconv, DepthwiseConv, ImageConv
 
 _BATCH = flags.DEFINE_integer("batch", 2, "Images.", lower_bound=1)
 

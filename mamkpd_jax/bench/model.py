@@ -33,7 +33,7 @@ from mamkpd_jax.convert.weights import Weights
 from mamkpd_jax.environment import environment
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.predict import cast_once, make_network
-from mamkpd_jax.models.mamkpd import abstract
+from mamkpd_jax.model.mamkpd import abstract
 from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS
 from mamkpd_jax.skeletons import COCO
 

@@ -117,6 +117,6 @@ def main() -> None:
         )
         source = Repeated(people, _BATCH * _EPOCH_BATCHES)
         loaders[workers] = loader_times(train_batches(source, crop, config), _BATCH, _EPOCH_BATCHES, _EPOCHS)
-        figures = ", ".join(f"{name} {value:.0f}" for name, value in loaders[workers].items())
-        print(f"{workers} workers: {figures}", flush=True)
+        values = ", ".join(f"{name} {value:.0f}" for name, value in loaders[workers].items())
+        print(f"{workers} workers: {values}", flush=True)
     measure.write({"environment": environment(), "rows": rows, "batch": _BATCH, "workers": loaders})

@@ -73,21 +73,21 @@ def many(predictor: Predictor, scene: np.ndarray, folder: Path) -> dict[str, dic
         stream.append((path, np.column_stack([corners, rng.uniform(0.1, 0.5, corners.shape) * [width, height]])))
     compiled = []
     jax.monitoring.register_event_duration_secs_listener(lambda event, duration_secs, **_: compiled.append(event))
-    figures = {}
+    values = {}
     for name, part in (("warm_up", stream[: _MANY.value // 10]), ("all", stream)):
         compiled.clear()
         start, poses = time.perf_counter(), 0
         for result in predictor.stream(part):
             assert not isinstance(result, UserError), result
             poses += len(result)
-        figures[name] = {
+        values[name] = {
             "files": len(part),
             "poses": poses,
             "files_per_s": len(part) / (time.perf_counter() - start),
             "compilations": sum("backend_compile" in event for event in compiled),
             "peak_memory_mib": process_peak_bytes() / 2**20,
         }
-    return figures
+    return values
 
 
 def main() -> None:
@@ -110,6 +110,6 @@ def main() -> None:
                     print(text.format(**rows[-1]) + "".join(f"{value:8.1%}" for value in share.values()), flush=True)
         name, predictor = next(_predictors(flip_test=False))
         memory = many(predictor, decode_image(people[0][0].read_bytes()), Path(folder))
-    for part, figures in memory.items():
-        print(f"{part:8}" + ", ".join(f"{key} {value:.0f}" for key, value in figures.items()))
+    for part, values in memory.items():
+        print(f"{part:8}" + ", ".join(f"{key} {value:.0f}" for key, value in values.items()))
     measure.write({"environment": environment(), "rows": rows, "many": {"model": name, **memory}})

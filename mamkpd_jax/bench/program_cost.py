@@ -25,9 +25,8 @@ from mamkpd_jax.bench.model import INPUT_HW, VARIANTS
 from mamkpd_jax.config import Config, DataConfig, EvalConfig
 from mamkpd_jax.environment import environment
 from mamkpd_jax.inference.predict import cast_once, make_network
-from mamkpd_jax.models.mamkpd import abstract, variant
+from mamkpd_jax.model.mamkpd import abstract, split, variant
 from mamkpd_jax.skeletons import COCO
-from mamkpd_jax.training.state import split
 from mamkpd_jax.training.step import make_loss
 
 PROGRAMS = "forward", "gradients"

@@ -25,8 +25,8 @@ from mamkpd_jax.data.datasets import PoseData, open_dataset
 from mamkpd_jax.data.pipeline import DamageGuard, train_batches
 from mamkpd_jax.environment import environment, peak_memory_bytes
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.sharding import check_batch, training_mesh
 from mamkpd_jax.training.feed import Feed
-from mamkpd_jax.training.mesh import check_batch, training_mesh
 from mamkpd_jax.training.optimizer import optimizer
 from mamkpd_jax.training.state import create_state
 from mamkpd_jax.training.step import make_train_step, shard_batch

@@ -5,9 +5,8 @@ from typing import Any
 
 from mamkpd_jax.config import Config, DataConfig, EvalConfig
 from mamkpd_jax.convert.weights import Weights
-from mamkpd_jax.models.mamkpd import MamKPD, ParamKeys, variant
+from mamkpd_jax.model.mamkpd import MamKPD, ParamKeys, split, variant
 from mamkpd_jax.skeletons import COCO
-from mamkpd_jax.training.state import split
 
 
 def random_weights(name: str, input_hw: tuple[int, int] = (256, 192), **changes: Any) -> Weights:

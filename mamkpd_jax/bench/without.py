@@ -6,7 +6,7 @@ from unittest import mock
 
 from flax import nnx
 
-from mamkpd_jax.nn import layers, ss2d
+from mamkpd_jax.model import layers, ss2d
 
 
 def _same(*arguments: object, **_: object) -> object:

@@ -1,8 +1,6 @@
 """Weights from a training run's folder, and into a new one."""
 
 import dataclasses
-import shutil
-import time
 from pathlib import Path
 
 import jax
@@ -12,23 +10,22 @@ import orbax.checkpoint as ocp
 
 from mamkpd_jax.convert.weights import Weights, not_finite
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.models.mamkpd import abstract
+from mamkpd_jax.files import atomic_folder
+from mamkpd_jax.model.mamkpd import abstract, split
 from mamkpd_jax.skeletons import find_skeleton
 from mamkpd_jax.training.checkpoint import (
     BEST,
     LATEST,
-    about_items,
     check_space,
-    damage_told,
-    restore_about,
-    write_failures_told,
+    damage_as_user_error,
+    description_items,
+    restore_description,
+    write_failure_as_user_error,
 )
 from mamkpd_jax.training.optimizer import optimizer
-from mamkpd_jax.training.state import split
 
 # Without the other two orbax warns that it sets them itself.
 _READ_ONLY = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
-_REMOVALS = 100  # tries, 0.1 s apart
 
 
 def read_checkpoint(workdir: Path, *, best: bool = False, ema: bool = True) -> Weights:
@@ -48,7 +45,7 @@ def read_checkpoint(workdir: Path, *, best: bool = False, ema: bool = True) -> W
         step = manager.latest_step()
         if step is None:
             raise UserError(f"no finished checkpoint in {folder}; give the folder of a training run")
-        with damage_told(folder / str(step)):
+        with damage_as_user_error(folder / str(step)):
             weights = _restored(manager, step, ema)
     if (name := not_finite(weights)) is not None:
         raise UserError(f"step {step} of {folder} has NaN or infinity in {name}; give a run that is sound")
@@ -56,7 +53,7 @@ def read_checkpoint(workdir: Path, *, best: bool = False, ema: bool = True) -> W
 
 
 def _restored(manager: ocp.CheckpointManager, step: int, ema: bool) -> Weights:
-    config, skeleton = restore_about(manager, step)
+    config, skeleton = restore_description(manager, step)
     if skeleton is None:
         if not config.data.skeleton_name:
             raise UserError(
@@ -94,24 +91,13 @@ def write_checkpoint(weights: Weights, workdir: Path) -> None:
     }
     if weights.config.optim.ema_decay:
         state["ema"] = params
-    items = ocp.args.Composite(state=ocp.args.StandardSave(state), **about_items(weights.config, weights.skeleton))
-    partial = folder.with_name(f"{LATEST}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a conversion that was interrupted
-    try:
-        with write_failures_told(lambda reason: f"{workdir} can't be written ({reason}); free space or give another"):
-            partial.mkdir(parents=True)
+    items = ocp.args.Composite(
+        state=ocp.args.StandardSave(state), **description_items(weights.config, weights.skeleton)
+    )
+    with write_failure_as_user_error(
+        lambda reason: f"{workdir} can't be written ({reason}); free space or give another"
+    ):
+        with atomic_folder(folder) as partial:
             check_space(partial, state)
             with ocp.CheckpointManager(partial) as manager:
                 manager.save(weights.step, args=items)
-            partial.rename(folder)
-    finally:
-        _remove(partial)
-
-
-def _remove(folder: Path) -> None:
-    """Removes a folder in which orbax may still write for a while, after one of its writes has failed."""
-    for _ in range(_REMOVALS):
-        shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
-            return
-        time.sleep(0.1)

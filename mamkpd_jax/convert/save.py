@@ -9,7 +9,7 @@ import safetensors.numpy
 
 from mamkpd_jax.convert.weights import Weights, metadata, to_torch
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.files import whole
+from mamkpd_jax.files import atomic_write
 
 DTYPES = ("float32", "bfloat16")
 METADATA_KEY = "mamkpd"  # as in torch_model, which imports nothing of this package
@@ -26,7 +26,7 @@ def save(weights: Weights, path: Path, dtype: str = "float32") -> None:
     state, about = to_torch(weights), json.dumps(metadata(weights))
     if dtype == "bfloat16":
         state = {name: _rounded(array) if name.endswith("weight") else array for name, array in state.items()}
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         if path.suffix == ".safetensors":
             temporary.write_bytes(safetensors.numpy.save(state, {METADATA_KEY: about}))
         else:

@@ -13,9 +13,8 @@ import mamkpd_jax
 from mamkpd_jax.config import Config, DataConfig, ModelConfig
 from mamkpd_jax.convert.torch_rules import COUNTER, rule
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.models.mamkpd import MEAN, STD, VARIANTS, abstract
+from mamkpd_jax.model.mamkpd import MEAN, STD, VARIANTS, abstract, split
 from mamkpd_jax.skeletons import SKELETONS, Skeleton, make_skeleton
-from mamkpd_jax.training.state import split
 
 Tree = dict[str, Any]
 

@@ -18,7 +18,7 @@ from mamkpd_jax.skeletons import Skeleton
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class HeldOut:
+class EvaluationData:
     """What of a data set a model is evaluated on."""
 
     skeleton: Skeleton
@@ -28,7 +28,7 @@ class HeldOut:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class PoseData(HeldOut):
+class PoseData(EvaluationData):
     """An opened data set."""
 
     train: InstanceSource
@@ -43,26 +43,28 @@ def open_dataset(config: Config) -> PoseData:
     """
     data = config.data
     builder = prepare(_builder(config, ("train", config.eval.split)))
-    held_out = _held_out(config, builder)
-    crop = dataclasses.replace(held_out.eval_crop, augmentation=PRESETS[data.augmentation], erasing_p=data.erasing_p)
-    fields = {field.name: getattr(held_out, field.name) for field in dataclasses.fields(held_out)}
+    evaluation_data = _evaluation_data(config, builder)
+    crop = dataclasses.replace(
+        evaluation_data.eval_crop, augmentation=PRESETS[data.augmentation], erasing_p=data.erasing_p
+    )
+    fields = {field.name: getattr(evaluation_data, field.name) for field in dataclasses.fields(evaluation_data)}
     return PoseData(**fields, train=InstanceSource(builder, "train"), train_crop=crop)
 
 
-def open_held_out(config: Config) -> HeldOut:
-    """As `open_dataset`, but the files of the held-out split are enough.
+def open_evaluation_data(config: Config) -> EvaluationData:
+    """As `open_dataset`, but the files of the validation split are enough.
 
     Raises:
         UserError: they are missing, damaged or contradict each other.
     """
-    return _held_out(config, prepare(_builder(config, (config.eval.split,))))
+    return _evaluation_data(config, prepare(_builder(config, (config.eval.split,))))
 
 
-def _held_out(config: Config, builder: CocoFormBuilder) -> HeldOut:
+def _evaluation_data(config: Config, builder: CocoFormBuilder) -> EvaluationData:
     if config.eval.split not in builder.splits():
         raise UserError(f"config.eval.split is {config.eval.split!r}; {builder.name} has {', '.join(builder.splits())}")
     val = InstanceSource(builder, config.eval.split)
-    return HeldOut(
+    return EvaluationData(
         skeleton=builder.skeleton,
         val=val,
         detections=DetectionSource(val, Path(config.eval.detections)) if config.eval.detections else None,

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from mamkpd_jax.data.figure import HEAD_RADIUS, Figure
+from mamkpd_jax.data.body import HEAD_RADIUS, Body
 
 Colour = Float[np.ndarray, "3"]
 _SUBPIXEL_BITS = 4
@@ -61,30 +61,30 @@ def dress(rng: np.random.Generator) -> dict[str, Colour]:
     return colours
 
 
-def draw_figure(
+def draw_body(
     canvas: Canvas,
-    figure: Figure,
+    body: Body,
     points_px: dict[str, Float[np.ndarray, "2"]],
     height_px: float,
     person: int,
     rng: np.random.Generator,
 ) -> None:
-    """Draws a body, its farthest parts first. `points_px` are the figure's points in the picture."""
+    """Draws a body, its farthest parts first. `points_px` are the body's points in the picture."""
     colours, light = dress(rng), rng.uniform(-1, 1, 2)
     pattern = rng.choice(["plain", "stripes", "hoops"], p=[0.6, 0.2, 0.2])
-    depth = {name: (figure.points[a][2] + figure.points[b][2]) / 2 for name, (a, b, _, _) in _PARTS.items()}
-    depth |= {"torso": figure.points["neck"][2] / 2, "neck": figure.points["neck"][2] - 0.01}
-    depth["head"] = figure.points["head"][2] + 0.02
+    depth = {name: (body.points[a][2] + body.points[b][2]) / 2 for name, (a, b, _, _) in _PARTS.items()}
+    depth |= {"torso": body.points["neck"][2] / 2, "neck": body.points["neck"][2] - 0.01}
+    depth["head"] = body.points["head"][2] + 0.02
     for name in sorted(depth, key=depth.__getitem__):
         owner = person * len(PART_NAMES) + PART_NAMES.index(name)
         if name == "torso":
-            _draw_torso(canvas, points_px, figure.girth * height_px, colours, light, pattern, owner)
+            _draw_torso(canvas, points_px, body.girth * height_px, colours, light, pattern, owner)
         elif name == "head":
-            _draw_head(canvas, figure, points_px["head"], height_px, colours, light, owner)
+            _draw_head(canvas, body, points_px["head"], height_px, colours, light, owner)
         else:
             ends = ("neck", "head", 0.034, 0.03) if name == "neck" else _PARTS[name]
             a, b, radius_a, radius_b = ends
-            scale = height_px * (1.0 if name == "neck" else figure.girth)
+            scale = height_px * (1.0 if name == "neck" else body.girth)
             _shade(
                 canvas, [points_px[a], points_px[b]], [radius_a * scale, radius_b * scale], colours[name], light, owner
             )
@@ -114,7 +114,7 @@ def _draw_torso(
 
 def _draw_head(
     canvas: Canvas,
-    figure: Figure,
+    body: Body,
     centre: np.ndarray,
     height_px: float,
     colours: dict[str, Colour],
@@ -125,17 +125,17 @@ def _draw_head(
 
     def at(x: float, y: float, z: float) -> np.ndarray:
         """A point of the head, in radii from its centre, in the picture."""
-        return centre + r * (figure.head @ [x, y, z])[:2] * [1, -1]
+        return centre + r * (body.head @ [x, y, z])[:2] * [1, -1]
 
     def faces(x: float, y: float, z: float) -> bool:
-        return bool((figure.head @ [x, y, z])[2] > 0.1)
+        return bool((body.head @ [x, y, z])[2] > 0.1)
 
     skin, dark = colours["head"], colours["head"] * 0.55
     for side in (-1, 1):
         canvas.fill(_circle(at(side * 1.0, 0.0, -0.05), 0.2 * r), skin * 0.8, owner)
     _shade(canvas, [at(0.0, 0.28, 0.0), at(0.0, -0.35, 0.1)], [0.95 * r, 0.75 * r], skin, light, owner)
     hair = [at(0.0, 0.42, -0.28), at(0.0, 0.1, -0.42)]
-    back = (figure.head @ [0, 0, 1])[2] < 0
+    back = (body.head @ [0, 0, 1])[2] < 0
     canvas.fill(_hull(hair, [0.93 * r, 0.88 * r] if back else [0.85 * r, 0.75 * r]), colours["hair"], owner)
     if not back:
         _shade(canvas, [at(0.0, 0.02, 0.3), at(0.0, -0.4, 0.25)], [0.76 * r, 0.62 * r], skin, light, owner)

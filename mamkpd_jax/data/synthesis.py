@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from mamkpd_jax.data.drawing import PART_NAMES, Canvas, background, draw_figure, draw_object
-from mamkpd_jax.data.figure import Figure, random_figure
+from mamkpd_jax.data.body import Body, random_body
+from mamkpd_jax.data.drawing import PART_NAMES, Canvas, background, draw_body, draw_object
 from mamkpd_jax.skeletons import COCO
 
 _SUPERSAMPLING = 2
@@ -54,21 +54,19 @@ def render_scene(seed: int, index: int, size_hw: tuple[int, int]) -> Scene:
     heights_px = np.sort(rng.uniform(*_HEIGHT_SHARE, rng.choice([1, 2, 3], p=[0.5, 0.37, 0.13]))) * height
     bodies = []
     for person, height_px in enumerate(heights_px):
-        figure = random_figure(rng)
-        points = _place(figure, height_px, height, width, rng)
-        draw_figure(canvas, figure, points, height_px, person, rng)
-        bodies.append((figure, points, int((canvas.owner // len(PART_NAMES) == person).sum())))
+        body = random_body(rng)
+        points = _place(body, height_px, height, width, rng)
+        draw_body(canvas, body, points, height_px, person, rng)
+        bodies.append((body, points, int((canvas.owner // len(PART_NAMES) == person).sum())))
     for _ in range(rng.choice([0, 1, 2], p=[0.55, 0.33, 0.12])):
         draw_object(canvas, rng)
     people = [_label(canvas, person, *body) for person, body in enumerate(bodies)]
     return Scene(image=_photograph(canvas.image, size_hw, rng), people=tuple(p for p in people if p is not None))
 
 
-def _place(
-    figure: Figure, height_px: float, height: int, width: int, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """The figure's points in the picture, most of them inside."""
-    points = {name: point[:2] * [height_px, -height_px] for name, point in figure.points.items()}
+def _place(body: Body, height_px: float, height: int, width: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """The body's points in the picture, most of them inside."""
+    points = {name: point[:2] * [height_px, -height_px] for name, point in body.points.items()}
     corners = np.array(list(points.values()))
     low, high = corners.min(axis=0), corners.max(axis=0)
     room = np.array([width, height]) - (high - low)
@@ -77,13 +75,13 @@ def _place(
     return {name: point - low + start for name, point in points.items()}
 
 
-def _label(canvas: Canvas, person: int, figure: Figure, points: dict[str, np.ndarray], drawn_px: int) -> Person | None:
+def _label(canvas: Canvas, person: int, body: Body, points: dict[str, np.ndarray], drawn_px: int) -> Person | None:
     """The person's annotation; None if too little of it is to be seen."""
     mask = canvas.owner // len(PART_NAMES) == person
     area = int(mask.sum())
     if area < _MIN_VISIBLE_SHARE * max(drawn_px, 1):
         return None
-    joints = np.array([_joint(canvas, person, figure, points, name) for name in COCO.joints])
+    joints = np.array([_joint(canvas, person, body, points, name) for name in COCO.joints])
     if (joints[:, 2] == 2).sum() < _MIN_VISIBLE_JOINTS:
         return None
     x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
@@ -95,7 +93,7 @@ def _label(canvas: Canvas, person: int, figure: Figure, points: dict[str, np.nda
 
 
 def _joint(
-    canvas: Canvas, person: int, figure: Figure, points: dict[str, np.ndarray], name: str
+    canvas: Canvas, person: int, body: Body, points: dict[str, np.ndarray], name: str
 ) -> tuple[float, float, int]:
     x, y = points[name]
     column, row = round(float(x)), round(float(y))
@@ -106,7 +104,7 @@ def _joint(
         faces = True
     else:
         parts = ["head"]
-        faces = (figure.points[name] - figure.points["head"])[2] > (-0.02 if joint == "ear" else 0.0)
+        faces = (body.points[name] - body.points["head"])[2] > (-0.02 if joint == "ear" else 0.0)
     # As COCO's annotators, who leave out the features of a face that is turned away.
     if not (faces and 0 <= column < width and 0 <= row < height):
         return 0.0, 0.0, 0

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from mamkpd_jax.data.datasets import HeldOut
+from mamkpd_jax.data.datasets import EvaluationData
 from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.evaluation.evaluator import Evaluation
 from mamkpd_jax.visualize import contact_sheet, draw_beside_truth
@@ -43,7 +43,7 @@ def _group(evaluation: Evaluation, name: Callable[[dict[str, Any]], str]) -> dic
     return {group: {"instances": len(s), "mean_score": float(np.mean(s))} for group, s in sorted(groups.items())}
 
 
-def worst_instances(evaluation: Evaluation, dataset: HeldOut) -> UInt8[np.ndarray, "h w 3"]:
+def worst_instances(evaluation: Evaluation, dataset: EvaluationData) -> UInt8[np.ndarray, "h w 3"]:
     """The instances with the lowest scores, the worst first: labelled at the left of each pair, predicted at the right.
 
     The right picture shows every pose predicted in the image, whatever its joints' scores, as far as the instance's

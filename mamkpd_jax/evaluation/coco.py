@@ -70,7 +70,7 @@ def evaluate_coco(
 ) -> Scores:
     """AP and AR as COCO reports them, '<family>/AP' first, and the mean OKS term of each joint, '<family>/oks/<joint>'.
 
-    AP is over the categories that have instances, which for AP-10K are the species. A joint's figure is over the
+    AP is over the categories that have instances, which for AP-10K are the species. A joint's value is over the
     ground-truth instances in which it is labelled, each with the prediction that COCOeval matches it with at OKS 0.5,
     0 where it matches none. An instance's score is the OKS of that match.
 
@@ -100,11 +100,11 @@ def evaluate_coco(
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    # COCOeval marks a figure without any instance (no large persons, say) by -1.
-    figures = {f"{family}/{name}": float(v) for name, v in zip(METRICS, evaluation.stats, strict=True)}
+    # COCOeval marks a value without any instance (no large persons, say) by -1.
+    values = {f"{family}/{name}": float(v) for name, v in zip(METRICS, evaluation.stats, strict=True)}
     joints, by_place = _similarities(evaluation, truth, found, skeleton)
     instances = {ground_truth["annotations"][place - 1]["id"]: oks for place, oks in by_place.items()}
-    return Scores(figures=figures | {f"{family}/oks/{name}": oks for name, oks in joints.items()}, instances=instances)
+    return Scores(values=values | {f"{family}/oks/{name}": oks for name, oks in joints.items()}, instances=instances)
 
 
 def _fields(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Runs a predictor over the held-out split and scores it."""
+"""Runs a predictor over the validation split and scores it."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mamkpd_jax.config import Config
-from mamkpd_jax.data.datasets import HeldOut
+from mamkpd_jax.data.datasets import EvaluationData
 from mamkpd_jax.data.functional import from_crops
 from mamkpd_jax.data.pipeline import DamageGuard, eval_batches
 from mamkpd_jax.evaluation.coco import coco_results
 from mamkpd_jax.evaluation.metrics import metric, score
-from mamkpd_jax.processes import interleaved
+from mamkpd_jax.processes import gather_interleaved
 
 # Crops uint8 [b, h, w, 3] to joints [b, j, 2] in pixels of the crop, and their scores [b, j].
 PredictCrops = Callable[[np.ndarray], tuple[ArrayLike, ArrayLike]]
@@ -31,12 +31,12 @@ class Evaluation:
 
 
 class Evaluator:
-    """Scores predictors on the held-out split, with ground-truth boxes or `config.eval.detections`.
+    """Scores predictors on the validation split, with ground-truth boxes or `config.eval.detections`.
 
     Each process of a run predicts its part of the split, and all of them score the whole.
     """
 
-    def __init__(self, dataset: HeldOut, config: Config):
+    def __init__(self, dataset: EvaluationData, config: Config):
         """Raises UserError if one of `config.eval.metrics` can't score the split, before anything is predicted."""
         self._dataset = dataset
         self._config = config
@@ -72,7 +72,7 @@ class Evaluator:
         # The last batch is padded, and a damaged image has no prediction.
         n_here = len(range(len(source))[part[0] :: part[1]])
         table = {name: np.concatenate(parts)[:n_here] for name, parts in columns.items()}
-        table = {name: interleaved(rows, len(source)) for name, rows in table.items()}
+        table = {name: gather_interleaved(rows, len(source)) for name, rows in table.items()}
         table = {name: values[~table["damaged"]] for name, values in table.items()}
         results = coco_results(
             table["points"],
@@ -87,5 +87,5 @@ class Evaluator:
         )
         scores = score(self._metrics, self._ground_truth, results, dataset.skeleton)
         return Evaluation(
-            metrics=scores.figures, results=results, ground_truth=self._ground_truth, instances=scores.instances
+            metrics=scores.values, results=results, ground_truth=self._ground_truth, instances=scores.instances
         )

@@ -14,7 +14,7 @@ from mamkpd_jax.skeletons import MPII, find_skeleton
 
 
 def score_files(metrics: Sequence[str], predictions: Path, annotations: Path, skeleton: str = "") -> Scores:
-    """The figures of a results file.
+    """The values of a results file.
 
     Args:
         metrics: as in `config.eval.metrics`. 'mpii' reads a .mat or .npz with `preds` [n, 16, 2], 1-based, and HRNet's

@@ -73,7 +73,7 @@ def score(
     results: Sequence[dict[str, Any]],
     skeleton: Skeleton,
 ) -> Scores:
-    """The figures of several metrics, the first one's headline first, and the instances' scores by the first."""
+    """The values of several metrics, the first one's headline first, and the instances' scores by the first."""
     scores = [metric.evaluate(ground_truth, results, skeleton) for metric in metrics]
-    figures = {name: figure for part in scores for name, figure in part.figures.items()}
-    return Scores(figures=figures, instances=scores[0].instances)
+    values = {name: value for part in scores for name, value in part.values.items()}
+    return Scores(values=values, instances=scores[0].instances)

@@ -1,7 +1,7 @@
 """PCK, the percentage of correct keypoints: at a chosen normaliser, and MPII's PCKh with HRNet's conventions.
 
 Each predicted pose belongs to one annotation, whose box it was predicted in. An annotation without a prediction counts
-as wrong in all of its joints. Figures are in percent.
+as wrong in all of its joints. Values are in percent.
 """
 
 from collections.abc import Sequence
@@ -54,9 +54,9 @@ def evaluate_pck(
     right = correct(points, joints[..., :2], lengths, threshold) & labelled
     rates = _rates(right, labelled)
     name = f"pck_{normaliser}@{threshold:g}"
-    figures = {f"{name}/mean": _mean(rates), f"{name}/left_out": float((~usable).sum())}
-    figures |= {f"{name}/{joint}": _mean(rates[[i]]) for i, joint in enumerate(skeleton.joints)}
-    return Scores(figures=figures, instances=_by_instance(right, labelled, annotations))
+    values = {f"{name}/mean": _mean(rates), f"{name}/left_out": float((~usable).sum())}
+    values |= {f"{name}/{joint}": _mean(rates[[i]]) for i, joint in enumerate(skeleton.joints)}
+    return Scores(values=values, instances=_by_instance(right, labelled, annotations))
 
 
 def evaluate_mpii(ground_truth: dict[str, Any], results: Sequence[dict[str, Any]], skeleton: Skeleton) -> Scores:
@@ -78,15 +78,15 @@ def evaluate_mpii(ground_truth: dict[str, Any], results: Sequence[dict[str, Any]
     labelled[:, [skeleton.joints.index(name) for name in _MPII_MASKED]] = False
     right, at_tenth, at_11 = (correct(points, joints[..., :2], heads, at) & labelled for at in (0.5, 0.1, 0.11))
     rates = _rates(right, labelled)
-    figures = {"mpii/Mean_weighted": _share(right, labelled), "mpii/Mean": _mean(rates)}
+    values = {"mpii/Mean_weighted": _share(right, labelled), "mpii/Mean": _mean(rates)}
     for group, names in _MPII_GROUPS.items():
-        figures[f"mpii/{group}"] = _mean(rates[[skeleton.joints.index(name) for name in names]])
-    figures |= {
+        values[f"mpii/{group}"] = _mean(rates[[skeleton.joints.index(name) for name in names]])
+    values |= {
         "mpii/Mean_weighted@0.1": _share(at_tenth, labelled),
         "mpii/Mean@0.1": _mean(_rates(at_tenth, labelled)),
         "mpii/Mean_weighted@0.11": _share(at_11, labelled),
     }
-    return Scores(figures=figures, instances=_by_instance(right, labelled, annotations))
+    return Scores(values=values, instances=_by_instance(right, labelled, annotations))
 
 
 def correct(
@@ -146,7 +146,7 @@ def _rates(right: Bool[np.ndarray, "n j"], labelled: Bool[np.ndarray, "n j"]) ->
 
 
 def _mean(rates: Float[np.ndarray, " n"]) -> float:
-    """Of the rates that there are; -1 where there is none, as in COCO's figures."""
+    """Of the rates that there are; -1 where there is none, as in COCO's values."""
     there = rates[np.isfinite(rates)]
     return float(there.mean()) if there.size else -1.0
 

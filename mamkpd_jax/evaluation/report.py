@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from mamkpd_jax.data.datasets import HeldOut
+from mamkpd_jax.data.datasets import EvaluationData
 from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.evaluation.analysis import breakdown, worst_instances
 from mamkpd_jax.evaluation.evaluator import Evaluation
@@ -20,28 +20,28 @@ _SHOWN_IMAGES = 16
 _TILE_HW = (240, 640)
 
 
-def save(folder: Path, evaluation: Evaluation, dataset: HeldOut, **about: Any) -> None:
+def save(folder: Path, evaluation: Evaluation, dataset: EvaluationData, **about: Any) -> None:
     """Writes the four files; `about` says in the report what was evaluated. The report comes last."""
     write_json(folder / RESULTS, evaluation.results)
     for name, sheet in ((PICTURE, picture(evaluation.results, dataset)), (WORST, worst_instances(evaluation, dataset))):
         cv2.imwrite(str(folder / name), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    figures = {**evaluation.metrics, **breakdown(evaluation)}
-    write_json(folder / REPORT, {**about, "poses": len(evaluation.results), **figures})
+    values = {**evaluation.metrics, **breakdown(evaluation)}
+    write_json(folder / REPORT, {**about, "poses": len(evaluation.results), **values})
 
 
 def format_table(metrics: dict[str, float]) -> str:
-    """The figures in rows below the name that they share, 'coco' or 'coco/oks'. -1: there is none to score."""
+    """The values in rows below the name that they share, 'coco' or 'coco/oks'. -1: there is none to score."""
     groups: dict[str, list[str]] = {}
     for name, value in metrics.items():
-        group, _, figure = name.rpartition("/")
-        groups.setdefault(group, []).append(f"{figure:17} {value:7.3f}")
+        group, _, label = name.rpartition("/")
+        groups.setdefault(group, []).append(f"{label:17} {value:7.3f}")
     lines = []
     for group, cells in groups.items():
         lines += [group, *("    ".join(cells[i : i + 4]) for i in range(0, len(cells), 4))]
     return "\n".join(lines)
 
 
-def picture(results: list[dict[str, Any]], dataset: HeldOut) -> UInt8[np.ndarray, "h w 3"]:
+def picture(results: list[dict[str, Any]], dataset: EvaluationData) -> UInt8[np.ndarray, "h w 3"]:
     """Images of the split, evenly chosen: the labelled poses at the left of each pair, the predicted at the right."""
     source, skeleton = dataset.val, dataset.skeleton
     pairs = []

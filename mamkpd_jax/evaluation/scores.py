@@ -10,9 +10,9 @@ from mamkpd_jax.skeletons import Skeleton
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """The figures of a metric by name, the one to judge by first; and a score from 0 to 1 by annotation."""
+    """The values of a metric by name, the one to judge by first; and a score from 0 to 1 by annotation."""
 
-    figures: dict[str, float]
+    values: dict[str, float]
     instances: dict[int, float]
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from mamkpd_jax.codec import decode_heatmaps, flip_heatmaps, to_input_px
 from mamkpd_jax.convert.weights import Weights, metadata
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.export.options import Options
-from mamkpd_jax.files import whole
-from mamkpd_jax.models.mamkpd import abstract, normalize
+from mamkpd_jax.files import atomic_folder, atomic_write
+from mamkpd_jax.model.mamkpd import abstract, normalize
 
 PLATFORMS = ("cpu", "cuda")
 
@@ -29,7 +28,7 @@ def save_stablehlo(weights: Weights, path: Path, options: Options) -> None:
     image and scores [b, j] with `options.decode`, else heatmaps [b, h / stride, w / stride, j].
     """
     exported = _exported(weights, options)
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(exported.serialize())
 
 
@@ -45,10 +44,6 @@ def save_folder(weights: Weights, folder: Path, options: Options) -> None:
     if folder.exists():
         raise UserError(f"{folder} is there already; give a new folder")
     exported = _exported(weights, options)
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of an export that was interrupted
-    partial.mkdir(parents=True)
-    (partial / "model.stablehlo").write_bytes(exported.serialize())
     about = {
         **metadata(weights),
         "options": dataclasses.asdict(options),
@@ -56,8 +51,9 @@ def save_folder(weights: Weights, folder: Path, options: Options) -> None:
         "inputs": [_description(array) for array in exported.in_avals],
         "outputs": [_description(array) for array in exported.out_avals],
     }
-    (partial / "model.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    partial.rename(folder)
+    with atomic_folder(folder) as partial:
+        (partial / "model.stablehlo").write_bytes(exported.serialize())
+        (partial / "model.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
 def _description(array: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from mamkpd_jax.data.annotation_files import read_json
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.files import whole, write_json
+from mamkpd_jax.files import atomic_write, write_json
 from mamkpd_jax.inference.boxes import Detector, Usable
 from mamkpd_jax.inference.boxes_file import BoxesFile, number
 from mamkpd_jax.inference.options import Options
@@ -136,6 +136,6 @@ def _picture(output: Path, name: str) -> Path:
 
 
 def _write_picture(path: Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         if not cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
             raise UserError(f"{path} can't be written; look for a full disk")

@@ -12,9 +12,9 @@ from jax.typing import ArrayLike, DTypeLike
 from mamkpd_jax.codec import decode_heatmaps, flip_heatmaps, to_input_px
 from mamkpd_jax.compilation import jit
 from mamkpd_jax.config import Config
-from mamkpd_jax.models.mamkpd import normalize
+from mamkpd_jax.model.mamkpd import normalize
+from mamkpd_jax.sharding import batch_sharded, replicated
 from mamkpd_jax.skeletons import Skeleton
-from mamkpd_jax.training.mesh import batch_sharded, replicated
 
 Predict = Callable[[Any, Any, ArrayLike], tuple[Array, Array]]
 Heatmaps = Callable[[Any, Any, ArrayLike], Array]

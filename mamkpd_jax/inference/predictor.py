@@ -21,8 +21,8 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.boxes import Boxes, as_boxes, fault, whole_image
 from mamkpd_jax.inference.predict import cast_once, make_heatmaps, make_predict
 from mamkpd_jax.inference.results import Image, PoseResult, read
-from mamkpd_jax.models.mamkpd import abstract
-from mamkpd_jax.training.mesh import data_mesh, replicated
+from mamkpd_jax.model.mamkpd import abstract
+from mamkpd_jax.sharding import data_mesh, replicated
 
 _READ_THREADS = 4
 

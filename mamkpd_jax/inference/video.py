@@ -34,7 +34,7 @@ _LABEL = (255, 255, 255)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Following:
+class TrackingOptions:
     """How people are followed from frame to frame."""
 
     detect_every: int = 1  # frames; in between the boxes are around the last poses
@@ -43,7 +43,7 @@ class Following:
 
 
 def predict_video(
-    predictor: Predictor, source: Path | int, detector: Detector, options: Options, following: Following
+    predictor: Predictor, source: Path | int, detector: Detector, options: Options, tracking: TrackingOptions
 ) -> list[str]:
     """Predicts the frames of a file or, by its number, of a camera until Ctrl-C; returns a line for each bad box.
 
@@ -57,12 +57,12 @@ def predict_video(
             f"{name} can't be opened as a video; check that it is there, and that its format is a usual one"
         )
     fps = capture.get(cv2.CAP_PROP_FPS) or _DEFAULT_FPS
-    total = following.max_frames or max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) or None
+    total = tracking.max_frames or max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) or None
     film = _Film(options.output / f"{source.stem if isinstance(source, Path) else 'camera'}.mp4", fps)
-    people = _People(predictor, detector, options, following)
+    people = _People(predictor, detector, options, tracking)
     results, wrong, finished_s, n = [], [], [], 0
     start = time.perf_counter()
-    frames = itertools.islice(_frames(capture), following.max_frames)
+    frames = itertools.islice(_frames(capture), tracking.max_frames)
     try:
         for n, frame in enumerate(tqdm(frames, total=total, unit="frame", disable=None), start=1):
             index = n - 1
@@ -89,11 +89,11 @@ def predict_video(
 class _People:
     """Poses and numbers of the people in one frame after the other."""
 
-    def __init__(self, predictor: Predictor, detector: Detector, options: Options, following: Following):
+    def __init__(self, predictor: Predictor, detector: Detector, options: Options, tracking: TrackingOptions):
         self._predictor = predictor
         self._detector = Usable(detector, options.box_threshold)
         self._suppress = options.suppress
-        self._following = following
+        self._tracking = tracking
         self._tracker = Tracker()
         self._filters: dict[int, OneEuro] = {}
         self.faults: list[str] = []  # of the last frame's boxes
@@ -104,12 +104,12 @@ class _People:
         """The poses of a frame, and their numbers."""
         boxes = Usable(lambda _: self._tracker.boxes(), 0.0)(frame)
         self.faults = []
-        if index % self._following.detect_every == 0 or not len(boxes.xywh):
+        if index % self._tracking.detect_every == 0 or not len(boxes.xywh):
             boxes, self.faults = self._detector(frame), self._detector.faults
         (result,) = self._predictor(frame, boxes)
         result = result.without_duplicates() if self._suppress else result
         ids = self._tracker.update(result)
-        return (self._smoothed(result, ids, time_s) if self._following.smooth else result), ids
+        return (self._smoothed(result, ids, time_s) if self._tracking.smooth else result), ids
 
     def _smoothed(self, result: PoseResult, ids: Int[np.ndarray, " n"], time_s: float) -> PoseResult:
         self._filters = {i: self._filters.get(i, OneEuro()) for i in self._tracker.ids}

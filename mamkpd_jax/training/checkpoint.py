@@ -52,7 +52,7 @@ class Checkpointer:
         self._before_save = before_save
         self._folder = workdir.absolute()  # not resolved: below /proc/PID/root that is another file
         self._config, self._skeleton = config, skeleton
-        with self._failures_told():
+        with self._write_failures():
             self._latest = self._manager(LATEST, max_to_keep=config.keep_checkpoints)
             # Without best_fn orbax drops the metrics.
             self._best = self._manager(BEST, max_to_keep=1, best_fn=lambda metrics: metrics["value"])
@@ -68,7 +68,7 @@ class Checkpointer:
 
     def maybe_save(self, step: int, state: TrainState, data: grain.DatasetIterator, *, force: bool = False) -> None:
         """Saves every `config.checkpoint_every_steps` steps, and whenever forced to; never the same step twice."""
-        with self._failures_told():
+        with self._write_failures():
             self._latest.check_for_errors()
             due = force or step % self._config.checkpoint_every_steps == 0
             if due and step and step != self.latest_step:
@@ -77,12 +77,12 @@ class Checkpointer:
                 self._latest.save(step, args=self._items(state, data), force=True)
 
     def save_best(self, step: int, state: TrainState, data: grain.DatasetIterator, name: str, value: float) -> None:
-        """Saves a step among the best if its figure is higher than any before."""
+        """Saves a step among the best if its value is higher than any before."""
         if not value > self._best_value:
             return
         logging.info("step %d has the best %s so far, %.3f: it is kept in %s", step, name, value, self._folder / BEST)
         self._best_value = value
-        with self._failures_told():
+        with self._write_failures():
             check_space(self._folder, state)
             self._best.save(step, args=self._items(state, data), metrics={"name": name, "value": value}, force=True)
 
@@ -95,7 +95,7 @@ class Checkpointer:
         step = self.latest_step
         assert step is not None, "there is a checkpoint"
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _as_tree(state))
-        with damage_told(self._folder / LATEST / str(step)):
+        with damage_as_user_error(self._folder / LATEST / str(step)):
             self._check_same_run(step)
             restored = self._latest.restore(
                 step,
@@ -107,7 +107,7 @@ class Checkpointer:
 
     def close(self) -> None:
         """Waits until the last save is on disk."""
-        with self._failures_told():
+        with self._write_failures():
             self._latest.close()
             self._best.close()
 
@@ -119,12 +119,12 @@ class Checkpointer:
         return ocp.args.Composite(
             state=ocp.args.StandardSave(_as_tree(state)),
             data=grain.checkpoint.CheckpointSave(data),
-            **about_items(self._config, self._skeleton),
+            **description_items(self._config, self._skeleton),
         )
 
     def _check_same_run(self, step: int) -> None:
         folder = self._folder / LATEST / str(step)
-        config, skeleton = restore_about(self._latest, step)
+        config, skeleton = restore_description(self._latest, step)
         changed = differences(config, self._config)
         check_same_model(f"checkpoint {folder}", changed, *_SAME_RUN)
         check_same_joints(f"checkpoint {folder}", skeleton or self._skeleton, self._skeleton)
@@ -142,7 +142,7 @@ class Checkpointer:
                 f"now; start {n}"
             )
 
-    def _failures_told(self) -> contextlib.AbstractContextManager[None]:
+    def _write_failures(self) -> contextlib.AbstractContextManager[None]:
         def message(reason: str) -> str:
             steps = sorted(int(path.name) for path in (self._folder / LATEST).glob("*") if path.name.isdigit())
             good = f"the last good checkpoint, of step {steps[-1]}, is intact" if steps else "there is none yet"
@@ -151,11 +151,11 @@ class Checkpointer:
                 "--workdir, and start the same command again"
             )
 
-        return write_failures_told(message)
+        return write_failure_as_user_error(message)
 
 
 @contextlib.contextmanager
-def write_failures_told(message: Callable[[str], str]) -> Iterator[None]:
+def write_failure_as_user_error(message: Callable[[str], str]) -> Iterator[None]:
     """Raises UserError where the system refuses to write; `message` makes it of the system's words."""
     try:
         yield
@@ -168,7 +168,7 @@ def write_failures_told(message: Callable[[str], str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def damage_told(checkpoint: Path) -> Iterator[None]:
+def damage_as_user_error(checkpoint: Path) -> Iterator[None]:
     """Raises UserError where the checkpoint in a folder can't be read."""
     try:
         yield
@@ -187,14 +187,14 @@ def check_space(folder: Path, state: Any) -> None:
         raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {needed >> 20} MiB needed, {free >> 20} free")
 
 
-def about_items(config: Config, skeleton: Skeleton) -> dict[str, Any]:
+def description_items(config: Config, skeleton: Skeleton) -> dict[str, Any]:
     """What a checkpoint holds beside its arrays: a skeleton file, or the annotations' categories, may be elsewhere."""
     parts = {"config": config, "skeleton": skeleton}
     return {name: ocp.args.JsonSave(dataclasses.asdict(part)) for name, part in parts.items()}
 
 
-def restore_about(manager: ocp.CheckpointManager, step: int) -> tuple[Config, Skeleton | None]:
-    """What `about_items` put into a checkpoint; no skeleton where an earlier version wrote it, which kept none."""
+def restore_description(manager: ocp.CheckpointManager, step: int) -> tuple[Config, Skeleton | None]:
+    """What `description_items` put into a checkpoint; no skeleton where an earlier version wrote it."""
     names = [name for name in ("config", "skeleton") if (manager.directory / str(step) / name).exists()]
     saved = manager.restore(step, args=ocp.args.Composite(**dict.fromkeys(names, ocp.args.JsonRestore())))
     skeleton = saved["skeleton"] if "skeleton" in names else None

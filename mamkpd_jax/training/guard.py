@@ -25,7 +25,7 @@ class NonFiniteGuard:
         self._skipped_in_a_row = 0
 
     def watch(self, step: int, batch: Mapping[str, np.ndarray], metrics: Mapping[str, jax.Array]) -> None:
-        """Takes the batch and the figures of a step just started, and looks at those of the one before.
+        """Takes the batch and the values of a step just started, and looks at those of the one before.
 
         Raises:
             UserError: the step before is not finite, and none is to be skipped or too many were.

@@ -1,4 +1,4 @@
-"""What a person sees of a run: progress bar, lines of figures, TensorBoard, metrics.jsonl."""
+"""What a person sees of a run: progress bar, lines of values, TensorBoard, metrics.jsonl."""
 
 import contextlib
 import dataclasses
@@ -18,7 +18,7 @@ from tqdm import tqdm
 from mamkpd_jax import processes
 from mamkpd_jax.config import Config
 from mamkpd_jax.environment import environment, peak_memory_bytes
-from mamkpd_jax.files import whole, write_json
+from mamkpd_jax.files import atomic_write, write_json
 from mamkpd_jax.training.optimizer import learning_rate
 from mamkpd_jax.training.schedule import Schedule
 from mamkpd_jax.training.tensorboard import TensorBoard
@@ -30,13 +30,13 @@ _STARVED_SHARE, _STARVED_S = 0.2, 2.0  # of the time, over at least so many seco
 class Logger:
     """Shows progress, and writes TensorBoard logs and `metrics.jsonl`, one object a line, below `workdir`.
 
-    Figures are fetched from the device only every `config.log_every_steps` steps. In a run of several processes the
+    Values are fetched from the device only every `config.log_every_steps` steps. In a run of several processes the
     first one does all this, and the others nothing.
     """
 
     def __init__(self, workdir: Path, config: Config, schedule: Schedule, first_step: int):
         """Notes the start of the run after `first_step`: its config, and where it runs."""
-        self._silent = not processes.is_first()
+        self._silent = not processes.is_process_0()
         if self._silent:
             return
         write_json(workdir / CONFIG, dataclasses.asdict(config))
@@ -58,7 +58,7 @@ class Logger:
         self._told_starved = False
 
     def log_step(self, step: int, metrics: Mapping[str, jax.Array], waited_s: float) -> None:
-        """Advances the bar; every `log_every_steps` steps writes the figures of this step.
+        """Advances the bar; every `log_every_steps` steps writes the values of this step.
 
         Args:
             waited_s: for how long devices waited for data since the run started, in seconds.
@@ -78,21 +78,21 @@ class Logger:
         values["data_wait"] = (waited_s - since_waited_s) / seconds
         values["memory_gib"] = peak_memory_bytes() / 2**30
         self._record(step, {f"train/{name}": value for name, value in values.items()})
-        figures = (
+        line = (
             "epoch {epoch:.1f}, loss {loss:.3g}, lr {learning_rate:.2g}, gradient {grad_norm:.2g}, "
             "{images_per_s:.3g} images/s, data wait {data_wait:.0%}, {memory_gib:.1f} GiB"
         ).format(epoch=step / self._steps_per_epoch, **values)
         if self._on_screen:
-            self._bar.set_postfix_str(figures, refresh=False)
+            self._bar.set_postfix_str(line, refresh=False)
         else:
             left_s = (self._last_step - step) * self._config.optim.batch_size / values["images_per_s"]
             left = tqdm.format_interval(left_s)
-            logging.info("step %d of %d, %s, %s left", step, self._last_step, figures, left)
+            logging.info("step %d of %d, %s, %s left", step, self._last_step, line, left)
         if seconds > _STARVED_S and values["data_wait"] > _STARVED_SHARE:
             self._tell_starved(values["data_wait"])
 
     def log_evaluation(self, step: int, metrics: dict[str, float], picture: UInt8[np.ndarray, "h w 3"]) -> None:
-        """Writes an evaluation's figures and picture, and its time does not count as training time."""
+        """Writes an evaluation's values and picture, and its time does not count as training time."""
         if self._silent:
             return
         self._record(step, {f"eval/{name}": value for name, value in metrics.items()})
@@ -109,7 +109,7 @@ class Logger:
                 self._metrics.close()
 
     def _record(self, step: int, values: dict[str, float]) -> None:
-        self._tensorboard.figures(step, values)
+        self._tensorboard.scalars(step, values)
         about: dict[str, Any] = {"step": step, "epoch": step / self._steps_per_epoch}
         about["time_s"] = time.monotonic() - self._start_s
         # A run does not end for want of a log: if the disk is full, the next checkpoint will say so.
@@ -140,6 +140,6 @@ def _forget_after(file: Path, step: int) -> float:
         if values["step"] > step:
             break
         kept.append(values)
-    with whole(file) as temporary:
+    with atomic_write(file) as temporary:
         temporary.write_text("".join(json.dumps(values) + "\n" for values in kept), encoding="utf-8")
     return kept[-1]["time_s"] if kept else 0.0

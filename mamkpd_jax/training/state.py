@@ -9,8 +9,8 @@ from flax import nnx, struct
 from jax.sharding import Mesh
 
 from mamkpd_jax.config import Config
-from mamkpd_jax.models.mamkpd import MamKPD, ParamKeys, abstract
-from mamkpd_jax.training.mesh import state_sharding
+from mamkpd_jax.model.mamkpd import MamKPD, ParamKeys, abstract, split
+from mamkpd_jax.sharding import state_sharding
 
 
 @struct.dataclass
@@ -52,9 +52,3 @@ def create_state(
     return nnx.graphdef(abstract(config.model, n_joints)), jax.jit(
         init, out_shardings=state_sharding(mesh, jax.eval_shape(init))
     )()
-
-
-def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict[str, Any], dict[str, Any]]:
-    """A module as structure, parameters and batch statistics."""
-    graphdef, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)
-    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats)

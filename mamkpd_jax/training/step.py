@@ -15,8 +15,8 @@ from mamkpd_jax.codec import encode_heatmaps
 from mamkpd_jax.compilation import jit
 from mamkpd_jax.config import Config
 from mamkpd_jax.losses import heatmap_mse
-from mamkpd_jax.models.mamkpd import normalize
-from mamkpd_jax.training.mesh import batch_sharded, replicated
+from mamkpd_jax.model.mamkpd import normalize
+from mamkpd_jax.sharding import batch_sharded, replicated
 from mamkpd_jax.training.state import TrainState
 
 Batch = dict[str, Array]  # image uint8 [b, h, w, 3], keypoints float [b, j, 2] in crop pixels, visible float [b, j]

@@ -13,7 +13,7 @@ from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
 
 
 class TensorBoard:
-    """Writes figures and pictures below a folder, and takes back what an earlier start wrote after `first_step`.
+    """Writes values and pictures below a folder, and takes back what an earlier start wrote after `first_step`.
 
     Written at once and by the caller's thread: tensorboardX's SummaryWriter has a thread, and when that ends at a full
     disk, the caller waits for ever. Here a full disk costs the log alone.
@@ -24,8 +24,8 @@ class TensorBoard:
         self._events = EventsWriter(str(folder / "events"))
         self._write(first_step + 1, session_log=SessionLog(status=SessionLog.START))
 
-    def figures(self, step: int, values: dict[str, float]) -> None:
-        """Figures by name; a slash groups them."""
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Values by name; a slash groups them."""
         scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         self._write(step, summary=Summary(value=scalars))
 

@@ -8,7 +8,7 @@ import pytest
 from mamkpd_jax.bench import model
 from mamkpd_jax.config import ModelConfig
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.models import mamkpd
+from mamkpd_jax.model import mamkpd
 
 
 @pytest.fixture

@@ -30,5 +30,5 @@ def test_programs_cost_what_they_did(committed):
     if (version := _COMMITTED["environment"]["versions"]["jax"]) != jax.__version__:
         pytest.skip(f"program_cost.json is of jax {version}, which compiles other programs than {jax.__version__}")
     found, _ = program_cost.row(committed["variant"], committed["program"], committed["batch"])
-    for figure in ("kernels", "mb_per_crop"):
-        assert found[figure] == pytest.approx(committed[figure], rel=0.03), figure
+    for value in ("kernels", "mb_per_crop"):
+        assert found[value] == pytest.approx(committed[value], rel=0.03), value

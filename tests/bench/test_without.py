@@ -7,7 +7,7 @@ from flax import nnx
 
 from mamkpd_jax.bench.without import PARTS, by_part, without
 from mamkpd_jax.config import ModelConfig
-from mamkpd_jax.models.mamkpd import MamKPD
+from mamkpd_jax.model.mamkpd import MamKPD
 
 _OPERATIONS = {"scan": "name=ss2d", "depth-wise": "_depthwise", "norms": "rsqrt", "activations": "logistic"}
 

@@ -18,9 +18,8 @@ from mamkpd_jax.config import Config
 from mamkpd_jax.convert.weights import Weights
 from mamkpd_jax.data.functional import decode_image
 from mamkpd_jax.data.transforms import TopDownCrop
-from mamkpd_jax.models.mamkpd import abstract
+from mamkpd_jax.model.mamkpd import abstract, split
 from mamkpd_jax.skeletons import COCO, Skeleton
-from mamkpd_jax.training.state import split
 
 HeatmapFunction = Callable[[Float[np.ndarray, "b h w 3"]], Float[np.ndarray, "b h2 w2 j"]]
 

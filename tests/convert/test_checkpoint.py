@@ -18,7 +18,7 @@ from mamkpd_jax.convert.checkpoint import read_checkpoint, write_checkpoint
 from mamkpd_jax.convert.load import load
 from mamkpd_jax.convert.save import save
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.training.checkpoint import about_items
+from mamkpd_jax.training.checkpoint import description_items
 
 _ROOT = Path(__file__).parents[2]
 _CONFIG = Config(
@@ -33,7 +33,9 @@ def _save(weights, folder: Path, **parts: float) -> None:
     state = {"batch_stats": weights.batch_stats}
     for name, factor in parts.items():
         state[name] = jax.tree.map(lambda x, factor=factor: factor * x, weights.params)
-    items = ocp.args.Composite(state=ocp.args.StandardSave(state), **about_items(weights.config, weights.skeleton))
+    items = ocp.args.Composite(
+        state=ocp.args.StandardSave(state), **description_items(weights.config, weights.skeleton)
+    )
     with ocp.CheckpointManager(folder.resolve()) as manager:
         manager.save(weights.step, args=items)
 

@@ -17,7 +17,7 @@ from mamkpd_jax.convert.load import load
 from mamkpd_jax.convert.save import METADATA_KEY, save
 from mamkpd_jax.convert.weights import Weights, metadata, to_torch
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.models.mamkpd import VARIANTS
+from mamkpd_jax.model.mamkpd import VARIANTS
 from mamkpd_jax.skeletons import COCO
 
 torch = pytest.importorskip("torch")

@@ -21,13 +21,12 @@ from mamkpd_jax.convert.torch_rules import COUNTER, rule
 from mamkpd_jax.convert.weights import metadata, to_torch
 from mamkpd_jax.inference.predict import make_predict
 from mamkpd_jax.losses import heatmap_mse
-from mamkpd_jax.models.decoder import Decoder
-from mamkpd_jax.models.mamkpd import VARIANTS, abstract, normalize, variant
-from mamkpd_jax.nn import blocks
-from mamkpd_jax.nn.ss2d import SS2D
+from mamkpd_jax.model import blocks
+from mamkpd_jax.model.decoder import Decoder
+from mamkpd_jax.model.mamkpd import VARIANTS, abstract, normalize, split, variant
+from mamkpd_jax.model.ss2d import SS2D
+from mamkpd_jax.sharding import data_mesh
 from mamkpd_jax.skeletons import COCO
-from mamkpd_jax.training.mesh import data_mesh
-from mamkpd_jax.training.state import split
 
 torch = pytest.importorskip("torch")
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from mamkpd_jax.convert.torch_rules import RULES, rule
-from mamkpd_jax.models.mamkpd import VARIANTS, abstract
-from mamkpd_jax.training.state import split
+from mamkpd_jax.model.mamkpd import VARIANTS, abstract, split
 
 
 def _names(name: str) -> dict[str, jax.ShapeDtypeStruct]:

@@ -116,11 +116,11 @@ def test_results_are_refused_in_a_line_or_scored(folder, metric, truth, results,
     (folder / "truth.json").write_text(truth if spoil_truth else json.dumps(GOOD), encoding="utf-8")
     (folder / "results.json").write_text(json.dumps(RESULTS) if spoil_truth else results, encoding="utf-8")
     try:
-        figures = score_files((metric,), folder / "results.json", folder / "truth.json").figures
+        values = score_files((metric,), folder / "results.json", folder / "truth.json").values
     except UserError as error:
         _one_line(error)
         return
-    assert figures and all(np.isfinite(value) for value in figures.values())
+    assert values and all(np.isfinite(value) for value in values.values())
 
 
 @quick
@@ -129,8 +129,8 @@ def test_results_are_scored_whatever_fields_they_have_besides(folder, more):
     (folder / "truth.json").write_text(json.dumps(GOOD), encoding="utf-8")
     results = [result | fields for result, fields in zip(RESULTS, more, strict=True)]
     (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
-    figures = score_files(("coco",), folder / "results.json", folder / "truth.json").figures
-    assert figures and all(np.isfinite(value) for value in figures.values())
+    values = score_files(("coco",), folder / "results.json", folder / "truth.json").values
+    assert values and all(np.isfinite(value) for value in values.values())
 
 
 @quick

@@ -32,7 +32,7 @@ def evaluation(dataset) -> Evaluation:
         if a["num_keypoints"] and a["area"] >= 32**2
     ]
     scores = evaluate_coco(truth, results, COCO)
-    return Evaluation(metrics=scores.figures, results=results, ground_truth=truth, instances=scores.instances)
+    return Evaluation(metrics=scores.values, results=results, ground_truth=truth, instances=scores.instances)
 
 
 def test_breakdown_counts_every_instance_and_finds_the_weak_ones(evaluation):

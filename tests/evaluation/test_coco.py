@@ -37,7 +37,7 @@ def _noisy(truth: dict, sigma_px: float) -> list[dict]:
 
 
 def test_predictions_equal_to_the_ground_truth_score_one(truth):
-    metrics = evaluate_coco(truth, _perfect(truth), COCO).figures
+    metrics = evaluate_coco(truth, _perfect(truth), COCO).values
     for name in METRICS:
         assert metrics[f"coco/{name}"] == pytest.approx(1.0, abs=1e-9), name
     for joint in COCO.joints:
@@ -55,7 +55,7 @@ def _pycocotools_figures(path: Path, results: list[dict]) -> list[float]:
 
 def test_figures_are_those_of_pycocotools(truth, shared_data):
     results = _noisy(truth, 4.0)
-    metrics = evaluate_coco(truth, results, COCO).figures
+    metrics = evaluate_coco(truth, results, COCO).values
     assert [metrics[f"coco/{name}"] for name in METRICS] == _pycocotools_figures(shared_data / VAL, results)
     assert 0.2 < metrics["coco/AP"] < 0.9
 
@@ -67,13 +67,13 @@ def test_a_joint_that_is_off_is_the_one_that_suffers(truth):
         keypoints = np.array(result["keypoints"], np.float64).reshape(-1, 3)
         keypoints[wrist, :2] += 1000
         result["keypoints"] = keypoints.ravel().tolist()
-    metrics = evaluate_coco(truth, results, COCO).figures
+    metrics = evaluate_coco(truth, results, COCO).values
     assert metrics["coco/oks/left_wrist"] < 1e-6
     assert metrics["coco/oks/right_wrist"] > 0.95  # 0 only where a pose of few joints matches no more
 
 
 def test_no_result_scores_zero(truth):
-    metrics = evaluate_coco(truth, [], COCO).figures
+    metrics = evaluate_coco(truth, [], COCO).values
     assert metrics["coco/AP"] == metrics["coco/AR"] == metrics["coco/oks/nose"] == 0.0
 
 
@@ -99,23 +99,23 @@ def test_results_that_cannot_be_scored_are_named(truth, change, line):
 def test_other_fields_of_some_results_change_nothing(truth, extra, how_many):
     """pycocotools takes the first result's fields for those of all."""
     results = _noisy(truth, 4.0)
-    plain = evaluate_coco(truth, results, COCO).figures
+    plain = evaluate_coco(truth, results, COCO).values
     changed = [result | extra for result in results[:how_many]] + results[how_many:]
-    assert evaluate_coco(truth, changed, COCO).figures == plain
+    assert evaluate_coco(truth, changed, COCO).values == plain
 
 
 def test_boxes_of_all_results_give_their_areas_as_in_pycocotools(truth, shared_data):
     """Boxes of a pixel: an unmatched pose counts neither in APM nor in APL."""
     results = [result | {"bbox": [0, 0, 1, 1]} for result in _noisy(truth, 4.0)]
-    metrics = evaluate_coco(truth, results, COCO).figures
+    metrics = evaluate_coco(truth, results, COCO).values
     assert [metrics[f"coco/{name}"] for name in METRICS] == _pycocotools_figures(shared_data / VAL, results)
-    assert metrics["coco/APM"] > evaluate_coco(truth, _noisy(truth, 4.0), COCO).figures["coco/APM"]
+    assert metrics["coco/APM"] > evaluate_coco(truth, _noisy(truth, 4.0), COCO).values["coco/APM"]
 
 
 def test_the_annotation_with_the_id_0_can_be_matched(truth):
     numbered = truth | {"annotations": [a | {"id": i} for i, a in enumerate(truth["annotations"])]}
     scores = evaluate_coco(numbered, _perfect(numbered), COCO)
-    assert scores.figures == evaluate_coco(truth, _perfect(truth), COCO).figures
+    assert scores.values == evaluate_coco(truth, _perfect(truth), COCO).values
     assert scores.instances == {a["id"]: 1.0 for a in numbered["annotations"] if a["id"] in scores.instances}
     assert 0 in scores.instances
 

@@ -29,16 +29,16 @@ def ap10k_files(shared_data, tmp_path):
 
 def test_ap10k_is_scored_by_its_own_sigmas_over_species(ap10k_files):
     predictions, annotations = ap10k_files
-    figures = score_files(("ap10k",), predictions, annotations, "ap10k").figures
+    values = score_files(("ap10k",), predictions, annotations, "ap10k").values
     data = CocoFile(str(annotations))
     evaluation = COCOeval(data, data.loadRes(str(predictions)), "keypoints")
     evaluation.params.kpt_oks_sigmas = np.array(AP10K.sigmas)
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
-    assert figures["ap10k/AP"] == evaluation.stats[0]
-    assert figures["ap10k/AR"] == evaluation.stats[5]
-    assert 0.1 < figures["ap10k/AP"] < 1.0
+    assert values["ap10k/AP"] == evaluation.stats[0]
+    assert values["ap10k/AR"] == evaluation.stats[5]
+    assert 0.1 < values["ap10k/AP"] < 1.0
 
 
 def test_another_species_is_another_category(ap10k_files):
@@ -52,7 +52,7 @@ def test_another_species_is_another_category(ap10k_files):
     ]
     path = ap10k_files[0].with_name("swapped.json")
     path.write_text(json.dumps(swapped), encoding="utf-8")
-    assert score_files(("ap10k",), path, annotations, "ap10k").figures["ap10k/AP"] == 0.0
+    assert score_files(("ap10k",), path, annotations, "ap10k").values["ap10k/AP"] == 0.0
 
 
 @pytest.mark.parametrize(

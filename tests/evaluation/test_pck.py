@@ -74,28 +74,28 @@ def test_pck_equals_a_loop_on_thousands_of_poses(skeleton, normaliser, threshold
                 of[j] += 1
                 right[j] += np.hypot(*(points[j, :2] - joints[j, :2])) <= threshold * length
     name = f"pck_{normaliser}@{threshold}"
-    figures = metric(name).evaluate(truth, results, skeleton).figures
-    assert figures[f"{name}/mean"] == pytest.approx(100 * (right / of).mean(), abs=1e-9)
-    assert figures[f"{name}/left_out"] == left_out
+    values = metric(name).evaluate(truth, results, skeleton).values
+    assert values[f"{name}/mean"] == pytest.approx(100 * (right / of).mean(), abs=1e-9)
+    assert values[f"{name}/left_out"] == left_out
     for j, joint in enumerate(skeleton.joints):
-        assert figures[f"{name}/{joint}"] == pytest.approx(100 * right[j] / of[j], abs=1e-9)
-    assert next(iter(figures)) == f"{name}/mean"
+        assert values[f"{name}/{joint}"] == pytest.approx(100 * right[j] / of[j], abs=1e-9)
+    assert next(iter(values)) == f"{name}/mean"
 
 
 def test_lspet_leaves_out_181_of_its_1000_persons(lspet):
     truth = json.loads((lspet / "lspet_val.json").read_bytes())
-    figures = metric("pck_torso@0.2").evaluate(truth, _predict(truth, LSPET, 0.0), LSPET).figures
-    assert figures["pck_torso@0.2/left_out"] == 181
-    assert figures["pck_torso@0.2/mean"] == 100
+    values = metric("pck_torso@0.2").evaluate(truth, _predict(truth, LSPET, 0.0), LSPET).values
+    assert values["pck_torso@0.2/left_out"] == 181
+    assert values["pck_torso@0.2/mean"] == 100
 
 
 def test_a_joint_that_is_never_labelled_has_no_figure():
     truth = _random_truth(ANIMALPOSE, 10)
     for annotation in truth["annotations"]:
         annotation["keypoints"][2] = 0
-    figures = metric("pck_box@0.1").evaluate(truth, _predict(truth, ANIMALPOSE, 0.0), ANIMALPOSE).figures
-    assert figures[f"pck_box@0.1/{ANIMALPOSE.joints[0]}"] == -1.0, "as in COCO's figures; JSON has no NaN"
-    assert figures["pck_box@0.1/mean"] == 100.0
+    values = metric("pck_box@0.1").evaluate(truth, _predict(truth, ANIMALPOSE, 0.0), ANIMALPOSE).values
+    assert values[f"pck_box@0.1/{ANIMALPOSE.joints[0]}"] == -1.0, "as in COCO's values; JSON has no NaN"
+    assert values["pck_box@0.1/mean"] == 100.0
 
 
 def test_an_instance_without_a_prediction_is_wrong():
@@ -171,21 +171,21 @@ def test_mpii_files_equal_a_loop_on_the_whole_validation_list(suffix, shared_dat
         np.savez(tmp_path / "preds.npz", preds=preds)
     else:
         savemat(tmp_path / "preds.mat", {"preds": preds})
-    figures = score_files(("mpii",), tmp_path / f"preds.{suffix}", path).figures
+    values = score_files(("mpii",), tmp_path / f"preds.{suffix}", path).values
     expected, at_tenth, at_11 = (_hrnet_pckh(preds, truth, threshold) for threshold in (0.5, 0.1, 0.11))
     for name, value in expected.items():
-        assert figures[f"mpii/{name}"] == pytest.approx(value, abs=1e-9), name
+        assert values[f"mpii/{name}"] == pytest.approx(value, abs=1e-9), name
     for name in ("Mean", "Mean_weighted"):
-        assert figures[f"mpii/{name}@0.1"] == pytest.approx(at_tenth[name], abs=1e-9)
-    assert figures["mpii/Mean_weighted@0.11"] == pytest.approx(at_11["Mean_weighted"], abs=1e-9)
-    assert next(iter(figures)) == "mpii/Mean_weighted"
-    assert 30 < figures["mpii/Mean"] < 95
+        assert values[f"mpii/{name}@0.1"] == pytest.approx(at_tenth[name], abs=1e-9)
+    assert values["mpii/Mean_weighted@0.11"] == pytest.approx(at_11["Mean_weighted"], abs=1e-9)
+    assert next(iter(values)) == "mpii/Mean_weighted"
+    assert 30 < values["mpii/Mean"] < 95
 
 
 def test_mpii_predictions_equal_to_the_truth_score_100_everywhere(shared_data, tmp_path):
     path = shared_data / "mpii" / "gt_valid.mat"
     np.savez(tmp_path / "preds.npz", preds=read_mpii_truth(path)["joints"])
-    assert set(score_files(("mpii",), tmp_path / "preds.npz", path).figures.values()) == {100.0}
+    assert set(score_files(("mpii",), tmp_path / "preds.npz", path).values.values()) == {100.0}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from mamkpd_jax.config import Config, DataConfig, ModelConfig
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.export.options import Options
 from mamkpd_jax.export.stablehlo import predictor, save_folder, save_stablehlo
-from mamkpd_jax.models.mamkpd import VARIANTS, variant
+from mamkpd_jax.model.mamkpd import VARIANTS, variant
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

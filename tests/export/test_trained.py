@@ -17,7 +17,7 @@ from mamkpd_jax.convert.save import save
 from mamkpd_jax.convert.weights import Weights
 from mamkpd_jax.export.options import Options
 from mamkpd_jax.export.stablehlo import predictor, save_stablehlo
-from mamkpd_jax.models.mamkpd import normalize
+from mamkpd_jax.model.mamkpd import normalize
 
 torch = pytest.importorskip("torch")
 onnxruntime = pytest.importorskip("onnxruntime")

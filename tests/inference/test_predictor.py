@@ -22,9 +22,9 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation import evaluator
 from mamkpd_jax.inference.predict import cast_once, make_network, make_predict
 from mamkpd_jax.inference.predictor import Predictor
-from mamkpd_jax.models.mamkpd import abstract
+from mamkpd_jax.model.mamkpd import abstract
+from mamkpd_jax.sharding import data_mesh
 from mamkpd_jax.skeletons import COCO
-from mamkpd_jax.training.mesh import data_mesh
 from tests.inference.conftest import BATCH
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 
 from mamkpd_jax.config import Config, DataConfig, ModelConfig, OptimConfig
-from mamkpd_jax.training.mesh import training_mesh
+from mamkpd_jax.sharding import training_mesh
 from mamkpd_jax.training.state import create_state
 from mamkpd_jax.training.step import make_train_step, shard_batch
 

@@ -6,8 +6,8 @@ import pytest
 
 from mamkpd_jax.config import Config, ModelConfig
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.sharding import training_mesh
 from mamkpd_jax.training.finetune import start_from
-from mamkpd_jax.training.mesh import training_mesh
 from mamkpd_jax.training.optimizer import optimizer
 from mamkpd_jax.training.state import TrainState, create_state
 

@@ -7,9 +7,8 @@ import optax
 import pytest
 
 from mamkpd_jax.config import ModelConfig, OptimConfig
-from mamkpd_jax.models.mamkpd import abstract
+from mamkpd_jax.model.mamkpd import abstract, split
 from mamkpd_jax.training.optimizer import learning_rate, optimizer
-from mamkpd_jax.training.state import split
 
 STEPS = 1000  # an epoch
 

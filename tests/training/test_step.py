@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mamkpd_jax.config import Config, DataConfig, ModelConfig, OptimConfig
-from mamkpd_jax.training.mesh import training_mesh
+from mamkpd_jax.sharding import training_mesh
 from mamkpd_jax.training.optimizer import optimizer
 from mamkpd_jax.training.state import TrainState, create_state
 from mamkpd_jax.training.step import make_train_step, shard_batch

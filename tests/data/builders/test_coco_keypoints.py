@@ -11,7 +11,7 @@ import pytest
 from mamkpd_jax.config import Config, DataConfig, EvalConfig
 from mamkpd_jax.data.builders.coco_form import prepare
 from mamkpd_jax.data.builders.coco_keypoints import CocoKeypoints
-from mamkpd_jax.data.datasets import open_dataset, open_held_out
+from mamkpd_jax.data.datasets import open_dataset, open_evaluation_data
 from mamkpd_jax.data.source import InstanceSource
 from mamkpd_jax.errors import UserError
 
@@ -97,12 +97,12 @@ def test_the_held_out_split_alone_can_be_evaluated(coco_root, tmp_path):
     """Annotations come in one archive, images in one a split."""
     data = DataConfig(root=str(coco_root), build_dir=str(tmp_path / "build"))
     shutil.rmtree(coco_root / "train2017")
-    held_out = open_held_out(Config(data=data))
-    assert len(held_out.val) > 0 and not hasattr(held_out, "train")
+    evaluation_data = open_evaluation_data(Config(data=data))
+    assert len(evaluation_data.val) > 0 and not hasattr(evaluation_data, "train")
     with pytest.raises(UserError, match=r"folder .*train2017 is missing"):
         open_dataset(Config(data=data))
     with pytest.raises(UserError, match=r"folder .*train2017 is missing"):
-        open_held_out(Config(data=data, eval=EvalConfig(split="train")))
+        open_evaluation_data(Config(data=data, eval=EvalConfig(split="train")))
 
 
 # What is broken, how, and what the line must say: the file or field, and the remedy.

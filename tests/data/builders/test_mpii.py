@@ -66,8 +66,8 @@ def test_the_labels_score_100_through_the_crops(root, tmp_path):
             points[i] = warp_points(item["keypoints"][:, :2], dataset.eval_crop(item)["matrix"])
         return points, np.ones((len(images), 16))
 
-    figures = Evaluator(dataset, config)(labels).metrics
-    assert set(figures.values()) == {100.0}
+    values = Evaluator(dataset, config)(labels).metrics
+    assert set(values.values()) == {100.0}
 
 
 def test_a_metric_that_a_split_can_not_serve_is_told_before_anything_is_predicted(root, tmp_path):

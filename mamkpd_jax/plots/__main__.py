@@ -1,12 +1,12 @@
 """Makes the paper's figures from checkpoints, logs and results of one's own.
 
-python -m mamkpd_jax.figures features --checkpoint=DIR[,DIR] --image=FILE [--box=X,Y,WIDTH,HEIGHT] --output=DIR
+python -m mamkpd_jax.plots features --checkpoint=DIR[,DIR] --image=FILE [--box=X,Y,WIDTH,HEIGHT] --output=DIR
     What the stem and the stages see in a picture, a row a checkpoint (figures 4 and 5: one with and one without CMM).
-python -m mamkpd_jax.figures poses --checkpoint=DIR --annotations=FILE --images=DIR [--truth] [--label] --output=DIR
+python -m mamkpd_jax.plots poses --checkpoint=DIR --annotations=FILE --images=DIR [--truth] [--label] --output=DIR
     Predicted poses on pictures of a data set, in the boxes of its annotation file in COCO's form (figures 6 and 7).
-python -m mamkpd_jax.figures curves --workdir=DIR[,DIR ...] --output=DIR
+python -m mamkpd_jax.plots curves --workdir=DIR[,DIR ...] --output=DIR
     The course of training runs, from their metrics.jsonl.
-python -m mamkpd_jax.figures tradeoff [--reports=FILE[,FILE ...]] [--benches=FILE[,FILE ...]] --output=DIR
+python -m mamkpd_jax.plots tradeoff [--reports=FILE[,FILE ...]] [--benches=FILE[,FILE ...]] --output=DIR
     Accuracy against parameters and speed (figure 1). The paper's own points are hollow. Filled ones are measured: the
     accuracy by eval.py on COCO (its report.json), the speed of the same variant by `python -m mamkpd_jax.bench model`
     (or export).
@@ -35,13 +35,13 @@ _LABEL = flags.DEFINE_bool("label", False, "Write the scores beside the joints."
 _WORKDIR = flags.DEFINE_list("workdir", None, "Folders of training runs.")
 _REPORTS = flags.DEFINE_list("reports", [], "Files report.json of eval.py, on COCO.")
 _BENCHES = flags.DEFINE_list("benches", [], "Result files of `python -m mamkpd_jax.bench model` or export.")
-_OUTPUT = flags.DEFINE_string("output", None, "Folder of the figure.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of the plot.", required=True)
 
 
 def _features() -> None:
     from mamkpd_jax import Predictor
     from mamkpd_jax.convert.load import read_weights
-    from mamkpd_jax.figures.features import features, row
+    from mamkpd_jax.plots.features import features, row
 
     image, boxes = Path(_given(_IMAGE)), None if _BOX.value is None else [_BOX.value]
     paths = [Path(path).absolute() for path in _given(_CHECKPOINT)]
@@ -58,7 +58,7 @@ def _poses() -> None:
     import cv2
 
     from mamkpd_jax import Predictor
-    from mamkpd_jax.figures.poses import poses, samples
+    from mamkpd_jax.plots.poses import poses, samples
 
     predictor = Predictor.from_pretrained(_given(_CHECKPOINT)[0], upright=False)
     chosen = samples(Path(_given(_ANNOTATIONS)), Path(_given(_IMAGES)), predictor.skeleton, _COUNT.value)
@@ -70,19 +70,19 @@ def _poses() -> None:
 
 
 def _curves() -> None:
-    from mamkpd_jax.figures.curves import curves, read_metrics
+    from mamkpd_jax.plots.curves import curves, read_metrics
 
     _save(curves({folder: read_metrics(Path(folder)) for folder in _given(_WORKDIR)}), "curves")
 
 
 def _tradeoff() -> None:
-    from mamkpd_jax.figures.tradeoff import measured, tradeoff
+    from mamkpd_jax.plots.tradeoff import measured, tradeoff
 
     points = measured([Path(path) for path in _REPORTS.value], [Path(path) for path in _BENCHES.value])
     _save(tradeoff(points), "tradeoff")
 
 
-_FIGURES = {"features": _features, "poses": _poses, "curves": _curves, "tradeoff": _tradeoff}
+_PLOTS = {"features": _features, "poses": _poses, "curves": _curves, "tradeoff": _tradeoff}
 
 
 def _given(flag: flags.FlagHolder) -> Any:
@@ -92,7 +92,7 @@ def _given(flag: flags.FlagHolder) -> Any:
 
 
 def _save(figure: Any, name: str) -> None:
-    from mamkpd_jax.figures.plot import save
+    from mamkpd_jax.plots.plot import save
 
     for path in save(figure, Path(_OUTPUT.value), name):
         print(path)
@@ -100,11 +100,11 @@ def _save(figure: Any, name: str) -> None:
 
 def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if name not in _FIGURES and not name.startswith("--help"):
-        sys.exit(f"error: {name!r} is no figure; expected python -m mamkpd_jax.figures {'|'.join(_FIGURES)} [--help]")
-    if name in _FIGURES:
+    if name not in _PLOTS and not name.startswith("--help"):
+        sys.exit(f"error: {name!r} is no plot; expected python -m mamkpd_jax.plots {'|'.join(_PLOTS)} [--help]")
+    if name in _PLOTS:
         del sys.argv[1]
-    cli.run(lambda: _FIGURES[name]())
+    cli.run(lambda: _PLOTS[name]())
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ import pytest
 
 from mamkpd_jax.config import Config
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.models.mamkpd import variant
+from mamkpd_jax.model.mamkpd import variant
 
 pytest.importorskip("matplotlib", reason="the extra `figures` is not installed")
 
-from mamkpd_jax.figures.tradeoff import PAPER, measured, tradeoff
+from mamkpd_jax.plots.tradeoff import PAPER, measured, tradeoff
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float
 
-from mamkpd_jax.nn.layers import BatchNorm, Deconv, PointwiseConv, decoder_init
+from mamkpd_jax.model.layers import BatchNorm, Deconv, PointwiseConv, decoder_init
 
 
 class Decoder(nnx.Module):

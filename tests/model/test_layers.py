@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 from jax import lax
 
-from mamkpd_jax.nn.layers import (
+from mamkpd_jax.model.layers import (
     BatchNorm,
     Deconv,
     DepthwiseConv,

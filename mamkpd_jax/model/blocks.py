@@ -9,7 +9,7 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float
 
-from mamkpd_jax.nn.layers import (
+from mamkpd_jax.model.layers import (
     BatchNorm,
     DepthwiseConv,
     ImageConv,
@@ -20,7 +20,7 @@ from mamkpd_jax.nn.layers import (
     gelu,
     in_memory,
 )
-from mamkpd_jax.nn.ss2d import SS2D
+from mamkpd_jax.model.ss2d import SS2D
 
 
 class Stem(nnx.Module):

@@ -1,4 +1,4 @@
-"""The command `python -m mamkpd_jax.figures`."""
+"""The command `python -m mamkpd_jax.plots`."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ pytest.importorskip("matplotlib", reason="the extra `figures` is not installed")
 
 
 def _run(*arguments):
-    command = [sys.executable, "-m", "mamkpd_jax.figures", *map(str, arguments)]
+    command = [sys.executable, "-m", "mamkpd_jax.plots", *map(str, arguments)]
     return subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
 
 
@@ -36,9 +36,9 @@ def test_curves_of_a_log(tmp_path):
 
 def test_help_tells_of_every_figure_and_mistakes_are_told_in_a_line(tmp_path):
     text = _run("--help").stdout
-    assert all(f"mamkpd_jax.figures {name} " in text for name in ("features", "poses", "curves", "tradeoff"))
+    assert all(f"mamkpd_jax.plots {name} " in text for name in ("features", "poses", "curves", "tradeoff"))
     for arguments, line in (
-        (["speed"], "error: 'speed' is no figure; expected python -m mamkpd_jax.figures features|poses|"),
+        (["speed"], "error: 'speed' is no plot; expected python -m mamkpd_jax.plots features|poses|"),
         (["curves", f"--output={tmp_path}"], "error: --workdir is missing (see --help)"),
         (["curves"], "error: flag --output=None: Flag --output must have a value other than None."),
     ):

@@ -1,4 +1,4 @@
-"""A human figure in 3-D for `synthetic_people`: proportions, poses within the joints' limits, COCO's joints.
+"""A human body in 3-D for `synthetic_people`: proportions, poses within the joints' limits, COCO's joints.
 
 World and body axes: x to the viewer's right (the person's left, when facing the viewer), y up, z towards the viewer
 (the person's front). The unit of length is the body's height.
@@ -36,7 +36,7 @@ class Pose:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
+class Body:
     """A posed body: named points [3], COCO's joints among them, and how its head is turned."""
 
     points: dict[str, Float[np.ndarray, "3"]]
@@ -44,7 +44,7 @@ class Figure:
     girth: float  # thickness of the body, 1 on average
 
 
-def random_figure(rng: np.random.Generator) -> Figure:
+def random_body(rng: np.random.Generator) -> Body:
     """A body of random proportions and pose, seen from a random side, more often from the front."""
     pose = _POSES[rng.choice(len(_POSES), p=_POSE_SHARES)](rng)
     facing = rng.random()
@@ -52,7 +52,7 @@ def random_figure(rng: np.random.Generator) -> Figure:
     body = _rotation("z", pose.roll) @ _rotation("x", rng.normal(0, 6)) @ _rotation("y", turn)
     trunk = body @ _rotation("x", pose.lean) @ _rotation("z", pose.tilt)
     head = trunk @ _rotation("y", float(np.clip(rng.normal(0, 25), -70, 70))) @ _rotation("x", rng.normal(0, 12))
-    return Figure(points=_points(pose, body, trunk, head, rng), head=head, girth=rng.uniform(1.15, 1.6))
+    return Body(points=_points(pose, body, trunk, head, rng), head=head, girth=rng.uniform(1.15, 1.6))
 
 
 def _points(

@@ -10,7 +10,7 @@ from mamkpd_jax.errors import UserError
 
 pytest.importorskip("matplotlib", reason="the extra `figures` is not installed")
 
-from mamkpd_jax.figures.curves import curves, read_metrics
+from mamkpd_jax.plots.curves import curves, read_metrics
 
 
 def _write(folder, records, tail=""):

@@ -7,8 +7,8 @@ from jax import Array
 from jaxtyping import Float
 
 from mamkpd_jax.config import ModelConfig
-from mamkpd_jax.nn.blocks import CMM, PatchConv, PatchMerging, Stem, VSSBlock
-from mamkpd_jax.nn.layers import LayerNorm
+from mamkpd_jax.model.blocks import CMM, PatchConv, PatchMerging, Stem, VSSBlock
+from mamkpd_jax.model.layers import LayerNorm
 
 _DOWNSAMPLING = {"cmm": CMM, "conv": PatchConv, "merging": PatchMerging}
 

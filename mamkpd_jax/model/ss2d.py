@@ -8,7 +8,7 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float
 
-from mamkpd_jax.nn.layers import DepthwiseConv, LayerNorm, Linear, in_memory, product
+from mamkpd_jax.model.layers import DepthwiseConv, LayerNorm, Linear, in_memory, product
 from mamkpd_jax.ops.cross_scan import DIRECTIONS
 from mamkpd_jax.ops.selective_scan import ss2d_scan
 

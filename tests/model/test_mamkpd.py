@@ -8,7 +8,7 @@ from flax import nnx
 
 from mamkpd_jax.config import ModelConfig
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.models.mamkpd import VARIANTS, MamKPD, ParamKeys, abstract, normalize, variant
+from mamkpd_jax.model.mamkpd import VARIANTS, MamKPD, ParamKeys, abstract, normalize, variant
 
 N_JOINTS = 17
 NARROW = dict(depths=(1, 1), dims=(8, 16), decoder_dim=8)

@@ -13,8 +13,8 @@ from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
 from mamkpd_jax.convert.weights import Weights
-from mamkpd_jax.figures.plot import new_figure
-from mamkpd_jax.models.mamkpd import abstract, normalize
+from mamkpd_jax.model.mamkpd import abstract, normalize
+from mamkpd_jax.plots.plot import new_figure
 
 _NAMES = {"cmm": "with CMM", "conv": "without CMM", "merging": "patch merging in place of CMM"}
 _HEIGHT_IN = 2.2  # of a row

@@ -1,6 +1,7 @@
 """MamKPD: encoder and decoder, and the table of its variants (MamKPD sec. 3.1, tables 1 and 5, figure 3)."""
 
 import copy
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +11,8 @@ from jaxtyping import Float, UInt8
 
 from mamkpd_jax.config import ModelConfig
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.models.decoder import Decoder
-from mamkpd_jax.models.encoder import Encoder
+from mamkpd_jax.model.decoder import Decoder
+from mamkpd_jax.model.encoder import Encoder
 from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS
 
 # Source: MamKPD table 1 (small, base, large), table 5 (ablation_a to ablation_d) and figure 3 (the others).
@@ -107,3 +108,9 @@ class ParamKeys(nnx.Rngs):
 def abstract(config: ModelConfig, n_joints: int) -> MamKPD:
     """A model with shapes in place of arrays, for its structure."""
     return nnx.eval_shape(lambda: MamKPD(config, n_joints, rngs=ParamKeys(0)))
+
+
+def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict[str, Any], dict[str, Any]]:
+    """A module as structure, parameters and batch statistics."""
+    graphdef, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats)

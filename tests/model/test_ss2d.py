@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from mamkpd_jax.nn.ss2d import SS2D
+from mamkpd_jax.model.ss2d import SS2D
 
 
 def _ss2d(dim: int = 40, d_state: int = 3) -> SS2D:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from mamkpd_jax.models.mamkpd import abstract, normalize
+from mamkpd_jax.model.mamkpd import abstract, normalize
 from mamkpd_jax.skeletons import COCO
 
 pytest.importorskip("matplotlib", reason="the extra `figures` is not installed")
 
-from mamkpd_jax.figures.features import feature_maps, features, row
+from mamkpd_jax.plots.features import feature_maps, features, row
 
 
 @pytest.fixture(scope="module")

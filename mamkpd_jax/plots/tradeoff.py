@@ -11,7 +11,7 @@ from mamkpd_jax.complexity import costs
 from mamkpd_jax.config import ModelConfig
 from mamkpd_jax.convert.weights import variant_name
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.figures.plot import COLOURS, new_figure
+from mamkpd_jax.plots.plot import COLOURS, new_figure
 
 
 class Point(NamedTuple):

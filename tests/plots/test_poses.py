@@ -5,8 +5,8 @@ import pytest
 
 from mamkpd_jax import Predictor
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.figures.poses import poses, samples
 from mamkpd_jax.inference.results import read
+from mamkpd_jax.plots.poses import poses, samples
 from mamkpd_jax.skeletons import AP10K, COCO
 
 SIDES = {"left": (230, 159, 0), "right": (86, 180, 233)}

@@ -9,7 +9,7 @@ from absl import logging
 from matplotlib.figure import Figure
 
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.figures.plot import COLOURS, new_figure
+from mamkpd_jax.plots.plot import COLOURS, new_figure
 
 _FILE = "metrics.jsonl"
 _COLUMNS = 3

@@ -1,1 +1,0 @@
-"""MamKPD: encoder, decoder and their assembly."""

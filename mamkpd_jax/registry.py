@@ -1,0 +1,54 @@
+"""What a name in a config, a file suffix or a command line stands for: a module of a package, found by its name.
+
+A new head, data set, metric, scan, export format or command is one new file in its package, and nothing else: the
+file's name is the name. Modules are imported when they are asked for, so that listing names costs nothing.
+"""
+
+import importlib
+import pkgutil
+from typing import Any
+
+from mamkpd_jax.errors import UserError
+
+
+class Registry:
+    """The public modules of a package, and what `add` adds, by name; of a module, one of its attributes.
+
+    Args:
+        field: what messages call the place that names come from, such as "config.data.dataset".
+        package: the package's name; a module whose name begins with "_" is not listed.
+        attribute: the module's attribute that is the entry.
+    """
+
+    def __init__(self, field: str, package: str, attribute: str):
+        self._field, self._package, self._attribute = field, package, attribute
+        self._added: dict[str, Any] = {}
+
+    def add(self, name: str, entry: Any) -> None:
+        """Makes an entry known for the rest of the process; its own module may do so when it is imported."""
+        self._added[name] = entry
+
+    def names(self) -> list[str]:
+        """All names, those of modules first."""
+        path = importlib.import_module(self._package).__path__
+        return [m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_")] + sorted(self._added)
+
+    def check(self, name: str) -> None:
+        """Raises UserError if there is no entry of this name."""
+        if name not in self.names():
+            raise UserError(f"{self._field} is {name!r}; expected one of {', '.join(self.names())}")
+
+    def __getitem__(self, name: str) -> Any:
+        """The entry; raises UserError if there is none."""
+        self.check(name)
+        if name in self._added:
+            return self._added[name]
+        return getattr(importlib.import_module(f"{self._package}.{name}"), self._attribute)
+
+
+HEADS = Registry("config.head.kind", "mamkpd_jax.heads", "HEAD")
+DATASETS = Registry("config.data.dataset", "mamkpd_jax.data.datasets", "DATASET")
+SCANS = Registry("config.model.scan", "mamkpd_jax.ops.selective_scan.implementations", "IMPLEMENTATION")
+METRICS = Registry("config.eval.metrics", "mamkpd_jax.evaluation.metrics", "metric")
+EXPORTS = Registry("the export format", "mamkpd_jax.export.formats", "save")
+COMMANDS = Registry("the command", "mamkpd_jax.commands", "main")
