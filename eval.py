@@ -14,19 +14,18 @@ from pathlib import Path
 
 import jax
 from absl import flags
-from flax import nnx
 
 from mamkpd_jax import cli, compilation_cache
+from mamkpd_jax.artifact.artifact import without_scan
+from mamkpd_jax.artifact.checkpoints import read_checkpoint
 from mamkpd_jax.config import Config, differences
-from mamkpd_jax.convert.checkpoint import read_checkpoint
 from mamkpd_jax.data.datasets import open_evaluation_data
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation import report
 from mamkpd_jax.evaluation.evaluator import Evaluator
 from mamkpd_jax.evaluation.files import score_files
 from mamkpd_jax.files import write_json
-from mamkpd_jax.inference.predict import make_predict
-from mamkpd_jax.model.mamkpd import abstract
+from mamkpd_jax.program import Options, compiled, make_program
 from mamkpd_jax.sharding import check_batch, data_mesh, replicated
 from mamkpd_jax.training.checkpoint import check_same_joints, check_same_model
 
@@ -54,15 +53,15 @@ def evaluate(config: Config, workdir: Path, output: Path, *, best: bool, ema: bo
     config.validate()
     mesh = data_mesh()
     check_batch("eval.batch_size", config.eval.batch_size, mesh.size)
-    weights = read_checkpoint(workdir, best=best, ema=ema)
-    check_same_model(f"the checkpoint of {workdir}", differences(weights.config, config))
+    artifact = read_checkpoint(workdir, best=best, ema=ema)
+    check_same_model(f"the checkpoint of {workdir}", differences(artifact.config, without_scan(config)))
     dataset = open_evaluation_data(config)
-    check_same_joints(f"the checkpoint of {workdir}", weights.skeleton, dataset.skeleton)
-    graphdef = nnx.graphdef(abstract(config.model, dataset.skeleton.n_joints))
-    predict = make_predict(graphdef, config, dataset.skeleton, mesh)
-    arrays = jax.device_put((weights.params, weights.batch_stats), replicated(mesh))
+    check_same_joints(f"the checkpoint of {workdir}", artifact.skeleton, dataset.skeleton)
+    options = Options(flip_test=config.eval.flip_test, scan=config.model.scan)
+    predict = compiled(make_program(config, dataset.skeleton, options), mesh)
+    arrays = jax.device_put((artifact.params, artifact.batch_stats), replicated(mesh))
     evaluation = Evaluator(dataset, config)(partial(predict, *arrays))
-    about = {"step": weights.step, "split": config.eval.split, "config": dataclasses.asdict(config)}
+    about = {"step": artifact.step, "split": config.eval.split, "config": dataclasses.asdict(config)}
     report.save(output, evaluation, dataset, **about)
     print(f"{config.data.dataset}, {config.eval.split}")
     print(report.format_table(evaluation.metrics))

@@ -13,13 +13,14 @@ import jax
 from absl import flags, logging
 
 from mamkpd_jax import cli, compilation_cache, processes
+from mamkpd_jax.artifact.reading import read_artifact
 from mamkpd_jax.config import Config
-from mamkpd_jax.convert.load import read_weights
 from mamkpd_jax.data.datasets import open_dataset
 from mamkpd_jax.data.pipeline import DamageGuard, train_batches
 from mamkpd_jax.evaluation import report
 from mamkpd_jax.evaluation.evaluator import Evaluator
-from mamkpd_jax.inference.predict import make_predict
+from mamkpd_jax.heads._head import head_of
+from mamkpd_jax.program import Options, compiled, make_program
 from mamkpd_jax.sharding import check_batch, data_mesh, gathered, training_mesh
 from mamkpd_jax.training.checkpoint import Checkpointer
 from mamkpd_jax.training.dry_run import dry_run
@@ -69,23 +70,25 @@ def train(config: Config, workdir: Path, *, only_dry: bool = False) -> dict[str,
     feed = Feed(batches, mesh, DamageGuard(dataset.train.n_images).check)
 
     adam = optimizer(config.optim, schedule.steps_per_epoch)
-    graphdef, state = create_state(config, dataset.skeleton.n_joints, adam, mesh)
+    skeleton = dataset.skeleton
+    state = create_state(config, skeleton, adam, mesh)
     if config.init_from:
-        weights = read_weights(Path(config.init_from))
-        state = start_from(state, weights.params, weights.batch_stats, config.init_from)
-    train_step = make_train_step(graphdef, state, adam, config, mesh)
+        artifact = read_artifact(Path(config.init_from))
+        state = start_from(state, artifact, config.init_from, head_of(config, skeleton).joint_layers)
+    train_step = make_train_step(state, adam, config, skeleton, mesh)
     if only_dry:
         print(dry_run(config, train_step, state, feed({})[1], schedule.last_step))
         return {}
 
     guard = NonFiniteGuard(config.optim)
-    checkpointer = Checkpointer(workdir, config, dataset.skeleton, before_save=guard.flush)
+    checkpointer = Checkpointer(workdir, config, skeleton, before_save=guard.flush)
     if checkpointer.latest_step is not None:
         state = checkpointer.restore(state, batches)
         progress = "done" if state.step >= schedule.last_step else f"going on from step {state.step}"
         logging.info("%s: %s, of %d steps", workdir, progress, schedule.last_step)
     logger = Logger(workdir, config, schedule, int(state.step))
-    predict = make_predict(graphdef, config, dataset.skeleton, data_mesh())
+    options = Options(flip_test=config.eval.flip_test, scan=config.model.scan)
+    predict = compiled(make_program(config, skeleton, options), data_mesh())
     evaluator = Evaluator(dataset, config)
 
     metrics = {}

@@ -9,14 +9,12 @@ Hardware, time and scores: not run yet.
 
 from mamkpd_jax.config import Config
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.model.mamkpd import VARIANTS, variant
-
-_ABLATIONS = [name for name in VARIANTS if name not in ("small", "base", "large")]
+from mamkpd_jax.model.mamkpd import ABLATIONS, variant
 
 
 def get_config(name: str = "") -> Config:
-    if name not in _ABLATIONS:
+    if name not in ABLATIONS:
         raise UserError(
-            f"--config=configs/coco_ablation.py:{name}: there is no such ablation; give one of {', '.join(_ABLATIONS)}"
+            f"--config=configs/coco_ablation.py:{name}: there is no such ablation; give one of {', '.join(ABLATIONS)}"
         )
     return Config(model=variant(name))

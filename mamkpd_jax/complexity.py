@@ -12,8 +12,10 @@ from absl import flags
 from flax import nnx
 
 from mamkpd_jax import cli
-from mamkpd_jax.config import ModelConfig
+from mamkpd_jax.config import Config
+from mamkpd_jax.heads._head import Head, head_of
 from mamkpd_jax.model.mamkpd import VARIANTS, abstract
+from mamkpd_jax.skeletons import COCO, Skeleton
 
 # Source: MamKPD tables 1 and 5, (parameters, GFLOPs); the ablations of figure 3 have no values in the paper.
 PAPER = {
@@ -25,8 +27,6 @@ PAPER = {
     "ablation_c": (3.2e6, 2.0),
     "ablation_d": (27.9e6, 7.1),
 }
-_N_JOINTS = 17
-_INPUT_HW = (256, 192)
 
 _FORMAT = flags.DEFINE_enum("format", "table", ["table", "json"], "What to print.")
 
@@ -43,15 +43,15 @@ class Cost:
         self.macs += macs
 
 
-def costs(config: ModelConfig, n_joints: int, input_hw: tuple[int, int]) -> dict[str, Cost]:
-    """Cost of a model by part, in the order of the forward pass.
+def costs(config: Config, skeleton: Skeleton) -> dict[str, Cost]:
+    """Cost of a model and one crop by part, in the order of the forward pass.
 
     A weight costs its size times the positions that it is applied to; norms, biases and activations cost nothing,
     and the scan 9 L d N / 2 per direction, as VMamba counts it (arXiv 2401.10166).
     """
-    model = abstract(config, n_joints)
-    parts = {"stem": Cost()} if config.stem else {}
-    for i in range(len(config.depths)):
+    model, head = abstract(config, skeleton), head_of(config, skeleton)
+    parts = {"stem": Cost()} if config.model.stem else {}
+    for i in range(len(config.model.depths)):
         parts |= {
             f"stage {i + 1} down": Cost(),
             f"stage {i + 1} blocks": Cost(),
@@ -61,7 +61,7 @@ def costs(config: ModelConfig, n_joints: int, input_hw: tuple[int, int]) -> dict
     for path, leaf in jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(nnx.state(model, nnx.Param))):
         names = [key.key for key in path]
         size = math.prod(leaf.shape)
-        parts[_part(names)].add(size, _macs(names, size, config, input_hw))
+        parts[_part(names)].add(size, _macs(names, size, config, head))
     return parts
 
 
@@ -71,33 +71,31 @@ def _part(names: list) -> str:
     return "stem" if names[:2] == ["encoder", "stem"] else "decoder"
 
 
-def _macs(names: list, size: int, config: ModelConfig, input_hw: tuple[int, int]) -> int:
-    positions = math.prod(input_hw) // _stride(names, config) ** 2
+def _macs(names: list, size: int, config: Config, head: Head) -> int:
+    positions = math.prod(config.data.input_hw) // _stride(names, config, head) ** 2
     if names[-1] == "A_log":
         return 9 * size * positions // 2
     return size * positions if names[-1] in ("kernel", "x_proj", "dt_weight") else 0
 
 
-def _stride(names: list, config: ModelConfig) -> int:
-    """Input pixels a side of a position that the weight is applied to; a deconvolution's are its input's."""
+def _stride(names: list, config: Config, head: Head) -> int:
+    """Input pixels a side of a position that the weight is applied to."""
     match names:
         case ["encoder", "stem", *_]:
             return 2
-        case ["encoder", "stages", 0, "down", "inter", *_] if not config.stem:
+        case ["encoder", "stages", 0, "down", "inter", *_] if not config.model.stem:
             return 1
         case ["encoder", "stages", stage, *_]:
             return 4 * 2**stage
-        case ["decoder", "deconvs", layer, *_]:
-            return config.stride // 2**layer
         case _:
-            return config.heatmap_stride
+            return head.stride(names[1:])
 
 
 def rows() -> list[dict]:
     """One row a variant: name, params, macs, the paper's values (None where it has none) and both by part."""
     table = []
-    for name, config in VARIANTS.items():
-        parts = costs(config, _N_JOINTS, _INPUT_HW)
+    for name, model in VARIANTS.items():
+        parts = costs(Config(model=model), COCO)
         paper_params, paper_gflops = PAPER.get(name, (None, None))
         table.append(
             {

@@ -6,9 +6,11 @@ The dataclasses are mutable because the overrides are applied after construction
 
 import dataclasses
 import math
+import typing
 from typing import Any
 
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.registry import HEADS
 
 DATASETS = ("coco_keypoints", "mpii", "ap10k", "custom_coco", "synthetic_people")
 OPTIMIZERS = ("adam", "adamw")
@@ -24,7 +26,7 @@ class ModelConfig:
     depths: tuple[int, ...] = (2, 4, 6)
     dims: tuple[int, ...] = (96, 192, 384)
     downsampling: str = "cmm"  # "cmm", "conv" (figure 3, w/o CMM) or "merging" (figure 3, w-PM)
-    decoder_dim: int = 96
+    decoder_dim: int = 96  # of the head's layers
     d_state: int = 1
     drop_path: float = 0.1
     scan: str = "auto"  # one of SCANS: an implementation of ops/selective_scan, or the one for the device
@@ -35,11 +37,6 @@ class ModelConfig:
     def stride(self) -> int:
         """Input pixels a side of an encoder feature."""
         return 4 * 2 ** (len(self.depths) - 1)
-
-    @property
-    def heatmap_stride(self) -> int:
-        """Input pixels a side of a heatmap pixel."""
-        return self.stride // 4
 
     def validate(self) -> None:
         if len(self.depths) != len(self.dims):
@@ -60,6 +57,39 @@ class ModelConfig:
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
+class HeadConfig:
+    """What lies between features and keypoints; each kind of head has a subclass with its own fields."""
+
+    kind: str
+
+    @property
+    def udp(self) -> bool:
+        """Whether crops are measured from the first pixel's centre to the last one's (UDP, arXiv 1911.07524)."""
+        return False
+
+    def validate(self) -> None:
+        HEADS.check(self.kind)
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class HeatmapConfig(HeadConfig):
+    """A heatmap for each joint (MamKPD sec. 3.1)."""
+
+    kind: str = "heatmap"
+    codec: str = "plain"  # of keypoints and heatmaps: "plain", "dark" or "udp"
+    sigma_px: float = 8.0  # of the target Gaussians, in input pixels; the literature takes 12 at 384x288
+
+    @property
+    def udp(self) -> bool:
+        return self.codec == "udp"
+
+    def validate(self) -> None:
+        HeadConfig.validate(self)
+        _one_of("head.codec", self.codec, ("plain", "dark", "udp"))
+        _in_range("head.sigma_px", self.sigma_px, 1e-3, math.inf)
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
 class DataConfig:
     """The data set and what a crop of it looks like."""
 
@@ -73,8 +103,6 @@ class DataConfig:
     skeleton: str = ""  # of custom_coco: a ready one by name, a skeleton file, or empty: that of the categories
     build_dir: str = "data/tfds"  # where the data set is built
     input_hw: tuple[int, int] = (256, 192)
-    sigma_px: float = 8.0  # of the target Gaussians, in input pixels; the literature takes 12 at 384x288
-    codec: str = "plain"  # of keypoints and heatmaps: "plain", "dark" or "udp"
     augmentation: str = "mmpose"  # one of AUGMENTATIONS
     erasing_p: float = 0.0  # how often a training crop is covered by a random rectangle
     workers: int = 4  # loader processes; 0 loads in threads of the training process
@@ -88,7 +116,6 @@ class DataConfig:
         return ready.get(self.dataset, self.skeleton)
 
     def validate(self) -> None:
-        _one_of("data.codec", self.codec, ("plain", "dark", "udp"))
         _in_range("data.erasing_p", self.erasing_p, 0.0, 1.0)
         _one_of("data.dataset", self.dataset, DATASETS)
         _one_of("data.augmentation", self.augmentation, AUGMENTATIONS)
@@ -96,7 +123,6 @@ class DataConfig:
         _at_least("data.workers", self.workers, 0)
         _at_least("data.synthetic_train_images", self.synthetic_train_images, 1)
         _at_least("data.synthetic_val_images", self.synthetic_val_images, 1)
-        _in_range("data.sigma_px", self.sigma_px, 1e-3, math.inf)
         if len(self.input_hw) != 2:
             raise UserError(f"config.data.input_hw is {self.input_hw}; expected (height, width) in pixels")
 
@@ -176,6 +202,7 @@ class Config:
     """Everything that defines a run."""
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    head: HeadConfig = dataclasses.field(default_factory=HeatmapConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
@@ -186,15 +213,9 @@ class Config:
     fsdp: int = 1  # devices that share one copy of the parameters and of the optimizer's state
     init_from: str = ""  # weights to start from: a training run's folder, or a .safetensors or .pth file
 
-    @property
-    def heatmap_hw(self) -> tuple[int, int]:
-        """Height and width of the predicted heatmaps, in heatmap pixels."""
-        height, width = self.data.input_hw
-        return height // self.model.heatmap_stride, width // self.model.heatmap_stride
-
     def validate(self) -> None:
         """Raises UserError with the first field that can't be right."""
-        for section in (self.model, self.data, self.optim, self.eval):
+        for section in (self.model, self.head, self.data, self.optim, self.eval):
             section.validate()
         for name in ("log_every_steps", "checkpoint_every_steps", "keep_checkpoints", "fsdp"):
             _at_least(name, getattr(self, name), 1)
@@ -210,42 +231,74 @@ class Config:
             )
 
 
-def config_from_dict(saved: dict[str, Any]) -> Config:
-    """A Config from the dict or JSON form of one; a field that is not there has its default.
+T = typing.TypeVar("T")
+
+
+def from_dict(kind: type[T], saved: Any, name: str = "config") -> T:
+    """A dataclass from its dict or JSON form, of exactly the types of its fields.
+
+    A field that is not there has its default. The class of a `HeadConfig` is that of its `kind`.
+
+    Args:
+        name: what messages call the whole.
 
     Raises:
-        UserError: a field is unknown here, as another version of this package wrote it.
+        UserError: a field is unknown or of another type, or one without a default is missing.
     """
+    if not isinstance(saved, dict):
+        raise UserError(f"{name} is {saved!r}; expected a table of fields")
+    if kind is HeadConfig:
+        kind = HEADS[from_dict(_Kind, {"kind": saved.get("kind")}, name).kind].config
+    hints = typing.get_type_hints(kind)
+    if unknown := saved.keys() - hints.keys():
+        field = min(unknown)
+        raise UserError(
+            f"{name}.{field} is {saved[field]!r}, which this version of mamkpd_jax does not know; use the version that "
+            "wrote it"
+        )
+    try:
+        return kind(**{field: _typed(hints[field], value, f"{name}.{field}") for field, value in saved.items()})
+    except TypeError as error:  # a field without a default is missing
+        raise UserError(f"{name} is incomplete: {error}") from error
 
-    def fill(section: Any, values: dict[str, Any], name: str) -> Any:
-        for key, value in values.items():
-            if not hasattr(section, key):
-                raise UserError(
-                    f"the saved config has {name}.{key}={value!r}, which this version of mamkpd_jax does not know; "
-                    "use the version that wrote it"
-                )
-            now = getattr(section, key)
-            if dataclasses.is_dataclass(now):
-                fill(now, value, f"{name}.{key}")
-            else:
-                setattr(section, key, tuple(value) if isinstance(now, tuple) else value)
-        return section
 
-    return fill(Config(), saved, "config")
+@dataclasses.dataclass
+class _Kind:
+    kind: str
+
+
+def _typed(hint: Any, value: Any, name: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return from_dict(hint, value, name)  # type: ignore[arg-type]  # no instance is a hint
+    kinds = typing.get_args(hint)
+    if kinds and isinstance(value, list | tuple):
+        kinds = kinds[:1] * len(value) if Ellipsis in kinds else kinds
+        if len(kinds) == len(value):
+            return tuple(_typed(kind, entry, name) for kind, entry in zip(kinds, value, strict=True))
+    elif type(value) is hint or (hint is float and type(value) is int and abs(value) < 2**53):
+        return hint(value)
+    raise UserError(f"{name} is {value!r}; expected {hint if kinds else hint.__name__}")
+
+
+def fields(section: Any, prefix: str = "") -> dict[str, Any]:
+    """The values of a config's fields by their dotted names, such as "optim.epochs"."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(section):
+        value = getattr(section, field.name)
+        if dataclasses.is_dataclass(value):
+            values |= fields(value, f"{prefix}{field.name}.")
+        else:
+            values[prefix + field.name] = value
+    return values
 
 
 def differences(was: Config, now: Config) -> dict[str, str]:
     """The fields that differ, as "optim.epochs", with "210 -> 100"."""
-
-    def flat(section: Any, prefix: str = "") -> dict[str, Any]:
-        fields: dict[str, Any] = {}
-        for name in section.__slots__:
-            value = getattr(section, name)
-            fields |= flat(value, f"{prefix}{name}.") if dataclasses.is_dataclass(value) else {prefix + name: value}
-        return fields
-
-    before, after = flat(was), flat(now)
-    return {name: f"{before[name]!r} -> {after[name]!r}" for name in before if before[name] != after[name]}
+    before, after = fields(was), fields(now)
+    names = [*before, *(name for name in after if name not in before)]  # heads of two kinds have different fields
+    return {
+        name: f"{before.get(name)!r} -> {after.get(name)!r}" for name in names if before.get(name) != after.get(name)
+    }
 
 
 def _one_of(field: str, value: str, choices: tuple[str, ...]) -> None:

@@ -34,7 +34,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: sys.modules[name].__version__ for name in _MODULES if sys.modules.get(name)},
         "torch": _torch(),
-        "commit": _commit(),
+        "commit": commit(),
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
         "command": " ".join(["python", *sys.orig_argv[1:]]),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -82,7 +82,7 @@ def _processor() -> str | None:
 
 
 @functools.cache
-def _commit() -> str | None:
+def commit() -> str | None:
     """That of the code, and a digest of what has changed in it since; None where it is no git checkout.
 
     Not of files of results: a bench that rewrites its own changes no code.

@@ -1,7 +1,7 @@
 """Draws what the network is fed: python -m mamkpd_jax.show_data --config=configs/NAME.py --output=DIR
 
 DIR/crops.png shows crops of the first training batch, augmented: with the joints and the annotated box at the left of
-each pair, with the target heatmaps at the right.
+each pair, with the targets' maps at the right.
 """
 
 from pathlib import Path
@@ -12,10 +12,10 @@ import numpy as np
 from absl import flags
 
 from mamkpd_jax import cli
-from mamkpd_jax.codec import encode_heatmaps
 from mamkpd_jax.config import Config
 from mamkpd_jax.data.datasets import open_dataset
 from mamkpd_jax.data.pipeline import train_batches
+from mamkpd_jax.heads._head import head_of
 from mamkpd_jax.visualize import contact_sheet, draw_pose, overlay_heatmap
 
 _CONFIG = cli.define_config()
@@ -35,21 +35,16 @@ def show_data(config: Config, output: Path) -> Path:
     config.data.workers = 0
     config.optim.batch_size = min(_SHOWN, len(dataset.train))
     batch = next(train_batches(dataset.train, dataset.train_crop, config))
-    heatmaps, _ = encode_heatmaps(
-        jnp.asarray(batch["keypoints"]),
-        jnp.asarray(batch["visible"]),
-        config.data.input_hw,
-        config.heatmap_hw,
-        config.data.sigma_px,
-        config.data.codec,
-    )
+    head = head_of(config, dataset.skeleton)
+    targets, _ = head.encode(jnp.asarray(batch["keypoints"]), jnp.asarray(batch["visible"]))
+    maps = np.asarray(head.maps(targets))
     pairs = []
     for i, crop in enumerate(batch["image"]):
         joints = np.column_stack([_SCALE * batch["keypoints"][i], batch["visible"][i]]).astype(np.float64)
         annotated = cv2.resize(crop, None, fx=_SCALE, fy=_SCALE)
         cv2.polylines(annotated, [(_SCALE * batch["corners"][i]).astype(np.int32)], True, (0, 255, 0), 1, cv2.LINE_AA)
         draw_pose(annotated, joints, dataset.skeleton)
-        heat = overlay_heatmap(cv2.resize(crop, None, fx=_SCALE, fy=_SCALE), np.asarray(heatmaps[i]).max(axis=-1))
+        heat = overlay_heatmap(cv2.resize(crop, None, fx=_SCALE, fy=_SCALE), maps[i].max(axis=-1))
         pairs.append(np.concatenate([annotated, heat], axis=1))
     height, width = pairs[0].shape[:2]
     sheet = contact_sheet(pairs, tile_hw=(height, width), columns=4)

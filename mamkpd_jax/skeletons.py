@@ -215,11 +215,12 @@ def make_skeleton(name: str, fields: Any) -> Skeleton:
         )
     except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"the skeleton {name} has a field that is no list of numbers or pairs: {error}") from error
-    _check(skeleton)
+    check_skeleton(skeleton)
     return skeleton
 
 
-def _check(skeleton: Skeleton) -> None:
+def check_skeleton(skeleton: Skeleton) -> None:
+    """Raises UserError for no joints, another number of sigmas, an index out of range, or a joint in two pairs."""
     name, n = skeleton.name, skeleton.n_joints
     mirrored = [joint for pair in skeleton.flip_pairs for joint in pair]
     drawn = [joint for edge in skeleton.edges for joint in edge]

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from mamkpd_jax.artifact.checkpoints import write_checkpoint
 from mamkpd_jax.cli import _guarded
 from mamkpd_jax.config import Config, ModelConfig
-from mamkpd_jax.convert.checkpoint import write_checkpoint
 from mamkpd_jax.files import write_json
-from tests.convert.conftest import random_weights
+from tests.artifact.conftest import random_weights
 
 __all__ = ["random_weights"]
 

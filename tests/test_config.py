@@ -5,23 +5,25 @@ import json
 
 import pytest
 
-from mamkpd_jax.config import Config, config_from_dict, differences
+from mamkpd_jax.config import Config, differences, from_dict
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.model.mamkpd import variant
 
 
 def test_a_saved_config_comes_back():
     config = Config(model=variant("ablation_b"))
-    assert config_from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+    assert from_dict(Config, json.loads(json.dumps(dataclasses.asdict(config)))) == config
 
 
 def test_a_field_that_is_not_there_has_its_default():
-    assert config_from_dict({"optim": {"epochs": 3}}).optim.ema_decay == Config().optim.ema_decay
+    assert from_dict(Config, {"optim": {"epochs": 3}}).optim.ema_decay == Config().optim.ema_decay
 
 
 def test_a_field_of_another_version_is_named():
-    with pytest.raises(UserError, match=r"config.optim.momentum=0.9, which this version of mamkpd_jax does not know"):
-        config_from_dict({"optim": {"momentum": 0.9}})
+    with pytest.raises(
+        UserError, match=r"config.optim.momentum is 0.9, which this version of mamkpd_jax does not know"
+    ):
+        from_dict(Config, {"optim": {"momentum": 0.9}})
 
 
 def test_differences_are_told_by_field():

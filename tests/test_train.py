@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import train
-from mamkpd_jax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimConfig
+from mamkpd_jax.config import Config, DataConfig, EvalConfig, HeatmapConfig, ModelConfig, OptimConfig
 from mamkpd_jax.errors import UserError
 
 
@@ -18,11 +18,11 @@ def test_a_narrow_model_fits_the_real_persons(coco_mini_root, build_dir, tmp_pat
     """The geometry is right: crop, heatmap, flip test, decoding and COCOeval give back what was learned."""
     config = Config(
         model=ModelConfig(stem=False, depths=(1, 2), dims=(32, 64), decoder_dim=32, drop_path=0.0),
+        head=HeatmapConfig(sigma_px=3.0),
         data=DataConfig(
             root=str(coco_mini_root),
             build_dir=str(build_dir),
             input_hw=(96, 64),
-            sigma_px=3.0,
             augmentation="flip",
             workers=0,
         ),
@@ -71,9 +71,9 @@ def test_a_checkpoint_of_another_variant_is_refused(tiny, tmp_path, run):
     tiny.optim.epochs = 1
     train.train(tiny, tmp_path)
     for program in ("train.py", "eval.py"):
-        status, _, err = run(program, tiny, tmp_path, "--config.model.dims=(24,)", "--config.data.codec=udp")
+        status, _, err = run(program, tiny, tmp_path, "--config.model.dims=(24,)", "--config.head.codec=udp")
         line = err.splitlines()[-1]
-        assert status == 1 and "config.model.dims: (8,) -> (24,), config.data.codec: 'plain' -> 'udp'" in line, err
+        assert status == 1 and "config.model.dims: (8,) -> (24,), config.head.codec: 'plain' -> 'udp'" in line, err
 
 
 def test_a_dry_run_tells_what_the_run_takes_and_leaves_nothing(tiny, tmp_path, run):

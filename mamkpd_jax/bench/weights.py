@@ -3,19 +3,19 @@
 import dataclasses
 from typing import Any
 
+from mamkpd_jax.artifact.artifact import Artifact
 from mamkpd_jax.config import Config, DataConfig, EvalConfig
-from mamkpd_jax.convert.weights import Weights
 from mamkpd_jax.model.mamkpd import MamKPD, ParamKeys, split, variant
 from mamkpd_jax.skeletons import COCO
 
 
-def random_weights(name: str, input_hw: tuple[int, int] = (256, 192), **changes: Any) -> Weights:
+def random_weights(name: str, input_hw: tuple[int, int] = (256, 192), **changes: Any) -> Artifact:
     """A variant of the model as it is initialised, for COCO's joints; `changes` are fields of its ModelConfig.
 
     Without the flip test, unless a bench asks for it.
     """
     model = dataclasses.replace(variant(name), **changes)
-    _, params, batch_stats = split(MamKPD(model, COCO.n_joints, rngs=ParamKeys(0)))
     data = DataConfig(dataset="synthetic_people", input_hw=input_hw)
     config = Config(model=model, data=data, eval=EvalConfig(flip_test=False))
-    return Weights(config=config, skeleton=COCO, step=0, params=params, batch_stats=batch_stats)
+    _, params, batch_stats = split(MamKPD(config, COCO, rngs=ParamKeys(0)))
+    return Artifact(config=config, skeleton=COCO, step=0, params=params, batch_stats=batch_stats)

@@ -7,11 +7,11 @@ python -m mamkpd_jax.convert --input=model.safetensors|model.pth --output=DIR|mo
 from pathlib import Path
 
 from absl import flags
-
-from mamkpd_jax import cli
 from mamkpd_jax.convert.checkpoint import read_checkpoint, write_checkpoint
 from mamkpd_jax.convert.load import load
 from mamkpd_jax.convert.save import DTYPES, save
+
+from mamkpd_jax import cli
 from mamkpd_jax.errors import UserError
 
 SUFFIXES = (".safetensors", ".pth")

@@ -68,7 +68,7 @@ def _evaluation_data(config: Config, builder: CocoFormBuilder) -> EvaluationData
         skeleton=builder.skeleton,
         val=val,
         detections=DetectionSource(val, Path(config.eval.detections)) if config.eval.detections else None,
-        eval_crop=eval_crop_of(config.data, builder.skeleton),
+        eval_crop=eval_crop_of(config, builder.skeleton),
     )
 
 

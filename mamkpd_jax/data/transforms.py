@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mamkpd_jax.config import DataConfig
+from mamkpd_jax.config import Config
 from mamkpd_jax.data import functional as F
 from mamkpd_jax.skeletons import Skeleton
 
@@ -143,6 +143,7 @@ class TopDownCrop:
         return centre, size, float(augmentation.rotation_deg * noise(1, augmentation.rotation_cut)[0])
 
 
-def eval_crop_of(data: DataConfig, skeleton: Skeleton) -> TopDownCrop:
+def eval_crop_of(config: Config, skeleton: Skeleton) -> TopDownCrop:
     """The crop that a model is evaluated and used with."""
-    return TopDownCrop(input_hw=(data.input_hw[0], data.input_hw[1]), skeleton=skeleton, udp=data.codec == "udp")
+    height, width = config.data.input_hw
+    return TopDownCrop(input_hw=(height, width), skeleton=skeleton, udp=config.head.udp)

@@ -9,19 +9,17 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from flax import nnx
 from jax import Array
 from jaxtyping import Float, UInt8
 
-from mamkpd_jax.convert.load import read_weights
-from mamkpd_jax.convert.weights import Weights
+from mamkpd_jax.artifact.artifact import Artifact
+from mamkpd_jax.artifact.reading import read_artifact
 from mamkpd_jax.data.functional import from_crops
 from mamkpd_jax.data.transforms import eval_crop_of
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.boxes import Boxes, as_boxes, fault, whole_image
-from mamkpd_jax.inference.predict import cast_once, make_heatmaps, make_predict
 from mamkpd_jax.inference.results import Image, PoseResult, read
-from mamkpd_jax.model.mamkpd import abstract
+from mamkpd_jax.program import Options, cast_once, compiled, make_program
 from mamkpd_jax.sharding import data_mesh, replicated
 
 _READ_THREADS = 4
@@ -74,24 +72,24 @@ class Predictor:
             was read. Data sets, and eval.py, count in the stored pixels: False.
     """
 
-    def __init__(self, weights: Weights, *, flip_test: bool | None = None, batch_size: int = 8, upright: bool = True):
+    def __init__(self, artifact: Artifact, *, flip_test: bool | None = None, batch_size: int = 8, upright: bool = True):
         if batch_size < 1:
             raise UserError(f"the batch size is {batch_size}; expected at least 1")
-        config = weights.config
+        config = artifact.config
         evaluation = config.eval if flip_test is None else dataclasses.replace(config.eval, flip_test=flip_test)
-        # The implementation of the scan is the device's matter, not the weights'.
-        self.config = dataclasses.replace(config, eval=evaluation, model=dataclasses.replace(config.model, scan="auto"))
-        self.skeleton = weights.skeleton
-        self.step = weights.step
+        self.config = dataclasses.replace(config, eval=evaluation)
+        self.skeleton = artifact.skeleton
+        self.step = artifact.step
         self.batch_size = batch_size
         self._upright = upright
-        self._crop = eval_crop_of(config.data, self.skeleton)
-        graphdef = nnx.graphdef(abstract(self.config.model, self.skeleton.n_joints))
+        self._crop = eval_crop_of(config, self.skeleton)
         mesh = data_mesh(jax.devices()[:1])
-        params = cast_once(weights.params, config.model.dtype)
-        self._params, self._batch_stats = jax.device_put((params, weights.batch_stats), replicated(mesh))
-        self._predict = make_predict(graphdef, self.config, self.skeleton, mesh)
-        self._heatmaps = make_heatmaps(graphdef, self.config, self.skeleton, mesh)
+        params = cast_once(artifact.params, config, self.skeleton)
+        self._params, self._batch_stats = jax.device_put((params, artifact.batch_stats), replicated(mesh))
+        options = Options(flip_test=evaluation.flip_test)
+        self._predict = compiled(make_program(config, self.skeleton, options), mesh)
+        outputs = dataclasses.replace(options, decode=False)
+        self._outputs = compiled(make_program(config, self.skeleton, outputs), mesh)
 
     @classmethod
     def from_pretrained(cls, path: str | Path, *, best: bool = False, ema: bool = True, **options: Any) -> "Predictor":
@@ -105,7 +103,7 @@ class Predictor:
         Raises:
             UserError: there are no weights.
         """
-        return cls(read_weights(Path(path), best=best, ema=ema), **options)
+        return cls(read_artifact(Path(path), best=best, ema=ema), **options)
 
     def __call__(self, images: Image | Sequence[Image], boxes: BoxesOf = None) -> list[PoseResult]:
         """The poses of each image.
@@ -169,14 +167,14 @@ class Predictor:
         """
         crops = self.crops(image, boxes)
         parts = [crops.images[i : i + self.batch_size] for i in range(0, len(crops.images), self.batch_size)]
-        empty = np.zeros((0, *self.config.heatmap_hw, self.skeleton.n_joints), np.float32)
         maps = [np.asarray(self.network(part))[: len(part)] for part in parts]
-        return CropHeatmaps(crops.images, np.concatenate([empty, *maps]), crops.matrices)
+        empty = np.zeros((0, 1, 1, self.skeleton.n_joints), np.float32)
+        return CropHeatmaps(crops.images, np.concatenate(maps) if maps else empty, crops.matrices)
 
     def network(self, crops: UInt8[np.ndarray, "n h w 3"]) -> Float[Array, "n2 h2 w2 j"]:
         """Heatmaps of at most `batch_size` crops, and of padding; does not wait for the device."""
         batch = crops if len(crops) == 1 else self._padded(crops)
-        return self._heatmaps(self._params, self._batch_stats, batch)
+        return self._outputs(self._params, self._batch_stats, batch)
 
     def crops(self, image: Image, boxes: BoxesOf = None) -> Crops:
         """The crops of an image that the network is fed.

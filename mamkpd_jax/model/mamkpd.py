@@ -1,4 +1,4 @@
-"""MamKPD: encoder and decoder, and the table of its variants (MamKPD sec. 3.1, tables 1 and 5, figure 3)."""
+"""MamKPD: the encoder with a head's decoder, and the table of variants (MamKPD sec. 3.1, tables 1 and 5, figure 3)."""
 
 import copy
 from typing import Any
@@ -9,18 +9,20 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float, UInt8
 
-from mamkpd_jax.config import ModelConfig
+from mamkpd_jax.config import Config, ModelConfig
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.model.decoder import Decoder
 from mamkpd_jax.model.encoder import Encoder
 from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS
+from mamkpd_jax.registry import HEADS
+from mamkpd_jax.skeletons import Skeleton
 
-# Source: MamKPD table 1 (small, base, large), table 5 (ablation_a to ablation_d) and figure 3 (the others).
 # Choice: the decoder is a quarter as wide as the last stage, 32 in Small: the paper gives no width.
-VARIANTS = {
+SIZES = {  # Source: MamKPD table 1
     "small": ModelConfig(stem=False, decoder_dim=32),
     "base": ModelConfig(),
     "large": ModelConfig(dims=(128, 256, 512), decoder_dim=128),
+}
+ABLATIONS = {  # Source: MamKPD table 5 (ablation_a to ablation_d) and figure 3 (the others)
     "ablation_a": ModelConfig(depths=(1, 2, 3)),
     "ablation_b": ModelConfig(depths=(2, 4, 6, 3), dims=(64, 128, 256, 512), decoder_dim=128),
     "ablation_c": ModelConfig(dims=(64, 128, 256), decoder_dim=64),
@@ -30,6 +32,9 @@ VARIANTS = {
     "patch_merging": ModelConfig(downsampling="merging"),
     "without_stem_and_cmm": ModelConfig(stem=False, downsampling="conv"),
 }
+VARIANTS = SIZES | ABLATIONS
+# Fields of ModelConfig that make one variant differ from another; the others are how it is trained and computed.
+_SHAPE = ("stem", "depths", "dims", "downsampling", "decoder_dim", "d_state")
 
 
 # ImageNet's statistics of RGB, of values 0 to 255.
@@ -48,34 +53,39 @@ def variant(name: str) -> ModelConfig:
     return copy.deepcopy(VARIANTS[name])
 
 
+def variant_name(config: ModelConfig) -> str:
+    """The row of `VARIANTS` that has these sizes, or "custom"."""
+    same = (name for name, row in VARIANTS.items() if all(getattr(row, f) == getattr(config, f) for f in _SHAPE))
+    return next(same, "custom")
+
+
 def normalize(image: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
     """RGB bytes to what the network takes, fp32. Source: ImageNet's mean and std (MamKPD sec. 3.1 names none)."""
     return (image.astype(jnp.float32) - jnp.array(MEAN)) / jnp.array(STD)
 
 
 class MamKPD(nnx.Module):
-    """A crop of one person or animal to a heatmap per joint.
+    """A crop of one person or animal to the outputs of a head, such as a heatmap for each joint.
 
     Args:
-        config: the sizes; `variant("base")` for example.
-        n_joints: heatmaps to predict.
+        config: its sections `model`, with the sizes, and `head`.
+        skeleton: the joints to find.
         rngs: stream `params` initialises.
 
     Raises:
-        UserError: this device can't run `config.scan`.
+        UserError: there is no such head, or this device can't run `config.model.scan`.
     """
 
-    def __init__(self, config: ModelConfig, n_joints: int, *, rngs: nnx.Rngs):
-        _check_scan(config.scan)
-        dtype = jnp.dtype(config.dtype)
-        self.encoder = Encoder(config, dtype=dtype, rngs=rngs)
-        self.decoder = Decoder(config.dims[-1], config.decoder_dim, n_joints, dtype=dtype, rngs=rngs)
+    def __init__(self, config: Config, skeleton: Skeleton, *, rngs: nnx.Rngs):
+        _check_scan(config.model.scan)
+        self.encoder = Encoder(config.model, dtype=jnp.dtype(config.model.dtype), rngs=rngs)
+        self.decoder = HEADS[config.head.kind](config, skeleton).decoder(rngs=rngs)
 
-    def __call__(self, image: Float[Array, "b h w 3"], rngs: nnx.Rngs | None = None) -> Float[Array, "b h2 w2 j"]:
-        """Heatmaps of crops from `normalize`.
+    def __call__(self, image: Float[Array, "b h w 3"], rngs: nnx.Rngs | None = None) -> Any:
+        """The head's outputs for crops from `normalize`.
 
         Args:
-            image: height and width divisible by `config.stride`.
+            image: height and width divisible by `config.model.stride`.
             rngs: stream `drop_path`; without it no path is dropped.
         """
         return self.decoder(self.encoder(image, rngs))
@@ -105,9 +115,9 @@ class ParamKeys(nnx.Rngs):
         return jax.random.fold_in(jax.random.key(self._seed), self._n - 1)
 
 
-def abstract(config: ModelConfig, n_joints: int) -> MamKPD:
+def abstract(config: Config, skeleton: Skeleton) -> MamKPD:
     """A model with shapes in place of arrays, for its structure."""
-    return nnx.eval_shape(lambda: MamKPD(config, n_joints, rngs=ParamKeys(0)))
+    return nnx.eval_shape(lambda: MamKPD(config, skeleton, rngs=ParamKeys(0)))
 
 
 def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict[str, Any], dict[str, Any]]:

@@ -40,7 +40,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "Folder of the plot.", required=Tr
 
 def _features() -> None:
     from mamkpd_jax import Predictor
-    from mamkpd_jax.convert.load import read_weights
+    from mamkpd_jax.artifact.reading import read_artifact
     from mamkpd_jax.plots.features import features, row
 
     image, boxes = Path(_given(_IMAGE)), None if _BOX.value is None else [_BOX.value]
@@ -49,8 +49,8 @@ def _features() -> None:
     parent = os.path.commonpath([path.parent for path in paths])
     rows = []
     for path in paths:
-        weights = read_weights(path)
-        rows.append(row(str(path.relative_to(parent)), weights, Predictor(weights).crops(image, boxes).images[0]))
+        artifact = read_artifact(path)
+        rows.append(row(str(path.relative_to(parent)), artifact, Predictor(artifact).crops(image, boxes).images[0]))
     _save(features(rows), "features")
 
 

@@ -1,6 +1,5 @@
 """What the stem and the stages of a model see in a crop (MamKPD figures 4 and 5)."""
 
-import dataclasses
 import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +11,7 @@ from flax import nnx
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
-from mamkpd_jax.convert.weights import Weights
+from mamkpd_jax.artifact.artifact import Artifact
 from mamkpd_jax.model.mamkpd import abstract, normalize
 from mamkpd_jax.plots.plot import new_figure
 
@@ -29,15 +28,14 @@ class Row(NamedTuple):
     maps: dict[str, Float[np.ndarray, "_ _"]]
 
 
-def feature_maps(weights: Weights, crop: UInt8[np.ndarray, "h w 3"]) -> dict[str, Float[np.ndarray, "_ _"]]:
+def feature_maps(artifact: Artifact, crop: UInt8[np.ndarray, "h w 3"]) -> dict[str, Float[np.ndarray, "_ _"]]:
     """How far the features of each place are from the crop's mean ones, for the stem, if there is one, and each stage.
 
     Choice: the paper does not say how its pictures reduce the channels. A mean or a length over them shows little:
     every stage ends in a layer norm, which makes both nearly the same everywhere.
     """
-    # The implementation of the scan is the device's matter, not the weights'.
-    config = dataclasses.replace(weights.config.model, scan="auto")
-    graphdef = nnx.graphdef(abstract(config, weights.skeleton.n_joints))
+    config = artifact.config.model
+    graphdef = nnx.graphdef(abstract(artifact.config, artifact.skeleton))
 
     def distances(arrays: tuple, image: jax.Array) -> list[jax.Array]:
         model = nnx.merge(graphdef, *arrays, copy=True)
@@ -45,16 +43,16 @@ def feature_maps(weights: Weights, crop: UInt8[np.ndarray, "h w 3"]) -> dict[str
         features = [x[0].astype(jnp.float32) for x in model.encoder.features(normalize(image[None]))]
         return [jnp.linalg.norm(x - x.mean(axis=(0, 1)), axis=-1) for x in features]
 
-    maps = jax.jit(distances)((weights.params, weights.batch_stats), jnp.asarray(crop))
+    maps = jax.jit(distances)((artifact.params, artifact.batch_stats), jnp.asarray(crop))
     names = ["stem"] if config.stem else []
     names += [f"stage {i + 1}" for i in range(len(config.depths))]
     return {name: np.asarray(x) for name, x in zip(names, maps, strict=True)}
 
 
-def row(name: str, weights: Weights, crop: UInt8[np.ndarray, "h w 3"]) -> Row:
+def row(name: str, artifact: Artifact, crop: UInt8[np.ndarray, "h w 3"]) -> Row:
     """The row of a checkpoint that goes by `name`."""
-    parts = name, _NAMES[weights.config.model.downsampling]
-    return Row("\n".join(textwrap.fill(part, _LETTERS) for part in parts), crop, feature_maps(weights, crop))
+    parts = name, _NAMES[artifact.config.model.downsampling]
+    return Row("\n".join(textwrap.fill(part, _LETTERS) for part in parts), crop, feature_maps(artifact, crop))
 
 
 def features(rows: Sequence[Row]) -> Figure:

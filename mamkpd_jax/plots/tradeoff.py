@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from mamkpd_jax.complexity import costs
-from mamkpd_jax.config import ModelConfig
-from mamkpd_jax.convert.weights import variant_name
+from mamkpd_jax.config import Config, from_dict
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.model.mamkpd import variant_name
 from mamkpd_jax.plots.plot import COLOURS, new_figure
+from mamkpd_jax.skeletons import COCO
 
 
 class Point(NamedTuple):
@@ -60,7 +61,6 @@ PAPER = {
 }
 _MARKERS = {"conventional": "s", "lightweight": "^", "real-time": "D", "MamKPD": "o"}
 _ABOVE, _BELOW = (5, 3), (5, -9)  # a point's name, in points of type
-_N_JOINTS = 17
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,17 +92,16 @@ def _accuracy(path: Path) -> tuple[str, float, float, str]:
     """Variant, AP in percent, parameters in millions and the kind of boxes of an evaluation's report."""
     report = _read(path)
     try:
-        config, ap = report["config"], 100 * float(report["coco/AP"])
-        dataset, input_hw = config["data"]["dataset"], config["data"]["input_hw"]
-        sizes: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in config["model"].items()}
-        model = ModelConfig(**sizes)
-        boxes = "detected boxes" if config["eval"]["detections"] else "ground-truth boxes"
-    except (KeyError, TypeError, ValueError) as error:
+        config, ap = from_dict(Config, report["config"]), 100 * float(report["coco/AP"])
+    except (KeyError, TypeError, ValueError, UserError) as error:
         raise UserError(f"{path} is no report of eval.py by COCO's metric ({error!r}); give its report.json") from error
-    if dataset != "coco_keypoints":
-        raise UserError(f"{path} is of {dataset}; only accuracies on coco_keypoints can stand beside the paper's")
-    params = sum(part.params for part in costs(model, _N_JOINTS, (input_hw[0], input_hw[1])).values())
-    return variant_name(model), ap, params / 1e6, boxes
+    if config.data.dataset != "coco_keypoints":
+        raise UserError(
+            f"{path} is of {config.data.dataset}; only accuracies on coco_keypoints can stand beside the paper's"
+        )
+    params = sum(part.params for part in costs(config, COCO).values())
+    boxes = "detected boxes" if config.eval.detections else "ground-truth boxes"
+    return variant_name(config.model), ap, params / 1e6, boxes
 
 
 def _speeds(path: Path) -> dict[str, tuple[str, float]]:

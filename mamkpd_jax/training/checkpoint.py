@@ -2,10 +2,7 @@
 
 import contextlib
 import dataclasses
-import errno
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +11,20 @@ import jax
 import orbax.checkpoint as ocp
 from absl import logging
 
-from mamkpd_jax.config import Config, config_from_dict, differences
+from mamkpd_jax.artifact.artifact import Description, without_scan
+from mamkpd_jax.artifact.checkpoints import (
+    BEST,
+    LATEST,
+    check_space,
+    damage_as_user_error,
+    description_items,
+    read_description,
+    write_failure_as_user_error,
+)
+from mamkpd_jax.config import Config, differences
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.skeletons import Skeleton, make_skeleton
+from mamkpd_jax.skeletons import Skeleton
 from mamkpd_jax.training.state import TrainState
-
-LATEST, BEST = "checkpoints", "best"  # folders below the working directory
 
 # What has to be the same in two parts of one run.
 _SAME_RUN = (
@@ -34,7 +39,6 @@ _SAME_RUN = (
     "seed",
 )
 _ANY_MODEL = ("model.scan", "model.dtype", "model.drop_path", "model.remat_stages")
-_SAME_MODEL = ("data.dataset", "data.codec", "data.sigma_px")
 
 
 class Checkpointer:
@@ -74,7 +78,7 @@ class Checkpointer:
             if due and step and step != self.latest_step:
                 self._before_save()
                 check_space(self._folder, state)
-                self._latest.save(step, args=self._items(state, data), force=True)
+                self._latest.save(step, args=self._items(step, state, data), force=True)
 
     def save_best(self, step: int, state: TrainState, data: grain.DatasetIterator, name: str, value: float) -> None:
         """Saves a step among the best if its value is higher than any before."""
@@ -84,7 +88,9 @@ class Checkpointer:
         self._best_value = value
         with self._write_failures():
             check_space(self._folder, state)
-            self._best.save(step, args=self._items(state, data), metrics={"name": name, "value": value}, force=True)
+            self._best.save(
+                step, args=self._items(step, state, data), metrics={"name": name, "value": value}, force=True
+            )
 
     def restore(self, state: TrainState, data: grain.DatasetIterator) -> TrainState:
         """The newest checkpoint, onto the devices of `state`; moves `data` to where it was.
@@ -115,19 +121,19 @@ class Checkpointer:
         kept = ocp.CheckpointManagerOptions(cleanup_tmp_directories=True, **options)
         return ocp.CheckpointManager(self._folder / name, options=kept)
 
-    def _items(self, state: TrainState, data: grain.DatasetIterator) -> ocp.args.Composite:
+    def _items(self, step: int, state: TrainState, data: grain.DatasetIterator) -> ocp.args.Composite:
         return ocp.args.Composite(
             state=ocp.args.StandardSave(_as_tree(state)),
             data=grain.checkpoint.CheckpointSave(data),
-            **description_items(self._config, self._skeleton),
+            **description_items(Description(config=self._config, skeleton=self._skeleton, step=step)),
         )
 
     def _check_same_run(self, step: int) -> None:
         folder = self._folder / LATEST / str(step)
-        config, skeleton = restore_description(self._latest, step)
-        changed = differences(config, self._config)
+        saved = read_description(self._latest, step)
+        changed = differences(saved.config, without_scan(self._config))
         check_same_model(f"checkpoint {folder}", changed, *_SAME_RUN)
-        check_same_joints(f"checkpoint {folder}", skeleton or self._skeleton, self._skeleton)
+        check_same_joints(f"checkpoint {folder}", saved.skeleton, self._skeleton)
         if changed:
             logging.info("since step %d: %s", step, _listed(changed))
         if not (folder / "data").exists():
@@ -154,53 +160,6 @@ class Checkpointer:
         return write_failure_as_user_error(message)
 
 
-@contextlib.contextmanager
-def write_failure_as_user_error(message: Callable[[str], str]) -> Iterator[None]:
-    """Raises UserError where the system refuses to write; `message` makes it of the system's words."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        # TensorStore tells a full disk as a ValueError, and puts the system's words last, after all files and ranges.
-        if isinstance(error, ValueError) and "os_error_code" not in str(error):
-            raise
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error).rsplit(": ", 1)[-1]
-        raise UserError(message(reason)) from error
-
-
-@contextlib.contextmanager
-def damage_as_user_error(checkpoint: Path) -> Iterator[None]:
-    """Raises UserError where the checkpoint in a folder can't be read."""
-    try:
-        yield
-    except (ValueError, KeyError, TypeError) as error:  # orbax and TensorStore raise all of these
-        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
-        raise UserError(
-            f"checkpoint {checkpoint} is damaged ({reason}); copy it again, or remove it to take the one before"
-        ) from error
-
-
-def check_space(folder: Path, state: Any) -> None:
-    """Raises OSError before orbax starts a checkpoint that has no room: it would end in a page of tracebacks."""
-    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {needed >> 20} MiB needed, {free >> 20} free")
-
-
-def description_items(config: Config, skeleton: Skeleton) -> dict[str, Any]:
-    """What a checkpoint holds beside its arrays: a skeleton file, or the annotations' categories, may be elsewhere."""
-    parts = {"config": config, "skeleton": skeleton}
-    return {name: ocp.args.JsonSave(dataclasses.asdict(part)) for name, part in parts.items()}
-
-
-def restore_description(manager: ocp.CheckpointManager, step: int) -> tuple[Config, Skeleton | None]:
-    """What `description_items` put into a checkpoint; no skeleton where an earlier version wrote it."""
-    names = [name for name in ("config", "skeleton") if (manager.directory / str(step) / name).exists()]
-    saved = manager.restore(step, args=ocp.args.Composite(**dict.fromkeys(names, ocp.args.JsonRestore())))
-    skeleton = saved["skeleton"] if "skeleton" in names else None
-    return config_from_dict(saved["config"]), skeleton and make_skeleton(skeleton.pop("name"), skeleton)
-
-
 def check_same_joints(what: str, was: Skeleton, now: Skeleton) -> None:
     """Raises UserError if `what` finds other joints than the data set labels."""
     if was.joints != now.joints:
@@ -215,7 +174,7 @@ def check_same_model(what: str, changed: dict[str, str], *also: str) -> None:
     wrong = {
         name: change
         for name, change in changed.items()
-        if (name.startswith("model.") and name not in _ANY_MODEL) or name in (*_SAME_MODEL, *also)
+        if (name.startswith(("model.", "head.")) and name not in _ANY_MODEL) or name in ("data.dataset", *also)
     }
     if wrong:
         raise UserError(

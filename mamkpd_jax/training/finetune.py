@@ -1,5 +1,6 @@
 """The start of a run from weights of another one, whose joints may differ."""
 
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -9,32 +10,33 @@ from absl import logging
 from flax import traverse_util
 from jax.typing import ArrayLike
 
+from mamkpd_jax.artifact.artifact import Artifact
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.training.state import TrainState
 
-_HEAD = ("decoder", "head")
 
-
-def start_from(state: TrainState, params: dict[str, Any], batch_stats: dict[str, Any], source: str) -> TrainState:
-    """A fresh `state` with the given weights; the head stays as it is initialised if it has other joints.
+def start_from(state: TrainState, artifact: Artifact, source: str, joint_layers: Collection[str]) -> TrainState:
+    """A fresh `state` with a trained model's weights; layers that depend on the joints stay fresh if these differ.
 
     Args:
         source: where the weights are from, for the messages.
+        joint_layers: of the decoder, as in `Head.joint_layers`.
 
     Raises:
-        UserError: a layer but for the head is missing, unknown or of another size.
+        UserError: another layer is missing, unknown or of another size.
     """
+    params, batch_stats = artifact.params, artifact.batch_stats
     ours, theirs = traverse_util.flatten_dict(state.params), traverse_util.flatten_dict(params)
     other = {name for name in ours.keys() | theirs.keys() if _shape(ours, name) != _shape(theirs, name)}
-    wrong = sorted(".".join(map(str, name)) for name in other if name[:2] != _HEAD)
+    wrong = sorted(".".join(map(str, name)) for name in other if name[0] != "decoder" or name[1] not in joint_layers)
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise UserError(
             f"config.init_from: {source} is of another model, it differs in {', '.join(wrong[:3])}{more}; give its "
-            "config.model"
+            "config.model and config.head"
         )
     if other:
-        logging.info("the head is initialised anew: %s has other joints than this data set", source)
+        logging.info("the last layer is initialised anew: %s has other joints than this data set", source)
     taken = {name: value if name in other else theirs[name] for name, value in ours.items()}
     place = jax.tree.map(_placed, traverse_util.unflatten_dict(taken), state.params)
     average = None if state.ema is None else jax.tree.map(jnp.copy, place)  # a step takes both, and each once

@@ -5,12 +5,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from flax import nnx, struct
+from flax import struct
 from jax.sharding import Mesh
 
 from mamkpd_jax.config import Config
-from mamkpd_jax.model.mamkpd import MamKPD, ParamKeys, abstract, split
+from mamkpd_jax.model.mamkpd import MamKPD, ParamKeys, split
 from mamkpd_jax.sharding import state_sharding
+from mamkpd_jax.skeletons import Skeleton
 
 
 @struct.dataclass
@@ -34,13 +35,11 @@ class TrainState:
         return self.params if self.ema is None else self.ema
 
 
-def create_state(
-    config: Config, n_joints: int, optimizer: optax.GradientTransformation, mesh: Mesh
-) -> tuple[nnx.GraphDef, TrainState]:
-    """An initialised model's structure, and its state on the devices of the mesh."""
+def create_state(config: Config, skeleton: Skeleton, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+    """The state of an initialised model, on the devices of the mesh."""
 
     def init() -> TrainState:
-        _, params, batch_stats = split(MamKPD(config.model, n_joints, rngs=ParamKeys(config.seed)))
+        _, params, batch_stats = split(MamKPD(config, skeleton, rngs=ParamKeys(config.seed)))
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
@@ -49,6 +48,4 @@ def create_state(
             ema=params if config.optim.ema_decay else None,
         )
 
-    return nnx.graphdef(abstract(config.model, n_joints)), jax.jit(
-        init, out_shardings=state_sharding(mesh, jax.eval_shape(init))
-    )()
+    return jax.jit(init, out_shardings=state_sharding(mesh, jax.eval_shape(init)))()

@@ -11,12 +11,12 @@ from flax import nnx
 from jax import Array
 from jax.sharding import Mesh
 
-from mamkpd_jax.codec import encode_heatmaps
 from mamkpd_jax.compilation import jit
 from mamkpd_jax.config import Config
-from mamkpd_jax.losses import heatmap_mse
-from mamkpd_jax.model.mamkpd import normalize
+from mamkpd_jax.heads._head import head_of
+from mamkpd_jax.model.mamkpd import abstract, normalize
 from mamkpd_jax.sharding import batch_sharded, replicated
+from mamkpd_jax.skeletons import Skeleton
 from mamkpd_jax.training.state import TrainState
 
 Batch = dict[str, Array]  # image uint8 [b, h, w, 3], keypoints float [b, j, 2] in crop pixels, visible float [b, j]
@@ -32,28 +32,22 @@ def shard_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> Batch:
     return {name: jax.make_array_from_process_local_data(sharding, batch[name]) for name in _KEYS}
 
 
-def make_loss(graphdef: nnx.GraphDef, config: Config) -> Callable[[Any, Any, Array, Batch], tuple[Array, Any]]:
+def make_loss(config: Config, skeleton: Skeleton) -> Callable[[Any, Any, Array, Batch], tuple[Array, Any]]:
     """The function `(params, batch_stats, key, batch) -> (loss, new batch_stats)`; the key is for stochastic depth."""
+    graphdef, head = nnx.graphdef(abstract(config, skeleton)), head_of(config, skeleton)
 
     def loss(params: Any, batch_stats: Any, key: Array, batch: Batch) -> tuple[Array, Any]:
         model = nnx.merge(graphdef, params, batch_stats, copy=True)
         model.train()
-        predicted = model(normalize(batch["image"]), nnx.Rngs(drop_path=key))
-        target, weights = encode_heatmaps(
-            batch["keypoints"],
-            batch["visible"],
-            config.data.input_hw,
-            config.heatmap_hw,
-            config.data.sigma_px,
-            config.data.codec,
-        )
-        return heatmap_mse(predicted, target, weights), nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+        outputs = model(normalize(batch["image"]), nnx.Rngs(drop_path=key))
+        value = head.loss(outputs, *head.encode(batch["keypoints"], batch["visible"]))
+        return value, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
 
     return loss
 
 
 def make_train_step(
-    graphdef: nnx.GraphDef, state: TrainState, optimizer: optax.GradientTransformation, config: Config, mesh: Mesh
+    state: TrainState, optimizer: optax.GradientTransformation, config: Config, skeleton: Skeleton, mesh: Mesh
 ) -> TrainStep:
     """The step `(state, batch) -> (state, {"loss", "grad_norm"})`, compiled for the mesh and states placed as `state`.
 
@@ -61,7 +55,7 @@ def make_train_step(
     whole step is one program over it. A step whose loss or gradient is not finite changes nothing but the step count.
     The state that goes in is donated.
     """
-    loss = make_loss(graphdef, config)
+    loss = make_loss(config, skeleton)
 
     def gradients(state: TrainState, batch: Batch) -> tuple[Array, Any, Any]:
         """Loss, batch statistics and gradient, the mean over the parts of the batch."""

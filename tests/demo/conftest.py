@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.convert.conftest import random_weights
+from tests.artifact.conftest import random_weights
 from tests.inference.conftest import config, workdir
 
 __all__ = ["config", "random_weights", "workdir"]

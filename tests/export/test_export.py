@@ -12,31 +12,31 @@ import pytest
 
 from mamkpd_jax.config import Config, DataConfig, ModelConfig
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.export.options import Options
-from mamkpd_jax.export.stablehlo import predictor, save_folder, save_stablehlo
+from mamkpd_jax.export.formats import stablehlo
 from mamkpd_jax.model.mamkpd import VARIANTS, variant
+from mamkpd_jax.program import NETWORK, Options, program_of
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from mamkpd_jax.export.onnx_model import save_onnx  # noqa: E402 (needs onnx)
+from mamkpd_jax.export.formats import onnx as onnx_format  # noqa: E402 (needs onnx)
 
 _CONFIG = Config(
     model=ModelConfig(depths=(1, 1), dims=(16, 24), decoder_dim=16),
     data=DataConfig(dataset="synthetic_people", input_hw=(96, 64)),
 )
-_OPTIONS = {"network": Options(), "all": Options(normalize=True, flip_test=True, decode=True)}
+_OPTIONS = {"network": NETWORK, "all": Options()}
 
 
 @pytest.fixture(scope="module", params=_OPTIONS)
 def case(request, random_weights, crops):
-    """Weights, options, images [3, h, w, 3], and what the model in JAX makes of them."""
+    """Artifact, options, images [3, h, w, 3], and what the model in JAX makes of them."""
     weights, options = random_weights(_CONFIG), _OPTIONS[request.param]
     two = crops(_CONFIG.data.input_hw)
     images = np.concatenate([two, two[:1, :, ::-1]])
     if not options.normalize:
         images = (images / 64 - 2).astype(np.float32)
-    expected = jax.tree.leaves(jax.jit(predictor(weights, options))(jnp.asarray(images)))
+    expected = jax.tree.leaves(jax.jit(program_of(weights, options))(jnp.asarray(images)))
     return weights, options, images, [np.asarray(x) for x in expected]
 
 
@@ -56,7 +56,7 @@ def _close(found: list[np.ndarray], expected: list[np.ndarray], tolerance: float
 def test_onnx(tmp_path, case):
     weights, options, images, expected = case
     path = tmp_path / "model.onnx"
-    save_onnx(weights, path, options)
+    onnx_format.save(weights, path, options)
     _close(_run_onnx(path, options, images), expected, 1e-4)
     _close(_run_onnx(path, options, images[:1]), [x[:1] for x in expected], 1e-4)
     model = onnx.load(path)
@@ -71,8 +71,8 @@ def test_onnx(tmp_path, case):
 @pytest.mark.parametrize(("flip_test", "decode"), [(False, False), (False, True), (True, False), (True, True)])
 def test_onnx_tells_its_shapes_and_takes_no_crops(tmp_path, random_weights, flip_test, decode, precision):
     narrow = dataclasses.replace(_CONFIG, model=ModelConfig(stem=False, depths=(1, 1), dims=(8, 16), decoder_dim=8))
-    options, path = Options(flip_test=flip_test, decode=decode), tmp_path / "model.onnx"
-    save_onnx(random_weights(narrow), path, options, precision)
+    options, path = Options(normalize=False, flip_test=flip_test, decode=decode), tmp_path / "model.onnx"
+    onnx_format.save(random_weights(narrow), path, options, precision)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     shapes = {"points": [17, 2], "scores": [17]} if decode else {"heatmaps": [17, 48, 32]}
     assert {output.name: output.shape for output in session.get_outputs()} == {
@@ -86,10 +86,10 @@ def test_onnx_tells_its_shapes_and_takes_no_crops(tmp_path, random_weights, flip
 @pytest.mark.parametrize("name", VARIANTS)
 def test_onnx_of_a_variant_at_its_size(tmp_path, random_weights, crops, name):
     weights, path = random_weights(Config(model=variant(name))), tmp_path / "model.onnx"
-    save_onnx(weights, path, Options())
+    onnx_format.save(weights, path, NETWORK)
     images = (crops((256, 192))[:1] / 64 - 2).astype(np.float32)
-    expected = np.asarray(jax.jit(predictor(weights, Options()))(jnp.asarray(images)))
-    (found,) = _run_onnx(path, Options(), images)
+    expected = np.asarray(jax.jit(program_of(weights, NETWORK))(jnp.asarray(images)))
+    (found,) = _run_onnx(path, NETWORK, images)
     nodes, error = len(onnx.load(path).graph.node), np.abs(found - expected).max() / np.abs(expected).max()
     print(f"{name}: {nodes} nodes, {path.stat().st_size / 2**20:.1f} MiB, {error:.1e} of the largest value")
     assert nodes < 5000
@@ -98,10 +98,10 @@ def test_onnx_of_a_variant_at_its_size(tmp_path, random_weights, crops, name):
 
 @pytest.mark.parametrize(("precision", "tolerance", "kind"), [("fp16", 0.02, "FLOAT16"), ("int8", 0.1, "INT8")])
 def test_onnx_of_less_precision(tmp_path, random_weights, crops, precision, tolerance, kind):
-    weights, options = random_weights(_CONFIG), Options()
+    weights, options = random_weights(_CONFIG), NETWORK
     images = (crops(_CONFIG.data.input_hw) / 64 - 2).astype(np.float32)
-    save_onnx(weights, tmp_path / "full.onnx", options)
-    save_onnx(weights, tmp_path / "less.onnx", options, precision)
+    onnx_format.save(weights, tmp_path / "full.onnx", options)
+    onnx_format.save(weights, tmp_path / "less.onnx", options, precision)
     full, less = (_run_onnx(tmp_path / name, options, images) for name in ("full.onnx", "less.onnx"))
     _close(less, full, tolerance)
     assert not np.array_equal(less[0], full[0])
@@ -112,7 +112,7 @@ def test_onnx_of_less_precision(tmp_path, random_weights, crops, precision, tole
 def test_fp16_is_of_layers_alone(tmp_path, random_weights):
     """onnxruntime can't tell on a CPU, where it computes in fp32 what a file has in fp16."""
     path = tmp_path / "model.onnx"
-    save_onnx(random_weights(_CONFIG), path, Options(normalize=True, flip_test=True, decode=True), "fp16")
+    onnx_format.save(random_weights(_CONFIG), path, Options(), "fp16")
     graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
     types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.output)}
     kinds = {"layers": set(), "scan": set(), "around": set(), "exponentials": set()}
@@ -130,7 +130,7 @@ def test_fp16_is_of_layers_alone(tmp_path, random_weights):
 
 def test_int8_leaves_the_projections_to_delta_as_they_are(tmp_path, random_weights):
     path = tmp_path / "model.onnx"
-    save_onnx(random_weights(_CONFIG), path, Options(), "int8")
+    onnx_format.save(random_weights(_CONFIG), path, NETWORK, "int8")
     layers = {node.name: node.op_type for node in onnx.load(path).graph.node if "MatMul" in node.op_type}
     of_delta = [name for name, kind in layers.items() if kind == "MatMul"]
     assert len(of_delta) == 8 * sum(_CONFIG.model.depths)  # one for each token of a chunk
@@ -141,7 +141,7 @@ def test_int8_leaves_the_projections_to_delta_as_they_are(tmp_path, random_weigh
 def test_stablehlo(tmp_path, case):
     weights, options, images, expected = case
     path = tmp_path / "model.stablehlo"
-    save_stablehlo(weights, path, options)
+    stablehlo.save(weights, path, options)
     exported = jax.export.deserialize(bytearray(path.read_bytes()))
     assert exported.platforms == ("cpu", "cuda")
     _close([np.asarray(x) for x in jax.tree.leaves(exported.call(images))], expected, 1e-6)
@@ -152,8 +152,8 @@ def test_stablehlo(tmp_path, case):
 def test_a_folder_tells_what_its_model_takes_and_gives(tmp_path, random_weights, crops):
     data = DataConfig(dataset="synthetic_people", input_hw=(64, 48))
     narrow = Config(model=ModelConfig(stem=False, depths=(1, 1), dims=(8, 16), decoder_dim=8), data=data)
-    weights, options, folder = random_weights(narrow), Options(normalize=True, decode=True), tmp_path / "model"
-    save_folder(weights, folder, options)
+    weights, options, folder = random_weights(narrow), Options(flip_test=False), tmp_path / "model"
+    stablehlo.save(weights, folder, options)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["model", "model.json", "model.stablehlo"]
     about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     assert about["inputs"] == [{"shape": ["b", 64, 48, 3], "dtype": "uint8"}]
@@ -161,7 +161,7 @@ def test_a_folder_tells_what_its_model_takes_and_gives(tmp_path, random_weights,
     assert about["joints"][0] == "nose" and len(about["edges"]) == 19 and about["options"]["decode"]
     images = crops((64, 48))
     points, scores = jax.export.deserialize(bytearray((folder / "model.stablehlo").read_bytes())).call(images)
-    expected = jax.jit(predictor(weights, options))(jnp.asarray(images))
+    expected = jax.jit(program_of(weights, options))(jnp.asarray(images))
     _close([np.asarray(points), np.asarray(scores)], [np.asarray(x) for x in expected], 1e-6)
     with pytest.raises(UserError, match="model is there already"):
-        save_folder(weights, folder, options)
+        stablehlo.save(weights, folder, options)

@@ -8,8 +8,8 @@ from pathlib import Path
 import jax
 import pytest
 
+from mamkpd_jax.artifact.checkpoints import write_checkpoint
 from mamkpd_jax.config import Config, DataConfig, ModelConfig
-from mamkpd_jax.convert.checkpoint import write_checkpoint
 
 _ROOT = Path(__file__).parents[2]
 _CONFIG = Config(

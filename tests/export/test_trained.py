@@ -11,25 +11,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mamkpd_jax.convert.checkpoint import read_checkpoint
-from mamkpd_jax.convert.load import load
-from mamkpd_jax.convert.save import save
-from mamkpd_jax.convert.weights import Weights
-from mamkpd_jax.export.options import Options
-from mamkpd_jax.export.stablehlo import predictor, save_stablehlo
+from mamkpd_jax.artifact.artifact import Artifact
+from mamkpd_jax.artifact.checkpoints import read_checkpoint
+from mamkpd_jax.artifact.weight_files import load, save
+from mamkpd_jax.export.formats import stablehlo
 from mamkpd_jax.model.mamkpd import normalize
+from mamkpd_jax.program import NETWORK, program_of
 
 torch = pytest.importorskip("torch")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from mamkpd_jax.convert.torch_model import MamKPD  # noqa: E402 (needs torch)
-from mamkpd_jax.export.onnx_model import save_onnx  # noqa: E402 (needs onnx)
+from mamkpd_jax.artifact.torch_model import MamKPD  # noqa: E402 (needs torch)
+from mamkpd_jax.export.formats import onnx as onnx_format  # noqa: E402 (needs onnx)
 
 pytestmark = pytest.mark.long  # minutes of training before
 
 
 @pytest.fixture(scope="module")
-def weights() -> Weights:
+def weights() -> Artifact:
     folder = Path(os.environ.get("MAMKPD_QUICKSTART", Path(__file__).parents[2] / "runs" / "quickstart"))
     if not folder.is_dir():
         # Not skipped: a long test is asked for by name.
@@ -44,7 +43,7 @@ def images(weights, crops) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def expected(weights, images) -> np.ndarray:
-    return np.asarray(jax.jit(predictor(weights, Options()))(jnp.asarray(images)))
+    return np.asarray(jax.jit(program_of(weights, NETWORK))(jnp.asarray(images)))
 
 
 def _check(name: str, found: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
@@ -67,13 +66,13 @@ def test_torch(tmp_path, weights, images, expected):
 
 
 def test_onnx(tmp_path, weights, images, expected):
-    save_onnx(weights, tmp_path / "model.onnx", Options())
+    onnx_format.save(weights, tmp_path / "model.onnx", NETWORK)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     (heatmaps,) = session.run(None, {"image": images.transpose(0, 3, 1, 2)})
     _check("onnxruntime", heatmaps.transpose(0, 2, 3, 1), expected, 1e-4)
 
 
 def test_stablehlo(tmp_path, weights, images, expected):
-    save_stablehlo(weights, tmp_path / "model.stablehlo", Options())
+    stablehlo.save(weights, tmp_path / "model.stablehlo", NETWORK)
     exported = jax.export.deserialize(bytearray((tmp_path / "model.stablehlo").read_bytes()))
     _check("StableHLO", np.asarray(exported.call(images)), expected, 1e-6)

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mamkpd_jax.artifact.checkpoints import write_checkpoint
 from mamkpd_jax.config import Config, DataConfig, EvalConfig, ModelConfig
-from mamkpd_jax.convert.checkpoint import write_checkpoint
 from mamkpd_jax.inference.predictor import Predictor
-from tests.convert.conftest import random_weights
+from tests.artifact.conftest import random_weights
 
 __all__ = ["random_weights"]
 

@@ -11,18 +11,16 @@ import cv2
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
+from mamkpd_jax.artifact.checkpoints import read_checkpoint
+from mamkpd_jax.artifact.weight_files import save
 from mamkpd_jax.bench.weights import random_weights
-from mamkpd_jax.convert.checkpoint import read_checkpoint
-from mamkpd_jax.convert.save import save
 from mamkpd_jax.data.datasets import open_dataset
 from mamkpd_jax.data.functional import decode_image, warp_points
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation import evaluator
-from mamkpd_jax.inference.predict import cast_once, make_network, make_predict
 from mamkpd_jax.inference.predictor import Predictor
-from mamkpd_jax.model.mamkpd import abstract
+from mamkpd_jax.program import Options, cast_once, compiled, make_program
 from mamkpd_jax.sharding import data_mesh
 from mamkpd_jax.skeletons import COCO
 from tests.inference.conftest import BATCH
@@ -39,8 +37,7 @@ def test_predictions_are_those_of_eval(config, workdir, shared_data, monkeypatch
     config = dataclasses.replace(config, eval=flags)
     dataset = open_dataset(config)
     weights = read_checkpoint(workdir)
-    graphdef = nnx.graphdef(abstract(config.model, dataset.skeleton.n_joints))
-    predict = make_predict(graphdef, config, dataset.skeleton, data_mesh())
+    predict = compiled(make_program(config, dataset.skeleton, Options(flip_test=flip_test)), data_mesh())
     table = []
 
     def spy(points, scores, *rest):
@@ -190,11 +187,11 @@ def test_importing_the_package_loads_no_jax():
 
 def test_casting_weights_once_keeps_the_heatmaps():
     weights = random_weights("small", (64, 64), dtype="bfloat16")
-    network = make_network(nnx.graphdef(abstract(weights.config.model, COCO.n_joints)), weights.config, COCO)
+    network = make_program(weights.config, COCO, Options(flip_test=False, decode=False))
     # Else XLA leaves out the rounding of weights that are cast inside.
     heatmaps = jax.jit(network, compiler_options={"xla_allow_excess_precision": False})
     crops = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
-    cast = cast_once(weights.params, "bfloat16")
+    cast = cast_once(weights.params, weights.config, COCO)
     np.testing.assert_array_equal(
         heatmaps(cast, weights.batch_stats, crops), heatmaps(weights.params, weights.batch_stats, crops)
     )

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from mamkpd_jax.config import ModelConfig
+from mamkpd_jax.config import Config, ModelConfig
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.model.mamkpd import VARIANTS, MamKPD, ParamKeys, abstract, normalize, variant
+from mamkpd_jax.skeletons import COCO
 
-N_JOINTS = 17
 NARROW = dict(depths=(1, 1), dims=(8, 16), decoder_dim=8)
 
 
@@ -20,7 +20,7 @@ def _crops(b: int = 2, hw: tuple[int, int] = (64, 48)) -> jax.Array:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_heatmaps_of_a_256x192_crop(name):
-    model = abstract(variant(name), N_JOINTS)
+    model = abstract(Config(model=variant(name)), COCO)
     heatmaps = nnx.eval_shape(lambda m: m(jnp.zeros((1, 256, 192, 3))), model)
     # Row b of table 5 has a fourth stage: it ends at stride 32, its heatmaps at stride 8.
     assert heatmaps.shape == ((1, 32, 24, 17) if name == "ablation_b" else (1, 64, 48, 17))
@@ -38,7 +38,7 @@ def test_heatmaps_of_a_256x192_crop(name):
 )
 def test_every_parameter_has_a_gradient(stem, downsampling):
     config = ModelConfig(stem=stem, depths=(1, 1), dims=(8, 16), decoder_dim=8, downsampling=downsampling, d_state=2)
-    model = MamKPD(config, N_JOINTS, rngs=nnx.Rngs(0))
+    model = MamKPD(Config(model=config), COCO, rngs=nnx.Rngs(0))
     model.train()
     loss = lambda m: jnp.sum(jnp.square(m(_crops()) - 1))  # noqa: E731
     gradients = nnx.to_pure_dict(nnx.jit(nnx.grad(loss))(model))
@@ -49,7 +49,7 @@ def test_every_parameter_has_a_gradient(stem, downsampling):
 def test_bfloat16_activations_keep_the_heatmaps():
     heatmaps = {}
     for dtype in ("float32", "bfloat16"):
-        model = MamKPD(ModelConfig(**NARROW, dtype=dtype), N_JOINTS, rngs=nnx.Rngs(0))
+        model = MamKPD(Config(model=ModelConfig(**NARROW, dtype=dtype)), COCO, rngs=nnx.Rngs(0))
         assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))} == {jnp.dtype("float32")}
         model.train()
         heatmaps[dtype] = nnx.jit(lambda m: m(_crops()))(model)
@@ -60,7 +60,7 @@ def test_bfloat16_activations_keep_the_heatmaps():
 
 
 def test_paths_are_dropped_only_with_keys():
-    model = MamKPD(ModelConfig(**NARROW, drop_path=0.9), N_JOINTS, rngs=nnx.Rngs(0))
+    model = MamKPD(Config(model=ModelConfig(**NARROW, drop_path=0.9)), COCO, rngs=nnx.Rngs(0))
     model.eval()
     forward = nnx.jit(lambda m, rngs: m(_crops(), rngs))
     plain = forward(model, None)
@@ -76,11 +76,11 @@ def test_normalize_is_imagenets():
 
 def test_a_scan_that_this_device_can_not_run_is_refused():
     with pytest.raises(UserError, match="config.model.scan is 'pallas_triton', which runs on gpu alone, and this is"):
-        abstract(ModelConfig(scan="pallas_triton"), N_JOINTS)
+        abstract(Config(model=ModelConfig(scan="pallas_triton")), COCO)
 
 
 def test_parameter_keys_are_those_of_nnx():
     config = ModelConfig(depths=(1, 1), dims=(8, 16), decoder_dim=8)
-    ours, theirs = (MamKPD(config, N_JOINTS, rngs=rngs) for rngs in (ParamKeys(3), nnx.Rngs(params=3)))
+    ours, theirs = (MamKPD(Config(model=config), COCO, rngs=rngs) for rngs in (ParamKeys(3), nnx.Rngs(params=3)))
     for a, b in zip(*(jax.tree.leaves(nnx.state(model)) for model in (ours, theirs)), strict=True):
         np.testing.assert_array_equal(a, b)

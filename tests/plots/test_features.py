@@ -37,7 +37,7 @@ def test_each_part_has_a_map_at_its_stride(rows):
 
 def test_the_last_map_is_the_distance_of_the_encoders_features_from_their_mean(config, random_weights):
     weights = random_weights(config)
-    graphdef = nnx.graphdef(abstract(config.model, COCO.n_joints))
+    graphdef = nnx.graphdef(abstract(config, COCO))
     model = nnx.merge(graphdef, *jax.tree.map(jnp.asarray, (weights.params, weights.batch_stats)))
     model.eval()
     crop = np.random.default_rng(1).integers(0, 256, (64, 48, 3), np.uint8)

@@ -6,25 +6,27 @@ import jax
 import numpy as np
 import optax
 
-from mamkpd_jax.config import Config, DataConfig, ModelConfig, OptimConfig
+from mamkpd_jax.config import Config, DataConfig, HeatmapConfig, ModelConfig, OptimConfig
 from mamkpd_jax.sharding import training_mesh
 from mamkpd_jax.training.state import create_state
 from mamkpd_jax.training.step import make_train_step, shard_batch
+from tests.joints import skeleton_of
 
 fsdp, scan, output = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 # One block with the kernels takes as long to compile as the rest.
 sizes = dict(depths=(1,), dims=(8,)) if scan == "pallas_interpret" else dict(depths=(1, 1), dims=(32, 64))
 config = Config(
     model=ModelConfig(stem=False, **sizes, decoder_dim=16, drop_path=0.2, scan=scan),
-    data=DataConfig(input_hw=(64, 48), sigma_px=4.0),
+    head=HeatmapConfig(sigma_px=4.0),
+    data=DataConfig(input_hw=(64, 48)),
     optim=OptimConfig(batch_size=8, warmup_steps=0),
     fsdp=fsdp,
 )
 mesh = training_mesh(fsdp)
 # With Adam's own epsilon, 1e-8, the rounding of a gradient near zero makes a step as long as any.
 adam = optax.chain(optax.clip_by_global_norm(config.optim.clip_norm), optax.adam(config.optim.learning_rate, eps=1e-3))
-graphdef, state = create_state(config, 5, adam, mesh)
-step = make_train_step(graphdef, state, adam, config, mesh)
+state = create_state(config, skeleton_of(5), adam, mesh)
+step = make_train_step(state, adam, config, skeleton_of(5), mesh)
 rng = np.random.default_rng(0)
 arrays, losses = {}, []
 for _ in range(5):

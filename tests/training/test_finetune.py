@@ -4,25 +4,34 @@ import jax
 import numpy as np
 import pytest
 
+from mamkpd_jax.artifact.artifact import Artifact
 from mamkpd_jax.config import Config, ModelConfig
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.heads.heatmap import HeatmapHead
 from mamkpd_jax.sharding import training_mesh
+from mamkpd_jax.skeletons import COCO
 from mamkpd_jax.training.finetune import start_from
 from mamkpd_jax.training.optimizer import optimizer
 from mamkpd_jax.training.state import TrainState, create_state
+from tests.joints import skeleton_of
 
 
 def state(n_joints: int, seed: int, width: int = 8) -> TrainState:
     config = Config(model=ModelConfig(stem=False, depths=(1,), dims=(width,), decoder_dim=8), seed=seed)
     config.optim.ema_decay = 0.9
-    return create_state(config, n_joints, optimizer(config.optim, 1), training_mesh())[1]
+    return create_state(config, skeleton_of(n_joints), optimizer(config.optim, 1), training_mesh())
+
+
+def _artifact(trained: TrainState) -> Artifact:
+    arrays = jax.tree.map(np.asarray, {"params": trained.params, "batch_stats": trained.batch_stats})
+    return Artifact(config=Config(), skeleton=COCO, step=0, **arrays)
 
 
 def test_the_head_alone_is_new_where_the_joints_differ(caplog):
     caplog.set_level("INFO", logger="absl")
     before, start = state(5, seed=1), state(7, seed=2)
-    tuned = start_from(start, before.params, before.batch_stats, "runs/before")
-    assert "the head is initialised anew: runs/before has other joints" in caplog.text
+    tuned = start_from(start, _artifact(before), "runs/before", HeatmapHead.joint_layers)
+    assert "the last layer is initialised anew: runs/before has other joints" in caplog.text
     head, fresh = tuned.params["decoder"].pop("head"), start.params["decoder"].pop("head")
     np.testing.assert_array_equal(head["kernel"], fresh["kernel"])
     assert head["kernel"].shape[-1] == 7
@@ -35,8 +44,8 @@ def test_the_head_alone_is_new_where_the_joints_differ(caplog):
 def test_the_same_joints_keep_the_head(caplog):
     caplog.set_level("INFO", logger="absl")
     before, start = state(5, seed=1), state(5, seed=2)
-    tuned = start_from(start, before.params, before.batch_stats, "runs/before")
-    assert "head" not in caplog.text
+    tuned = start_from(start, _artifact(before), "runs/before", HeatmapHead.joint_layers)
+    assert "anew" not in caplog.text
     for a, b in zip(jax.tree.leaves(tuned.params), jax.tree.leaves(before.params), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -46,4 +55,4 @@ def test_another_model_is_refused_by_the_layers_that_differ():
     with pytest.raises(
         UserError, match=r"runs/wide is of another model, it differs in decoder.deconvs.0.kernel, .* more"
     ):
-        start_from(state(5, seed=2), wide.params, wide.batch_stats, "runs/wide")
+        start_from(state(5, seed=2), _artifact(wide), "runs/wide", HeatmapHead.joint_layers)

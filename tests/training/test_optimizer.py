@@ -6,8 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from mamkpd_jax.config import ModelConfig, OptimConfig
+from mamkpd_jax.config import Config, ModelConfig, OptimConfig
 from mamkpd_jax.model.mamkpd import abstract, split
+from mamkpd_jax.skeletons import COCO
 from mamkpd_jax.training.optimizer import learning_rate, optimizer
 
 STEPS = 1000  # an epoch
@@ -49,7 +50,7 @@ def test_gradients_are_clipped_by_their_global_norm():
 
 def test_adamw_decays_kernels_alone():
     """Where the gradient is 0, the decay alone moves a parameter."""
-    model = abstract(ModelConfig(depths=(1,), dims=(8,), decoder_dim=8), 5)
+    model = abstract(Config(model=ModelConfig(depths=(1,), dims=(8,), decoder_dim=8)), COCO)
     params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), split(model)[1])
     transformation = optimizer(OptimConfig(optimizer="adamw", weight_decay=1.0, warmup_steps=0), STEPS)
     gradients = jax.tree.map(jnp.zeros_like, params)

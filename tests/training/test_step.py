@@ -7,20 +7,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mamkpd_jax.config import Config, DataConfig, ModelConfig, OptimConfig
+from mamkpd_jax.config import Config, DataConfig, HeatmapConfig, ModelConfig, OptimConfig
 from mamkpd_jax.sharding import training_mesh
 from mamkpd_jax.training.optimizer import optimizer
 from mamkpd_jax.training.state import TrainState, create_state
 from mamkpd_jax.training.step import make_train_step, shard_batch
+from tests.joints import skeleton_of
 
 N_JOINTS = 5
+SKELETON = skeleton_of(N_JOINTS)
 
 
 def config(n_blocks: int = 1, **optim) -> Config:
     return Config(
         # The first block is never dropped.
         model=ModelConfig(stem=False, depths=(n_blocks,), dims=(8,), decoder_dim=8, drop_path=0.2),
-        data=DataConfig(input_hw=(16, 16), sigma_px=4.0),
+        head=HeatmapConfig(sigma_px=4.0),
+        data=DataConfig(input_hw=(16, 16)),
         optim=OptimConfig(batch_size=4, warmup_steps=0, **optim),
     )
 
@@ -37,8 +40,8 @@ def batch(seed: int) -> dict[str, np.ndarray]:
 def run(config: Config, *batches: dict[str, np.ndarray]) -> tuple[TrainState, list[dict[str, jax.Array]]]:
     mesh = training_mesh(config.fsdp)
     adam = optimizer(config.optim, steps_per_epoch=10)
-    graphdef, state = create_state(config, N_JOINTS, adam, mesh)
-    step = make_train_step(graphdef, state, adam, config, mesh)
+    state = create_state(config, SKELETON, adam, mesh)
+    step = make_train_step(state, adam, config, SKELETON, mesh)
     metrics = []
     for one in batches:
         state, values = step(state, shard_batch(one, mesh))

@@ -1,13 +1,13 @@
 """MamKPD in plain PyTorch: this one file, torch, and for `.safetensors` the safetensors package are all it takes.
 
     model = MamKPD.from_safetensors("model.safetensors")        # or MamKPD.from_pth("model.pth")
-    points_px, scores = Predictor(model)(images)                # uint8 RGB crops [b, h, w, 3]
+    points_px, scores = CropPredictor(model)(images)                # uint8 RGB crops [b, h, w, 3]
 
 The network takes normalised images [b, 3, h, w] and gives heatmaps [b, j, h / stride, w / stride], as a PyTorch user
 expects; inside the encoder features are channel-last. There is no compiled extension, and the selective scan is a few
 dozen ordinary tensor operations, so that the model runs, compiles, exports and trains everywhere.
 
-Source: MamKPD, and the JAX package that the weights come from; `mamkpd_jax.convert` writes and reads them.
+Source: MamKPD, and the JAX package that the weights come from; `mamkpd convert` writes and reads them.
 """
 
 import json
@@ -100,9 +100,9 @@ class SS2D(nn.Module):
         self.rank, self.d_state = math.ceil(dim / 16), d_state
         self.in_proj = nn.Linear(dim, 2 * dim, bias=False)
         self.conv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
-        self.x_proj_weight = nn.Parameter(torch.zeros(4, self.rank + 2 * d_state, dim))
-        self.dt_proj_weight = nn.Parameter(torch.zeros(4, dim, self.rank))
-        self.dt_proj_bias = nn.Parameter(torch.zeros(4, dim))
+        self.x_proj = nn.Parameter(torch.zeros(dim, 4, self.rank + 2 * d_state))
+        self.dt_weight = nn.Parameter(torch.zeros(4, self.rank, dim))
+        self.dt_bias = nn.Parameter(torch.zeros(4, dim))
         self.A_log = nn.Parameter(torch.zeros(4, dim, d_state))
         self.D = nn.Parameter(torch.ones(4, dim))
         self.norm = nn.LayerNorm(dim, eps=1e-5)
@@ -119,9 +119,9 @@ class SS2D(nn.Module):
         n, rank = self.d_state, self.rank
         # A projection that is 1 everywhere takes the bias of delta into a matrix product.
         ones = F.pad(self.D.new_zeros(4, rank + 2 * n), (1, 0), value=1.0).flatten()
-        projected = F.linear(u, F.pad(self.x_proj_weight, (0, 0, 1, 0)).flatten(0, 1), ones).float()
+        projected = F.linear(u, F.pad(self.x_proj, (1, 0)).flatten(1).T, ones).float()
         rows, columns, rows_back, columns_back = projected.chunk(4, dim=3)
-        dt_weight = torch.cat([self.dt_proj_bias[:, None], self.dt_proj_weight.transpose(1, 2)], dim=1).float()
+        dt_weight = torch.cat([self.dt_bias[:, None], self.dt_weight], dim=1).float()
         A = -torch.exp(self.A_log.float().permute(2, 0, 1)[:, :, None])  # [n, 4, 1, d]
 
         chunk = math.gcd(h * w, CHUNK)
@@ -169,30 +169,21 @@ class DropPath(nn.Module):
         return x * keep / (1 - self.rate)
 
 
-class MLP(nn.Module):
-    def __init__(self, dim: int):
-        super().__init__()
-        self.fc1 = nn.Linear(dim, dim)
-        self.fc2 = nn.Linear(dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
-
-
 class VSSBlock(nn.Module):
     """SS2D and an MLP, each behind a norm and inside a residual (MamKPD eq. 2)."""
 
     def __init__(self, dim: int, d_state: int, drop_path: float):
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=1e-5)
+        self.norm = nn.LayerNorm(dim, eps=1e-5)
         self.ss2d = SS2D(dim, d_state)
-        self.norm2 = nn.LayerNorm(dim, eps=1e-5)
-        self.mlp = MLP(dim)
+        self.mlp_norm = nn.LayerNorm(dim, eps=1e-5)
+        self.mlp_in = nn.Linear(dim, dim)
+        self.mlp_out = nn.Linear(dim, dim)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.ss2d(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        x = x + self.drop_path(self.ss2d(self.norm(x)))
+        return x + self.drop_path(self.mlp_out(F.gelu(self.mlp_in(self.mlp_norm(x)))))
 
 
 class Stem(nn.Module):
@@ -277,7 +268,7 @@ class Stage(nn.Module):
         return self.norm(x).permute(0, 3, 1, 2)
 
 
-class Backbone(nn.Module):
+class Encoder(nn.Module):
     """Image to features at stride 16 with three stages, 32 with four; channel-first in and out (MamKPD eq. 2)."""
 
     def __init__(
@@ -308,40 +299,72 @@ class Backbone(nn.Module):
         return x
 
 
-class Head(nn.Module):
-    """Two deconvolutions and a 1x1 convolution to heatmaps (MamKPD eq. 3); channel-first in and out."""
+class HeatmapHead(nn.Module):
+    """Two deconvolutions and a 1x1 convolution to heatmaps (MamKPD eq. 3), and what makes keypoints of these.
 
-    def __init__(self, c_in: int, dim: int, n_joints: int):
+    Features are channel-first [b, c, h, w], outputs heatmaps [b, j, h, w].
+
+    Args:
+        description: as `MamKPD` takes it.
+    """
+
+    def __init__(self, description: dict[str, Any]):
         super().__init__()
-        self.deconv = nn.ModuleList(nn.ConvTranspose2d(c, dim, 4, stride=2, padding=1, bias=False) for c in (c_in, dim))
-        self.norm = nn.ModuleList(nn.BatchNorm2d(dim) for _ in range(2))
-        self.final = nn.Conv2d(dim, n_joints, 1)
+        model, head = description["config"]["model"], description["config"]["head"]
+        c_in, dim = model["dims"][-1], model["decoder_dim"]
+        self.codec, self.sigma_px = head["codec"], head["sigma_px"]
+        self.flip_indices = list(description["flip_indices"])
+        self.deconvs = nn.ModuleList(
+            nn.ConvTranspose2d(c, dim, 4, stride=2, padding=1, bias=False) for c in (c_in, dim)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(dim) for _ in range(2))
+        self.head = nn.Conv2d(dim, len(self.flip_indices), 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        for deconv, norm in zip(self.deconv, self.norm, strict=True):
+        for deconv, norm in zip(self.deconvs, self.norms, strict=True):
             x = F.relu(norm(deconv(x)))
-        return self.final(x)
+        return self.head(x)
+
+    def flip(self, heatmaps: Tensor) -> Tensor:
+        """Heatmaps of a mirrored image as those of the image."""
+        mirrored = heatmaps.flip(3)[:, self.flip_indices]
+        if self.codec == "udp":
+            return mirrored
+        # Moved right by a pixel, since the mirror image of a strided grid falls on the next pixel.
+        return torch.cat([mirrored[..., :1], mirrored[..., :-1]], dim=3)
+
+    def decode(self, heatmaps: Tensor, image_hw: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Points [b, j, 2], as (x, y) in pixels of the image, and scores [b, j]."""
+        (height, width), (rows, columns) = image_hw, sizes(heatmaps, 2, 3)
+        points, scores = decode_heatmaps(heatmaps, self.codec, self.sigma_px * columns / width)
+        less = 1 if self.codec == "udp" else 0  # it measures from the first pixel's centre to the last one's
+        stride = torch.tensor([(width - less) / (columns - less), (height - less) / (rows - less)])
+        return points * stride.to(points.device), scores
+
+
+# By the kind that a description names; each is made from the description.
+HEADS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {"heatmap": HeatmapHead}
 
 
 class MamKPD(nn.Module):
-    """Crops of one person or animal, normalised [b, 3, h, w], to heatmaps [b, j, h / stride, w / stride].
+    """Crops of one person or animal, normalised [b, 3, h, w], to outputs of a head, such as heatmaps [b, j, h, w].
 
     Args:
-        metadata: what a weights file tells of its model: `model` (the sizes), `joints`, `flip_indices`, `input_hw`,
-            `mean` and `std` (of RGB, 0 to 255), `codec` and `sigma_px` (of the heatmaps); more is kept as it is.
+        description: what a weights file tells of its model: `config`, with the sizes and the head, `skeleton`,
+            `flip_indices`, `mean` and `std` (of RGB, 0 to 255); more is kept as it is.
     """
 
-    def __init__(self, metadata: dict[str, Any]):
+    def __init__(self, description: dict[str, Any]):
         super().__init__()
-        self.metadata = metadata
-        sizes = dict(metadata["model"])
-        decoder_dim = sizes.pop("decoder_dim")
-        self.backbone = Backbone(**sizes)
-        self.head = Head(sizes["dims"][-1], decoder_dim, len(metadata["joints"]))
+        self.description = description
+        config = description["config"]
+        names = ("stem", "depths", "dims", "downsampling", "d_state", "drop_path")
+        self.encoder = Encoder(**{name: config["model"][name] for name in names})
+        self.decoder: Any = HEADS[config["head"]["kind"]](description)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Any:
         # In training PyTorch's BatchNorm sums channel-last maps, such as permuted images, a hundred times less exactly.
-        return self.head(self.backbone(image.contiguous()))
+        return self.decoder(self.encoder(image.contiguous()))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -364,51 +387,50 @@ class MamKPD(nn.Module):
         from safetensors import safe_open
 
         with safe_open(path, framework="pt") as file:
-            metadata = described((file.metadata() or {}).get(METADATA_KEY), path)
-            return cls._filled(metadata, {name: file.get_tensor(name) for name in file.keys()})
+            description = described((file.metadata() or {}).get(METADATA_KEY), path)
+            return cls._filled(description, {name: file.get_tensor(name) for name in file.keys()})
 
     @classmethod
     def from_pth(cls, path: str | Path) -> "MamKPD":
         """A model from a `.pth` file, ready to predict; nothing in the file is executed."""
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        metadata = described(saved.get(METADATA_KEY) if isinstance(saved, dict) else None, path)
-        return cls._filled(metadata, saved["state_dict"])
+        description = described(saved.get(METADATA_KEY) if isinstance(saved, dict) else None, path)
+        return cls._filled(description, saved["state_dict"])
 
     @classmethod
-    def _filled(cls, metadata: dict[str, Any], state: dict[str, Tensor]) -> "MamKPD":
-        model = cls(metadata)
+    def _filled(cls, description: dict[str, Any], state: dict[str, Tensor]) -> "MamKPD":
+        model = cls(description)
         model.load_state_dict(state)
         return model.eval()
 
     def save_pth(self, path: str | Path) -> None:
-        """Writes what `from_pth`, and `python -m mamkpd_jax.convert --input`, read."""
-        torch.save({"state_dict": self.state_dict(), METADATA_KEY: json.dumps(self.metadata)}, path)
+        """Writes what `from_pth`, and `mamkpd convert --input`, read."""
+        torch.save({"state_dict": self.state_dict(), METADATA_KEY: json.dumps(self.description)}, path)
 
 
 def described(about: str | None, path: str | Path) -> dict[str, Any]:
     """What a file of weights tells of its model."""
     if about is None:
-        raise ValueError(f"{path} tells of no model under the key {METADATA_KEY!r}; give a file of mamkpd_jax.convert")
+        raise ValueError(f"{path} tells of no model under the key {METADATA_KEY!r}; give a file of `mamkpd convert`")
     return json.loads(about)
 
 
-class Predictor(nn.Module):
+class CropPredictor(nn.Module):
     """A model with what comes before and after it, which is in fp32 also around a model in `half()` or `bfloat16()`.
 
     Each of the three parts can be left out.
 
     Args:
         normalize: take uint8 RGB images [b, h, w, 3]; else what the model takes.
-        flip_test: average the heatmaps with those of the mirrored images.
-        decode: give points [b, j, 2], as (x, y) in pixels of the image, and scores [b, j]; else heatmaps.
+        flip_test: average the outputs with those for the mirrored images.
+        decode: give points [b, j, 2], as (x, y) in pixels of the image, and scores [b, j]; else the head's outputs.
     """
 
     def __init__(self, model: MamKPD, *, normalize: bool = True, flip_test: bool = True, decode: bool = True):
         super().__init__()
         self.model = model
         self.normalize, self.flip_test, self.decode = normalize, flip_test, decode
-        self.flip_indices = list(model.metadata["flip_indices"])
-        self.mean, self.std = model.metadata["mean"], model.metadata["std"]
+        self.mean, self.std = model.description["mean"], model.description["std"]
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         if self.normalize:
@@ -416,21 +438,10 @@ class Predictor(nn.Module):
             mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
             images = ((images.float() - mean) / std).permute(0, 3, 1, 2)
         images = images.to(self.model.dtype)
-        heatmaps = self.model(images).float()
-        codec = self.model.metadata["codec"]
+        outputs = self.model(images).float()
         if self.flip_test:
-            mirrored = self.model(images.flip(3)).float().flip(3)[:, self.flip_indices]
-            if codec != "udp":
-                # Moved right by a pixel, since the mirror image of a strided grid falls on the next pixel.
-                mirrored = torch.cat([mirrored[..., :1], mirrored[..., :-1]], dim=3)
-            heatmaps = (heatmaps + mirrored) / 2
-        if not self.decode:
-            return heatmaps
-        (height, width), (rows, columns) = sizes(images, 2, 3), sizes(heatmaps, 2, 3)
-        points, scores = decode_heatmaps(heatmaps, codec, self.model.metadata["sigma_px"] * columns / width)
-        less = 1 if codec == "udp" else 0  # it measures from the first pixel's centre to the last one's
-        stride = torch.tensor([(width - less) / (columns - less), (height - less) / (rows - less)])
-        return points * stride.to(points.device), scores
+            outputs = (outputs + self.model.decoder.flip(self.model(images.flip(3)).float())) / 2
+        return self.model.decoder.decode(outputs, sizes(images, 2, 3)) if self.decode else outputs
 
 
 def decode_heatmaps(heatmaps: Tensor, codec: str, sigma: float) -> tuple[Tensor, Tensor]:

@@ -13,12 +13,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from mamkpd_jax.artifact.checkpoints import description_items, read_checkpoint, write_checkpoint
+from mamkpd_jax.artifact.weight_files import load, save
 from mamkpd_jax.config import Config, DataConfig, ModelConfig, OptimConfig
-from mamkpd_jax.convert.checkpoint import read_checkpoint, write_checkpoint
-from mamkpd_jax.convert.load import load
-from mamkpd_jax.convert.save import save
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.training.checkpoint import description_items
 
 _ROOT = Path(__file__).parents[2]
 _CONFIG = Config(
@@ -33,9 +31,7 @@ def _save(weights, folder: Path, **parts: float) -> None:
     state = {"batch_stats": weights.batch_stats}
     for name, factor in parts.items():
         state[name] = jax.tree.map(lambda x, factor=factor: factor * x, weights.params)
-    items = ocp.args.Composite(
-        state=ocp.args.StandardSave(state), **description_items(weights.config, weights.skeleton)
-    )
+    items = ocp.args.Composite(state=ocp.args.StandardSave(state), **description_items(weights))
     with ocp.CheckpointManager(folder.resolve()) as manager:
         manager.save(weights.step, args=items)
 
@@ -102,7 +98,7 @@ def test_a_damaged_checkpoint_is_told_in_a_line(run, damage, tmp_path):
 def test_a_checkpoint_that_is_not_finite_is_refused(random_weights, tmp_path):
     _save(random_weights(_CONFIG), tmp_path / "checkpoints", params=np.nan, ema=3)
     assert read_checkpoint(tmp_path).step == 7
-    with pytest.raises(UserError, match=r"has NaN or infinity in \S+; give a run that is sound"):
+    with pytest.raises(UserError, match=r"NaN or infinity in \S+; give weights that are sound"):
         read_checkpoint(tmp_path, ema=False)
 
 

@@ -11,24 +11,24 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 from jaxtyping import Float, UInt8
 
+from mamkpd_jax.artifact.artifact import Artifact
 from mamkpd_jax.config import Config
-from mamkpd_jax.convert.weights import Weights
 from mamkpd_jax.data.functional import decode_image
 from mamkpd_jax.data.transforms import TopDownCrop
 from mamkpd_jax.model.mamkpd import abstract, split
+from mamkpd_jax.program import NETWORK, make_program
 from mamkpd_jax.skeletons import COCO, Skeleton
 
 HeatmapFunction = Callable[[Float[np.ndarray, "b h w 3"]], Float[np.ndarray, "b h2 w2 j"]]
 
 
 @pytest.fixture(scope="session")
-def random_weights() -> Callable[..., Weights]:
+def random_weights() -> Callable[..., Artifact]:
     """Weights of a config's model, each layer's output about as large as its input, all statistics non-trivial."""
 
-    def make(config: Config, skeleton: Skeleton = COCO) -> Weights:
+    def make(config: Config, skeleton: Skeleton = COCO) -> Artifact:
         rng = np.random.default_rng(0)
 
         def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -48,26 +48,20 @@ def random_weights() -> Callable[..., Weights]:
                     values = rng.normal(0, fan_in**-0.5, leaf.shape)
             return values.astype(np.float32)
 
-        model = abstract(config.model, skeleton.n_joints)
+        model = abstract(config, skeleton)
         params, batch_stats = jax.tree_util.tree_map_with_path(fill, split(model)[1:])
-        return Weights(config=config, skeleton=skeleton, step=7, params=params, batch_stats=batch_stats)
+        return Artifact(config=config, skeleton=skeleton, step=7, params=params, batch_stats=batch_stats)
 
     return make
 
 
 @pytest.fixture(scope="session")
-def heatmaps() -> Callable[[Weights], HeatmapFunction]:
+def heatmaps() -> Callable[[Artifact], HeatmapFunction]:
     """The model in JAX, as a function of normalised images; compiled quickly, not well."""
 
-    def make(weights: Weights) -> HeatmapFunction:
-        graphdef = nnx.graphdef(abstract(weights.config.model, COCO.n_joints))
-
-        def run(params, batch_stats, images):
-            model = nnx.merge(graphdef, params, batch_stats, copy=True)
-            model.eval()
-            return model(images)
-
-        compiled = jax.jit(run, compiler_options={"xla_backend_optimization_level": 0})
+    def make(weights: Artifact) -> HeatmapFunction:
+        network = make_program(weights.config, weights.skeleton, NETWORK)
+        compiled = jax.jit(network, compiler_options={"xla_backend_optimization_level": 0})
         return lambda images: np.asarray(compiled(weights.params, weights.batch_stats, images))
 
     return make

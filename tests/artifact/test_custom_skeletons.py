@@ -11,13 +11,12 @@ import pytest
 
 import train
 from mamkpd_jax import Predictor
+from mamkpd_jax.artifact.checkpoints import read_checkpoint, write_checkpoint
+from mamkpd_jax.artifact.weight_files import load, save
 from mamkpd_jax.config import Config
-from mamkpd_jax.convert.checkpoint import read_checkpoint, write_checkpoint
-from mamkpd_jax.convert.load import load
-from mamkpd_jax.convert.save import save
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.export.options import Options
-from mamkpd_jax.export.stablehlo import save_folder
+from mamkpd_jax.export.formats import stablehlo
+from mamkpd_jax.program import Options
 from mamkpd_jax.skeletons import COCO
 
 _NAMED_ANEW = {
@@ -67,15 +66,15 @@ def test_the_joints_go_with_the_weights(file, custom, shared_data, tmp_path):
         assert found.skeleton == weights.skeleton
         np.testing.assert_array_equal(found.keypoints[0], pose)
 
-    options = Options(normalize=True, flip_test=True, decode=True)
-    save_folder(weights, tmp_path / "exported", options)
-    assert json.loads((tmp_path / "exported" / "model.json").read_bytes())["joints"] == expected
+    stablehlo.save(weights, tmp_path / "exported", Options())
+    told = json.loads((tmp_path / "exported" / "model.json").read_bytes())
+    assert told["skeleton"]["joints"] == expected
     onnx = pytest.importorskip("onnx")
-    from mamkpd_jax.export.onnx_model import save_onnx
+    from mamkpd_jax.export.formats.onnx import save as save_onnx
 
-    save_onnx(weights, tmp_path / "model.onnx", options)
+    save_onnx(weights, tmp_path / "model.onnx", Options())
     about = {entry.key: entry.value for entry in onnx.load(tmp_path / "model.onnx").metadata_props}
-    assert json.loads(about["mamkpd"])["joints"] == expected
+    assert json.loads(about["mamkpd"])["skeleton"] == told["skeleton"]
 
 
 def test_a_checkpoint_is_of_its_joints_alone(custom, tmp_path, run):
@@ -93,21 +92,3 @@ def test_a_checkpoint_is_of_its_joints_alone(custom, tmp_path, run):
         train.train(custom, tmp_path / "run")
     status, _, err = run("eval.py", custom, tmp_path / "back")
     assert status == 1 and "finds the joints nose_of_a_bird, " in err.splitlines()[-1], err
-
-
-def test_a_checkpoint_of_an_earlier_version_has_no_joints(custom, tmp_path):
-    """Its config may name them; if not, the run goes on and has them in its next checkpoint."""
-    train.train(custom, tmp_path)
-    shutil.rmtree(tmp_path / "checkpoints" / "3" / "skeleton")
-    with pytest.raises(UserError, match="written by an earlier version, .* train an epoch more"):
-        read_checkpoint(tmp_path)
-    custom.optim.epochs = 2
-    train.train(custom, tmp_path)
-    assert read_checkpoint(tmp_path).skeleton.joints == COCO.joints
-
-    shutil.rmtree(tmp_path / "checkpoints" / "6" / "skeleton")
-    saved = tmp_path / "checkpoints" / "6" / "config" / "metadata"
-    config = json.loads(saved.read_bytes())
-    config["data"]["skeleton"] = "coco"
-    saved.write_text(json.dumps(config), encoding="utf-8")
-    assert read_checkpoint(tmp_path).skeleton == COCO

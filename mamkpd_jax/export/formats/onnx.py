@@ -1,6 +1,5 @@
 """A model as an ONNX file, by way of the PyTorch twin."""
 
-import dataclasses
 import json
 import os
 import re
@@ -15,10 +14,11 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
-from mamkpd_jax.convert.save import METADATA_KEY
-from mamkpd_jax.convert.torch_model import MamKPD, Predictor
-from mamkpd_jax.convert.weights import Weights, metadata, to_torch
-from mamkpd_jax.export.options import Options
+from mamkpd_jax.artifact.artifact import Artifact
+from mamkpd_jax.artifact.torch_model import CropPredictor, MamKPD
+from mamkpd_jax.artifact.weight_files import METADATA_KEY, to_torch
+from mamkpd_jax.program import Options
+from mamkpd_jax.registry import HEADS
 
 OPSET = 20
 # By their names the network's layers, not the scan's own operations and not what is around the network. Those are in
@@ -27,31 +27,32 @@ OPSET = 20
 _LAYERS = re.compile(r"/model(_\d+)?/(?!.*/ss2d(_\d+)?/[^/]+$)")
 
 
-def twin(weights: Weights) -> MamKPD:
+def twin(artifact: Artifact) -> MamKPD:
     """The PyTorch twin with these weights, ready to predict."""
-    model = MamKPD(metadata(weights))
-    model.load_state_dict({name: torch.from_numpy(array) for name, array in to_torch(weights).items()})
+    model = MamKPD(artifact.description())
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in to_torch(artifact).items()})
     return model.eval()
 
 
-def save_onnx(weights: Weights, path: Path, options: Options, precision: str = "fp32") -> None:
-    """Writes an ONNX file with a dynamic batch axis, whole or not at all.
+def save(artifact: Artifact, path: Path, options: Options, precision: str = "fp32") -> None:
+    """Writes an ONNX file with a dynamic batch axis, atomically.
 
-    Its metadata is that of the weights, with `options` and `precision`. The input is `image`: uint8 RGB [b, h, w, 3]
-    with `options.normalize`, else normalised float32 [b, 3, h, w]. The outputs are `points` [b, j, 2] in pixels of the
-    image and `scores` [b, j] with `options.decode`, else `heatmaps` [b, j, h / stride, w / stride].
+    Its metadata is the artifact's description, with `options` and `precision`. The input is `image`: uint8 RGB
+    [b, h, w, 3] with `options.normalize`, else normalised float32 [b, 3, h, w]. The outputs are `points` [b, j, 2] in
+    pixels of the image and `scores` [b, j] with `options.decode`, else the head's, such as `heatmaps` [b, j, h, w].
 
     Args:
         precision: "fp32", "fp16" or "int8": fp16 halves the layers' weights, and leaves the scan and what is around
             the network in fp32; int8 quantizes the linear layers, dynamically.
     """
-    model = Predictor(twin(weights), **dataclasses.asdict(options)).eval()
-    height, width = weights.config.data.input_hw
+    parts = {name: getattr(options, name) for name in ("normalize", "flip_test", "decode")}
+    model = CropPredictor(twin(artifact), **parts).eval()
+    height, width = artifact.config.data.input_hw
     if options.normalize:
         example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
     else:
         example = torch.zeros(2, 3, height, width)
-    outputs = ["points", "scores"] if options.decode else ["heatmaps"]
+    outputs = ["points", "scores"] if options.decode else [HEADS[artifact.config.head.kind].output]
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         traced, folded, final = (Path(folder) / name for name in ("traced.onnx", "folded.onnx", "final.onnx"))
@@ -70,7 +71,7 @@ def save_onnx(weights: Weights, path: Path, options: Options, precision: str = "
             converted.prune_graph()
             converted.topological_sort()
             graph = converted.model
-        about = {**metadata(weights), "options": dataclasses.asdict(options), "precision": precision}
+        about = {**artifact.description(), "options": parts, "precision": precision}
         onnx.helper.set_model_props(graph, {METADATA_KEY: json.dumps(about)})
         onnx.checker.check_model(graph)
         onnx.save(graph, final)

@@ -10,9 +10,9 @@ import jax
 import numpy as np
 import pytest
 
+from mamkpd_jax.artifact.checkpoints import read_checkpoint, write_checkpoint
+from mamkpd_jax.artifact.weight_files import save
 from mamkpd_jax.config import Config, DataConfig, EvalConfig, ModelConfig
-from mamkpd_jax.convert.checkpoint import read_checkpoint, write_checkpoint
-from mamkpd_jax.convert.save import save
 from mamkpd_jax.errors import UserError
 
 _ROOT = Path(__file__).parents[2]

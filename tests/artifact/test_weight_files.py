@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from mamkpd_jax.artifact.artifact import Artifact
+from mamkpd_jax.artifact.weight_files import METADATA_KEY, load, save, to_torch
 from mamkpd_jax.config import Config, DataConfig, ModelConfig
-from mamkpd_jax.convert.load import load
-from mamkpd_jax.convert.save import METADATA_KEY, save
-from mamkpd_jax.convert.weights import Weights, metadata, to_torch
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.model.mamkpd import VARIANTS
 from mamkpd_jax.skeletons import COCO
@@ -29,16 +28,16 @@ _CONFIG = Config(
 
 
 @pytest.fixture
-def weights(random_weights) -> Weights:
+def weights(random_weights) -> Artifact:
     return random_weights(_CONFIG)
 
 
-def _same(a: Weights, b: Weights) -> None:
+def _same(a: Artifact, b: Artifact) -> None:
     for x, y in zip(*(jax.tree.leaves((w.params, w.batch_stats)) for w in (a, b)), strict=True):
         np.testing.assert_array_equal(x, y)
         assert x.dtype == y.dtype
     assert jax.tree.structure((a.params, a.batch_stats)) == jax.tree.structure((b.params, b.batch_stats))
-    assert (a.config.model, a.config.data, a.skeleton, a.step) == (b.config.model, b.config.data, b.skeleton, b.step)
+    assert (a.config, a.skeleton, a.step) == (b.config, b.skeleton, b.step)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
@@ -55,7 +54,7 @@ def test_there_and_back_is_bit_exact(tmp_path, random_weights, name, suffix):
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 def test_through_pytorch_is_bit_exact(tmp_path, weights, suffix):
-    from mamkpd_jax.convert.torch_model import MamKPD
+    from mamkpd_jax.artifact.torch_model import MamKPD
 
     save(weights, tmp_path / f"model{suffix}")
     read = MamKPD.from_pth if suffix == ".pth" else MamKPD.from_safetensors
@@ -69,7 +68,7 @@ def test_safetensors_needs_no_torch(tmp_path, weights):
     script = (
         "import sys; sys.modules['torch'] = None\n"
         "from pathlib import Path\n"
-        "from mamkpd_jax.convert.load import load\nfrom mamkpd_jax.convert.save import save\n"
+        "from mamkpd_jax.artifact.weight_files import load\nfrom mamkpd_jax.artifact.weight_files import save\n"
         "save(load(Path(sys.argv[1])), Path(sys.argv[2]))\n"
     )
     paths = [str(tmp_path / "model.safetensors"), str(tmp_path / "copy.safetensors")]
@@ -78,13 +77,13 @@ def test_safetensors_needs_no_torch(tmp_path, weights):
 
 
 def test_metadata_tells_what_is_needed_to_predict(weights):
-    about = json.loads(json.dumps(metadata(weights)))
+    about = json.loads(json.dumps(weights.description()))
     assert about["variant"] == "custom"
-    assert about["model"]["dims"] == [16, 24, 32]
-    assert about["joints"][0] == "nose" and about["flip_indices"][1] == 2
-    assert about["input_hw"] == [64, 32] and about["mean"][0] == 123.675 and about["std"][0] == 58.395
-    base = Weights(config=Config(), skeleton=COCO, step=1, params={}, batch_stats={})
-    assert metadata(base)["variant"] == "base"
+    assert about["config"]["model"]["dims"] == [16, 24, 32]
+    assert about["skeleton"]["joints"][0] == "nose" and about["flip_indices"][1] == 2
+    assert about["config"]["data"]["input_hw"] == [64, 32] and about["mean"][0] == 123.675 and about["std"][0] == 58.395
+    base = Artifact(config=Config(), skeleton=COCO, step=1, params={}, batch_stats={})
+    assert base.description()["variant"] == "base"
 
 
 def _refused(path: Path, *parts: str) -> None:
@@ -95,18 +94,18 @@ def _refused(path: Path, *parts: str) -> None:
 
 
 def test_differing_keys_and_shapes_are_named(tmp_path, weights):
-    state, about = to_torch(weights), json.dumps(metadata(weights))
-    name = "backbone.stages.0.blocks.0.ss2d.D"
-    state["head.final.bias"] = np.zeros(3, np.float32)
-    state["backbone.extra"] = state.pop(name)
+    state, about = to_torch(weights), json.dumps(weights.description())
+    name = "encoder.stages.0.blocks.0.ss2d.D"
+    state["decoder.head.bias"] = np.zeros(3, np.float32)
+    state["encoder.extra"] = state.pop(name)
     path = tmp_path / "model.safetensors"
     path.write_bytes(safetensors.numpy.save(state, {METADATA_KEY: about}))
-    _refused(path, f"{name} is missing", "backbone.extra is not of this model", "head.final.bias is float32 (3,)")
+    _refused(path, f"{name} is missing", "encoder.extra is not of this model", "decoder.head.bias is float32 (3,)")
 
 
 def test_counters_of_batches_may_be_there_or_not_but_of_this_model_alone(tmp_path, weights):
-    state, about = to_torch(weights), json.dumps(metadata(weights))
-    path, counter = tmp_path / "model.safetensors", "head.norm.1.num_batches_tracked"
+    state, about = to_torch(weights), json.dumps(weights.description())
+    path, counter = tmp_path / "model.safetensors", "decoder.norms.1.num_batches_tracked"
     without = {name: array for name, array in state.items() if name != counter}
     path.write_bytes(safetensors.numpy.save(without, {METADATA_KEY: about}))
     _same(weights, load(path))
@@ -117,14 +116,14 @@ def test_counters_of_batches_may_be_there_or_not_but_of_this_model_alone(tmp_pat
 def test_another_variants_weights_are_refused(tmp_path, weights, random_weights):
     wide = random_weights(dataclasses.replace(_CONFIG, model=dataclasses.replace(_CONFIG.model, dims=(16, 32, 48))))
     path = tmp_path / "model.safetensors"
-    path.write_bytes(safetensors.numpy.save(to_torch(wide), {METADATA_KEY: json.dumps(metadata(weights))}))
+    path.write_bytes(safetensors.numpy.save(to_torch(wide), {METADATA_KEY: json.dumps(weights.description())}))
     _refused(path, "expected float32", "more")
 
 
 def test_half_precision_is_refused(tmp_path, weights):
     state = {name: array.astype(np.float16) for name, array in to_torch(weights).items()}
     path = tmp_path / "model.safetensors"
-    path.write_bytes(safetensors.numpy.save(state, {METADATA_KEY: json.dumps(metadata(weights))}))
+    path.write_bytes(safetensors.numpy.save(state, {METADATA_KEY: json.dumps(weights.description())}))
     _refused(path, "is float16", "expected float32")
 
 
@@ -184,19 +183,20 @@ def test_code_in_a_pickle_is_not_run(tmp_path, legacy):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda about: about.pop("model"),
-        lambda about: about["model"].update(size=3),
-        lambda about: about["model"].update(downsampling="pool"),
-        lambda about: about.update(input_hw=[256]),
-        lambda about: about.update(input_hw=[100, 100]),
-        lambda about: about.update(dataset="birds"),
-        lambda about: about.update(joints=["nose"]),
+        lambda about: about.pop("config"),
+        lambda about: about["config"]["model"].update(size=3),
+        lambda about: about["config"]["model"].update(downsampling="pool"),
+        lambda about: about["config"]["head"].update(kind="os"),
+        lambda about: about["config"]["data"].update(input_hw=[256]),
+        lambda about: about["config"]["data"].update(input_hw=[100, 100]),
+        lambda about: about["config"]["data"].update(dataset="birds"),
+        lambda about: about["skeleton"].update(joints=["nose"]),
         lambda about: about.update(mean=[0.0, 0.0, 0.0]),
         lambda about: about.update(std=[1.0, 1.0, 1.0]),
     ],
 )
 def test_description_that_cant_be_right_is_refused(tmp_path, weights, change):
-    about = metadata(weights)
+    about = weights.description()
     change(about)
     path = tmp_path / "model.safetensors"
     path.write_bytes(safetensors.numpy.save(to_torch(weights), {METADATA_KEY: json.dumps(about)}))
@@ -206,27 +206,18 @@ def test_description_that_cant_be_right_is_refused(tmp_path, weights, change):
 def test_no_description_whatever_ends_in_more_than_a_line(tmp_path, weights):
     """Without the suite's type checks, which would refuse some in the package's place."""
     save(weights, tmp_path / "model.safetensors")
-    command = [sys.executable, "-m", "tests.convert.mutated_descriptions", str(tmp_path / "model.safetensors")]
+    command = [sys.executable, "-m", "tests.artifact.mutated_descriptions", str(tmp_path / "model.safetensors")]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-def test_a_description_of_an_earlier_version_leaves_sigmas_to_the_ready_skeleton(tmp_path, weights):
-    about = metadata(weights)
-    for name in ("sigmas", "upper_body", "lower_body"):
-        del about[name]
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(safetensors.numpy.save(to_torch(weights), {METADATA_KEY: json.dumps(about)}))
-    _same(weights, load(path))
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_weights_that_are_not_finite_are_refused(tmp_path, weights, number):
     state = to_torch(weights)
-    state["head.norm.1.running_var"][3] = number
+    state["decoder.norms.1.running_var"][3] = number
     path = tmp_path / "model.safetensors"
-    path.write_bytes(safetensors.numpy.save(state, {METADATA_KEY: json.dumps(metadata(weights))}))
-    _refused(path, "NaN or infinity in head.norm.1.running_var")
+    path.write_bytes(safetensors.numpy.save(state, {METADATA_KEY: json.dumps(weights.description())}))
+    _refused(path, "NaN or infinity in decoder.norms.1.running_var")
 
 
 def test_bfloat16_file_is_half_and_reads_rounded(tmp_path, weights):
@@ -237,12 +228,12 @@ def test_bfloat16_file_is_half_and_reads_rounded(tmp_path, weights):
     expected, found = to_torch(weights), to_torch(read)
     for name, array in expected.items():
         assert found[name].dtype == array.dtype
-        if name.endswith("weight"):
+        if name.endswith(("weight", "x_proj")):
             np.testing.assert_allclose(found[name], array, rtol=2**-8)
         else:
             np.testing.assert_array_equal(found[name], array)
     with safetensors.safe_open(tmp_path / "bfloat16.safetensors", "numpy") as file:
-        assert file.get_slice("head.final.weight").get_dtype() == "BF16"
+        assert file.get_slice("decoder.head.weight").get_dtype() == "BF16"
 
 
 @pytest.mark.parametrize(
@@ -252,23 +243,25 @@ def test_types_that_numpy_lacks_are_refused(tmp_path, weights, dtype, suffix):
     import safetensors.torch
 
     tensors = {name: torch.from_numpy(array) for name, array in to_torch(weights).items()}
-    tensors["head.final.bias"] = tensors["head.final.bias"].to(getattr(torch, dtype))
-    path, about = tmp_path / f"model{suffix}", json.dumps(metadata(weights))
+    tensors["decoder.head.bias"] = tensors["decoder.head.bias"].to(getattr(torch, dtype))
+    path, about = tmp_path / f"model{suffix}", json.dumps(weights.description())
     if suffix == ".pth":
         torch.save({"state_dict": tensors, METADATA_KEY: about}, path)
     else:
         safetensors.torch.save_file(tensors, path, {METADATA_KEY: about})
-    _refused(path, "head.final.bias is ", "expected float32")
+    _refused(path, "decoder.head.bias is ", "expected float32")
 
 
 def test_what_a_training_in_pytorch_leaves(tmp_path, weights):
     """Parameters as they are are read, a tensor that is not dense and a name that is none are told."""
     tensors = {name: torch.from_numpy(array) for name, array in to_torch(weights).items()}
-    path, about = tmp_path / "model.pth", json.dumps(metadata(weights))
-    bias = tensors["head.final.bias"]
-    torch.save({"state_dict": tensors | {"head.final.bias": bias.clone().requires_grad_()}, METADATA_KEY: about}, path)
+    path, about = tmp_path / "model.pth", json.dumps(weights.description())
+    bias = tensors["decoder.head.bias"]
+    torch.save(
+        {"state_dict": tensors | {"decoder.head.bias": bias.clone().requires_grad_()}, METADATA_KEY: about}, path
+    )
     _same(weights, load(path))
-    torch.save({"state_dict": tensors | {"head.final.bias": bias.to_sparse()}, METADATA_KEY: about}, path)
-    _refused(path, "head.final.bias is torch.float32 (torch.sparse_coo", "expected float32, dense")
+    torch.save({"state_dict": tensors | {"decoder.head.bias": bias.to_sparse()}, METADATA_KEY: about}, path)
+    _refused(path, "decoder.head.bias is torch.float32 (torch.sparse_coo", "expected float32, dense")
     torch.save({"state_dict": tensors | {3: bias}, METADATA_KEY: about}, path)
     _refused(path, "no `state_dict` of tensors by name")

@@ -14,23 +14,21 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from mamkpd_jax.artifact.torch_names import COUNTER, torch_name
+from mamkpd_jax.artifact.weight_files import save, to_torch
 from mamkpd_jax.codec import decode_heatmaps, encode_heatmaps
 from mamkpd_jax.config import Config, DataConfig, EvalConfig, ModelConfig
-from mamkpd_jax.convert.save import save
-from mamkpd_jax.convert.torch_rules import COUNTER, rule
-from mamkpd_jax.convert.weights import metadata, to_torch
-from mamkpd_jax.inference.predict import make_predict
-from mamkpd_jax.losses import heatmap_mse
+from mamkpd_jax.heads._head import head_of
+from mamkpd_jax.heads.heatmap import Decoder
 from mamkpd_jax.model import blocks
-from mamkpd_jax.model.decoder import Decoder
-from mamkpd_jax.model.mamkpd import VARIANTS, abstract, normalize, split, variant
+from mamkpd_jax.model.mamkpd import VARIANTS, abstract, normalize, variant
 from mamkpd_jax.model.ss2d import SS2D
-from mamkpd_jax.sharding import data_mesh
+from mamkpd_jax.program import Options, program_of
 from mamkpd_jax.skeletons import COCO
 
 torch = pytest.importorskip("torch")
 
-from mamkpd_jax.convert import torch_model  # noqa: E402 (needs torch)
+from mamkpd_jax.artifact import torch_model  # noqa: E402 (needs torch)
 
 _F32 = {"dtype": jnp.dtype("float32"), "rngs": nnx.Rngs(0)}
 
@@ -40,7 +38,7 @@ def _config(model: ModelConfig, input_hw: tuple[int, int]) -> Config:
 
 
 def _twin(weights) -> "torch_model.MamKPD":
-    twin = torch_model.MamKPD(metadata(weights))
+    twin = torch_model.MamKPD(weights.description())
     twin.load_state_dict({name: torch.from_numpy(array) for name, array in to_torch(weights).items()})
     return twin.eval()
 
@@ -75,6 +73,10 @@ def test_softplus_is_pytorchs():
     torch.testing.assert_close(gradient, torch.sigmoid(x), rtol=1e-6, atol=0)
 
 
+_DESCRIPTION = {
+    "config": dataclasses.asdict(Config(model=ModelConfig(dims=(16,), depths=(1,), decoder_dim=12))),
+    "flip_indices": COCO.flip_indices,
+}
 _STAGE, _BLOCK = "encoder.stages.0.down.", "encoder.stages.0.blocks.0."
 _PARTS = {
     "stem": ("encoder.stem.", lambda: blocks.Stem(12, **_F32), lambda: torch_model.Stem(12), "cc", 3),
@@ -99,7 +101,13 @@ _PARTS = {
         lambda: torch_model.VSSBlock(24, 1, 0.1),
         *("ll", 24),
     ),
-    "decoder": ("decoder.", lambda: Decoder(16, 12, 5, **_F32), lambda: torch_model.Head(16, 12, 5), "cc", 16),
+    "decoder": (
+        "decoder.",
+        lambda: Decoder(16, 12, 17, **_F32),
+        lambda: torch_model.HeatmapHead(_DESCRIPTION),
+        "cc",
+        16,
+    ),
 }
 
 
@@ -117,10 +125,9 @@ def test_part(part):
     paths = jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(state))
     converted = {}
     for path, leaf in paths:
-        name, there, _ = rule(prefix + ".".join(str(key.key) for key in path))
-        converted[name] = torch.from_numpy(np.array(there(np.asarray(leaf)), order="C"))
-    root = rule(f"{prefix}any.bias")[0].removesuffix("any.bias") if "decoder" not in prefix else "head."
-    converted = {name.removeprefix(root): tensor for name, tensor in converted.items()}
+        name = prefix + ".".join(str(key.key) for key in path)
+        array = layout(name, leaf.ndim).there(np.asarray(leaf))
+        converted[torch_name(name).removeprefix(prefix)] = torch.from_numpy(np.array(array, order="C"))
     missing, extra = theirs.load_state_dict(converted, strict=False)
     assert not extra and all(name.endswith(COUNTER) for name in missing)
 
@@ -186,17 +193,16 @@ def check_gradients(
         # change gradients by 2e-4 of the largest, and which one does so is the processor's matter.
         norm["bias"] = np.where(np.arange(len(norm["bias"])) % 2, -10, 10).astype(np.float32)
     images = np.array(normalize(jnp.asarray(crops(input_hw))))
-    graphdef = nnx.graphdef(abstract(model, COCO.n_joints))
+    graphdef, head = nnx.graphdef(abstract(weights.config, COCO)), head_of(weights.config, COCO)
     rng = np.random.default_rng(0)
-    stride = weights.config.model.heatmap_stride
-    heatmap_hw = input_hw[0] // stride, input_hw[1] // stride
+    heatmap_hw = input_hw[0] // head.heatmap_stride, input_hw[1] // head.heatmap_stride
     target = rng.uniform(size=(len(images), *heatmap_hw, COCO.n_joints)).astype(np.float32)
     visible = rng.integers(0, 2, (len(images), COCO.n_joints)).astype(np.float32)
 
     def loss(params):
         model = nnx.merge(graphdef, params, jax.tree.map(jnp.asarray, weights.batch_stats), copy=True)
         model.train()
-        return heatmap_mse(model(jnp.asarray(images)), jnp.asarray(target), jnp.asarray(visible))
+        return head.loss(model(jnp.asarray(images)), jnp.asarray(target), jnp.asarray(visible))
 
     value, grads = jax.jit(jax.value_and_grad(loss), compiler_options=compiler_options)(weights.params)
     twin = _twin(weights).train()
@@ -219,11 +225,9 @@ def test_predictor_gives_the_keypoints_of_the_package(random_weights, crops):
     config = _config(dataclasses.replace(_NARROW, depths=(1, 1, 1), dims=(16, 24, 32)), (128, 96))
     weights = random_weights(dataclasses.replace(config, eval=EvalConfig(flip_test=True)))
     images = crops((128, 96))
-    graphdef = nnx.graphdef(abstract(config.model, COCO.n_joints))
-    predict = make_predict(graphdef, weights.config, COCO, data_mesh())
-    points, scores = predict(weights.params, weights.batch_stats, images)
+    points, scores = program_of(weights, Options())(images)
     with torch.inference_mode():
-        theirs = torch_model.Predictor(_twin(weights))(torch.from_numpy(images))
+        theirs = torch_model.CropPredictor(_twin(weights))(torch.from_numpy(images))
     np.testing.assert_allclose(theirs[0].numpy(), np.asarray(points), rtol=0, atol=1e-3)
     assert _relative_error(theirs[1].numpy(), np.asarray(scores)) < 1e-5
 
@@ -235,7 +239,7 @@ def test_half_precision_is_near_fp32(dtype, random_weights, crops, tmp_path):
     model = torch_model.MamKPD.from_safetensors(tmp_path / "model.safetensors")
     images = crops((128, 96))
     normalised = torch.from_numpy(np.array(normalize(jnp.asarray(images)))).permute(0, 3, 1, 2)
-    predictor = torch_model.Predictor(model)
+    predictor = torch_model.CropPredictor(model)
     with torch.inference_mode():
         expected = model(normalised)
         expected_points, expected_scores = predictor(torch.from_numpy(images))
@@ -310,8 +314,8 @@ _ALONE = """
 import sys
 import numpy as np
 import torch
-from torch_model import MamKPD, Predictor
-points, scores = Predictor(MamKPD.from_pth("model.pth"))(torch.from_numpy(np.load("images.npy")))
+from torch_model import CropPredictor, MamKPD
+points, scores = CropPredictor(MamKPD.from_pth("model.pth"))(torch.from_numpy(np.load("images.npy")))
 np.savez("found.npz", points=points.detach(), scores=scores.detach())
 assert not any(name.split(".")[0] in ("mamkpd_jax", "jax", "flax", "safetensors") for name in sys.modules)
 """
@@ -331,9 +335,7 @@ def test_works_with_torch_and_numpy_alone(tmp_path, random_weights, crops):
     subprocess.run([sys.executable, "-I", "-S", "-c", script], cwd=tmp_path, check=True)
 
     found = np.load(tmp_path / "found.npz")
-    graphdef = split(abstract(weights.config.model, COCO.n_joints))[0]
-    predict = make_predict(graphdef, weights.config, COCO, data_mesh())
-    points, scores = predict(weights.params, weights.batch_stats, crops((128, 96)))
+    points, scores = program_of(weights, Options())(crops((128, 96)))
     np.testing.assert_allclose(found["points"], np.asarray(points), rtol=0, atol=1e-3)
     assert _relative_error(found["scores"], np.asarray(scores)) < 1e-5
 

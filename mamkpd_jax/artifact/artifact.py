@@ -1,0 +1,109 @@
+"""A trained model as one thing: config, joints, step and weights, and how these are described in any kind of file."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+import mamkpd_jax
+from mamkpd_jax.config import Config, from_dict
+from mamkpd_jax.environment import commit
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.model.mamkpd import MEAN, STD, abstract, split, variant_name
+from mamkpd_jax.skeletons import Skeleton, check_skeleton
+
+Tree = dict[str, Any]
+
+# By which the package normalises images: told to others, and checked.
+_NORMALIZATION = {"mean": list(MEAN), "std": list(STD)}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What must be known of weights to use them."""
+
+    config: Config
+    skeleton: Skeleton
+    step: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact(Description):
+    """A description with parameters and batch statistics, fp32, nested by layer name as in `TrainState`."""
+
+    params: Tree
+    batch_stats: Tree
+
+    def description(self) -> Tree:
+        """The description in JSON's types, with what others than this package want to know."""
+        return {
+            "variant": variant_name(self.config.model),
+            **describe(self),
+            **_NORMALIZATION,
+            "flip_indices": self.skeleton.flip_indices,
+            "version": mamkpd_jax.__version__,
+            "commit": commit(),
+        }
+
+    def by_name(self) -> dict[str, Any]:
+        """The arrays by their dotted names."""
+        return by_name((self.params, self.batch_stats))
+
+
+def describe(model: Description) -> Tree:
+    """What `described` reads, in the types of JSON and tuples."""
+    return {field.name: _plain(getattr(model, field.name)) for field in dataclasses.fields(Description)}
+
+
+def _plain(value: Any) -> Any:
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
+
+
+def described(saved: Any) -> Description:
+    """The inverse of `describe`, checked; the training run's scan is left out, as its device may not be here.
+
+    Raises:
+        UserError: a field is missing, unknown, or can't be right.
+    """
+    fields = saved if isinstance(saved, dict) else {}
+    for name, ours in _NORMALIZATION.items():
+        if fields.get(name, ours) != ours:
+            raise UserError(f"{name} is {fields[name]!r}; expected {ours!r}, by which this package normalises images")
+    names = [field.name for field in dataclasses.fields(Description)]
+    found = from_dict(Description, {name: fields[name] for name in names if name in fields}, "the description")
+    found.config.validate()
+    check_skeleton(found.skeleton)
+    if not 0 <= found.step < 2**31:
+        raise UserError(f"the step is {found.step}; expected 0 to 2**31 - 1")
+    return dataclasses.replace(found, config=without_scan(found.config))
+
+
+def without_scan(config: Config) -> Config:
+    """The config with the scan that suits the device at hand."""
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, scan="auto"))
+
+
+def shapes(model: Description) -> tuple[Tree, Tree]:
+    """Parameters and batch statistics of a described model, as shapes."""
+    return split(abstract(model.config, model.skeleton))[1:]
+
+
+def with_arrays(model: Description, params: Tree, batch_stats: Tree) -> Artifact:
+    """The described model with its arrays.
+
+    Raises:
+        UserError: an array has NaN or infinity, by which every prediction would be a corner of its crop.
+    """
+    for name, array in by_name((params, batch_stats)).items():
+        if not np.isfinite(array).all():
+            raise UserError(f"there is NaN or infinity in {name}; give weights that are sound")
+    fields = {field.name: getattr(model, field.name) for field in dataclasses.fields(Description)}
+    return Artifact(**fields, params=params, batch_stats=batch_stats)
+
+
+def by_name(trees: tuple[Mapping, Mapping]) -> dict[str, Any]:
+    """The leaves of parameters and batch statistics by their dotted names, in the order of jax.tree.leaves."""
+    leaves = jax.tree_util.tree_leaves_with_path(trees)
+    return {".".join(str(key.key) for key in path[1:]): leaf for path, leaf in leaves}

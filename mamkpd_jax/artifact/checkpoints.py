@@ -1,0 +1,124 @@
+"""Artifacts in orbax checkpoints: in the folder of a training run, and in a new folder that has nothing else."""
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from mamkpd_jax.artifact.artifact import Artifact, Description, describe, described, shapes, with_arrays
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.files import atomic_folder
+
+LATEST, BEST = "checkpoints", "best"  # folders below the working directory
+_DESCRIPTION = "description"
+# Without the other two orbax warns that it sets them itself.
+_READ_ONLY = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
+
+
+def read_checkpoint(workdir: Path, *, best: bool = False, ema: bool = True) -> Artifact:
+    """The newest checkpoint below `workdir`, in numpy arrays, whatever devices it was trained on.
+
+    Args:
+        best: the checkpoint with the best evaluation in place of the newest.
+        ema: the parameters' moving average, where the run has one, in place of the parameters.
+
+    Raises:
+        UserError: there is none, it is damaged, or it has NaN or infinity.
+    """
+    folder = workdir.absolute() / (BEST if best else LATEST)
+    if not folder.is_dir():
+        raise UserError(f"no {folder.name} in {workdir}; give the folder of a training run")
+    with ocp.CheckpointManager(folder, options=_READ_ONLY) as manager:
+        step = manager.latest_step()
+        if step is None:
+            raise UserError(f"no finished checkpoint in {folder}; give the folder of a training run")
+        with damage_as_user_error(folder / str(step)):
+            model = read_description(manager, step)
+            params, batch_stats = _arrays(manager, step, model, ema)
+        try:
+            return with_arrays(model, params, batch_stats)
+        except UserError as error:
+            raise UserError(f"step {step} of {folder}: {error}") from error
+
+
+def write_checkpoint(artifact: Artifact, workdir: Path) -> None:
+    """A checkpoint with the artifact alone, which can be evaluated and started from, atomically.
+
+    Raises:
+        UserError: `workdir` has checkpoints already, or can't be written.
+    """
+    folder = workdir.absolute() / LATEST
+    if folder.exists():
+        raise UserError(f"{workdir} has checkpoints already; give a new folder")
+    state = {"params": artifact.params, "batch_stats": artifact.batch_stats}
+    items = ocp.args.Composite(state=ocp.args.StandardSave(state), **description_items(artifact))
+
+    def message(reason: str) -> str:
+        return f"{workdir} can't be written ({reason}); free space or give another"
+
+    with write_failure_as_user_error(message), atomic_folder(folder) as partial:
+        check_space(partial, state)
+        with ocp.CheckpointManager(partial) as manager:
+            manager.save(artifact.step, args=items)
+
+
+def description_items(model: Description) -> dict[str, Any]:
+    """What a checkpoint holds beside its arrays."""
+    return {_DESCRIPTION: ocp.args.JsonSave(describe(model))}
+
+
+def read_description(manager: ocp.CheckpointManager, step: int) -> Description:
+    """What `description_items` put into a checkpoint."""
+    saved = manager.restore(step, args=ocp.args.Composite(**{_DESCRIPTION: ocp.args.JsonRestore()}))
+    return described(saved[_DESCRIPTION])
+
+
+def _arrays(manager: ocp.CheckpointManager, step: int, model: Description, ema: bool) -> tuple[Any, Any]:
+    saved = manager.item_metadata(step)["state"].tree  # type: ignore[union-attr,index]
+    name = "ema" if ema and "ema" in saved else "params"
+    params, batch_stats = shapes(model)
+    wanted = {name: params, "batch_stats": batch_stats}
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+    restore = ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True)
+    state = manager.restore(step, args=ocp.args.Composite(state=restore))["state"]
+    return state[name], state["batch_stats"]
+
+
+@contextlib.contextmanager
+def write_failure_as_user_error(message: Callable[[str], str]) -> Iterator[None]:
+    """Raises UserError where the system refuses to write; `message` formats the operating system's error."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        # TensorStore tells a full disk as a ValueError, and puts the system's words last, after all files and ranges.
+        if isinstance(error, ValueError) and "os_error_code" not in str(error):
+            raise
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error).rsplit(": ", 1)[-1]
+        raise UserError(message(reason)) from error
+
+
+@contextlib.contextmanager
+def damage_as_user_error(checkpoint: Path) -> Iterator[None]:
+    """Raises UserError where the checkpoint in a folder can't be read."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:  # orbax and TensorStore raise all of these
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise UserError(
+            f"checkpoint {checkpoint} is damaged ({reason}); copy it again, or remove it to take the one before"
+        ) from error
+
+
+def check_space(folder: Path, state: Any) -> None:
+    """Raises OSError before orbax starts a checkpoint that has no room: it would end in a page of tracebacks."""
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {needed >> 20} MiB needed, {free >> 20} free")

@@ -1,0 +1,21 @@
+"""Artifacts from wherever they are."""
+
+from pathlib import Path
+
+from mamkpd_jax.artifact.artifact import Artifact
+from mamkpd_jax.artifact.checkpoints import read_checkpoint
+from mamkpd_jax.artifact.weight_files import SUFFIXES, load
+from mamkpd_jax.errors import UserError
+
+
+def read_artifact(path: Path, *, best: bool = False, ema: bool = True) -> Artifact:
+    """The artifact of a training run's folder, as `read_checkpoint` takes it, or of a file, as `load` does.
+
+    Raises:
+        UserError: there are no weights.
+    """
+    if path.is_dir():
+        return read_checkpoint(path, best=best, ema=ema)
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"{path} is neither the folder of a training run nor a {' or '.join(SUFFIXES)} file")
+    return load(path)

@@ -1,0 +1,196 @@
+"""Artifacts as files: `.safetensors` without torch, `.pth` with it; nothing in a file is executed."""
+
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError, safe_open
+
+from mamkpd_jax.artifact.artifact import Artifact, by_name, described, shapes, with_arrays
+from mamkpd_jax.artifact.torch_names import COUNTER, layout, torch_name
+from mamkpd_jax.config import ModelConfig
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.files import atomic_write
+
+SUFFIXES = (".safetensors", ".pth")
+DTYPES = ("float32", "bfloat16")
+METADATA_KEY = "mamkpd"  # as in torch_model, which imports nothing of this package
+_ROUNDED = ("weight", "x_proj", "dt_weight")
+_NAMED = 5  # differences told one by one
+
+
+def save(artifact: Artifact, path: Path, dtype: str = "float32") -> None:
+    """Writes the file that `torch_model.MamKPD.from_safetensors` or `from_pth` reads, atomically.
+
+    Args:
+        path: ends in one of `SUFFIXES`.
+        dtype: of `DTYPES`; bfloat16 halves a `.safetensors` file, in which norms, biases and the scan's A
+            and D stay float32.
+    """
+    state, description = to_torch(artifact), json.dumps(artifact.description())
+    if dtype == "bfloat16":
+        state = {name: _rounded(array) if name.endswith(_ROUNDED) else array for name, array in state.items()}
+    with atomic_write(path) as temporary:
+        if path.suffix == ".safetensors":
+            temporary.write_bytes(safetensors.numpy.save(state, {METADATA_KEY: description}))
+        else:
+            torch = _torch(path)
+            tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+            torch.save({"state_dict": tensors, METADATA_KEY: description}, temporary)
+
+
+def load(path: Path) -> Artifact:
+    """The artifact of a file that `save`, or `torch_model.MamKPD.save_pth`, wrote.
+
+    Args:
+        path: ends in one of `SUFFIXES`.
+
+    Raises:
+        UserError: the file can't be read, holds something else, or its weights don't fit the model it describes.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is no file; give a .safetensors or .pth file of weights")
+    state, description = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pth(path)
+    try:
+        return from_torch(state, description)
+    except UserError as error:
+        raise UserError(f"{path} has no weights that this package can use: {error}") from error
+
+
+def to_torch(artifact: Artifact) -> dict[str, np.ndarray]:
+    """The state dict of `torch_model.MamKPD`."""
+    state = {}
+    for name, array in artifact.by_name().items():
+        path, there = torch_name(name), layout(name, array.ndim).there
+        state[path] = np.array(there(np.asarray(array)), order="C")  # a copy, which PyTorch may write to
+        if path.endswith("running_mean"):
+            state[path.replace("running_mean", COUNTER)] = np.zeros((), np.int64)
+    return state
+
+
+def from_torch(state: Mapping[str, np.ndarray], description: Any) -> Artifact:
+    """The inverse of `to_torch`, by what `Artifact.description` told.
+
+    Raises:
+        UserError: the weights are not those of the model that is described; names what differs.
+    """
+    model = described(description)
+    _check_sizes(state, model.config.model)
+    expected = shapes(model)
+    names = by_name(expected)
+    _check_tensors(state, names)
+    leaves = [
+        np.ascontiguousarray(layout(name, leaf.ndim).back(state[torch_name(name)])) for name, leaf in names.items()
+    ]
+    return with_arrays(model, *jax.tree.unflatten(jax.tree.structure(expected), leaves))
+
+
+def _check_sizes(state: Mapping[str, np.ndarray], model: ModelConfig) -> None:
+    """Refuses what no such tensors can be of, before a model is made: that takes as long as it has blocks."""
+    blocks, widest = sum(model.depths), max(*model.dims, model.decoder_dim)
+    largest = max((size for array in state.values() for size in array.shape), default=0)
+    if blocks > len(state) or widest > largest:
+        raise UserError(
+            f"there are {len(state)} tensors of axes up to {largest}, and {blocks} blocks of up to {widest} channels "
+            "in the model that is described"
+        )
+
+
+def _check_tensors(state: Mapping[str, np.ndarray], names: Mapping[str, Any]) -> None:
+    """Accounts for every key on both sides; PyTorch's counters of batches may be there or not."""
+    expected = {}
+    for name, leaf in names.items():
+        empty = np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)  # of no memory, whatever size
+        expected[torch_name(name)] = layout(name, leaf.ndim).there(empty)
+    counters = {path.replace("running_mean", COUNTER) for path in expected if path.endswith("running_mean")}
+    found = {path: array for path, array in state.items() if path not in counters}
+    differences = [f"{path} is missing" for path in expected if path not in found]
+    differences += [f"{path} is not of this model" for path in found if path not in expected]
+    for path in expected.keys() & found.keys():
+        ours, theirs = expected[path], found[path]
+        if (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
+            differences.append(f"{path} is {theirs.dtype} {theirs.shape}, expected {ours.dtype} {ours.shape}")
+    if differences:
+        more = f"; and {len(differences) - _NAMED} more" if len(differences) > _NAMED else ""
+        raise UserError(f"they are not of the model that is described: {'; '.join(sorted(differences)[:_NAMED])}{more}")
+
+
+def _rounded(array: np.ndarray) -> np.ndarray:
+    return array.astype(jnp.bfloat16) if array.ndim > 1 else array  # a norm's weight has one axis
+
+
+def _torch(path: Path) -> Any:
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{path}: {error}; .pth files need `pip install -e '.[torch]'` in the repository, .safetensors none"
+        ) from error
+    return torch
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            description = (file.metadata() or {}).get(METADATA_KEY)
+            state = {}
+            for name in file.keys():
+                try:
+                    array = file.get_tensor(name)
+                    state[name] = array.astype(np.float32) if array.dtype == jnp.bfloat16 else array
+                except (TypeError, AttributeError) as error:  # a type that numpy lacks
+                    raise _unreadable(path, name, file.get_slice(name).get_dtype()) from error
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged or no safetensors file ({error}); write or copy it again") from error
+    return state, _parsed(description, path)
+
+
+def _read_pth(path: Path) -> tuple[dict[str, np.ndarray], dict]:
+    torch = _torch(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of a pickle before it refuses it
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file raises all kinds
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{path} is damaged, no PyTorch file, or holds more than weights, which is not read as it could run code "
+            f"({reason})"
+        ) from error
+    state = saved.get("state_dict") if isinstance(saved, dict) else None
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    ):
+        raise UserError(
+            f"{path} has no `state_dict` of tensors by name; write it with MamKPD.save_pth of torch_model.py"
+        )
+    arrays = {}
+    for name, tensor in state.items():
+        try:
+            arrays[name] = tensor.detach().numpy()
+        except (TypeError, RuntimeError) as error:  # a type or layout that numpy lacks
+            raise _unreadable(path, name, f"{tensor.dtype} ({tensor.layout}, on {tensor.device})") from error
+    return arrays, _parsed(saved.get(METADATA_KEY), path)
+
+
+def _unreadable(path: Path, name: str, kind: str) -> UserError:
+    return UserError(f"{path}: {name} is {kind}; expected float32, dense: write the file again after model.float()")
+
+
+def _parsed(description: object, path: Path) -> dict:
+    try:
+        found = json.loads(description)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(
+            f"{path} has no description of its model under the key {METADATA_KEY!r}; give a file of `mamkpd convert` "
+            "or of MamKPD.save_pth"
+        )
+    return found

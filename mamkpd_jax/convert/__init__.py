@@ -1,1 +1,0 @@
-"""Weights out of and into this package: PyTorch and safetensors."""

@@ -1,0 +1,1 @@
+"""The formats that models are exported in: a module is a file suffix, by the name of its file."""

@@ -1,0 +1,76 @@
+"""What a head has to do."""
+
+import abc
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+from jaxtyping import Float
+
+from mamkpd_jax.config import Config, HeadConfig
+from mamkpd_jax.registry import HEADS
+from mamkpd_jax.skeletons import Skeleton
+
+
+class Head(abc.ABC):
+    """Everything between features and keypoints: parameters, targets and loss, flip, decoding.
+
+    Outputs are what the decoder computes for crops: an array whose first axis is the crop. A head has no state: its
+    parameters belong to the module that `decoder` makes.
+    """
+
+    config: ClassVar[type[HeadConfig]]  # of its section of the config
+    output: ClassVar[str]  # the name that exported models give the outputs
+    joint_layers: ClassVar[tuple[str, ...]]  # of the decoder: those whose size depends on the joints
+
+    def __init__(self, config: Config, skeleton: Skeleton):
+        self.model, self.skeleton = config.model, skeleton
+
+    @abc.abstractmethod
+    def decoder(self, *, rngs: nnx.Rngs) -> nnx.Module:
+        """The module from the encoder's features [b, h, w, d] to the outputs, in fp32."""
+
+    @abc.abstractmethod
+    def encode(
+        self, keypoints_px: Float[Array, "b j 2"], visible: Float[Array, "b j"]
+    ) -> tuple[Float[Array, "b ..."], Float[Array, "b j"]]:
+        """Targets, which are outputs as they should be, and a weight for each joint.
+
+        Args:
+            keypoints_px: in pixels of the crop.
+            visible: above 0 where the joint is labelled.
+        """
+
+    @abc.abstractmethod
+    def loss(
+        self, outputs: Float[Array, "b ..."], targets: Float[Array, "b ..."], weights: Float[Array, "b j"]
+    ) -> Float[Array, ""]:
+        """The training loss, in fp32."""
+
+    @abc.abstractmethod
+    def flip(self, outputs: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
+        """The outputs for a mirrored crop as those for the crop, to be averaged with them."""
+
+    @abc.abstractmethod
+    def decode(self, outputs: Float[Array, "b ..."]) -> tuple[Float[Array, "b j 2"], Float[Array, "b j"]]:
+        """Keypoints in pixels of the crop, and their scores."""
+
+    def maps(self, outputs: Float[Array, "b ..."]) -> Float[Array, "b h w j"]:
+        """Outputs or targets as a map for each joint, 0 to 1, for pictures; a map of one 0 shows nothing."""
+        return jnp.zeros((len(outputs), 1, 1, self.skeleton.n_joints))
+
+    def stride(self, layer: Sequence[Any]) -> int:
+        """Input pixels a side of a position that a layer of the decoder, given by its path, is applied to."""
+        del layer
+        return self.model.stride
+
+
+def head_of(config: Config, skeleton: Skeleton) -> Head:
+    """The head that `config.head` describes, for the joints of a skeleton.
+
+    Raises:
+        UserError: there is no such kind.
+    """
+    return HEADS[config.head.kind](config, skeleton)

@@ -1,0 +1,8 @@
+"""Skeletons of any size, for tests to which the joints' meaning is nothing."""
+
+from mamkpd_jax.skeletons import Skeleton, make_skeleton
+
+
+def skeleton_of(n_joints: int) -> Skeleton:
+    """A skeleton of joints that nothing mirrors."""
+    return make_skeleton(f"of {n_joints}", {"joints": [f"joint {i}" for i in range(n_joints)]})
