@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 from flax import nnx, traverse_util
-from jax import Array
 from jax.sharding import Mesh
+from jax.typing import ArrayLike
 
 from mamkpd_jax.artifact.artifact import Artifact
 from mamkpd_jax.compilation import jit
@@ -41,10 +41,11 @@ def make_program(config: Config, skeleton: Skeleton, options: Options) -> Progra
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, scan=options.scan))
     graphdef, head = nnx.graphdef(abstract(config, skeleton)), head_of(config, skeleton)
 
-    def program(params: Any, batch_stats: Any, images: Array) -> Any:
+    def program(params: Any, batch_stats: Any, images: ArrayLike) -> Any:
         model = nnx.merge(graphdef, params, batch_stats, copy=True)
         model.eval()
         forward = jax.jit(lambda crops: model(crops))  # traced once for both images
+        images = jax.numpy.asarray(images)
         crops = normalize(images) if options.normalize else images
         outputs = forward(crops)
         if options.flip_test:

@@ -81,8 +81,9 @@ def read_description(manager: ocp.CheckpointManager, step: int) -> Description:
 
 
 def _arrays(manager: ocp.CheckpointManager, step: int, model: Description, ema: bool) -> tuple[Any, Any]:
-    saved = manager.item_metadata(step)["state"].tree  # type: ignore[union-attr,index]
-    name = "ema" if ema and "ema" in saved else "params"
+    with ocp.PyTreeCheckpointer() as reader:
+        saved = reader.metadata(manager.directory / str(step) / "state").item_metadata
+    name = "ema" if ema and "ema" in saved.tree else "params"  # type: ignore[union-attr]
     params, batch_stats = shapes(model)
     wanted = {name: params, "batch_stats": batch_stats}
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)

@@ -113,8 +113,8 @@ _PARTS = {
 
 @pytest.mark.parametrize("part", _PARTS)
 def test_part(part):
-    """Each part, named as inside a model; `layout` says where the channels are in PyTorch, in and out."""
-    prefix, make_ours, make_theirs, layout, c_in = _PARTS[part]
+    """Each part, named as inside a model; `channels` says where they are in PyTorch, in and out: first or last."""
+    prefix, make_ours, make_theirs, channels, c_in = _PARTS[part]
     ours, theirs = make_ours(), make_theirs().eval()
     rng = np.random.default_rng(0)
     ours.eval()
@@ -131,12 +131,12 @@ def test_part(part):
     missing, extra = theirs.load_state_dict(converted, strict=False)
     assert not extra and all(name.endswith(COUNTER) for name in missing)
 
-    x = rng.normal(size=(2, 6 if layout == "ll" else 8, 4, c_in)).astype(np.float32)
+    x = rng.normal(size=(2, 6 if channels == "ll" else 8, 4, c_in)).astype(np.float32)
     expected = np.asarray(ours(jnp.asarray(x)))
     with torch.inference_mode():
         tensor = torch.from_numpy(x)
-        y = theirs(tensor.permute(0, 3, 1, 2) if layout[0] == "c" else tensor)
-        y = y.permute(0, 2, 3, 1) if layout[1] == "c" else y
+        y = theirs(tensor.permute(0, 3, 1, 2) if channels[0] == "c" else tensor)
+        y = y.permute(0, 2, 3, 1) if channels[1] == "c" else y
     assert _relative_error(y.numpy(), expected) < 1e-5
 
 

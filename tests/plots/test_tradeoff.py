@@ -95,7 +95,7 @@ def test_with_nothing_measured_the_papers_points_stand_alone_and_the_legend_says
     [
         ("{", "is no JSON file of results"),
         ("[]", "is no report of eval.py by COCO's metric"),
-        ('{"config": {}, "coco/AP": 1}', "is no report of eval.py by COCO's metric"),
+        ('{"config": {"model": 3}, "coco/AP": 1}', "is no report of eval.py by COCO's metric"),
     ],
 )
 def test_files_of_another_form_are_refused(content, line, tmp_path):
