@@ -6,6 +6,7 @@ file's name is the name. Modules are imported when they are asked for, so that l
 
 import importlib
 import pkgutil
+from collections.abc import Iterator
 from typing import Any
 
 from mamkpd_jax.errors import UserError
@@ -32,6 +33,9 @@ class Registry:
         """All names, those of modules first."""
         path = importlib.import_module(self._package).__path__
         return [m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_")] + sorted(self._added)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
 
     def check(self, name: str) -> None:
         """Raises UserError if there is no entry of this name."""

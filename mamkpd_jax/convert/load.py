@@ -101,6 +101,6 @@ def _description(about: object, path: Path) -> dict:
     if not isinstance(description, dict):
         raise UserError(
             f"{path} has no description of its model under the key {METADATA_KEY!r}; give a file of "
-            "`python -m mamkpd_jax.convert` or of MamKPD.save_pth"
+            "`mamkpd convert` or of MamKPD.save_pth"
         )
     return description

@@ -7,7 +7,7 @@ The network takes normalised images [b, 3, h, w] and gives heatmaps [b, j, h / s
 expects; inside the encoder features are channel-last. There is no compiled extension, and the selective scan is a few
 dozen ordinary tensor operations, so that the model runs, compiles, exports and trains everywhere.
 
-Source: MamKPD, and the JAX package that the weights come from; `mamkpd_jax.convert` writes and reads them.
+Source: MamKPD, and the JAX package that the weights come from; `mamkpd convert` writes and reads them.
 """
 
 import json
@@ -381,14 +381,14 @@ class MamKPD(nn.Module):
         return model.eval()
 
     def save_pth(self, path: str | Path) -> None:
-        """Writes what `from_pth`, and `python -m mamkpd_jax.convert --input`, read."""
+        """Writes what `from_pth`, and `mamkpd convert --input`, read."""
         torch.save({"state_dict": self.state_dict(), METADATA_KEY: json.dumps(self.metadata)}, path)
 
 
 def described(about: str | None, path: str | Path) -> dict[str, Any]:
     """What a file of weights tells of its model."""
     if about is None:
-        raise ValueError(f"{path} tells of no model under the key {METADATA_KEY!r}; give a file of mamkpd_jax.convert")
+        raise ValueError(f"{path} tells of no model under the key {METADATA_KEY!r}; give a file of `mamkpd convert`")
     return json.loads(about)
 
 

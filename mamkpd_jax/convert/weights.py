@@ -134,7 +134,7 @@ def _described(about: Tree, source: Path) -> tuple[Config, Skeleton, int]:
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         raise UserError(
             f"{source} does not describe its model as this package does ({reason}); give a file of "
-            "`python -m mamkpd_jax.convert` or of MamKPD.save_pth"
+            "`mamkpd convert` or of MamKPD.save_pth"
         ) from error
     return config, skeleton, step
 

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-import train
 from mamkpd_jax import Predictor
+from mamkpd_jax.commands import train
 from mamkpd_jax.config import Config
 from mamkpd_jax.convert.checkpoint import read_checkpoint, write_checkpoint
 from mamkpd_jax.convert.load import load

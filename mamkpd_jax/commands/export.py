@@ -1,6 +1,6 @@
-"""Exports the newest checkpoint of a training run, to be run without this package.
+"""Exports a checkpoint to ONNX or StableHLO, to be run without this package.
 
-python -m mamkpd_jax.export --checkpoint=DIR --output=FILE.onnx|FILE.stablehlo|DIR [--normalize] [--flip_test] ...
+mamkpd export --checkpoint=DIR --output=FILE.onnx|FILE.stablehlo|DIR [--normalize] [--flip_test] ...
 
 DIR, a new folder, gets model.stablehlo and model.json, which says what the model takes and gives.
 """
@@ -15,12 +15,15 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.export.options import Options
 from mamkpd_jax.export.stablehlo import save_folder, save_stablehlo
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a training run.", required=True)
-_BEST = flags.DEFINE_bool("best", False, "Take the checkpoint with the best evaluation, not the newest.")
-_EMA = flags.DEFINE_bool("ema", True, "Take the moving average of the parameters, where the run has one.")
-_OUTPUT = flags.DEFINE_string("output", None, "A file NAME.onnx or NAME.stablehlo, or a new folder.", required=True)
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a training run.", required=True, allow_override=True)
+_BEST, _EMA = cli.define_weights_choice()
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "A file NAME.onnx or NAME.stablehlo, or a new folder.", required=True, allow_override=True
+)
 _NORMALIZE = flags.DEFINE_bool("normalize", False, "Take uint8 RGB images [b, h, w, 3], not normalised ones.")
-_FLIP_TEST = flags.DEFINE_bool("flip_test", False, "Average the heatmaps with those of the mirrored image.")
+_FLIP_TEST = flags.DEFINE_bool(
+    "flip_test", False, "Average the heatmaps with those of the mirrored image.", allow_override=True
+)
 _DECODE = flags.DEFINE_bool("decode", False, "Give points in pixels of the image and scores, not heatmaps.")
 _PRECISION = flags.DEFINE_enum("precision", "fp32", ["fp32", "fp16", "int8"], "Of an ONNX file's arithmetic.")
 _CACHE = compilation_cache.define_flag()
@@ -45,7 +48,3 @@ def main() -> None:
         save_folder(weights, output, options)
     files = list(output.iterdir()) if output.is_dir() else [output]
     print(f"{output}: step {weights.step}, {sum(file.stat().st_size for file in files) / 2**20:.1f} MiB")
-
-
-if __name__ == "__main__":
-    cli.run(main)

@@ -1,7 +1,7 @@
 """Converts weights between a training run's folder and files for PyTorch.
 
-python -m mamkpd_jax.convert --checkpoint=DIR --output=model.safetensors|model.pth [--dtype=bfloat16]
-python -m mamkpd_jax.convert --input=model.safetensors|model.pth --output=DIR|model.safetensors|model.pth
+mamkpd convert --checkpoint=DIR --output=model.safetensors|model.pth [--dtype=bfloat16]
+mamkpd convert --input=model.safetensors|model.pth --output=DIR|model.safetensors|model.pth
 """
 
 from pathlib import Path
@@ -16,14 +16,17 @@ from mamkpd_jax.errors import UserError
 
 SUFFIXES = (".safetensors", ".pth")
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a training run, to be written to a file.")
-_BEST = flags.DEFINE_bool("best", False, "Take the checkpoint with the best evaluation, not the newest.")
-_EMA = flags.DEFINE_bool("ema", True, "Take the moving average of the parameters, where the run has one.")
-_INPUT = flags.DEFINE_string("input", None, "A .safetensors or .pth file, to be written to a folder or the other kind.")
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "Folder of a training run, to be written to a file.", allow_override=True
+)
+_BEST, _EMA = cli.define_weights_choice()
+_INPUT = flags.DEFINE_string(
+    "input", None, "A .safetensors or .pth file, to be written to a folder or the other kind.", allow_override=True
+)
 _DTYPE = flags.DEFINE_enum(
     "dtype", "float32", DTYPES, "Of a checkpoint's weights in a .safetensors file.", allow_override=True
 )
-_OUTPUT = flags.DEFINE_string("output", None, "The file or the folder.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "The file or the folder.", required=True, allow_override=True)
 
 
 def main() -> None:
@@ -51,7 +54,3 @@ def main() -> None:
 def _check_suffix(file: Path) -> None:
     if file.suffix not in SUFFIXES:
         raise UserError(f"{file} is no {' or '.join(SUFFIXES)} file; name one")
-
-
-if __name__ == "__main__":
-    cli.run(main)
