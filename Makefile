@@ -48,7 +48,7 @@ $(VENV)/.dev: $(READY)
 	@touch $@
 
 train: $(READY)
-	$(RUN) train.py --config=configs/quickstart.py --workdir=$(WORKDIR) $(FLAGS)
+	$(VENV)/bin/mamkpd train --config=quickstart --workdir=$(WORKDIR) $(FLAGS)
 
 test: $(VENV)/.dev
 	JAX_PLATFORMS=cpu $(RUN) -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(TESTS)

@@ -183,7 +183,7 @@ def train(name: str) -> Callable[[Setting], Iterator[Step]]:
         if not (run / REPORT).exists():
             yield Step(["train.py", variant, *flags[1:], "--config.seed=0", f"--workdir={run}"], _EVALUATION_S)
         weights = at.output / f"base_{name}_bfloat16.safetensors"
-        yield Step(["-m", "mamkpd_jax.convert", f"--checkpoint={run}", f"--output={weights}", "--dtype=bfloat16"])
+        yield Step(["-m", "mamkpd_jax", "convert", f"--checkpoint={run}", f"--output={weights}", "--dtype=bfloat16"])
         evaluated = run if (run / REPORT).exists() else run / "eval"
         if evaluated == run:
             # It trains nothing in no time, and gathers what the run wrote.

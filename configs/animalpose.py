@@ -1,6 +1,6 @@
 """MamKPD on Animal-Pose, cropped to animals: PCK by the box, and AP over the species.
 
-python train.py --config=configs/animalpose.py:NAME --config.data.root=data/animalpose --workdir=runs/animalpose_NAME
+mamkpd train --config=animalpose:NAME --config.data.root=data/animalpose --workdir=runs/animalpose_NAME
 with NAME one of the table of variants: small, base (the default), large, ablation_a and so on.
 
 Hardware, time and score: not run yet.

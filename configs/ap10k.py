@@ -1,6 +1,6 @@
 """MamKPD on AP-10K (MamKPD table 4), trained on the training part of a split.
 
-python train.py --config=configs/ap10k.py:NAME --config.data.root=data/ap-10k --workdir=runs/ap10k_NAME
+mamkpd train --config=ap10k:NAME --config.data.root=data/ap-10k --workdir=runs/ap10k_NAME
 with NAME one of the table of variants: small, base (the default), large, ablation_a and so on.
 
 `data.root` holds data/ and annotations/; `data.ap10k_fold` is one of the three splits. The best checkpoint is chosen on

@@ -1,6 +1,6 @@
 """The ablations of MamKPD's table 5 (a to d) and figure 3, on COCO keypoints 2017; the paper ran them on MPII.
 
-python train.py --config=configs/coco_ablation.py:NAME --workdir=runs/NAME
+mamkpd train --config=coco_ablation:NAME --workdir=runs/NAME
 with NAME one of ablation_a, ablation_b, ablation_c, ablation_d, without_stem, without_cmm, patch_merging,
 without_stem_and_cmm.
 

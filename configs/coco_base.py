@@ -1,6 +1,6 @@
 """MamKPD-Base on COCO keypoints 2017 (MamKPD tables 1 and 2).
 
-python train.py --config=configs/coco_base.py --config.data.root=data/coco --workdir=runs/coco_base
+mamkpd train --config=coco_base --config.data.root=data/coco --workdir=runs/coco_base
 
 Hardware, time and score: not run yet.
 """

@@ -1,6 +1,6 @@
 """MamKPD-Large on COCO keypoints 2017 (MamKPD tables 1 and 2).
 
-python train.py --config=configs/coco_large.py --config.data.root=data/coco --workdir=runs/coco_large
+mamkpd train --config=coco_large --config.data.root=data/coco --workdir=runs/coco_large
 
 Hardware, time and score: not run yet.
 """

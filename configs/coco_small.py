@@ -1,6 +1,6 @@
 """MamKPD-Small on COCO keypoints 2017 (MamKPD tables 1 and 2).
 
-python train.py --config=configs/coco_small.py --config.data.root=data/coco --workdir=runs/coco_small
+mamkpd train --config=coco_small --config.data.root=data/coco --workdir=runs/coco_small
 
 Hardware, time and score: not run yet.
 """

@@ -1,4 +1,4 @@
-"""How the command-line programs start: the `--config` flag, the log, and mistakes of the user told in one line."""
+"""How the command-line programs start: shared flags, the log, and one line for each mistake of the user."""
 
 import difflib
 import errno
@@ -7,18 +7,22 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import app, flags
-from ml_collections import config_flags
+from ml_collections.config_flags import config_flags
 from tqdm import tqdm
 
 from mamkpd_jax.config import Config
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.registry import Registry
 
+flags.disclaim_key_flags()  # a flag belongs to the program that asks for it, and to its --help
 _PACKAGE = Path(__file__).parent
+# The package's folder is a link to the repository's, which a checkout without links lacks.
+_CONFIGS = next(filter(Path.is_dir, (_PACKAGE / "configs", _PACKAGE.parent / "configs")), _PACKAGE / "configs")
 # What to do about an output that can't be written.
 _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free space or give another folder"),
@@ -33,24 +37,50 @@ _EXTRAS = {
     "torch": "torch",
     "matplotlib": "figures",
 }
-_EXAMPLE = "an experiment's file, such as --config=configs/quickstart.py"
+_EXAMPLE = "a config's name or file, such as --config=quickstart or --config=configs/quickstart.py"
 
 
 def define_config() -> flags.FlagHolder[Config]:
-    """The flag `--config=configs/NAME.py`, with overrides of single fields as `--config.data.root=DIR`."""
+    """The flag `--config=NAME|FILE`, with overrides of single fields as `--config.data.root=DIR`."""
     config = config_flags.DEFINE_config_file(
         "config",
         None,
-        "A file of configs/; change a field with --config.SECTION.FIELD=VALUE. "
-        f"Fields: {', '.join(_fields(Config()))}; mamkpd_jax/config.py says what they mean.",
+        f"One of {', '.join(_config_names())}, or the path of a file. Change a field with "
+        f"--config.SECTION.FIELD=VALUE. Fields: {', '.join(_fields(Config()))}; mamkpd_jax/config.py explains them.",
         lock_config=False,
         allow_override=True,  # as tests import several programs
     )
+    flags.FLAGS["config"].parser = _ConfigParser(name="config", lock_config=False)
     # ml_collections reports a file that can't be read when a field is first read: hasattr is that reading.
     flags.register_validator("config", lambda config: hasattr(config, "model"), message=f"give {_EXAMPLE}")
-    # The flag belongs to this module; --help shows those of the program.
-    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["config"])
     return config
+
+
+class _ConfigParser(config_flags.ConfigFileFlagParser):
+    def parse(self, path: str) -> Any:
+        name, colon, argument = path.partition(":")
+        if name.isidentifier():  # a path has a suffix
+            if name not in _config_names():
+                raise UserError(
+                    f"--config={name}: there is no config of this name; expected one of {', '.join(_config_names())}, "
+                    "or the path of a file"
+                )
+            path = f"{_CONFIGS / name}.py{colon}{argument}"
+        return super().parse(path)
+
+
+def _config_names() -> list[str]:
+    return sorted(path.stem for path in _CONFIGS.glob("*.py"))
+
+
+def define_weights_choice() -> tuple[flags.FlagHolder[bool], flags.FlagHolder[bool]]:
+    """The flags `--best` and `--ema`: which weights of a training run's folder are taken."""
+    best = "Of a run's folder, take the checkpoint with the best evaluation so far, not the newest."
+    ema = "Of a run's folder, take the moving average of the parameters, where the run has one."
+    return (
+        flags.DEFINE_bool("best", False, best, allow_override=True),  # as tests import several programs
+        flags.DEFINE_bool("ema", True, ema, allow_override=True),
+    )
 
 
 class _WholeNumbers(flags.ArgumentParser[list[int]]):
@@ -74,8 +104,40 @@ def define_whole_numbers(name: str, default: list[int], text: str, *, least: int
     return flags.DEFINE(_WholeNumbers(least), name, default, text, serializer=serializer, allow_override=True)
 
 
-def run(main: Callable[[], None]) -> None:
+class Choice:
+    """A program whose first argument is the name of the program to run, with "-" for "_".
+
+    Args:
+        kind: what messages call it, such as "command".
+        programs: functions for `run`, or choices in turn, by name.
+        text: returns what is printed for --help, or where no name is given.
+    """
+
+    def __init__(self, kind: str, programs: Mapping[str, Any] | Registry, text: Callable[[], str]):
+        self._kind, self._programs, self._text = kind, programs, text
+
+    def take(self) -> Any:
+        """Removes the name from sys.argv and returns its program."""
+        if len(sys.argv) == 1 or sys.argv[1] in ("-h", "--help"):
+            print(self._text())
+            sys.exit()
+        typed = sys.argv.pop(1)
+        known = {name.replace("_", "-"): name for name in self._programs}
+        name = typed.replace("_", "-")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            _fail(f"there is no {self._kind} {typed!r}; did you mean {near!r}? (--help lists all)")
+        return self._programs[known[name]]
+
+
+def run(main: Callable[[], None] | Choice) -> None:
     """Parses the flags and calls `main`; mistakes and missing extras end it with a line, exit status 1."""
+    while isinstance(main, Choice):
+        main = main.take()
+    # absl shows the docstring and the flags of the script that was started.
+    sys.modules["__main__"].__doc__ = sys.modules[main.__module__].__doc__
+    for flag in flags.FLAGS.get_key_flags_for_module(main.__module__):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     app.run(lambda _: _guarded(main), flags_parser=_parse)
 
 

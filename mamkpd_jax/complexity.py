@@ -1,17 +1,11 @@
-"""Parameters and multiply-accumulates (MACs) of every variant, beside the paper's values (tables 1 and 5).
-
-python -m mamkpd_jax.complexity --format=table|json
-"""
+"""Parameters and multiply-accumulates (MACs) of every variant, beside the paper's values (tables 1 and 5)."""
 
 import dataclasses
-import json
 import math
 
 import jax
-from absl import flags
 from flax import nnx
 
-from mamkpd_jax import cli
 from mamkpd_jax.config import Config
 from mamkpd_jax.heads._head import Head, head_of
 from mamkpd_jax.model.mamkpd import VARIANTS, abstract
@@ -27,8 +21,6 @@ PAPER = {
     "ablation_c": (3.2e6, 2.0),
     "ablation_d": (27.9e6, 7.1),
 }
-
-_FORMAT = flags.DEFINE_enum("format", "table", ["table", "json"], "What to print.")
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -120,12 +112,3 @@ def format_table(table: list[dict]) -> str:
         for part, cost in row["parts"].items():
             lines.append(f"    {part:24}{cost['params']:12,}{'':9}{cost['macs'] / 1e9:8.3f}")
     return "\n".join(lines)
-
-
-def main() -> None:
-    table = rows()
-    print(json.dumps(table, indent=1) if _FORMAT.value == "json" else format_table(table))
-
-
-if __name__ == "__main__":
-    cli.run(main)

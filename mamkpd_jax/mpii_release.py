@@ -1,13 +1,10 @@
 """Converts MPII's official release into the annotation files that are trained and scored on.
 
-python -m mamkpd_jax.mpii_release --release=mpii_human_pose_v1_u12_1.mat --root=data/mpii [--validation=FILE]
+The files have the form of the HRNet repository (arXiv 1902.09212). Pixels count from 1 in all of them.
 
-Writes annot/train.json, annot/valid.json and annot/gt_valid.mat below the root, in the form of the HRNet repository
-(arXiv 1902.09212), and prints what was kept and what was left out and why. Pixels count from 1 in all of them.
-
-The release has labels for its training images alone, so the validation persons come from these. With --validation, a
-person list in HRNet's form, they are that list's, in its order, which makes scores comparable with published ones.
-Choice: without it they are those of every seventh video by a digest, so that frames of a video stay on one side.
+The release has labels for its training images alone, so the validation persons come from these. Given a person list in
+HRNet's form, they are that list's, in its order, which makes scores comparable with published ones.
+Choice: without a list they are those of every seventh video by a digest, so that frames of a video stay on one side.
 """
 
 import dataclasses
@@ -20,17 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import flags
 from scipy.io import loadmat, savemat
 
-from mamkpd_jax import cli
 from mamkpd_jax.data.annotation_files import check_persons, read_json
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import MPII
-
-_RELEASE = flags.DEFINE_string("release", None, "The official mpii_human_pose_v1_u12_1.mat.", required=True)
-_ROOT = flags.DEFINE_string("root", None, "The data set's folder: annot/ is written in it.", required=True)
-_VALIDATION = flags.DEFINE_string("validation", None, "A person list in HRNet's form: who is held out.")
 
 _HELD_OUT = 7  # one video of so many
 _SAME_PLACE_PX = 1.0  # lists are rounded
@@ -161,13 +152,3 @@ def _truth(persons: Sequence[Person]) -> dict[str, np.ndarray]:
         "jnt_missing": missing.T.astype(np.uint8),
         "headboxes_src": heads.transpose(1, 2, 0),
     }
-
-
-def main() -> None:
-    validation = Path(_VALIDATION.value) if _VALIDATION.value else None
-    for of, count in convert(Path(_RELEASE.value), Path(_ROOT.value), validation).items():
-        print(f"{count:7} {of}")
-
-
-if __name__ == "__main__":
-    cli.run(main)

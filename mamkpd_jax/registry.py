@@ -6,6 +6,7 @@ file's name is the name. Modules are imported when they are asked for, so that l
 
 import importlib
 import pkgutil
+from collections.abc import Iterator
 from typing import Any
 
 from mamkpd_jax.errors import UserError
@@ -33,6 +34,9 @@ class Registry:
         path = importlib.import_module(self._package).__path__
         return [m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_")] + sorted(self._added)
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
     def check(self, name: str) -> None:
         """Raises UserError if there is no entry of this name."""
         if name not in self.names():
@@ -50,5 +54,5 @@ HEADS = Registry("config.head.kind", "mamkpd_jax.heads", "HEAD")
 DATASETS = Registry("config.data.dataset", "mamkpd_jax.data.datasets", "DATASET")
 SCANS = Registry("config.model.scan", "mamkpd_jax.ops.selective_scan.implementations", "IMPLEMENTATION")
 METRICS = Registry("config.eval.metrics", "mamkpd_jax.evaluation.metrics", "metric")
-EXPORTS = Registry("the export format", "mamkpd_jax.export.formats", "save")
+EXPORTS = Registry("the suffix of --output", "mamkpd_jax.export.formats", "save")
 COMMANDS = Registry("the command", "mamkpd_jax.commands", "main")

@@ -70,9 +70,9 @@ def _without(package: str, *command: str) -> subprocess.CompletedProcess:
         ("torch", "peers", "benchmarks.accuracy --config=configs/lspet.py --workdir={new} --output={new}/out.json"),
         ("torch", "peers", "benchmarks.speed --peers=simple_baseline"),
         ("torch", "torch", "mamkpd_jax.bench model --torch=eager --variants=small"),
-        ("onnx", "onnx", "mamkpd_jax.export --checkpoint={run} --output={new}/model.onnx"),
-        ("matplotlib", "figures", "mamkpd_jax.plots tradeoff --output={new}"),
-        ("uvicorn", "demo", "mamkpd_jax.demo --checkpoint={run}"),
+        ("onnx", "onnx", "mamkpd_jax export --checkpoint={run} --output={new}/model.onnx"),
+        ("matplotlib", "figures", "mamkpd_jax plots tradeoff --output={new}"),
+        ("uvicorn", "demo", "mamkpd_jax demo --checkpoint={run}"),
     ],
 )
 def test_an_extra_that_is_not_installed_is_told_in_one_line(package, extra, command, tmp_path, random_weights):

@@ -50,7 +50,7 @@ def test_the_ablations_of_figure_3(table):
 
 
 def test_command(table):
-    command = [sys.executable, "-m", "mamkpd_jax.complexity", "--format=json"]
+    command = [sys.executable, "-m", "mamkpd_jax", "complexity", "--format=json"]
     printed = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert {row["name"]: row for row in printed} == table
     assert "6,974,801" in format_table(printed)

@@ -36,8 +36,8 @@ ALLOWED = {
     "inference": _CORE
     | {"codec", "compilation", "convert", "data", "evaluation", "files", "model", "sharding", "visualize"},
     "training": _CORE | {"codec", "compilation", "environment", "files", "losses", "model", "processes", "sharding"},
-    "convert": _CORE | {"cli", "data", "files", "model", "training"},
-    "export": _CORE | {"cli", "compilation_cache", "codec", "convert", "data", "files", "model"},
+    "convert": _CORE | {"data", "files", "model", "training"},
+    "export": _CORE | {"codec", "convert", "data", "files", "model"},
 }
 
 
@@ -57,6 +57,12 @@ def test_a_part_imports_only_what_it_may(part):
     files = list((PACKAGE / part).rglob("*.py")) or [PACKAGE / f"{part}.py"]
     for path in files:
         assert _imported_parts(path) <= ALLOWED[part] | {part}, path
+
+
+def test_only_the_entry_point_imports_commands():
+    for path in PACKAGE.rglob("*.py"):
+        if path.parent != PACKAGE / "commands" and path != PACKAGE / "__main__.py":
+            assert "commands" not in _imported_parts(path), path
 
 
 def test_torch_stays_in_conversion_and_export():

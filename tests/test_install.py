@@ -17,7 +17,7 @@ _OF_TESTS = ("COVERAGE", "JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE", "PYTHO
 # They shorten the test: XLA compiles in a third of the time, and pip leaves compiling to the first import.
 _QUICK = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "PIP_NO_COMPILE": "1"}
 _CONFIG = (
-    *(f"--config={ROOT / 'configs' / 'quickstart.py'}", "--config.data.build_dir=tfds", "--config.eval.batch_size=8"),
+    *("--config=quickstart", "--config.data.build_dir=tfds", "--config.eval.batch_size=8"),
     *("--config.data.synthetic_train_images=16", "--config.data.synthetic_val_images=4"),
     *("--config.optim.batch_size=8", "--config.optim.epochs=1"),
 )
@@ -31,6 +31,7 @@ import onnxruntime, numpy
 model = onnxruntime.InferenceSession("model.onnx")
 print(*model.run(None, {"image": numpy.zeros((2, 3, 96, 64), numpy.float32)})[0].shape)
 """
+_WHERE = "import mamkpd_jax; print(mamkpd_jax.__file__)"
 _FIRST_KERNEL = "from mamkpd_jax.bench.kernel_report import rows; print(next(iter(rows())))"
 _PEER = """
 import sys; sys.path.insert(0, sys.argv[1])
@@ -41,17 +42,17 @@ print(*cost(build(sys.argv[2], 17, (256, 192)), (256, 192)))
 _COMMANDS = {
     "torch": (
         [
-            ("-m", "mamkpd_jax.convert", "--checkpoint=run", "--output=model.pth"),
-            ("-m", "mamkpd_jax.convert", "--input=model.pth", "--output=from_torch"),
+            ("mamkpd", "convert", "--checkpoint=run", "--output=model.pth"),
+            ("mamkpd", "convert", "--input=model.pth", "--output=from_torch"),
         ],
         "from_torch: the weights of step",
     ),
     "onnx": (
-        [("-m", "mamkpd_jax.export", "--checkpoint=run", "--output=model.onnx"), ("-c", _RUN_ONNX)],
+        [("mamkpd", "export", "--checkpoint=run", "--output=model.onnx"), ("python", "-c", _RUN_ONNX)],
         "2 17 48 32",
     ),
-    "figures": ([("-m", "mamkpd_jax.plots", "curves", "--workdir=run", "--output=figures")], "curves.pdf"),
-    "kernel-report": ([("-c", _FIRST_KERNEL)], "'spills': 0"),
+    "figures": ([("mamkpd", "plots", "curves", "--workdir=run", "--output=figures")], "curves.pdf"),
+    "kernel-report": ([("python", "-c", _FIRST_KERNEL)], "'spills': 0"),
 }
 _ELSEWHERE = {
     "demo": "test_the_demo_extra_alone",
@@ -71,13 +72,13 @@ class Environment:
     """A virtual environment with the package, and a folder with a trained run to use it in."""
 
     def __init__(self, folder: Path, work: Path):
-        self._python, self.work = folder / "bin" / "python", work
+        self._programs, self.work = folder / "bin", work
         self._variables = {name: value for name, value in os.environ.items() if not name.startswith(_OF_TESTS)}
         self._variables |= {"XDG_CACHE_HOME": str(work / "cache"), **_QUICK}
 
-    def start(self, *command: str) -> subprocess.Popen[str]:
+    def start(self, program: str, *arguments: str) -> subprocess.Popen[str]:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen([self._python, *command], cwd=self.work, env=self._variables, **pipes)
+        return subprocess.Popen([self._programs / program, *arguments], cwd=self.work, env=self._variables, **pipes)
 
     def run(self, *command: str) -> str:
         """Standard output of a command that must succeed."""
@@ -87,7 +88,7 @@ class Environment:
         return out
 
     def install(self, what: str) -> None:
-        self.run("-m", "pip", "install", "--quiet", what)
+        self.run("python", "-m", "pip", "install", "--quiet", what)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,8 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def source(folder: Path) -> Path:
     """A copy: pip leaves a folder build/ in what it installs, whose files go into the next installation too."""
-    shutil.copytree(ROOT / "mamkpd_jax", folder / "source" / "mamkpd_jax")
+    for name in ("mamkpd_jax", "configs"):
+        shutil.copytree(ROOT / name, folder / "source" / name, symlinks=True)
     for name in ("LICENSE", "README.md", "pyproject.toml", "requirements.txt"):
         shutil.copyfile(ROOT / name, folder / "source" / name)
     return folder / "source"
@@ -111,7 +113,7 @@ def bare(folder: Path, source: Path) -> Environment:
     (folder / "work").mkdir()
     environment = Environment(folder / "bare", folder / "work")
     environment.install(str(source))
-    environment.run(str(ROOT / "train.py"), *_CONFIG, "--workdir=run")
+    environment.run("mamkpd", "train", *_CONFIG, "--workdir=run")
     return environment
 
 
@@ -131,16 +133,22 @@ def with_extra(bare: Environment, folder: Path, source: Path, tmp_path: Path):
 
 
 @pytest.mark.slow  # a minute of installing
-def test_requirements_alone_serve_every_command(bare: Environment):
-    assert "results.json" in bare.run(str(ROOT / "eval.py"), *_CONFIG, "--workdir=run")
+def test_installed_package_needs_no_repository(bare: Environment):
+    """`bare` has trained by a config's name, in a folder outside the repository."""
+    assert str(ROOT) not in bare.run("python", "-c", _WHERE) and (bare.work / "run" / "report.json").exists()
     people = ROOT / "docs" / "people"
-    predict = ("-m", "mamkpd_jax.predict", "--checkpoint=run", f"--input={people}", "--output=people")
+    predict = ("mamkpd", "predict", "--checkpoint=run", f"--input={people}", "--output=people")
     assert "results.json" in bare.run(*predict, f"--boxes={people / 'boxes.json'}")
-    bare.run("-m", "mamkpd_jax.convert", "--checkpoint=run", "--output=model.safetensors")
-    bare.run("-m", "mamkpd_jax.convert", "--input=model.safetensors", "--output=from_file")
-    bare.run("-m", "mamkpd_jax.export", "--checkpoint=run", "--output=model.stablehlo")
-    assert bare.run("-c", _RUN_STABLEHLO) == "2 48 32 17\n"
-    bare.run("-m", "mamkpd_jax.show_data", *_CONFIG, "--output=drawn")
+
+
+@pytest.mark.slow
+def test_requirements_alone_serve_every_command(bare: Environment):
+    assert "results.json" in bare.run("mamkpd", "eval", *_CONFIG, "--workdir=run")
+    bare.run("mamkpd", "convert", "--checkpoint=run", "--output=model.safetensors")
+    bare.run("mamkpd", "convert", "--input=model.safetensors", "--output=from_file")
+    bare.run("mamkpd", "export", "--checkpoint=run", "--output=model.stablehlo")
+    assert bare.run("python", "-c", _RUN_STABLEHLO) == "2 48 32 17\n"
+    bare.run("mamkpd", "show-data", *_CONFIG, "--output=drawn")
     assert list((bare.work / "cache" / "mamkpd_jax" / "compiled").glob("*-cache")), "compiled programs are kept"
 
 
@@ -155,7 +163,7 @@ def test_an_extra_alone_serves_its_commands(extra: str, with_extra):
 
 @pytest.mark.slow
 def test_the_demo_extra_alone(with_extra):
-    demo = with_extra("demo").start("-m", "mamkpd_jax.demo", "--checkpoint=run", "--port=0")
+    demo = with_extra("demo").start("mamkpd", "demo", "--checkpoint=run", "--port=0")
     try:
         address = next((re.search("http://[0-9.:]+", line) for line in demo.stdout if "open http" in line), None)
         assert address is not None, demo.communicate()[1]
@@ -168,8 +176,8 @@ def test_the_demo_extra_alone(with_extra):
 @pytest.mark.long
 def test_the_peers_extra_alone(with_extra):
     environment = with_extra("peers")
-    assert environment.run("-c", _PEER, str(ROOT), "simple_baseline").startswith("33999697 ")
-    process = environment.start("-c", _PEER, str(ROOT), "vit_s")
+    assert environment.run("python", "-c", _PEER, str(ROOT), "simple_baseline").startswith("33999697 ")
+    process = environment.start("python", "-c", _PEER, str(ROOT), "vit_s")
     out, err = process.communicate(timeout=600)
     if "torchvision::nms does not exist" in err:
         pytest.skip("timm needs torchvision, and the registry's is built for another torch than the one for CPUs")

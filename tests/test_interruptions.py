@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import train
+from mamkpd_jax.commands import train
 from mamkpd_jax.data.pipeline import LoadCrop
 from mamkpd_jax.errors import UserError
 

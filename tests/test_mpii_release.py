@@ -129,7 +129,7 @@ def test_without_a_list_whole_videos_are_held_out(release, tmp_path):
 
 
 def test_the_command_prints_what_was_kept(release, tmp_path):
-    command = [sys.executable, "-m", "mamkpd_jax.mpii_release", f"--release={release}", f"--root={tmp_path}"]
+    command = [sys.executable, "-m", "mamkpd_jax", "mpii-release", f"--release={release}", f"--root={tmp_path}"]
     done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
     assert "     10 dropped: no joints\n" in done.stdout
     again = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)

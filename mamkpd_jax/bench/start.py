@@ -24,7 +24,7 @@ _VARIANTS = flags.DEFINE_list("variants", ["base"], "Models of the paper, at 256
 
 def start_s(folder: Path, cache: Path) -> float:
     """Seconds of one start, for the picture and the checkpoint in `folder`."""
-    command = [sys.executable, "-m", "mamkpd_jax.predict", "--flip_test", f"--compilation_cache={cache}"]
+    command = [sys.executable, "-m", "mamkpd_jax", "predict", "--flip_test", f"--compilation_cache={cache}"]
     command += [f"--checkpoint={folder / 'run'}", f"--input={folder / 'picture.jpg'}"]
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as output:

@@ -139,5 +139,5 @@ def test_from_one_kind_of_file_to_the_other(random_weights, tmp_path):
 
 
 def _convert(*flags: str, shell: str = "") -> subprocess.CompletedProcess[str]:
-    command = shlex.join([sys.executable, "-m", "mamkpd_jax.convert", *flags])
+    command = shlex.join([sys.executable, "-m", "mamkpd_jax", "convert", *flags])
     return subprocess.run(["bash", "-c", shell + command], cwd=_ROOT, capture_output=True, text=True)

@@ -9,10 +9,10 @@ import jax
 import numpy as np
 import pytest
 
-import train
 from mamkpd_jax import Predictor
 from mamkpd_jax.artifact.checkpoints import read_checkpoint, write_checkpoint
 from mamkpd_jax.artifact.weight_files import load, save
+from mamkpd_jax.commands import train
 from mamkpd_jax.config import Config
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.export.formats import stablehlo

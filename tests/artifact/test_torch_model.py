@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from mamkpd_jax.artifact.torch_names import COUNTER, torch_name
+from mamkpd_jax.artifact.torch_names import COUNTER, layout, torch_name
 from mamkpd_jax.artifact.weight_files import save, to_torch
 from mamkpd_jax.codec import decode_heatmaps, encode_heatmaps
 from mamkpd_jax.config import Config, DataConfig, EvalConfig, ModelConfig

@@ -1,4 +1,4 @@
-"""The command `python -m mamkpd_jax.convert`."""
+"""The command `mamkpd convert`."""
 
 import json
 import pickle
@@ -14,6 +14,9 @@ from mamkpd_jax.artifact.checkpoints import read_checkpoint, write_checkpoint
 from mamkpd_jax.artifact.weight_files import save
 from mamkpd_jax.config import Config, DataConfig, EvalConfig, ModelConfig
 from mamkpd_jax.errors import UserError
+from tests.artifact.conftest import random_weights
+
+__all__ = ["random_weights"]
 
 _ROOT = Path(__file__).parents[2]
 _CONFIG = Config(
@@ -23,7 +26,7 @@ _CONFIG = Config(
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mamkpd_jax.convert", *arguments]
+    command = [sys.executable, "-m", "mamkpd_jax", "convert", *arguments]
     return subprocess.run(command, cwd=_ROOT, capture_output=True, text=True)
 
 

@@ -159,7 +159,7 @@ def test_it_listens_on_one_address_of_this_machine(demo):
 
 
 def test_a_port_in_use_is_told_in_a_line(demo, workdir):
-    command = [sys.executable, "-m", "mamkpd_jax.demo", f"--checkpoint={workdir}", f"--port={demo.port}"]
+    command = [sys.executable, "-m", "mamkpd_jax", "demo", f"--checkpoint={workdir}", f"--port={demo.port}"]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"error: can't listen on 127.0.0.1, port {demo.port} (")

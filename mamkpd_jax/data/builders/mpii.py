@@ -34,8 +34,8 @@ class Mpii(CocoFormBuilder):
             path = self._annotations / name
             if not path.is_file():
                 raise UserError(
-                    f"{path} is missing; give the folder of MPII's annot/ and images/ by --config.data.root (python -m "
-                    "mamkpd_jax.mpii_release makes annot/ from the official release)"
+                    f"{path} is missing; give the folder of MPII's annot/ and images/ by --config.data.root "
+                    "(`mamkpd mpii-release` makes annot/ from the official release)"
                 )
             digest.update(path.read_bytes())
         super().__init__(digest.hexdigest()[:16], data_dir)

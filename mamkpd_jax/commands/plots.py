@@ -1,21 +1,20 @@
-"""Makes the paper's figures from checkpoints, logs and results of one's own.
+"""Draws the paper's figures from checkpoints, logs and results of one's own.
 
-python -m mamkpd_jax.plots features --checkpoint=DIR[,DIR] --image=FILE [--box=X,Y,WIDTH,HEIGHT] --output=DIR
+mamkpd plots features --checkpoint=DIR[,DIR] --image=FILE [--box=X,Y,WIDTH,HEIGHT] --output=DIR
     What the stem and the stages see in a picture, a row a checkpoint (figures 4 and 5: one with and one without CMM).
-python -m mamkpd_jax.plots poses --checkpoint=DIR --annotations=FILE --images=DIR [--truth] [--label] --output=DIR
+mamkpd plots poses --checkpoint=DIR --annotations=FILE --images=DIR [--truth] [--label] --output=DIR
     Predicted poses on pictures of a data set, in the boxes of its annotation file in COCO's form (figures 6 and 7).
-python -m mamkpd_jax.plots curves --workdir=DIR[,DIR ...] --output=DIR
+mamkpd plots curves --workdir=DIR[,DIR ...] --output=DIR
     The course of training runs, from their metrics.jsonl.
-python -m mamkpd_jax.plots tradeoff [--reports=FILE[,FILE ...]] [--benches=FILE[,FILE ...]] --output=DIR
+mamkpd plots tradeoff [--reports=FILE[,FILE ...]] [--benches=FILE[,FILE ...]] --output=DIR
     Accuracy against parameters and speed (figure 1). The paper's own points are hollow. Filled ones are measured: the
     accuracy by eval.py on COCO (its report.json), the speed of the same variant by `python -m mamkpd_jax.bench model`
     (or export).
 
-Each writes NAME.png into the folder and, of what is drawn in lines, NAME.pdf.
+Each writes NAME.png into the folder and, of what is drawn in lines, NAME.pdf. mamkpd plots NAME --help lists the flags.
 """
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +23,20 @@ from absl import flags
 from mamkpd_jax import cli
 from mamkpd_jax.errors import UserError
 
-_CHECKPOINT = flags.DEFINE_list("checkpoint", None, "Training runs' folders or files of weights; one for poses.")
+_CHECKPOINT = flags.DEFINE_list(
+    "checkpoint", None, "Training runs' folders or files of weights; one for poses.", allow_override=True
+)
 _IMAGE = flags.DEFINE_string("image", None, "A picture.")
 _BOX = flags.DEFINE_list("box", None, "Where in it the person or animal is: x, y, width, height. Default: all over it.")
-_ANNOTATIONS = flags.DEFINE_string("annotations", None, "An annotation file in COCO's form.")
+_ANNOTATIONS = flags.DEFINE_string("annotations", None, "An annotation file in COCO's form.", allow_override=True)
 _IMAGES = flags.DEFINE_string("images", None, "The folder of the annotated pictures.")
 _COUNT = flags.DEFINE_integer("count", 12, "How many pictures, evenly chosen.", lower_bound=1)
 _TRUTH = flags.DEFINE_bool("truth", False, "Show the labelled poses at the left of the predicted ones.")
 _LABEL = flags.DEFINE_bool("label", False, "Write the scores beside the joints.")
-_WORKDIR = flags.DEFINE_list("workdir", None, "Folders of training runs.")
+_WORKDIR = flags.DEFINE_list("workdir", None, "Folders of training runs.", allow_override=True)
 _REPORTS = flags.DEFINE_list("reports", [], "Files report.json of eval.py, on COCO.")
 _BENCHES = flags.DEFINE_list("benches", [], "Result files of `python -m mamkpd_jax.bench model` or export.")
-_OUTPUT = flags.DEFINE_string("output", None, "Folder of the plot.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of the plot.", required=True, allow_override=True)
 
 
 def _features() -> None:
@@ -82,9 +83,6 @@ def _tradeoff() -> None:
     _save(tradeoff(points), "tradeoff")
 
 
-_PLOTS = {"features": _features, "poses": _poses, "curves": _curves, "tradeoff": _tradeoff}
-
-
 def _given(flag: flags.FlagHolder) -> Any:
     if not flag.value:
         raise UserError(f"--{flag.name} is missing (see --help)")
@@ -98,14 +96,7 @@ def _save(figure: Any, name: str) -> None:
         print(path)
 
 
-def main() -> None:
-    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if name not in _PLOTS and not name.startswith("--help"):
-        sys.exit(f"error: {name!r} is no plot; expected python -m mamkpd_jax.plots {'|'.join(_PLOTS)} [--help]")
-    if name in _PLOTS:
-        del sys.argv[1]
-    cli.run(lambda: _PLOTS[name]())
-
-
-if __name__ == "__main__":
-    main()
+# Each plot imports what it needs when it is made.
+main = cli.Choice(
+    "plot", {"features": _features, "poses": _poses, "curves": _curves, "tradeoff": _tradeoff}, lambda: __doc__ or ""
+)

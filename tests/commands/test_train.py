@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-import train
+from mamkpd_jax.commands import train
 from mamkpd_jax.config import Config, DataConfig, EvalConfig, HeatmapConfig, ModelConfig, OptimConfig
 from mamkpd_jax.errors import UserError
 

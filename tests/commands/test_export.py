@@ -1,4 +1,4 @@
-"""The command `python -m mamkpd_jax.export`."""
+"""The command `mamkpd export`."""
 
 import json
 import subprocess
@@ -10,6 +10,9 @@ import pytest
 
 from mamkpd_jax.artifact.checkpoints import write_checkpoint
 from mamkpd_jax.config import Config, DataConfig, ModelConfig
+from tests.artifact.conftest import random_weights
+
+__all__ = ["random_weights"]
 
 _ROOT = Path(__file__).parents[2]
 _CONFIG = Config(
@@ -19,7 +22,7 @@ _CONFIG = Config(
 
 
 def _export(run: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mamkpd_jax.export", f"--checkpoint={run}", *flags]
+    command = [sys.executable, "-m", "mamkpd_jax", "export", f"--checkpoint={run}", *flags]
     return subprocess.run(command, cwd=_ROOT, capture_output=True, text=True)
 
 

@@ -17,7 +17,7 @@ from tests.inference.conftest import config, random_weights, workdir
 
 __all__ = ["config", "random_weights", "workdir"]
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def run(workdir):
     """Runs the program, without the flip test; returns its status, output and errors."""
 
     def start(*flags: str) -> tuple[int, str, str]:
-        command = [sys.executable, "-m", "mamkpd_jax.predict", f"--checkpoint={workdir}", "--noflip_test", *flags]
+        command = [sys.executable, "-m", "mamkpd_jax", "predict", f"--checkpoint={workdir}", "--noflip_test", *flags]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
         return done.returncode, done.stdout, done.stderr
 

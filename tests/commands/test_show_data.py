@@ -10,7 +10,7 @@ import numpy as np
 
 def test_show_data_draws_crops_with_joints_boxes_and_heatmaps(mpii_root, tmp_path):
     overrides = {
-        "config": "configs/mpii.py",
+        "config": "mpii",
         "config.data.root": mpii_root,
         "config.data.build_dir": tmp_path / "build",
         "config.data.input_hw": "(64, 64)",
@@ -20,10 +20,11 @@ def test_show_data_draws_crops_with_joints_boxes_and_heatmaps(mpii_root, tmp_pat
     command = [
         sys.executable,
         "-m",
-        "mamkpd_jax.show_data",
+        "mamkpd_jax",
+        "show-data",
         *(f"--{name}={value}" for name, value in overrides.items()),
     ]
-    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     picture = cv2.imread(str(tmp_path / "out" / "crops.png"))
     assert picture.shape == (2 * 128, 4 * 256, 3)  # five persons in rows of four pairs

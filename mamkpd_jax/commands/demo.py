@@ -1,6 +1,6 @@
-"""Serves a page to try a model on.
+"""Serves a local page on which to try a model.
 
-python -m mamkpd_jax.demo --checkpoint=DIR|FILE [--boxes=yolox_s.onnx] [--host=127.0.0.1] [--port=8000]
+mamkpd demo --checkpoint=DIR|FILE [--boxes=yolox_s.onnx] [--host=127.0.0.1] [--port=8000]
 
 Drop a picture on the page or choose one, draw boxes around people or animals, and see joints, scores and heatmaps.
 Pictures stay in this process's memory: nothing is written, and nothing leaves the machine.
@@ -11,17 +11,18 @@ from pathlib import Path
 
 from absl import flags
 
-from mamkpd_jax import cli, compilation_cache
+from mamkpd_jax import compilation_cache
 from mamkpd_jax.errors import UserError
 
 _CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "Folder of a training run, or a .safetensors or .pth file.", required=True
+    "checkpoint", None, "Folder of a training run, or a .safetensors or .pth file.", required=True, allow_override=True
 )
 _BOXES = flags.DEFINE_string(
     "boxes",
     "whole",
     "The boxes that are proposed: 'whole' takes the picture as one; a detector's .onnx file, in the output form of "
     "YOLOX or RTMDet, finds people.",
+    allow_override=True,
 )
 _HOST = flags.DEFINE_string(
     "host", "127.0.0.1", "Address to listen on. With another than this machine's own, whoever reaches it can use it."
@@ -56,7 +57,3 @@ def main() -> None:
     print(f"open http://{host}:{listener.getsockname()[1]} in a browser; Ctrl-C ends", flush=True)
     app = make_app(predictor, detector, name=_CHECKPOINT.value, host=host)
     uvicorn.Server(uvicorn.Config(app, log_config=None, limit_concurrency=_MAX_CONNECTIONS)).run(sockets=[listener])
-
-
-if __name__ == "__main__":
-    cli.run(main)

@@ -1,4 +1,4 @@
-"""eval.py on results files of other programs, run as a user does."""
+"""The command `mamkpd eval` on results files of other programs."""
 
 import json
 import re
@@ -16,8 +16,8 @@ _MPII = ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Mean", "
 
 
 def _eval(*flags: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "eval.py", *flags]
-    return subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    command = [sys.executable, "-m", "mamkpd_jax", "eval", *flags]
+    return subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def coco_flags(shared_data, tmp_path) -> list[str]:
     fields = ("image_id", "category_id", "keypoints")
     results = [{f: person[f] for f in fields} | {"score": 1.0} for person in persons]
     (tmp_path / "results.json").write_text(json.dumps(results), encoding="utf-8")
-    config = "--config=configs/coco_base.py"
+    config = "--config=coco_base"
     return [config, f"--predictions={tmp_path / 'results.json'}", f"--annotations={annotations}"]
 
 
@@ -47,7 +47,7 @@ def test_a_results_file_of_mpii(suffix, shared_data, tmp_path):
     path, preds = tmp_path / f"preds.{suffix}", read_mpii_truth(annotations)["joints"]
     savemat(path, {"preds": preds}) if suffix == "mat" else np.savez(path, preds=preds)
     flags = (f"--predictions={path}", f"--annotations={annotations}", f"--report={tmp_path / 'out.json'}")
-    done = _eval("--config=configs/mpii.py", *flags)
+    done = _eval("--config=mpii", *flags)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("mpii\nMean_weighted     100.000    Mean              100.000"), done.stdout
     report = json.loads((tmp_path / "out.json").read_bytes())
@@ -63,7 +63,7 @@ def test_a_results_file_of_ap10k(shared_data, tmp_path):
     results[1]["keypoints"] = [value + 1000 for value in second["keypoints"]]
     (tmp_path / "results.json").write_text(json.dumps(results), encoding="utf-8")
     flags = (f"--predictions={tmp_path / 'results.json'}", f"--annotations={annotations}")
-    done = _eval("--config=configs/ap10k.py", *flags, f"--report={tmp_path / 'out.json'}")
+    done = _eval("--config=ap10k", *flags, f"--report={tmp_path / 'out.json'}")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("ap10k\nAP                  0.500"), done.stdout
     assert json.loads((tmp_path / "out.json").read_bytes())["ap10k/AP"] == pytest.approx(0.5)

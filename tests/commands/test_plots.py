@@ -1,4 +1,4 @@
-"""The command `python -m mamkpd_jax.plots`."""
+"""The command `mamkpd plots`."""
 
 import json
 import subprocess
@@ -8,11 +8,16 @@ from pathlib import Path
 import cv2
 import pytest
 
+from tests.artifact.conftest import random_weights
+from tests.inference.conftest import config, workdir
+
+__all__ = ["config", "random_weights", "workdir"]
+
 pytest.importorskip("matplotlib", reason="the extra `figures` is not installed")
 
 
 def _run(*arguments):
-    command = [sys.executable, "-m", "mamkpd_jax.plots", *map(str, arguments)]
+    command = [sys.executable, "-m", "mamkpd_jax", "plots", *map(str, arguments)]
     return subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
 
 
@@ -36,9 +41,9 @@ def test_curves_of_a_log(tmp_path):
 
 def test_help_tells_of_every_figure_and_mistakes_are_told_in_a_line(tmp_path):
     text = _run("--help").stdout
-    assert all(f"mamkpd_jax.plots {name} " in text for name in ("features", "poses", "curves", "tradeoff"))
+    assert all(f"mamkpd plots {name} " in text for name in ("features", "poses", "curves", "tradeoff"))
     for arguments, line in (
-        (["speed"], "error: 'speed' is no plot; expected python -m mamkpd_jax.plots features|poses|"),
+        (["speed"], "error: there is no plot 'speed'; did you mean 'poses'?"),
         (["curves", f"--output={tmp_path}"], "error: --workdir is missing (see --help)"),
         (["curves"], "error: flag --output=None: Flag --output must have a value other than None."),
     ):

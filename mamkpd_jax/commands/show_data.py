@@ -1,4 +1,6 @@
-"""Draws what the network is fed: python -m mamkpd_jax.show_data --config=configs/NAME.py --output=DIR
+"""Draws what the network is fed: augmented crops and their target heatmaps.
+
+mamkpd show-data --config=NAME|FILE --output=DIR
 
 DIR/crops.png shows crops of the first training batch, augmented: with the joints and the annotated box at the left of
 each pair, with the targets' maps at the right.
@@ -19,7 +21,7 @@ from mamkpd_jax.heads._head import head_of
 from mamkpd_jax.visualize import contact_sheet, draw_pose, overlay_heatmap
 
 _CONFIG = cli.define_config()
-_OUTPUT = flags.DEFINE_string("output", None, "Folder of the picture.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of the picture.", required=True, allow_override=True)
 _SHOWN = 24
 _SCALE = 2  # of crops in the picture
 
@@ -56,7 +58,3 @@ def show_data(config: Config, output: Path) -> Path:
 
 def main() -> None:
     print(f"{show_data(_CONFIG.value, Path(_OUTPUT.value))} shows what the network is fed")
-
-
-if __name__ == "__main__":
-    cli.run(main)

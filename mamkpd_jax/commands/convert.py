@@ -1,29 +1,29 @@
 """Converts weights between a training run's folder and files for PyTorch.
 
-python -m mamkpd_jax.convert --checkpoint=DIR --output=model.safetensors|model.pth [--dtype=bfloat16]
-python -m mamkpd_jax.convert --input=model.safetensors|model.pth --output=DIR|model.safetensors|model.pth
+mamkpd convert --checkpoint=DIR --output=model.safetensors|model.pth [--dtype=bfloat16]
+mamkpd convert --input=model.safetensors|model.pth --output=DIR|model.safetensors|model.pth
 """
 
 from pathlib import Path
 
 from absl import flags
-from mamkpd_jax.convert.checkpoint import read_checkpoint, write_checkpoint
-from mamkpd_jax.convert.load import load
-from mamkpd_jax.convert.save import DTYPES, save
 
 from mamkpd_jax import cli
+from mamkpd_jax.artifact.checkpoints import read_checkpoint, write_checkpoint
+from mamkpd_jax.artifact.weight_files import DTYPES, SUFFIXES, load, save
 from mamkpd_jax.errors import UserError
 
-SUFFIXES = (".safetensors", ".pth")
-
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a training run, to be written to a file.")
-_BEST = flags.DEFINE_bool("best", False, "Take the checkpoint with the best evaluation, not the newest.")
-_EMA = flags.DEFINE_bool("ema", True, "Take the moving average of the parameters, where the run has one.")
-_INPUT = flags.DEFINE_string("input", None, "A .safetensors or .pth file, to be written to a folder or the other kind.")
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "Folder of a training run, to be written to a file.", allow_override=True
+)
+_BEST, _EMA = cli.define_weights_choice()
+_INPUT = flags.DEFINE_string(
+    "input", None, "A .safetensors or .pth file, to be written to a folder or the other kind.", allow_override=True
+)
 _DTYPE = flags.DEFINE_enum(
     "dtype", "float32", DTYPES, "Of a checkpoint's weights in a .safetensors file.", allow_override=True
 )
-_OUTPUT = flags.DEFINE_string("output", None, "The file or the folder.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "The file or the folder.", required=True, allow_override=True)
 
 
 def main() -> None:
@@ -34,24 +34,20 @@ def main() -> None:
             raise UserError(
                 f"{output} can't hold {_DTYPE.value} weights; name a .safetensors file, or leave out --dtype"
             )
-        weights = read_checkpoint(Path(checkpoint), best=_BEST.value, ema=_EMA.value)
-        save(weights, output, _DTYPE.value)
+        artifact = read_checkpoint(Path(checkpoint), best=_BEST.value, ema=_EMA.value)
+        save(artifact, output, _DTYPE.value)
     elif file is not None and checkpoint is None:
         _check_suffix(Path(file))
         if flags.FLAGS["best"].present or flags.FLAGS["ema"].present:
             raise UserError("--best and --ema choose of what a run's folder has; leave them out with --input")
-        weights = load(Path(file))
+        artifact = load(Path(file))
         write = save if output.suffix in SUFFIXES else write_checkpoint
-        write(weights, output)
+        write(artifact, output)
     else:
         raise UserError("give --checkpoint=DIR or --input=FILE, one of the two")
-    print(f"{output}: the weights of step {weights.step}")
+    print(f"{output}: the weights of step {artifact.step}")
 
 
 def _check_suffix(file: Path) -> None:
     if file.suffix not in SUFFIXES:
         raise UserError(f"{file} is no {' or '.join(SUFFIXES)} file; name one")
-
-
-if __name__ == "__main__":
-    cli.run(main)

@@ -1,6 +1,6 @@
 """Finds poses in pictures, a video or a camera, with a trained model.
 
-python -m mamkpd_jax.predict --checkpoint=DIR|FILE --input=FILE|FOLDER|GLOB|VIDEO|camera --output=DIR
+mamkpd predict --checkpoint=DIR|FILE --input=FILE|FOLDER|GLOB|VIDEO|camera --output=DIR
 
   the whole picture is one person   --input=photo.jpg
   a folder, with detected boxes     --input=val2017 --boxes=detections.json
@@ -32,19 +32,23 @@ from mamkpd_jax.inference.predictor import Predictor
 from mamkpd_jax.skeletons import Skeleton
 
 _CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "Folder of a training run, or a .safetensors or .pth file.", required=True
+    "checkpoint", None, "Folder of a training run, or a .safetensors or .pth file.", required=True, allow_override=True
 )
-_BEST = flags.DEFINE_bool("best", False, "Of a folder: the checkpoint with the best evaluation so far, not the newest.")
-_EMA = flags.DEFINE_bool("ema", True, "Of a folder: the moving average of the parameters, where the run has one.")
+_BEST, _EMA = cli.define_weights_choice()
 _INPUT = flags.DEFINE_string(
-    "input", None, "A picture, a folder, a glob in quotes, a video, camera or camera:N.", required=True
+    "input",
+    None,
+    "A picture, a folder, a glob in quotes, a video, camera or camera:N.",
+    required=True,
+    allow_override=True,
 )
-_OUTPUT = flags.DEFINE_string("output", None, "Folder of what is found.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of what is found.", required=True, allow_override=True)
 _BOXES = flags.DEFINE_string(
     "boxes",
     "whole",
     "Where the people or animals are: 'whole' takes each picture as one box; a .json file in COCO's detections or "
     "annotation form; a detector's .onnx file in the output form of YOLOX or RTMDet.",
+    allow_override=True,
 )
 _THRESHOLD = flags.DEFINE_float(
     "box_threshold", 0.3, "Boxes with a lower score are left out; 0 keeps all, as eval.py does.", 0.0, 1.0
@@ -52,7 +56,9 @@ _THRESHOLD = flags.DEFINE_float(
 _CATEGORY = flags.DEFINE_integer("category", 1, "The category_id of the boxes to take from a file, and of the results.")
 _DETECTOR = flags.DEFINE_enum("detector", "auto", FORMS, "Whose output form a .onnx file has; auto tells by itself.")
 _CLASSES = flags.DEFINE_list("classes", ["0"], "Classes of a .onnx detector that count; 0 is COCO's person.")
-_FLIP_TEST = flags.DEFINE_bool("flip_test", None, "See each crop in the mirror too. Default: as the model's config.")
+_FLIP_TEST = flags.DEFINE_bool(
+    "flip_test", None, "See each crop in the mirror too. Default: as the model's config.", allow_override=True
+)
 _BATCH = flags.DEFINE_integer("batch_size", 8, "Crops that the device gets at a time.", lower_bound=1)
 _UPRIGHT = flags.DEFINE_bool(
     "upright", True, "Turn pictures as their EXIF data says. Boxes and points count in the picture as it was read."
@@ -139,7 +145,3 @@ def _boxes(skeleton: Skeleton) -> Detector | BoxesFile:
             raise UserError(f"--classes={','.join(_CLASSES.value)} are no numbers") from error
         return OnnxDetector(path, form=_DETECTOR.value, classes=classes, threshold=_THRESHOLD.value)
     raise UserError(f"--boxes={path}: expected whole, a .json file of boxes or a .onnx file of a detector")
-
-
-if __name__ == "__main__":
-    cli.run(main)

@@ -1,0 +1,101 @@
+"""Evaluates a checkpoint, or a results file of any program.
+
+mamkpd eval --config=NAME|FILE --workdir=DIR [--config.SECTION.FIELD=VALUE ...]
+    Scores the newest checkpoint of a training run on the validation split, in ground-truth boxes or in those of
+    --config.eval.detections=FILE. Prints a table, and writes report.json, results.json (COCO's results form),
+    predictions.png and worst.png.
+mamkpd eval --config=NAME|FILE --predictions=FILE --annotations=FILE [--report=FILE]
+    Scores a results file by the metrics of the config.
+"""
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+
+import jax
+from absl import flags
+
+from mamkpd_jax import cli, compilation_cache
+from mamkpd_jax.artifact.artifact import without_scan
+from mamkpd_jax.artifact.checkpoints import read_checkpoint
+from mamkpd_jax.config import Config, differences
+from mamkpd_jax.data.datasets import open_evaluation_data
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.evaluation import report
+from mamkpd_jax.evaluation.evaluator import Evaluator
+from mamkpd_jax.evaluation.files import score_files
+from mamkpd_jax.files import write_json
+from mamkpd_jax.program import Options, compiled, make_program
+from mamkpd_jax.sharding import check_batch, data_mesh, replicated
+from mamkpd_jax.training.checkpoint import check_same_joints, check_same_model
+
+_CONFIG = cli.define_config()
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the training run, with its checkpoints.", allow_override=True
+)
+_BEST, _EMA = cli.define_weights_choice()
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of the report. Default: WORKDIR/eval.", allow_override=True)
+_PREDICTIONS = flags.DEFINE_string("predictions", None, "A results file to score; for MPII .mat or .npz with preds.")
+_ANNOTATIONS = flags.DEFINE_string(
+    "annotations", None, "The annotations to score it by; for MPII gt_valid.mat.", allow_override=True
+)
+_REPORT = flags.DEFINE_string("report", None, "Where to write the scores of --predictions as JSON.")
+_CACHE = compilation_cache.define_flag()
+
+
+def evaluate(config: Config, workdir: Path, output: Path, *, best: bool, ema: bool) -> dict[str, float]:
+    """Evaluates a checkpoint of `workdir`, writes the report below `output` and returns the metrics.
+
+    Args:
+        best: the checkpoint with the best evaluation, not the newest.
+        ema: the moving average of the parameters, where the run has one.
+
+    Raises:
+        UserError: a config field, the data set or the checkpoint can't be right.
+    """
+    config.validate()
+    mesh = data_mesh()
+    check_batch("eval.batch_size", config.eval.batch_size, mesh.size)
+    artifact = read_checkpoint(workdir, best=best, ema=ema)
+    check_same_model(f"the checkpoint of {workdir}", differences(artifact.config, without_scan(config)))
+    dataset = open_evaluation_data(config)
+    check_same_joints(f"the checkpoint of {workdir}", artifact.skeleton, dataset.skeleton)
+    options = Options(flip_test=config.eval.flip_test, scan=config.model.scan)
+    predict = compiled(make_program(config, dataset.skeleton, options), mesh)
+    arrays = jax.device_put((artifact.params, artifact.batch_stats), replicated(mesh))
+    evaluation = Evaluator(dataset, config)(partial(predict, *arrays))
+    about = {"step": artifact.step, "split": config.eval.split, "config": dataclasses.asdict(config)}
+    report.save(output, evaluation, dataset, **about)
+    print(f"{config.data.dataset}, {config.eval.split}")
+    print(report.format_table(evaluation.metrics))
+    print(f"{', '.join(report.FILES)} are in {output}")
+    return evaluation.metrics
+
+
+def evaluate_file(config: Config, predictions: Path, annotations: Path, output: Path | None) -> dict[str, float]:
+    """Scores a results file of any program, writes the report to `output` if given and returns the metrics.
+
+    Raises:
+        UserError: a config field or one of the files can't be right.
+    """
+    config.validate()
+    metrics = score_files(config.eval.metrics, predictions, annotations, config.data.skeleton_name).values
+    print(report.format_table(metrics))
+    if output is not None:
+        write_json(output, {"predictions": str(predictions), "annotations": str(annotations), **metrics})
+        print(f"the report is {output}")
+    return metrics
+
+
+def main() -> None:
+    compilation_cache.enable(_CACHE.value)
+    workdir, predictions, annotations = _WORKDIR.value, _PREDICTIONS.value, _ANNOTATIONS.value
+    if predictions and annotations and not workdir:
+        evaluate_file(
+            _CONFIG.value, Path(predictions), Path(annotations), Path(_REPORT.value) if _REPORT.value else None
+        )
+    elif workdir and not (predictions or annotations):
+        output = Path(_OUTPUT.value) if _OUTPUT.value else Path(workdir) / "eval"
+        evaluate(_CONFIG.value, Path(workdir), output, best=_BEST.value, ema=_EMA.value)
+    else:
+        raise UserError("give either --workdir, to evaluate a checkpoint, or --predictions and --annotations")

@@ -1,0 +1,39 @@
+"""Exports a checkpoint to ONNX or StableHLO, to be run without this package.
+
+mamkpd export --checkpoint=DIR --output=FILE.onnx|FILE.stablehlo|DIR [--normalize] [--flip_test] ...
+
+DIR, a new folder, gets model.stablehlo and model.json, which says what the model takes and gives.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from mamkpd_jax import cli, compilation_cache
+from mamkpd_jax.artifact.checkpoints import read_checkpoint
+from mamkpd_jax.program import Options
+from mamkpd_jax.registry import EXPORTS
+
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a training run.", required=True, allow_override=True)
+_BEST, _EMA = cli.define_weights_choice()
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "A file NAME.onnx or NAME.stablehlo, or a new folder.", required=True, allow_override=True
+)
+_NORMALIZE = flags.DEFINE_bool("normalize", False, "Take uint8 RGB images [b, h, w, 3], not normalised ones.")
+_FLIP_TEST = flags.DEFINE_bool(
+    "flip_test", False, "Average the heatmaps with those of the mirrored image.", allow_override=True
+)
+_DECODE = flags.DEFINE_bool("decode", False, "Give points in pixels of the image and scores, not heatmaps.")
+_PRECISION = flags.DEFINE_enum("precision", "fp32", ["fp32", "fp16", "int8"], "Of an ONNX file's arithmetic.")
+_CACHE = compilation_cache.define_flag()
+
+
+def main() -> None:
+    compilation_cache.enable(_CACHE.value)
+    output = Path(_OUTPUT.value)
+    save = EXPORTS[output.suffix[1:] or "stablehlo"]  # a folder holds StableHLO
+    artifact = read_checkpoint(Path(_CHECKPOINT.value), best=_BEST.value, ema=_EMA.value)
+    options = Options(normalize=_NORMALIZE.value, flip_test=_FLIP_TEST.value, decode=_DECODE.value)
+    save(artifact, output, options, _PRECISION.value)
+    files = list(output.iterdir()) if output.is_dir() else [output]
+    print(f"{output}: step {artifact.step}, {sum(file.stat().st_size for file in files) / 2**20:.1f} MiB")
