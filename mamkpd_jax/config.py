@@ -9,8 +9,8 @@ import math
 from typing import Any
 
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.registry import DATASETS
 
-DATASETS = ("coco_keypoints", "mpii", "ap10k", "custom_coco", "synthetic_people")
 OPTIMIZERS = ("adam", "adamw")
 SCANS = ("auto", "sequential", "associative", "pallas_triton", "pallas_interpret")
 AUGMENTATIONS = ("mmpose", "hrnet", "mmpose_mpii", "hrnet_mpii", "flip", "none")
@@ -63,7 +63,7 @@ class ModelConfig:
 class DataConfig:
     """The data set and what a crop of it looks like."""
 
-    dataset: str = "coco_keypoints"  # one of DATASETS
+    dataset: str = "coco_keypoints"  # a module of data/datasets
     root: str = "data/coco"  # the official files (annotations/, train2017/, val2017/); not read by synthetic_people
     ap10k_fold: int = 1  # which of AP-10K's three splits into train, val and test
     train_annotations: str = "train.json"  # of custom_coco, below root, like the next three
@@ -81,16 +81,10 @@ class DataConfig:
     synthetic_train_images: int = 4000
     synthetic_val_images: int = 400
 
-    @property
-    def skeleton_name(self) -> str:
-        """What `skeletons.find_skeleton` knows the data set's skeleton by."""
-        ready = {"coco_keypoints": "coco", "synthetic_people": "coco", "mpii": "mpii", "ap10k": "ap10k"}
-        return ready.get(self.dataset, self.skeleton)
-
     def validate(self) -> None:
         _one_of("data.codec", self.codec, ("plain", "dark", "udp"))
         _in_range("data.erasing_p", self.erasing_p, 0.0, 1.0)
-        _one_of("data.dataset", self.dataset, DATASETS)
+        DATASETS.check(self.dataset)
         _one_of("data.augmentation", self.augmentation, AUGMENTATIONS)
         _in_range("data.ap10k_fold", self.ap10k_fold, 1, 3)
         _at_least("data.workers", self.workers, 0)

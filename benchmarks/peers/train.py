@@ -23,7 +23,7 @@ from benchmarks.peers.networks import Peer, build, cost
 from mamkpd_jax import cli
 from mamkpd_jax.codec import encode_heatmaps, flip_heatmaps
 from mamkpd_jax.config import Config
-from mamkpd_jax.data.datasets import open_dataset
+from mamkpd_jax.data.opening import open_dataset
 from mamkpd_jax.data.pipeline import DamageGuard, train_batches
 from mamkpd_jax.environment import environment
 from mamkpd_jax.errors import UserError

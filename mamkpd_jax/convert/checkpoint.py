@@ -12,7 +12,7 @@ from mamkpd_jax.convert.weights import Weights, not_finite
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import atomic_folder
 from mamkpd_jax.model.mamkpd import abstract, split
-from mamkpd_jax.skeletons import find_skeleton
+from mamkpd_jax.registry import DATASETS
 from mamkpd_jax.training.checkpoint import (
     BEST,
     LATEST,
@@ -55,12 +55,12 @@ def read_checkpoint(workdir: Path, *, best: bool = False, ema: bool = True) -> W
 def _restored(manager: ocp.CheckpointManager, step: int, ema: bool) -> Weights:
     config, skeleton = restore_description(manager, step)
     if skeleton is None:
-        if not config.data.skeleton_name:
+        skeleton = DATASETS[config.data.dataset].known_skeleton(config.data)
+        if skeleton is None:
             raise UserError(
                 f"step {step} of {manager.directory} was written by an earlier version, which did not keep the joints "
                 "of the annotations' categories; train an epoch more, by --config.optim.epochs, to have them"
             )
-        skeleton = find_skeleton(config.data.skeleton_name, [])
     # The implementation of the scan is the run's, whose device may not be here; weights fit all of them.
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, scan="auto"))
     _, params, batch_stats = split(abstract(config.model, skeleton.n_joints))

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mamkpd_jax.config import Config
-from mamkpd_jax.data.datasets import EvaluationData
 from mamkpd_jax.data.functional import from_crops
+from mamkpd_jax.data.opening import EvaluationData
 from mamkpd_jax.data.pipeline import DamageGuard, eval_batches
 from mamkpd_jax.evaluation.coco import coco_results
 from mamkpd_jax.evaluation.metrics import metric, score

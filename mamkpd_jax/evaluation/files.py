@@ -10,16 +10,18 @@ from mamkpd_jax.data.annotation_files import check_annotations, read_arrays, rea
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.metrics import metric, score
 from mamkpd_jax.evaluation.scores import Scores, check_poses
-from mamkpd_jax.skeletons import MPII, find_skeleton
+from mamkpd_jax.skeletons import MPII, Skeleton, find_skeleton
 
 
-def score_files(metrics: Sequence[str], predictions: Path, annotations: Path, skeleton: str = "") -> Scores:
+def score_files(
+    metrics: Sequence[str], predictions: Path, annotations: Path, skeleton: Skeleton | None = None
+) -> Scores:
     """The values of a results file.
 
     Args:
         metrics: as in `config.eval.metrics`. 'mpii' reads a .mat or .npz with `preds` [n, 16, 2], 1-based, and HRNet's
             gt_valid.mat; all others read COCO's results and annotation forms, PCK with 'annotation_id' in the results.
-        skeleton: the name of a ready one, a skeleton file, or empty: that of the annotations; not read by 'mpii'.
+        skeleton: None: that of the annotations' categories. 'mpii' has its own.
 
     Raises:
         UserError: a file is missing, damaged or doesn't fit the other.
@@ -30,7 +32,7 @@ def score_files(metrics: Sequence[str], predictions: Path, annotations: Path, sk
         results = _mpii_results(predictions, len(truth["annotations"]))
     else:
         truth, results = read_json(annotations), read_json(predictions)
-        joints = find_skeleton(skeleton, truth.get("categories", []) if isinstance(truth, dict) else [])
+        joints = skeleton or find_skeleton("", truth.get("categories", []) if isinstance(truth, dict) else [])
         check_annotations(annotations, truth, joints.n_joints)
         check_poses(results, joints)
     for scorer in scorers:

@@ -16,8 +16,8 @@ from flax import nnx
 from mamkpd_jax.bench.weights import random_weights
 from mamkpd_jax.convert.checkpoint import read_checkpoint
 from mamkpd_jax.convert.save import save
-from mamkpd_jax.data.datasets import open_dataset
 from mamkpd_jax.data.functional import decode_image, warp_points
+from mamkpd_jax.data.opening import open_dataset
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation import evaluator
 from mamkpd_jax.inference.predict import cast_once, make_network, make_predict
