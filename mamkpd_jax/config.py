@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.registry import DATASETS
+from mamkpd_jax.registry import DATASETS, METRICS
 
 OPTIMIZERS = ("adam", "adamw")
 SCANS = ("auto", "sequential", "associative", "pallas_triton", "pallas_interpret")
@@ -150,7 +150,7 @@ class OptimConfig:
 class EvalConfig:
     """How the validation split is scored; the first figure of the first metric is the one to judge by."""
 
-    metrics: tuple[str, ...] = ("coco",)  # of "coco", "ap10k", "mpii", and "pck_torso@0.2" and the like
+    metrics: tuple[str, ...] = ("coco",)  # modules of evaluation/metrics: "coco", "pck_torso@0.2" and the like
     split: str = "val"  # AP-10K has "test" too
     batch_size: int = 256
     flip_test: bool = True
@@ -163,6 +163,8 @@ class EvalConfig:
         _at_least("eval.every_epochs", self.every_epochs, 1)
         if not self.metrics:
             raise UserError("config.eval.metrics is empty; give at least one, such as ('coco',)")
+        for name in self.metrics:
+            METRICS.check(name)
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
