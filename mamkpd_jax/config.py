@@ -9,10 +9,9 @@ import math
 from typing import Any
 
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.registry import DATASETS, METRICS
+from mamkpd_jax.registry import DATASETS, METRICS, SCANS
 
 OPTIMIZERS = ("adam", "adamw")
-SCANS = ("auto", "sequential", "associative", "pallas_triton", "pallas_interpret")
 AUGMENTATIONS = ("mmpose", "hrnet", "mmpose_mpii", "hrnet_mpii", "flip", "none")
 
 
@@ -27,7 +26,7 @@ class ModelConfig:
     decoder_dim: int = 96
     d_state: int = 1
     drop_path: float = 0.1
-    scan: str = "auto"  # one of SCANS: an implementation of ops/selective_scan, or the one for the device
+    scan: str = "auto"  # an implementation of ops/selective_scan, or the best one for the device
     dtype: str = "float32"  # of activations; parameters, state and loss stay float32
     remat_stages: tuple[int, ...] = ()  # stages computed again in the backward pass, for less memory: 0 is the first
 
@@ -49,7 +48,7 @@ class ModelConfig:
             )
         _one_of("model.downsampling", self.downsampling, ("cmm", "conv", "merging"))
         _one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
-        _one_of("model.scan", self.scan, SCANS)
+        _one_of("model.scan", self.scan, ("auto", *SCANS.names()))
         _in_range("model.d_state", self.d_state, 1, 16)
         _at_least("model.decoder_dim", self.decoder_dim, 1)
         for name in ("depths", "dims"):

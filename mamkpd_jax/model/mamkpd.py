@@ -13,7 +13,7 @@ from mamkpd_jax.config import ModelConfig
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.model.decoder import Decoder
 from mamkpd_jax.model.encoder import Encoder
-from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS
+from mamkpd_jax.ops.selective_scan import choice
 
 # Source: MamKPD table 1 (small, base, large), table 5 (ablation_a to ablation_d) and figure 3 (the others).
 # Choice: the decoder is a quarter as wide as the last stage, 32 in Small: the paper gives no width.
@@ -66,7 +66,8 @@ class MamKPD(nnx.Module):
     """
 
     def __init__(self, config: ModelConfig, n_joints: int, *, rngs: nnx.Rngs):
-        _check_scan(config.scan)
+        if config.scan != "auto":
+            choice.resolve(config.scan)
         dtype = jnp.dtype(config.dtype)
         self.encoder = Encoder(config, dtype=dtype, rngs=rngs)
         self.decoder = Decoder(config.dims[-1], config.decoder_dim, n_joints, dtype=dtype, rngs=rngs)
@@ -79,15 +80,6 @@ class MamKPD(nnx.Module):
             rngs: stream `drop_path`; without it no path is dropped.
         """
         return self.decoder(self.encoder(image, rngs))
-
-
-def _check_scan(name: str) -> None:
-    needed, here = None if name == "auto" else IMPLEMENTATIONS[name].platform, jax.default_backend()
-    if needed not in (None, here):
-        raise UserError(
-            f"config.model.scan is {name!r}, which runs on {needed} alone, and this is {here}; "
-            "set --config.model.scan=auto, which chooses what runs here"
-        )
 
 
 class ParamKeys(nnx.Rngs):
