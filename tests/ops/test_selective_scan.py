@@ -267,7 +267,7 @@ def test_bad_arguments_are_named(change, message, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("cuda", "'cuda'; expected one of associative, pallas_interpret, pallas_triton, portable, sequential$"),
+        ("cuda", "'cuda'; expected one of associative, pallas_interpret, pallas_triton, portable, sequential"),
         ("pallas_triton", "'pallas_triton', which runs on cuda alone, and this is cpu"),
     ],
 )
