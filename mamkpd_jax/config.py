@@ -10,11 +10,9 @@ import typing
 from typing import Any
 
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.registry import HEADS
+from mamkpd_jax.registry import DATASETS, HEADS, METRICS, SCANS
 
-DATASETS = ("coco_keypoints", "mpii", "ap10k", "custom_coco", "synthetic_people")
 OPTIMIZERS = ("adam", "adamw")
-SCANS = ("auto", "sequential", "associative", "pallas_triton", "pallas_interpret")
 AUGMENTATIONS = ("mmpose", "hrnet", "mmpose_mpii", "hrnet_mpii", "flip", "none")
 
 
@@ -29,7 +27,7 @@ class ModelConfig:
     decoder_dim: int = 96  # of the head's layers
     d_state: int = 1
     drop_path: float = 0.1
-    scan: str = "auto"  # one of SCANS: an implementation of ops/selective_scan, or the one for the device
+    scan: str = "auto"  # an implementation of ops/selective_scan, or the best one for the device
     dtype: str = "float32"  # of activations; parameters, state and loss stay float32
     remat_stages: tuple[int, ...] = ()  # stages computed again in the backward pass, for less memory: 0 is the first
 
@@ -46,7 +44,7 @@ class ModelConfig:
             )
         _one_of("model.downsampling", self.downsampling, ("cmm", "conv", "merging"))
         _one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
-        _one_of("model.scan", self.scan, SCANS)
+        _one_of("model.scan", self.scan, ("auto", *SCANS.names()))
         _in_range("model.d_state", self.d_state, 1, 16)
         _at_least("model.decoder_dim", self.decoder_dim, 1)
         for name in ("depths", "dims"):
@@ -93,7 +91,7 @@ class HeatmapConfig(HeadConfig):
 class DataConfig:
     """The data set and what a crop of it looks like."""
 
-    dataset: str = "coco_keypoints"  # one of DATASETS
+    dataset: str = "coco_keypoints"  # a module of data/datasets
     root: str = "data/coco"  # the official files (annotations/, train2017/, val2017/); not read by synthetic_people
     ap10k_fold: int = 1  # which of AP-10K's three splits into train, val and test
     train_annotations: str = "train.json"  # of custom_coco, below root, like the next three
@@ -109,15 +107,9 @@ class DataConfig:
     synthetic_train_images: int = 4000
     synthetic_val_images: int = 400
 
-    @property
-    def skeleton_name(self) -> str:
-        """What `skeletons.find_skeleton` knows the data set's skeleton by."""
-        ready = {"coco_keypoints": "coco", "synthetic_people": "coco", "mpii": "mpii", "ap10k": "ap10k"}
-        return ready.get(self.dataset, self.skeleton)
-
     def validate(self) -> None:
         _in_range("data.erasing_p", self.erasing_p, 0.0, 1.0)
-        _one_of("data.dataset", self.dataset, DATASETS)
+        DATASETS.check(self.dataset)
         _one_of("data.augmentation", self.augmentation, AUGMENTATIONS)
         _in_range("data.ap10k_fold", self.ap10k_fold, 1, 3)
         _at_least("data.workers", self.workers, 0)
@@ -182,7 +174,7 @@ class OptimConfig:
 class EvalConfig:
     """How the validation split is scored; the first figure of the first metric is the one to judge by."""
 
-    metrics: tuple[str, ...] = ("coco",)  # of "coco", "ap10k", "mpii", and "pck_torso@0.2" and the like
+    metrics: tuple[str, ...] = ("coco",)  # modules of evaluation/metrics: "coco", "pck_torso@0.2" and the like
     split: str = "val"  # AP-10K has "test" too
     batch_size: int = 256
     flip_test: bool = True
@@ -195,6 +187,8 @@ class EvalConfig:
         _at_least("eval.every_epochs", self.every_epochs, 1)
         if not self.metrics:
             raise UserError("config.eval.metrics is empty; give at least one, such as ('coco',)")
+        for name in self.metrics:
+            METRICS.check(name)
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)

@@ -6,6 +6,7 @@ file's name is the name. Modules are imported when they are asked for, so that l
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,10 +20,12 @@ class Registry:
         field: what messages call the place that names come from, such as "config.data.dataset".
         package: the package's name; a module whose name begins with "_" is not listed.
         attribute: the module's attribute that is the entry.
+        separators: characters after which a name has parameters for its entry.
     """
 
-    def __init__(self, field: str, package: str, attribute: str):
+    def __init__(self, field: str, package: str, attribute: str, separators: str = ""):
         self._field, self._package, self._attribute = field, package, attribute
+        self._separators = separators
         self._added: dict[str, Any] = {}
 
     def add(self, name: str, entry: Any) -> None:
@@ -39,20 +42,25 @@ class Registry:
 
     def check(self, name: str) -> None:
         """Raises UserError if there is no entry of this name."""
-        if name not in self.names():
+        if self._kind(name) not in self.names():
             raise UserError(f"{self._field} is {name!r}; expected one of {', '.join(self.names())}")
 
     def __getitem__(self, name: str) -> Any:
         """The entry; raises UserError if there is none."""
         self.check(name)
-        if name in self._added:
-            return self._added[name]
-        return getattr(importlib.import_module(f"{self._package}.{name}"), self._attribute)
+        kind = self._kind(name)
+        if kind in self._added:
+            return self._added[kind]
+        return getattr(importlib.import_module(f"{self._package}.{kind}"), self._attribute)
+
+    def _kind(self, name: str) -> str:
+        """What precedes the parameters."""
+        return re.split(f"[{self._separators}]", name)[0] if self._separators else name
 
 
 HEADS = Registry("config.head.kind", "mamkpd_jax.heads", "HEAD")
 DATASETS = Registry("config.data.dataset", "mamkpd_jax.data.datasets", "DATASET")
 SCANS = Registry("config.model.scan", "mamkpd_jax.ops.selective_scan.implementations", "IMPLEMENTATION")
-METRICS = Registry("config.eval.metrics", "mamkpd_jax.evaluation.metrics", "metric")
+METRICS = Registry("config.eval.metrics", "mamkpd_jax.evaluation.metrics", "metric", separators="_@")
 EXPORTS = Registry("the suffix of --output", "mamkpd_jax.export.formats", "save")
 COMMANDS = Registry("the command", "mamkpd_jax.commands", "main")

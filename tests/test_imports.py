@@ -14,7 +14,7 @@ PACKAGE = Path(mamkpd_jax.__file__).parent
 ROOT = Path(__file__).resolve().parents[1]
 
 # What each part of the package may import of it, besides itself; a part that is not here is a tool or a program.
-_CORE = {"config", "errors", "skeletons"}
+_CORE = {"config", "errors", "registry", "skeletons"}
 ALLOWED = {
     "errors": set(),
     "files": set(),
@@ -25,10 +25,10 @@ ALLOWED = {
     "compilation": set(),
     "compilation_cache": {"errors"},
     "skeletons": {"errors"},
-    "config": {"errors"},
+    "config": {"errors", "registry"},
     "codec": set(),
     "losses": set(),
-    "ops": set(),
+    "ops": {"errors", "registry"},
     "model": {"ops", "config", "errors"},
     "visualize": {"skeletons"},
     "data": _CORE,

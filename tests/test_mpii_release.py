@@ -12,7 +12,7 @@ from scipy.io import loadmat, savemat
 
 from mamkpd_jax.data.annotation_files import read_mpii_truth
 from mamkpd_jax.data.builders.coco_form import prepare
-from mamkpd_jax.data.builders.mpii import Mpii
+from mamkpd_jax.data.datasets.mpii import Mpii
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.mpii_release import convert
 from tests.copying import copy_folder

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 from absl import flags, logging
+from mamkpd_jax.inference.predict import decode
 from torch import Tensor
 
 from benchmarks.peers import PEERS
@@ -23,14 +24,13 @@ from benchmarks.peers.networks import Peer, build, cost
 from mamkpd_jax import cli
 from mamkpd_jax.codec import encode_heatmaps, flip_heatmaps
 from mamkpd_jax.config import Config
-from mamkpd_jax.data.datasets import open_dataset
+from mamkpd_jax.data.opening import open_dataset
 from mamkpd_jax.data.pipeline import DamageGuard, train_batches
 from mamkpd_jax.environment import environment
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation import report
 from mamkpd_jax.evaluation.evaluator import Evaluator, PredictCrops
 from mamkpd_jax.files import atomic_write, write_json
-from mamkpd_jax.inference.predict import decode
 from mamkpd_jax.skeletons import Skeleton
 from mamkpd_jax.training.interruption import Interrupted, Interruption
 from mamkpd_jax.training.logs import ENVIRONMENT, Logger

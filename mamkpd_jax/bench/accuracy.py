@@ -15,7 +15,7 @@ from absl import flags
 from mamkpd_jax.bench import measure
 from mamkpd_jax.convert.checkpoint import read_checkpoint
 from mamkpd_jax.convert.weights import Weights
-from mamkpd_jax.data.datasets import open_evaluation_data
+from mamkpd_jax.data.opening import open_evaluation_data
 from mamkpd_jax.environment import environment
 from mamkpd_jax.evaluation.evaluator import Evaluator, PredictCrops
 from mamkpd_jax.export.options import Options

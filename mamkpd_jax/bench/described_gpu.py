@@ -19,7 +19,7 @@ from jaxlib.mlir import ir
 
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.ops import layer_norm_kernel
-from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS
+from mamkpd_jax.registry import SCANS
 
 _DESCRIPTION = """
 gpu_device_info {{
@@ -124,9 +124,8 @@ def kernels_can_run() -> Iterator[None]:
 
     Their scan has to be named.
     """
-    kernels = IMPLEMENTATIONS["pallas_triton"]._replace(platform=None)
     with (
-        mock.patch.dict(IMPLEMENTATIONS, pallas_triton=kernels),
+        mock.patch.object(SCANS["pallas_triton"], "platform", None),
         mock.patch.object(layer_norm_kernel, "works", lambda: True),
     ):
         yield

@@ -22,6 +22,7 @@ import jax
 import numpy as np
 from absl import flags
 from flax import nnx
+from jax import export
 
 from mamkpd_jax import cli
 from mamkpd_jax.bench import measure
@@ -34,7 +35,7 @@ from mamkpd_jax.environment import environment
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.predict import cast_once, make_network
 from mamkpd_jax.model.mamkpd import abstract
-from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS
+from mamkpd_jax.ops.selective_scan import choice
 from mamkpd_jax.skeletons import COCO
 
 # Other benches have flags of these names, and tests have several of them in one process.
@@ -81,10 +82,10 @@ class Contender:
 
 def contenders(name: str) -> dict[str, Contender]:
     """A variant in JAX with each scan that runs here, and in PyTorch as the flags say, by name."""
-    weights, here = random_weights(name, INPUT_HW, dtype=_DTYPE.value), (None, jax.default_backend())
-    scans = [name for name, scan in IMPLEMENTATIONS.items() if scan.platform in here and name != "pallas_interpret"]
+    weights, platform = random_weights(name, INPUT_HW, dtype=_DTYPE.value), export.default_export_platform()
+    scans = choice.ranked(platform)
     if unknown := set(_SCANS.value) - set(scans):
-        raise UserError(f"--scans names {min(unknown)!r}; on {here[1]} there are {', '.join(scans)}")
+        raise UserError(f"--scans names {min(unknown)!r}; on {platform} there are {', '.join(scans)}")
     lacking = (None, *PARTS) if _PARTS.value else (None,)
     ways = {_way(scan, part): _in_jax(weights, scan, part) for scan in _SCANS.value or scans for part in lacking}
     ways |= {f"torch, {how}": in_torch(_twin(weights, how == "compiled")) for how in _TORCH.value}

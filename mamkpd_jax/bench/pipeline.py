@@ -17,7 +17,7 @@ from mamkpd_jax.bench import measure
 from mamkpd_jax.codec import encode_heatmaps
 from mamkpd_jax.config import Config, DataConfig, OptimConfig
 from mamkpd_jax.data.annotation_files import NO_ANNOTATION
-from mamkpd_jax.data.builders.synthetic_people import jpeg
+from mamkpd_jax.data.datasets.synthetic_people import jpeg
 from mamkpd_jax.data.functional import decode_image
 from mamkpd_jax.data.pipeline import LoadCrop, train_batches
 from mamkpd_jax.data.source import Item

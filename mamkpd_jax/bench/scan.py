@@ -15,16 +15,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from absl import flags
-from jax import Array
+from jax import Array, export
 
 from mamkpd_jax import cli
 from mamkpd_jax.bench import measure
 from mamkpd_jax.environment import environment, gpu_property
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.ops.cross_scan import DIRECTIONS
-from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS, associative, by_sequence, pallas_triton, ss2d_scan
+from mamkpd_jax.ops.selective_scan import associative, by_sequence, choice, pallas_triton, ss2d_scan
 from mamkpd_jax.ops.selective_scan.tiling import plan
 from mamkpd_jax.ops.selective_scan.workloads import WORKLOADS, Workload
+from mamkpd_jax.registry import SCANS
 
 _WORKLOADS = flags.DEFINE_list("workloads", list(WORKLOADS), "Names of ops/selective_scan/workloads.py.")
 _BATCHES = cli.define_whole_numbers("batches", [1, 64, 256], "Batch sizes.")
@@ -34,7 +35,9 @@ _CHUNKS = flags.DEFINE_list(
     "chunks", ["16", "256", "whole"], "Tokens a chunk of `associative`, which is timed with its default too."
 )
 
-_IMPLEMENTATIONS = flags.DEFINE_list("implementations", [], "Names of implementations; by default all that run here.")
+_IMPLEMENTATIONS = flags.DEFINE_list(
+    "implementations", [], "Names of implementations; by default all meant for this device."
+)
 _TILINGS = flags.DEFINE_bool("tilings", False, "The kernels in other cuts too; bench/scan.py has the table.")
 _MEASURES = flags.DEFINE_multi_enum("measure", ["errors", "times"], ["errors", "times"], "What is measured.")
 
@@ -57,10 +60,10 @@ Scan = Callable[..., Any]  # of `ss2d_scan`'s arguments
 
 
 def contenders(chunks: Sequence[str]) -> dict[str, Scan]:
-    """All that run on this device, or those of --implementations, by name; `associative` in these chunks too."""
-    platform = jax.default_backend()
-    here = [name for name, one in IMPLEMENTATIONS.items() if one.platform in (None, platform)]
-    chosen = _IMPLEMENTATIONS.value or [name for name in here if name != "pallas_interpret"]
+    """All that are meant for this device, or those of --implementations, by name; `associative` in these chunks too."""
+    platform = export.default_export_platform()
+    here = [name for name in SCANS.names() if choice.runs_here(name)]
+    chosen = _IMPLEMENTATIONS.value or choice.ranked(platform)
     if unknown := set(chosen) - set(here):
         raise UserError(f"--implementations names {min(unknown)!r}; on {platform} there are {', '.join(here)}")
     named = {name: functools.partial(ss2d_scan, implementation=name) for name in chosen}

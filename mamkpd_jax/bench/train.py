@@ -21,7 +21,7 @@ from mamkpd_jax import cli
 from mamkpd_jax.bench import measure
 from mamkpd_jax.complexity import costs
 from mamkpd_jax.config import Config
-from mamkpd_jax.data.datasets import PoseData, open_dataset
+from mamkpd_jax.data.opening import PoseData, open_dataset
 from mamkpd_jax.data.pipeline import DamageGuard, train_batches
 from mamkpd_jax.environment import environment, peak_memory_bytes
 from mamkpd_jax.errors import UserError

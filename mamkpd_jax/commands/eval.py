@@ -19,13 +19,14 @@ from mamkpd_jax import cli, compilation_cache
 from mamkpd_jax.artifact.artifact import without_scan
 from mamkpd_jax.artifact.checkpoints import read_checkpoint
 from mamkpd_jax.config import Config, differences
-from mamkpd_jax.data.datasets import open_evaluation_data
+from mamkpd_jax.data.opening import open_evaluation_data
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation import report
 from mamkpd_jax.evaluation.evaluator import Evaluator
 from mamkpd_jax.evaluation.files import score_files
 from mamkpd_jax.files import write_json
 from mamkpd_jax.program import Options, compiled, make_program
+from mamkpd_jax.registry import DATASETS
 from mamkpd_jax.sharding import check_batch, data_mesh, replicated
 from mamkpd_jax.training.checkpoint import check_same_joints, check_same_model
 
@@ -79,7 +80,8 @@ def evaluate_file(config: Config, predictions: Path, annotations: Path, output: 
         UserError: a config field or one of the files can't be right.
     """
     config.validate()
-    metrics = score_files(config.eval.metrics, predictions, annotations, config.data.skeleton_name).values
+    skeleton = DATASETS[config.data.dataset].known_skeleton(config.data)
+    metrics = score_files(config.eval.metrics, predictions, annotations, skeleton).values
     print(report.format_table(metrics))
     if output is not None:
         write_json(output, {"predictions": str(predictions), "annotations": str(annotations), **metrics})

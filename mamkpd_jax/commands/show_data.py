@@ -15,7 +15,7 @@ from absl import flags
 
 from mamkpd_jax import cli
 from mamkpd_jax.config import Config
-from mamkpd_jax.data.datasets import open_dataset
+from mamkpd_jax.data.opening import open_dataset
 from mamkpd_jax.data.pipeline import train_batches
 from mamkpd_jax.heads._head import head_of
 from mamkpd_jax.visualize import contact_sheet, draw_pose, overlay_heatmap

@@ -17,7 +17,7 @@ from absl import flags, logging
 from mamkpd_jax import cli, compilation_cache, processes
 from mamkpd_jax.artifact.reading import read_artifact
 from mamkpd_jax.config import Config
-from mamkpd_jax.data.datasets import open_dataset
+from mamkpd_jax.data.opening import open_dataset
 from mamkpd_jax.data.pipeline import DamageGuard, train_batches
 from mamkpd_jax.evaluation import report
 from mamkpd_jax.evaluation.evaluator import Evaluator

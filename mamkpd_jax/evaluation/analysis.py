@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from mamkpd_jax.data.datasets import EvaluationData
 from mamkpd_jax.data.functional import DamagedImage, decode_image
+from mamkpd_jax.data.opening import EvaluationData
 from mamkpd_jax.evaluation.evaluator import Evaluation
 from mamkpd_jax.visualize import contact_sheet, draw_beside_truth
 

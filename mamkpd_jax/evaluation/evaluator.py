@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mamkpd_jax.config import Config
-from mamkpd_jax.data.datasets import EvaluationData
 from mamkpd_jax.data.functional import from_crops
+from mamkpd_jax.data.opening import EvaluationData
 from mamkpd_jax.data.pipeline import DamageGuard, eval_batches
-from mamkpd_jax.evaluation.coco import coco_results
-from mamkpd_jax.evaluation.metrics import metric, score
+from mamkpd_jax.evaluation.coco_results import coco_results
+from mamkpd_jax.evaluation.scores import metric, score
 from mamkpd_jax.processes import gather_interleaved
 
 # Crops uint8 [b, h, w, 3] to joints [b, j, 2] in pixels of the crop, and their scores [b, j].

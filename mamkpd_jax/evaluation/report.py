@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from mamkpd_jax.data.datasets import EvaluationData
 from mamkpd_jax.data.functional import DamagedImage, decode_image
+from mamkpd_jax.data.opening import EvaluationData
 from mamkpd_jax.evaluation.analysis import breakdown, worst_instances
 from mamkpd_jax.evaluation.evaluator import Evaluation
 from mamkpd_jax.files import write_json

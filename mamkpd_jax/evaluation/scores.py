@@ -1,10 +1,13 @@
-"""What all metrics take and give."""
+"""What a module of `evaluation/metrics` gives and what it takes: metrics, and results scored by them."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from mamkpd_jax.data.annotation_files import are_numbers
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.registry import METRICS
 from mamkpd_jax.skeletons import Skeleton
 
 
@@ -14,6 +17,60 @@ class Scores:
 
     values: dict[str, float]
     instances: dict[int, float]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A metric, what it needs of the annotations besides their ids and joints, and how it reads its files."""
+
+    name: str
+    # Scores results (the second argument) against annotations, both in COCO's form; UserError where they don't fit.
+    evaluate: Callable[[dict[str, Any], Sequence[dict[str, Any]], Skeleton], Scores]
+    fields: tuple[str, ...] = ()  # of each annotation
+    joints: tuple[str, ...] = ()  # of the skeleton
+    by_annotation: bool = True  # each result is of an annotation's box
+    # Reads predictions and annotations of other forms than COCO's: annotations and results in COCO's form, skeleton.
+    read_files: Callable[[Path, Path], tuple[dict[str, Any], list[dict[str, Any]], Skeleton]] | None = None
+
+    def check(self, ground_truth: dict[str, Any], skeleton: Skeleton, *, detected: bool = False) -> None:
+        """Raises UserError if no results can be scored by it; `detected` says that theirs are detected boxes."""
+        needs = f"config.eval.metrics names {self.name}, which needs"
+        if missing := [joint for joint in self.joints if joint not in skeleton.joints]:
+            raise UserError(f"{needs} the joint {missing[0]}, and {skeleton.name} has none; give another metric")
+        for annotation in ground_truth["annotations"]:
+            if missing := [field for field in self.fields if field not in annotation]:
+                raise UserError(
+                    f"{needs} {missing[0]!r} in each annotation, and that of id {annotation['id']} lacks it; give "
+                    "another metric, or annotations or a split that have it"
+                )
+        if detected and self.by_annotation:
+            raise UserError(f"{needs} ground-truth boxes; leave config.eval.detections empty, or give another metric")
+
+
+def metric(name: str) -> Metric:
+    """The metric of a name of `config.eval.metrics`.
+
+    Raises:
+        UserError: there is no such metric.
+    """
+    return METRICS[name](name)
+
+
+def unknown_metric(name: str, expected: str) -> UserError:
+    """The error for a name with parameters that its metric does not have."""
+    return UserError(f"config.eval.metrics names {name!r}; expected {expected}")
+
+
+def score(
+    metrics: Sequence[Metric],
+    ground_truth: dict[str, Any],
+    results: Sequence[dict[str, Any]],
+    skeleton: Skeleton,
+) -> Scores:
+    """The values of several metrics, the first one's headline first, and the instances' scores by the first."""
+    scores = [metric.evaluate(ground_truth, results, skeleton) for metric in metrics]
+    values = {name: value for part in scores for name, value in part.values.items()}
+    return Scores(values=values, instances=scores[0].instances)
 
 
 def check_poses(results: Any, skeleton: Skeleton) -> None:

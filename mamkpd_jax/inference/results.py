@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, UInt8
 from mamkpd_jax.data.annotation_files import NO_ANNOTATION
 from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.evaluation.coco import NMS_THRESHOLD, coco_results
+from mamkpd_jax.evaluation.coco_results import NMS_THRESHOLD, coco_results
 from mamkpd_jax.evaluation.oks import oks_nms, rescore
 from mamkpd_jax.skeletons import Skeleton
 from mamkpd_jax.visualize import draw_pose

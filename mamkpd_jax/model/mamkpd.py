@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from mamkpd_jax.config import Config, ModelConfig
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.model.encoder import Encoder
-from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS
+from mamkpd_jax.ops.selective_scan import choice
 from mamkpd_jax.registry import HEADS
 from mamkpd_jax.skeletons import Skeleton
 
@@ -77,7 +77,8 @@ class MamKPD(nnx.Module):
     """
 
     def __init__(self, config: Config, skeleton: Skeleton, *, rngs: nnx.Rngs):
-        _check_scan(config.model.scan)
+        if config.model.scan != "auto":
+            choice.resolve(config.model.scan)
         self.encoder = Encoder(config.model, dtype=jnp.dtype(config.model.dtype), rngs=rngs)
         self.decoder = HEADS[config.head.kind](config, skeleton).decoder(rngs=rngs)
 
@@ -89,15 +90,6 @@ class MamKPD(nnx.Module):
             rngs: stream `drop_path`; without it no path is dropped.
         """
         return self.decoder(self.encoder(image, rngs))
-
-
-def _check_scan(name: str) -> None:
-    needed, here = None if name == "auto" else IMPLEMENTATIONS[name].platform, jax.default_backend()
-    if needed not in (None, here):
-        raise UserError(
-            f"config.model.scan is {name!r}, which runs on {needed} alone, and this is {here}; "
-            "set --config.model.scan=auto, which chooses what runs here"
-        )
 
 
 class ParamKeys(nnx.Rngs):

@@ -1,7 +1,7 @@
 """The bench of the training step: on random images, and fed by a data set's loader."""
 
 from mamkpd_jax.bench import train
-from mamkpd_jax.data.datasets import open_dataset
+from mamkpd_jax.data.opening import open_dataset
 
 
 def test_loader_row_follows_random_row(tiny, monkeypatch):

@@ -117,7 +117,7 @@ def test_mistakes_are_told_in_one_line(program, flags, line, tiny, tmp_path, run
         ("data.input_hw", (65, 48), "config.data.input_hw is (65, 48)"),
         ("optim.weight_decay", 0.1, "set --config.optim.optimizer=adamw, or no decay"),
         ("optim.accumulate", 3, "config.optim.accumulate=3 does not divide config.optim.batch_size=4"),
-        ("model.scan", "pallas_triton", "'pallas_triton', which runs on gpu alone, and this is cpu"),
+        ("model.scan", "pallas_triton", "'pallas_triton', which runs on cuda alone, and this is cpu"),
         ("fsdp", 2, "config.fsdp is 2, which does not divide the 1 devices"),
         ("init_from", "/nowhere", "/nowhere is neither the folder of a training run nor a"),
     ],

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mamkpd_jax.data.builders.custom_coco import CustomCoco
+from mamkpd_jax.data.datasets.custom_coco import CustomCoco
 from mamkpd_jax.data.source import _read_detections
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.files import score_files

@@ -8,7 +8,7 @@ import pytest
 
 from mamkpd_jax.config import Config, DataConfig, OptimConfig
 from mamkpd_jax.data.builders.coco_form import prepare
-from mamkpd_jax.data.builders.coco_keypoints import CocoKeypoints
+from mamkpd_jax.data.datasets.coco_keypoints import CocoKeypoints
 from mamkpd_jax.data.pipeline import DamageGuard, eval_batches, train_batches
 from mamkpd_jax.data.source import InstanceSource
 from mamkpd_jax.data.transforms import PRESETS, TopDownCrop

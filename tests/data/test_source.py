@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from mamkpd_jax.data.builders.ap10k import Ap10k
 from mamkpd_jax.data.builders.coco_form import prepare
-from mamkpd_jax.data.builders.coco_keypoints import CocoKeypoints
+from mamkpd_jax.data.datasets.ap10k import Ap10k
+from mamkpd_jax.data.datasets.coco_keypoints import CocoKeypoints
 from mamkpd_jax.data.source import DetectionSource, InstanceSource
 from mamkpd_jax.errors import UserError
 

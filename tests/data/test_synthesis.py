@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from mamkpd_jax.data.builders import synthetic_people
 from mamkpd_jax.data.builders.coco_form import prepare
-from mamkpd_jax.data.builders.synthetic_people import SIZE_HW, SyntheticPeople
+from mamkpd_jax.data.datasets import synthetic_people
+from mamkpd_jax.data.datasets.synthetic_people import SIZE_HW, SyntheticPeople
 from mamkpd_jax.data.functional import decode_image
 from mamkpd_jax.data.source import InstanceSource
 from mamkpd_jax.data.synthesis import render_scene
-from mamkpd_jax.evaluation.coco import evaluate_coco
+from mamkpd_jax.evaluation.metrics.coco import evaluate_coco
 from mamkpd_jax.skeletons import COCO
 
 N_TRAIN, N_VAL = 60, 40

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from mamkpd_jax.config import Config, DataConfig
-from mamkpd_jax.data.datasets import PoseData, open_dataset
+from mamkpd_jax.data.opening import PoseData, open_dataset
 from mamkpd_jax.evaluation import report
 from mamkpd_jax.evaluation.analysis import breakdown
-from mamkpd_jax.evaluation.coco import evaluate_coco
 from mamkpd_jax.evaluation.evaluator import Evaluation
+from mamkpd_jax.evaluation.metrics.coco import evaluate_coco
 from mamkpd_jax.skeletons import COCO
 
 

@@ -10,7 +10,8 @@ from pycocotools.coco import COCO as CocoFile
 from pycocotools.cocoeval import COCOeval
 
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.evaluation.coco import METRICS, coco_results, evaluate_coco
+from mamkpd_jax.evaluation.coco_results import coco_results
+from mamkpd_jax.evaluation.metrics.coco import METRICS, evaluate_coco
 from mamkpd_jax.skeletons import COCO
 
 VAL = "coco/annotations/person_keypoints_val2017.json"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mamkpd_jax.config import Config, DataConfig, EvalConfig
-from mamkpd_jax.data.datasets import PoseData, open_dataset
 from mamkpd_jax.data.functional import warp_points
+from mamkpd_jax.data.opening import PoseData, open_dataset
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.evaluator import Evaluator
 

@@ -9,7 +9,7 @@ from pycocotools.cocoeval import COCOeval
 
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.files import score_files
-from mamkpd_jax.skeletons import AP10K
+from mamkpd_jax.skeletons import AP10K, COCO
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def ap10k_files(shared_data, tmp_path):
 
 def test_ap10k_is_scored_by_its_own_sigmas_over_species(ap10k_files):
     predictions, annotations = ap10k_files
-    values = score_files(("ap10k",), predictions, annotations, "ap10k").values
+    values = score_files(("ap10k",), predictions, annotations, AP10K).values
     data = CocoFile(str(annotations))
     evaluation = COCOeval(data, data.loadRes(str(predictions)), "keypoints")
     evaluation.params.kpt_oks_sigmas = np.array(AP10K.sigmas)
@@ -52,7 +52,7 @@ def test_another_species_is_another_category(ap10k_files):
     ]
     path = ap10k_files[0].with_name("swapped.json")
     path.write_text(json.dumps(swapped), encoding="utf-8")
-    assert score_files(("ap10k",), path, annotations, "ap10k").values["ap10k/AP"] == 0.0
+    assert score_files(("ap10k",), path, annotations, AP10K).values["ap10k/AP"] == 0.0
 
 
 @pytest.mark.parametrize(
@@ -70,10 +70,10 @@ def test_files_that_are_no_results_are_told(predictions, line, shared_data, tmp_
         path.write_text(predictions, encoding="utf-8")
     annotations = shared_data / "coco/annotations/person_keypoints_val2017.json"
     with pytest.raises(UserError, match=line):
-        score_files(("coco",), path, annotations, "coco")
+        score_files(("coco",), path, annotations, COCO)
 
 
 def test_annotations_that_are_none_are_told(ap10k_files, tmp_path):
     (tmp_path / "annotations.json").write_text('{"images": []}', encoding="utf-8")
     with pytest.raises(UserError, match="annotations.json has no list 'annotations'"):
-        score_files(("ap10k",), ap10k_files[0], tmp_path / "annotations.json", "ap10k")
+        score_files(("ap10k",), ap10k_files[0], tmp_path / "annotations.json", AP10K)

@@ -10,7 +10,7 @@ from scipy.io import loadmat, savemat
 from mamkpd_jax.data.annotation_files import read_mpii_truth
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.files import score_files
-from mamkpd_jax.evaluation.metrics import metric
+from mamkpd_jax.evaluation.scores import metric
 from mamkpd_jax.skeletons import ANIMALPOSE, LSPET, Skeleton
 
 
@@ -132,7 +132,7 @@ _NO_THRESHOLDS = ("wide", "nan", "inf", "0", "-0.2", "")
 
 
 @pytest.mark.parametrize(
-    "name", ["oks", "pck_torso", "pck_foot@0.2", "torso@0.2", *(f"pck_torso@{text}" for text in _NO_THRESHOLDS)]
+    "name", ["coco_2", "mpii@0.5", "pck", "pck_torso", "pck_foot@0.2", *(f"pck_torso@{t}" for t in _NO_THRESHOLDS)]
 )
 def test_unknown_metrics_are_refused(name):
     with pytest.raises(UserError, match=f"config.eval.metrics names '{name}'"):

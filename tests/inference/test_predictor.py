@@ -15,8 +15,8 @@ import pytest
 from mamkpd_jax.artifact.checkpoints import read_checkpoint
 from mamkpd_jax.artifact.weight_files import save
 from mamkpd_jax.bench.weights import random_weights
-from mamkpd_jax.data.datasets import open_dataset
 from mamkpd_jax.data.functional import decode_image, warp_points
+from mamkpd_jax.data.opening import open_dataset
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation import evaluator
 from mamkpd_jax.inference.predictor import Predictor

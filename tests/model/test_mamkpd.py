@@ -75,7 +75,7 @@ def test_normalize_is_imagenets():
 
 
 def test_a_scan_that_this_device_can_not_run_is_refused():
-    with pytest.raises(UserError, match="config.model.scan is 'pallas_triton', which runs on gpu alone, and this is"):
+    with pytest.raises(UserError, match="config.model.scan is 'pallas_triton', which runs on cuda alone, and this is"):
         abstract(Config(model=ModelConfig(scan="pallas_triton")), COCO)
 
 

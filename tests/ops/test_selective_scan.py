@@ -11,9 +11,12 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
+from jax import export
 
-from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS, selective_scan, ss2d_scan
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.ops.selective_scan import selective_scan, ss2d_scan
 from mamkpd_jax.ops.selective_scan.tiling import plan
+from mamkpd_jax.registry import SCANS
 from tests.ops.loops import ss2d_loop
 
 _NAMES = ("u", "proj", "dt_weight", "dt_bias", "A_log", "D")
@@ -71,7 +74,7 @@ def _relative(found, wanted) -> float:
     return float(np.abs(np.float64(found) - wanted).max() / max(np.abs(wanted).max(), 1e-30))
 
 
-_ON_A_CPU = [name for name in IMPLEMENTATIONS if name != "pallas_triton"]
+_ON_A_CPU = [name for name in SCANS.names() if SCANS[name].platform is None]
 _KERNELS = "pallas_interpret"
 
 
@@ -251,8 +254,6 @@ def test_each_device_scans_its_part_of_the_batch(name, devices):
         ({"u": np.zeros((2, 5, 7, 6), np.int32)}, "u has dtype int32"),
         ({"A_log": np.zeros((4, 6, 0), np.float32)}, "A_log has 0 states.*expected 1 to 16"),
         ({"A_log": np.zeros((4, 6, 17), np.float32)}, "A_log has 17 states.*expected 1 to 16"),
-        ({"implementation": "cuda"}, "'cuda'; expected None or one of sequential, associative, pallas_triton"),
-        ({"implementation": "pallas_triton"}, "'pallas_triton', which runs on gpu alone, and this is cpu"),
     ],
 )
 def test_bad_arguments_are_named(change, message, monkeypatch):
@@ -260,4 +261,26 @@ def test_bad_arguments_are_named(change, message, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     arguments = dict(zip(_NAMES, (jnp.float32(a) for a in Case().arguments()), strict=True)) | change
     with pytest.raises(ValueError, match=message):
-        jax.eval_shape(functools.partial(ss2d_scan, implementation=arguments.pop("implementation", None)), **arguments)
+        jax.eval_shape(ss2d_scan, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cuda", "'cuda'; expected one of associative, pallas_interpret, pallas_triton, portable, sequential"),
+        ("pallas_triton", "'pallas_triton', which runs on cuda alone, and this is cpu"),
+    ],
+)
+def test_an_implementation_that_can_not_run_is_refused(name, message):
+    with pytest.raises(UserError, match=message):
+        jax.eval_shape(functools.partial(ss2d_scan, implementation=name), *Case().arguments())
+
+
+def test_portable_exports_for_two_platforms():
+    arrays = [jnp.float32(a) for a in Case().arguments()]
+    (b,) = export.symbolic_shape("b")
+    shapes = [jax.ShapeDtypeStruct((b, *x.shape[1:]), x.dtype) for x in arrays[:2]]
+    portable, loop = (jax.jit(functools.partial(ss2d_scan, implementation=one)) for one in ("portable", "sequential"))
+    exported = export.export(portable, platforms=("cpu", "cuda"))(*shapes, *arrays[2:])
+    found = export.deserialize(exported.serialize()).call(*arrays)
+    np.testing.assert_array_equal(found, loop(*arrays))

@@ -23,6 +23,7 @@ from mamkpd_jax.ops.selective_scan import (
     ss2d_scan,
 )
 from mamkpd_jax.ops.selective_scan.workloads import Workload
+from mamkpd_jax.registry import SCANS
 
 _right = functools.partial(by_sequence.ss2d, sequential.scan)
 
@@ -122,15 +123,31 @@ def choose(monkeypatch):
     """`ss2d_scan` as on a GPU whose support is given, and whose check finds a given fault or, without one, runs."""
 
     def pretend(supported=True, **fault):
-        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+        monkeypatch.setattr(export, "default_export_platform", lambda: "cuda")
         monkeypatch.setattr(self_check, "supported", lambda capability: supported)
         if fault:
             monkeypatch.setattr(self_check, "fault", lambda scan: fault["fault"])
         return ss2d_scan
 
-    choice._choose.cache_clear()
+    def clear():
+        choice._choose.cache_clear()
+        SCANS["pallas_triton"].fault.cache_clear()
+
+    clear()
     yield pretend
-    choice._choose.cache_clear()
+    clear()
+
+
+@pytest.mark.parametrize(
+    ("platform", "names"),
+    [
+        ("cpu", ["sequential", "associative"]),
+        ("cuda", ["pallas_triton", "associative", "sequential"]),
+        ("tpu", ["associative", "sequential"]),
+    ],
+)
+def test_implementations_are_ranked_by_platform(platform, names):
+    assert choice.ranked(platform) == names
 
 
 _ARGUMENTS = Workload(4, 3, 32, 2).arguments(2, jnp.float32, jax.random.key(0))
@@ -149,7 +166,7 @@ def test_kernels_that_fail_are_warned_of_once(choose, caplog):
 def test_older_gpus_use_associative(choose, caplog):
     text = jax.jit(choose(supported=False)).lower(*_ARGUMENTS).as_text()
     assert text == jax.jit(functools.partial(ss2d_scan, implementation="associative")).lower(*_ARGUMENTS).as_text()
-    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "its compute capability is ''; expected 8.0 or newer); the slower associative is used" in caplog.text
 
 
 def test_kernels_that_agree_are_used_on_cuda_alone(choose):
@@ -173,7 +190,7 @@ def test_kernels_that_agree_are_used_on_cuda_alone(choose):
 def test_other_kernels_work_where_the_scan_s_do(choose, gpu, works):
     if gpu is not None:
         choose(**gpu)
-    assert choice.kernels_work() == works
+    assert choice.passes_check("pallas_triton") == works
 
 
 def test_a_symbolic_batch_uses_associative(choose):

@@ -1,1 +1,1 @@
-"""TFDS builders of the data sets, written and read as array_record files without TensorFlow."""
+"""What the TFDS builders of the data sets share: array_record files, written and read without TensorFlow."""

@@ -1,6 +1,5 @@
 """The selective scan, plain and over the four directions of a map."""
 
 from mamkpd_jax.ops.selective_scan.api import selective_scan, ss2d_scan
-from mamkpd_jax.ops.selective_scan.choice import IMPLEMENTATIONS
 
-__all__ = ["IMPLEMENTATIONS", "selective_scan", "ss2d_scan"]
+__all__ = ["selective_scan", "ss2d_scan"]

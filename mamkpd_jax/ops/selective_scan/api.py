@@ -29,14 +29,15 @@ def ss2d_scan(
         proj: low-rank delta (r), B (n) and C (n) of the four directions, by position.
         dt_weight, dt_bias: delta = softplus(low-rank delta @ dt_weight + dt_bias).
         A_log: A = -exp(A_log), with 1 to 16 states n.
-        implementation: a name of `IMPLEMENTATIONS`; None chooses one for the platform. What is exported for CUDA has
-            to name another than the kernels, which jax.export does not serialize.
+        implementation: a module of `implementations/`; None chooses the best one for this process's devices. What is
+            exported has to name a serializable one, such as "portable".
 
     Returns:
         The sum, with the D skip, in u's dtype.
 
     Raises:
-        ValueError: arguments that don't fit together, or an implementation that does not exist or can't run here.
+        ValueError: the arguments don't fit together.
+        UserError: there is no such implementation, or it can't run here.
 
     Source: MamKPD sec. 3.2; VMamba, arXiv 2401.10166, sec. 4.2.
     """
@@ -73,13 +74,14 @@ def selective_scan(
         delta: positive step sizes, after softplus.
         A: decay rates, negative, of 1 to 16 states n.
         reverse: from the last token to the first.
-        implementation: a name of `IMPLEMENTATIONS`; None chooses one for the platform.
+        implementation: a module of `implementations/`; None chooses the best one for this process's devices.
 
     Returns:
         y, in u's dtype.
 
     Raises:
-        ValueError: arguments that don't fit together, or an implementation that does not exist or can't run here.
+        ValueError: the arguments don't fit together.
+        UserError: there is no such implementation, or it can't run here.
 
     Source: Mamba, arXiv 2312.00752, eq. 2 to 4.
     """

@@ -3,14 +3,21 @@
 A `scan(u, delta, A, B, C, reverse)` takes fp32 sequences with the length first and leaves out the D skip.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
 from mamkpd_jax.ops.cross_scan import to_map, to_sequence
+from mamkpd_jax.ops.selective_scan.implementation import Implementation
 from mamkpd_jax.ops.softplus import softplus
+
+
+def implementation(scan: Callable[..., Array], ranks: Mapping[str, int]) -> Implementation:
+    """The entry of a scan of one sequence."""
+    return Implementation(ss2d=functools.partial(ss2d, scan), plain=functools.partial(plain, scan), ranks=ranks)
 
 
 def ss2d(

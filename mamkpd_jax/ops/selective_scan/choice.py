@@ -1,105 +1,85 @@
-"""The implementations of the selective scan, and which of them runs."""
+"""Which implementation of the selective scan runs."""
 
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 from absl import logging
 from jax import Array, export, lax
 
-from mamkpd_jax.ops.selective_scan import associative, by_sequence, pallas_triton, self_check, sequential
-
-
-class Implementation(NamedTuple):
-    ss2d: Callable[..., Array]
-    plain: Callable[..., Array]
-    platform: str | None = None  # the only one that it runs on
-
-
-def _implementation(
-    ss2d: Callable[..., Array], plain: Callable[..., Array], platform: str | None = None
-) -> Implementation:
-    """Under jit: a model's scans of one shape are traced and lowered once."""
-    return Implementation(jax.jit(ss2d), jax.jit(plain, static_argnames="reverse"), platform)
-
-
-def _by_sequence(scan: Callable[..., Array]) -> Implementation:
-    return _implementation(functools.partial(by_sequence.ss2d, scan), functools.partial(by_sequence.plain, scan))
-
-
-IMPLEMENTATIONS = {
-    "sequential": _by_sequence(sequential.scan),
-    "associative": _by_sequence(associative.scan),
-    "pallas_triton": _implementation(pallas_triton.ss2d, pallas_triton.plain, platform="gpu"),
-    # The same kernels in plain jax operations, to check them on any device; no one wants to wait for it.
-    "pallas_interpret": _implementation(
-        functools.partial(pallas_triton.ss2d, interpret=True), functools.partial(pallas_triton.plain, interpret=True)
-    ),
-}
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.ops.selective_scan.implementation import Implementation
+from mamkpd_jax.registry import SCANS
 
 
 def resolve(name: str | None) -> Implementation:
-    """The implementation of a name, or the one for this process's platform.
+    """The implementation of a name, or the best one for this process's devices.
 
     Raises:
-        ValueError: there is none of that name, or it can't run here.
+        UserError: there is none of that name, or it can't run here.
     """
-    platform = jax.default_backend()
     if name is None:
-        return _choose(platform)
-    if name not in IMPLEMENTATIONS:
-        raise ValueError(f"implementation is {name!r}; expected None or one of {', '.join(IMPLEMENTATIONS)}")
-    implementation = IMPLEMENTATIONS[name]
-    if implementation.platform not in (None, platform):
-        raise ValueError(
-            f"implementation is {name!r}, which runs on {implementation.platform} alone, and this is {platform}; "
-            "expected None, which chooses what runs here, or another name"
+        return _choose(export.default_export_platform())
+    found: Implementation = SCANS[name]
+    if not runs_here(name):
+        raise UserError(
+            f"config.model.scan is {name!r}, which runs on {found.platform} alone, and this is "
+            f"{export.default_export_platform()}; set --config.model.scan=auto, which chooses what runs here"
         )
-    return implementation
+    return found
 
 
-def kernels_work() -> bool:
-    """Whether this process's GPUs support the Pallas kernels and the scan's kernels pass their check."""
-    platform = jax.default_backend()
-    return platform == "gpu" and _choose(platform) is not IMPLEMENTATIONS["associative"]
+def runs_here(name: str) -> bool:
+    """Whether this process has the platform that an implementation runs on."""
+    return SCANS[name].platform in (None, export.default_export_platform())
+
+
+def passes_check(name: str) -> bool:
+    """Whether an implementation runs here and its check finds no fault."""
+    return runs_here(name) and SCANS[name].fault() is None
+
+
+def ranked(platform: str) -> list[str]:
+    """The names of the implementations to choose from for a platform, best first."""
+    ranks = {name: SCANS[name].rank(platform) for name in SCANS.names()}
+    return sorted((name for name in ranks if ranks[name] is not None), key=ranks.__getitem__, reverse=True)
 
 
 @functools.cache
 def _choose(platform: str) -> Implementation:
-    """The implementation for a platform, logged once.
+    """The best implementation that passes its check, logged once, on this platform.
 
-    A CPU has nothing to gain from the parallel prefix, which does more arithmetic: for Base's first stage at batch 2
-    it takes several times as long as the loop (`python -m mamkpd_jax.bench scan`). A GPU gets the kernels if they are
-    meant for it and pass their check.
+    In what is lowered for another platform, or with a symbolic batch, the best serializable one takes its place.
     """
-    name = "sequential" if platform == "cpu" else "associative"
-    chosen = IMPLEMENTATIONS[name]
-    devices = jax.local_devices()
-    if all(self_check.supported(getattr(device, "compute_capability", "")) for device in devices):
-        fault = self_check.fault(functools.partial(pallas_triton.ss2d, scan=self_check.SCAN))
-        if fault is None:
-            name, chosen = "pallas_triton", _on_cuda(IMPLEMENTATIONS["pallas_triton"], chosen)
-        else:
-            message = "selective scan: pallas_triton fails its check on %s (%s); the slower %s is used"
-            logging.warning(message, devices[0].device_kind, fault, name)
+    faults = {}
+    for name in ranked(platform):
+        faults[name] = SCANS[name].fault()
+        if faults[name] is None:
+            break
+    *faulty, name = faults
+    for other in faulty:
+        message = "selective scan: %s fails its check on %s (%s); the slower %s is used"
+        logging.warning(message, other, jax.local_devices()[0].device_kind, faults[other], name)
     logging.info("selective scan on %s: %s", platform, name)
-    return chosen
+    chosen = SCANS[name]
+    return chosen if chosen.serializable else by_platform(lambda: {**serializable(), platform: chosen})
 
 
-def _on_cuda(kernels: Implementation, others: Implementation) -> Implementation:
-    """The kernels in what is lowered for CUDA, and another implementation in what is exported for, or run on, a CPU.
+def serializable() -> dict[str, Implementation]:
+    """The best serializable implementation of each platform that one has a rank for, and of "default", all others."""
+    entries = {name: SCANS[name] for name in SCANS.names()}
+    platforms = sorted({platform for one in entries.values() if one.serializable for platform in one.ranks})
+    return {p: next(entries[n] for n in ranked(p) if entries[n].serializable) for p in platforms}
 
-    A batch that is a symbol, as exports may have it, is for the other one too: the kernels are cut for a number.
-    """
 
-    def by_platform(cuda: Callable[..., Array], default: Callable[..., Array], *arrays: Array, **options) -> Array:
-        if export.is_symbolic_dim(arrays[0].shape[0]):
-            return default(*arrays, **options)
-        branches = {"cuda": functools.partial(cuda, **options), "default": functools.partial(default, **options)}
-        return lax.platform_dependent(*arrays, **branches)
+def by_platform(branches: Callable[[], Mapping[str, Implementation]]) -> Implementation:
+    """Takes another implementation on each platform that a program is lowered for."""
 
-    return _implementation(
-        functools.partial(by_platform, kernels.ss2d, others.ss2d),
-        functools.partial(by_platform, kernels.plain, others.plain),
-    )
+    def run(function: str, *arrays: Array, **options: Any) -> Array:
+        symbolic = export.is_symbolic_dim(arrays[0].shape[0])  # kernels are cut for a number
+        usable = {p: one for p, one in branches().items() if one.serializable or not symbolic}
+        functions = {p: functools.partial(getattr(one, function), **options) for p, one in usable.items()}
+        return lax.platform_dependent(*arrays, **functions)
+
+    return Implementation(ss2d=functools.partial(run, "ss2d"), plain=functools.partial(run, "plain"))

@@ -11,12 +11,12 @@ import pytest
 
 from mamkpd_jax.config import Config, DataConfig, EvalConfig
 from mamkpd_jax.data.annotation_files import check_annotations
-from mamkpd_jax.data.builders.ap10k import Ap10k
 from mamkpd_jax.data.builders.coco_form import prepare, unusable
-from mamkpd_jax.data.builders.custom_coco import CustomCoco
 from mamkpd_jax.data.builders.images import check_folder
-from mamkpd_jax.data.datasets import open_dataset
+from mamkpd_jax.data.datasets.ap10k import Ap10k
+from mamkpd_jax.data.datasets.custom_coco import CustomCoco
 from mamkpd_jax.data.functional import decode_image
+from mamkpd_jax.data.opening import open_dataset
 from mamkpd_jax.data.source import InstanceSource
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import AP10K

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from mamkpd_jax.data.builders.coco_form import _alone, prepare
-from mamkpd_jax.data.builders.synthetic_people import SyntheticPeople
+from mamkpd_jax.data.datasets.synthetic_people import SyntheticPeople
 
 # Draws two pictures, says so, and then takes for ever over the third.
 _STUCK_BUILD = """
 import sys, time
 from pathlib import Path
-from mamkpd_jax.data.builders import synthetic_people
+from mamkpd_jax.data.datasets import synthetic_people
 from mamkpd_jax.data.builders.coco_form import prepare
 
 def render(seed, index, size_hw, real=synthetic_people.render_scene):

@@ -12,8 +12,8 @@ import pytest
 from jax.experimental import pallas as pl
 
 from mamkpd_jax.bench import described_gpu
-from mamkpd_jax.ops.selective_scan import IMPLEMENTATIONS, pallas_triton, selective_scan, ss2d_scan
-from mamkpd_jax.ops.selective_scan.choice import Implementation
+from mamkpd_jax.ops.selective_scan import pallas_triton, selective_scan, ss2d_scan
+from mamkpd_jax.registry import SCANS
 from tests.ops.loops import plain_loop, ss2d_loop
 from tests.ops.ptx.emulator import Kernel
 
@@ -88,8 +88,8 @@ class CompiledScan:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(pl, "pallas_call", self._emulated_call)
             # Not under jit, which would find the traces of kernels that have been changed since.
-            kernels = Implementation(pallas_triton.ss2d, pallas_triton.plain)
-            patch.setitem(IMPLEMENTATIONS, "pallas_triton", kernels)
+            for name, value in {"ss2d": pallas_triton.ss2d, "plain": pallas_triton.plain, "platform": None}.items():
+                patch.setattr(SCANS["pallas_triton"], name, value)
             lowered = jax.jit(case.with_gradients("pallas_triton")).lower(case.arguments(), case.dy())
         self._run = lowered.compile()
         self.compile_seconds = time.process_time() - start

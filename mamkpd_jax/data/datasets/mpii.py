@@ -2,15 +2,17 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from mamkpd_jax.config import DataConfig
 from mamkpd_jax.data.annotation_files import check_persons, read_json, read_mpii_truth
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder
+from mamkpd_jax.data.builders.entry import DatasetEntry
 from mamkpd_jax.data.builders.images import check_folder, read_image
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import MPII
@@ -99,3 +101,11 @@ def _annotation(i: int, person: dict[str, Any]) -> dict[str, Any]:
         "bbox": [x - side / 2, y - side / 2, side, side],
         "keypoints": np.column_stack([joints * visible[:, None], 2 * visible]).ravel().tolist(),
     }
+
+
+def _builder(data: DataConfig, needed: Collection[str]) -> Mpii:
+    del needed  # the digest is of the annotations of both splits
+    return Mpii(Path(data.root), Path(data.build_dir))
+
+
+DATASET = DatasetEntry(_builder, MPII)

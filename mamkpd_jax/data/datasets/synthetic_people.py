@@ -3,7 +3,7 @@
 import functools
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ import cv2
 import grain
 import tensorflow_datasets as tfds
 
+from mamkpd_jax.config import DataConfig
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder
+from mamkpd_jax.data.builders.entry import DatasetEntry
 from mamkpd_jax.data.synthesis import Person, Scene, render_scene
 from mamkpd_jax.skeletons import COCO
 
@@ -68,3 +70,11 @@ def _annotation(person: Person, image_id: int, annotation_id: int) -> dict[str, 
         "bbox": person.box_xywh.tolist(),
         "keypoints": person.keypoints.ravel().tolist(),
     }
+
+
+def _builder(data: DataConfig, needed: Collection[str]) -> SyntheticPeople:
+    del needed  # all splits are drawn
+    return SyntheticPeople(data.synthetic_train_images, data.synthetic_val_images, Path(data.build_dir))
+
+
+DATASET = DatasetEntry(_builder, COCO)

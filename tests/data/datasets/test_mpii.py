@@ -10,9 +10,9 @@ import pytest
 from mamkpd_jax.config import Config, DataConfig, EvalConfig
 from mamkpd_jax.data.annotation_files import read_mpii_truth
 from mamkpd_jax.data.builders.coco_form import prepare
-from mamkpd_jax.data.builders.mpii import Mpii
-from mamkpd_jax.data.datasets import open_dataset
+from mamkpd_jax.data.datasets.mpii import Mpii
 from mamkpd_jax.data.functional import warp_points
+from mamkpd_jax.data.opening import open_dataset
 from mamkpd_jax.data.source import InstanceSource
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.evaluator import Evaluator

@@ -1,19 +1,15 @@
-"""The data sets by name: built where needed, opened, with the crops that a run takes from them."""
+"""Opens the data set of a config, built first where needed, with the crops that a run takes from it."""
 
 import dataclasses
 from collections.abc import Collection
 from pathlib import Path
 
-from mamkpd_jax.config import Config
-from mamkpd_jax.data.builders.ap10k import Ap10k
+from mamkpd_jax.config import Config, DataConfig
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder, prepare
-from mamkpd_jax.data.builders.coco_keypoints import CocoKeypoints
-from mamkpd_jax.data.builders.custom_coco import CustomCoco
-from mamkpd_jax.data.builders.mpii import Mpii
-from mamkpd_jax.data.builders.synthetic_people import SyntheticPeople
 from mamkpd_jax.data.source import DetectionSource, InstanceSource
 from mamkpd_jax.data.transforms import PRESETS, TopDownCrop, eval_crop_of
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.registry import DATASETS
 from mamkpd_jax.skeletons import Skeleton
 
 
@@ -42,7 +38,7 @@ def open_dataset(config: Config) -> PoseData:
         UserError: its source files are missing, damaged or contradict each other.
     """
     data = config.data
-    builder = prepare(_builder(config, ("train", config.eval.split)))
+    builder = prepare(_builder(config.data, ("train", config.eval.split)))
     evaluation_data = _evaluation_data(config, builder)
     crop = dataclasses.replace(
         evaluation_data.eval_crop, augmentation=PRESETS[data.augmentation], erasing_p=data.erasing_p
@@ -57,7 +53,7 @@ def open_evaluation_data(config: Config) -> EvaluationData:
     Raises:
         UserError: they are missing, damaged or contradict each other.
     """
-    return _evaluation_data(config, prepare(_builder(config, (config.eval.split,))))
+    return _evaluation_data(config, prepare(_builder(config.data, (config.eval.split,))))
 
 
 def _evaluation_data(config: Config, builder: CocoFormBuilder) -> EvaluationData:
@@ -72,23 +68,6 @@ def _evaluation_data(config: Config, builder: CocoFormBuilder) -> EvaluationData
     )
 
 
-def _builder(config: Config, needed: Collection[str]) -> CocoFormBuilder:
-    data = config.data
-    root, build_dir = Path(data.root), Path(data.build_dir).absolute()
-    match data.dataset:
-        case "coco_keypoints":
-            return CocoKeypoints(root, build_dir, needed)
-        case "mpii":
-            return Mpii(root, build_dir)
-        case "ap10k":
-            return Ap10k(root, data.ap10k_fold, build_dir, needed)
-        case "custom_coco":
-            files = {
-                "train": (data.train_annotations, data.train_images),
-                "val": (data.val_annotations, data.val_images),
-            }
-            return CustomCoco(root, files, data.skeleton, build_dir, needed)
-        case "synthetic_people":
-            return SyntheticPeople(data.synthetic_train_images, data.synthetic_val_images, build_dir)
-        case _:
-            raise ValueError(f"unknown data set {data.dataset!r}")
+def _builder(data: DataConfig, needed: Collection[str]) -> CocoFormBuilder:
+    data = dataclasses.replace(data, build_dir=str(Path(data.build_dir).absolute()))
+    return DATASETS[data.dataset].builder(data, needed)

@@ -1,10 +1,12 @@
-"""PCK, the percentage of correct keypoints: at a chosen normaliser, and MPII's PCKh with HRNet's conventions.
+"""PCK, the percentage of correct keypoints: pck_NORMALISER@THRESHOLD, such as pck_torso@0.2.
 
 Each predicted pose belongs to one annotation, whose box it was predicted in. An annotation without a prediction counts
 as wrong in all of its joints. Values are in percent.
 """
 
+import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,26 +14,40 @@ from jaxtyping import Bool, Float
 
 from mamkpd_jax.data.annotation_files import is_id
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.evaluation.scores import Scores, check_poses
+from mamkpd_jax.evaluation.scores import Metric, Scores, check_poses, unknown_metric
 from mamkpd_jax.skeletons import Skeleton
 
 # The pairs of joints whose mean distance it is; of the box none.
-NORMALISERS: dict[str, tuple[tuple[str, str], ...]] = {
+_NORMALISERS: dict[str, tuple[tuple[str, str], ...]] = {
     "torso": (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip")),
     "head": (("neck", "head_top"),),
     "box": (),
 }
-_MPII_GROUPS = {
-    "Head": ("head_top",),
-    **{
-        name.capitalize(): (f"left_{name}", f"right_{name}")
-        for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-    },
-}
-_MPII_MASKED = ("pelvis", "thorax")
 
 
-def evaluate_pck(
+def metric(name: str) -> Metric:
+    """PCK as `name` gives its normaliser and threshold."""
+    kind, _, threshold = name.partition("@")
+    normaliser = kind.removeprefix("pck_")
+    if normaliser not in _NORMALISERS or not _is_positive(threshold):
+        expected = f"pck_NORMALISER@THRESHOLD with one of {', '.join(_NORMALISERS)} and a number above 0"
+        raise unknown_metric(name, expected)
+    return Metric(
+        name=name,
+        evaluate=partial(_evaluate, normaliser=normaliser, threshold=float(threshold)),
+        fields=("bbox",) if normaliser == "box" else (),
+        joints=tuple(joint for pair in _NORMALISERS[normaliser] for joint in pair),
+    )
+
+
+def _is_positive(number: str) -> bool:
+    try:
+        return 0 < float(number) < math.inf
+    except ValueError:
+        return False
+
+
+def _evaluate(
     ground_truth: dict[str, Any],
     results: Sequence[dict[str, Any]],
     skeleton: Skeleton,
@@ -52,41 +68,11 @@ def evaluate_pck(
     usable = np.isfinite(lengths) & (lengths > 0)
     labelled = (joints[..., 2] > 0) & usable[:, None]
     right = correct(points, joints[..., :2], lengths, threshold) & labelled
-    rates = _rates(right, labelled)
+    rates = joint_rates(right, labelled)
     name = f"pck_{normaliser}@{threshold:g}"
-    values = {f"{name}/mean": _mean(rates), f"{name}/left_out": float((~usable).sum())}
-    values |= {f"{name}/{joint}": _mean(rates[[i]]) for i, joint in enumerate(skeleton.joints)}
-    return Scores(values=values, instances=_by_instance(right, labelled, annotations))
-
-
-def evaluate_mpii(ground_truth: dict[str, Any], results: Sequence[dict[str, Any]], skeleton: Skeleton) -> Scores:
-    """PCKh@0.5, and the means at 0.1 too: 'mpii/Mean_weighted' (over all joints, HRNet's), 'mpii/Mean' (of 14 joints).
-
-    The head size is 0.6 of the diagonal of the annotation's 'head_box' [x1, y1, x2, y2]. Pelvis and thorax don't count.
-    What the tables of HRNet and SimpleBaseline call Mean@0.1 is at 0.11, the place that their code reads:
-    'mpii/Mean_weighted@0.11'.
-
-    Raises:
-        UserError: results and annotations don't fit together.
-
-    Source: MPII's evaluation code as in the official HRNet repository (arXiv 1902.09212).
-    """
-    points, joints, annotations = match(ground_truth, results, skeleton)
-    corners = np.array([annotation["head_box"] for annotation in annotations], np.float64).reshape(-1, 2, 2)
-    heads = 0.6 * np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1)
-    labelled = joints[..., 2] > 0
-    labelled[:, [skeleton.joints.index(name) for name in _MPII_MASKED]] = False
-    right, at_tenth, at_11 = (correct(points, joints[..., :2], heads, at) & labelled for at in (0.5, 0.1, 0.11))
-    rates = _rates(right, labelled)
-    values = {"mpii/Mean_weighted": _share(right, labelled), "mpii/Mean": _mean(rates)}
-    for group, names in _MPII_GROUPS.items():
-        values[f"mpii/{group}"] = _mean(rates[[skeleton.joints.index(name) for name in names]])
-    values |= {
-        "mpii/Mean_weighted@0.1": _share(at_tenth, labelled),
-        "mpii/Mean@0.1": _mean(_rates(at_tenth, labelled)),
-        "mpii/Mean_weighted@0.11": _share(at_11, labelled),
-    }
-    return Scores(values=values, instances=_by_instance(right, labelled, annotations))
+    values = {f"{name}/mean": mean_rate(rates), f"{name}/left_out": float((~usable).sum())}
+    values |= {f"{name}/{joint}": mean_rate(rates[[i]]) for i, joint in enumerate(skeleton.joints)}
+    return Scores(values=values, instances=by_instance(right, labelled, annotations))
 
 
 def correct(
@@ -131,7 +117,7 @@ def _lengths(
 ) -> Float[np.ndarray, " n"]:
     if normaliser == "box":
         return np.array([max(a["bbox"][2:]) for a in annotations], np.float64)
-    pairs = np.array([[skeleton.joints.index(name) for name in pair] for pair in NORMALISERS[normaliser]])
+    pairs = np.array([[skeleton.joints.index(name) for name in pair] for pair in _NORMALISERS[normaliser]])
     a, b = joints[:, pairs[:, 0]], joints[:, pairs[:, 1]]
     both = (a[..., 2] > 0) & (b[..., 2] > 0)
     total = (np.linalg.norm(a[..., :2] - b[..., :2], axis=-1) * both).sum(axis=1)
@@ -139,23 +125,19 @@ def _lengths(
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _rates(right: Bool[np.ndarray, "n j"], labelled: Bool[np.ndarray, "n j"]) -> Float[np.ndarray, " j"]:
+def joint_rates(right: Bool[np.ndarray, "n j"], labelled: Bool[np.ndarray, "n j"]) -> Float[np.ndarray, " j"]:
     """Percentages by joint; NaN for a joint that is never labelled."""
     count = labelled.sum(axis=0)
     return np.where(count > 0, 100.0 * right.sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
-def _mean(rates: Float[np.ndarray, " n"]) -> float:
+def mean_rate(rates: Float[np.ndarray, " n"]) -> float:
     """Of the rates that there are; -1 where there is none, as in COCO's values."""
     there = rates[np.isfinite(rates)]
     return float(there.mean()) if there.size else -1.0
 
 
-def _share(right: Bool[np.ndarray, "n j"], labelled: Bool[np.ndarray, "n j"]) -> float:
-    return float(100.0 * right.sum() / labelled.sum()) if labelled.any() else -1.0
-
-
-def _by_instance(
+def by_instance(
     right: Bool[np.ndarray, "n j"], labelled: Bool[np.ndarray, "n j"], annotations: list[dict[str, Any]]
 ) -> dict[int, float]:
     """The share of correct joints of every annotation that has one to score."""

@@ -2,67 +2,35 @@
 
 import contextlib
 import io
-from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from absl import logging
-from jaxtyping import Float, Int
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mamkpd_jax.data.annotation_files import NO_ANNOTATION, are_numbers, is_id
+from mamkpd_jax.data.annotation_files import are_numbers, is_id
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.evaluation.oks import joint_similarity, oks_nms, rescore
-from mamkpd_jax.evaluation.scores import Scores, check_poses
+from mamkpd_jax.evaluation.oks import joint_similarity
+from mamkpd_jax.evaluation.scores import Metric, Scores, check_poses, unknown_metric
 from mamkpd_jax.skeletons import Skeleton
 
 METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
-FIELDS = ("image_id", "category_id", "iscrowd", "num_keypoints", "area", "bbox")  # of annotations
-NMS_THRESHOLD = 0.9
+_FIELDS = ("image_id", "category_id", "iscrowd", "num_keypoints", "area", "bbox")  # of annotations
 
 
-def coco_results(
-    points: Float[np.ndarray, "n j 2"],
-    joint_scores: Float[np.ndarray, "n j"],
-    box_scores: Float[np.ndarray, " n"],
-    areas_px: Float[np.ndarray, " n"],
-    image_ids: Int[np.ndarray, " n"],
-    category_ids: Int[np.ndarray, " n"],
-    annotation_ids: Int[np.ndarray, " n"],
-    sigmas: tuple[float, ...] | None,
-    soft_nms: bool = False,
-) -> list[dict[str, Any]]:
-    """Predictions in COCO's results form, rescored; with 'annotation_id' where the box was an annotation's.
+def metric(name: str) -> Metric:
+    """COCO's AP, with the sigmas of the data set's skeleton."""
+    return oks_metric(name, "coco")
 
-    Args:
-        points: in pixels of the image.
-        areas_px: of the crops, for the NMS.
-        annotation_ids: whose box it was, or NO_ANNOTATION.
-        sigmas: of the OKS-NMS among an image's poses (OKS above 0.9); None for ground-truth boxes, which need none.
-    """
-    scores = rescore(box_scores, joint_scores)
-    kept = np.arange(len(scores))
-    if sigmas is not None:
-        by_image = defaultdict(list)
-        for i, image_id in enumerate(image_ids):
-            by_image[int(image_id)].append(i)
-        kept = [
-            rows[i]
-            for rows in by_image.values()
-            for i in oks_nms(points[rows], scores[rows], areas_px[rows], sigmas, NMS_THRESHOLD, soft=soft_nms)
-        ]
-    return [
-        {
-            "image_id": int(image_ids[i]),
-            "category_id": int(category_ids[i]),
-            "keypoints": np.column_stack([points[i], joint_scores[i]]).astype(np.float64).round(3).ravel().tolist(),
-            "score": float(scores[i]),
-            **({"annotation_id": int(annotation_ids[i])} if annotation_ids[i] != NO_ANNOTATION else {}),
-        }
-        for i in kept
-    ]
+
+def oks_metric(name: str, family: str) -> Metric:
+    """COCO's AP by the name `family`, which `name` must be."""
+    if name != family:
+        raise unknown_metric(name, family)
+    return Metric(name=name, evaluate=partial(evaluate_coco, family=family), fields=_FIELDS, by_annotation=False)
 
 
 def evaluate_coco(

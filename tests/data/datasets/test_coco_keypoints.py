@@ -10,8 +10,8 @@ import pytest
 
 from mamkpd_jax.config import Config, DataConfig, EvalConfig
 from mamkpd_jax.data.builders.coco_form import prepare
-from mamkpd_jax.data.builders.coco_keypoints import CocoKeypoints
-from mamkpd_jax.data.datasets import open_dataset, open_evaluation_data
+from mamkpd_jax.data.datasets.coco_keypoints import CocoKeypoints
+from mamkpd_jax.data.opening import open_dataset, open_evaluation_data
 from mamkpd_jax.data.source import InstanceSource
 from mamkpd_jax.errors import UserError
 

@@ -1,0 +1,1 @@
+"""The metrics, one a module, named as in `config.eval.metrics` up to the first "_" or "@"."""

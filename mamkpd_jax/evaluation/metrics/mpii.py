@@ -1,0 +1,89 @@
+"""MPII's PCKh with HRNet's conventions, also of the results and ground-truth files that HRNet's code writes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from mamkpd_jax.data.annotation_files import read_arrays, read_mpii_truth
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.evaluation.metrics.pck import by_instance, correct, joint_rates, match, mean_rate
+from mamkpd_jax.evaluation.scores import Metric, Scores, unknown_metric
+from mamkpd_jax.skeletons import MPII, Skeleton
+
+_GROUPS = {
+    "Head": ("head_top",),
+    **{
+        name.capitalize(): (f"left_{name}", f"right_{name}")
+        for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+    },
+}
+_MASKED = ("pelvis", "thorax")
+
+
+def metric(name: str) -> Metric:
+    """MPII's PCKh."""
+    if name != "mpii":
+        raise unknown_metric(name, "mpii")
+    return Metric(name=name, evaluate=_evaluate, fields=("head_box",), joints=MPII.joints, read_files=_read_files)
+
+
+def _evaluate(ground_truth: dict[str, Any], results: Sequence[dict[str, Any]], skeleton: Skeleton) -> Scores:
+    """PCKh@0.5, and the means at 0.1 too: 'mpii/Mean_weighted' (over all joints, HRNet's), 'mpii/Mean' (of 14 joints).
+
+    The head size is 0.6 of the diagonal of the annotation's 'head_box' [x1, y1, x2, y2]. Pelvis and thorax don't count.
+    What the tables of HRNet and SimpleBaseline call Mean@0.1 is at 0.11, the place that their code reads:
+    'mpii/Mean_weighted@0.11'.
+
+    Raises:
+        UserError: results and annotations don't fit together.
+
+    Source: MPII's evaluation code as in the official HRNet repository (arXiv 1902.09212).
+    """
+    points, joints, annotations = match(ground_truth, results, skeleton)
+    corners = np.array([annotation["head_box"] for annotation in annotations], np.float64).reshape(-1, 2, 2)
+    heads = 0.6 * np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1)
+    labelled = joints[..., 2] > 0
+    labelled[:, [skeleton.joints.index(name) for name in _MASKED]] = False
+    right, at_tenth, at_11 = (correct(points, joints[..., :2], heads, at) & labelled for at in (0.5, 0.1, 0.11))
+    rates = joint_rates(right, labelled)
+    values = {"mpii/Mean_weighted": _share(right, labelled), "mpii/Mean": mean_rate(rates)}
+    for group, names in _GROUPS.items():
+        values[f"mpii/{group}"] = mean_rate(rates[[skeleton.joints.index(name) for name in names]])
+    values |= {
+        "mpii/Mean_weighted@0.1": _share(at_tenth, labelled),
+        "mpii/Mean@0.1": mean_rate(joint_rates(at_tenth, labelled)),
+        "mpii/Mean_weighted@0.11": _share(at_11, labelled),
+    }
+    return Scores(values=values, instances=by_instance(right, labelled, annotations))
+
+
+def _share(right: Bool[np.ndarray, "n j"], labelled: Bool[np.ndarray, "n j"]) -> float:
+    return float(100.0 * right.sum() / labelled.sum()) if labelled.any() else -1.0
+
+
+def _read_files(predictions: Path, annotations: Path) -> tuple[dict[str, Any], list[dict[str, Any]], Skeleton]:
+    """HRNet's gt_valid.mat, and a .mat or .npz with `preds` [n, 16, 2], 1-based."""
+    truth = _truth(annotations)
+    return truth, _results(predictions, len(truth["annotations"])), MPII
+
+
+def _truth(path: Path) -> dict[str, Any]:
+    """gt_valid.mat in COCO's annotation form. Its pixels count from 1, as those of the predictions do."""
+    truth = read_mpii_truth(path)
+    keypoints = np.concatenate([truth["joints"], 2 * truth["visible"][..., None]], axis=-1)
+    rows = zip(keypoints.reshape(len(keypoints), -1).tolist(), truth["head_box"].tolist(), strict=True)
+    return {"annotations": [{"id": i, "keypoints": joints, "head_box": head} for i, (joints, head) in enumerate(rows)]}
+
+
+def _results(path: Path, n_persons: int) -> list[dict[str, Any]]:
+    (points,) = read_arrays(path, "preds")
+    if points.shape != (n_persons, MPII.n_joints, 2):
+        raise UserError(
+            f"{path} has preds of shape {points.shape}; expected {(n_persons, MPII.n_joints, 2)}, one pose for each "
+            "person of the annotations, in their order"
+        )
+    poses = np.concatenate([points, np.ones((n_persons, MPII.n_joints, 1))], axis=-1).reshape(n_persons, -1)
+    return [{"annotation_id": i, "keypoints": pose} for i, pose in enumerate(poses.tolist())]

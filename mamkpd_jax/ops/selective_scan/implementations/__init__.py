@@ -1,0 +1,1 @@
+"""The implementations of the selective scan, one a module. Each module's IMPLEMENTATION is its entry."""

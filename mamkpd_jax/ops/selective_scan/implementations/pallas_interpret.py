@@ -1,0 +1,12 @@
+"""The kernels in plain jax operations, to check them on any device. It is far too slow to be chosen."""
+
+import functools
+
+from mamkpd_jax.ops.selective_scan import pallas_triton
+from mamkpd_jax.ops.selective_scan.implementation import Implementation
+
+IMPLEMENTATION = Implementation(
+    ss2d=functools.partial(pallas_triton.ss2d, interpret=True),
+    plain=functools.partial(pallas_triton.plain, interpret=True),
+    serializable=False,
+)
