@@ -11,7 +11,7 @@ from mamkpd_jax.data.builders.coco_keypoints import CocoKeypoints
 from mamkpd_jax.data.builders.custom_coco import CustomCoco
 from mamkpd_jax.data.builders.mpii import Mpii
 from mamkpd_jax.data.builders.synthetic_people import SyntheticPeople
-from mamkpd_jax.data.source import DetectionSource, InstanceSource
+from mamkpd_jax.data.source import InstanceSource, SplitBoxes, read_detections
 from mamkpd_jax.data.transforms import PRESETS, TopDownCrop, eval_crop_of
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import Skeleton
@@ -23,7 +23,7 @@ class EvaluationData:
 
     skeleton: Skeleton
     val: InstanceSource  # the split that `config.eval.split` names
-    detections: DetectionSource | None  # boxes to evaluate with in place of the ground truth's
+    detections: SplitBoxes | None  # boxes to evaluate with in place of the ground truth's
     eval_crop: TopDownCrop
 
 
@@ -67,7 +67,7 @@ def _evaluation_data(config: Config, builder: CocoFormBuilder) -> EvaluationData
     return EvaluationData(
         skeleton=builder.skeleton,
         val=val,
-        detections=DetectionSource(val, Path(config.eval.detections)) if config.eval.detections else None,
+        detections=read_detections(val, Path(config.eval.detections)) if config.eval.detections else None,
         eval_crop=eval_crop_of(config.data, builder.skeleton),
     )
 
