@@ -44,7 +44,7 @@ def is_process_0() -> bool:
 
 
 def gather(rows: np.ndarray) -> np.ndarray:
-    """The rows of all processes on every process, those of process 0 first; each may have any number."""
+    """The rows of all processes on every process, those of process 0 first; the counts may differ."""
     if jax.process_count() == 1:
         return rows
     counts = np.asarray(multihost_utils.process_allgather(np.array(len(rows))))

@@ -100,10 +100,10 @@ def _end_with_parent() -> None:
 
 
 class EvalBatch(NamedTuple):
-    """Crops to predict, of which the first n are of boxes and the rest is padding."""
+    """Crops to predict, the first n of boxes, the rest padding."""
 
     images: UInt8[np.ndarray, "b h w 3"]
-    rows: Int[np.ndarray, " n"]  # of the boxes in the split's
+    rows: Int[np.ndarray, " n"]  # of the crops' boxes in the `SplitBoxes`
     matrices: Float[np.ndarray, "n 2 3"]  # from the images to the crops
 
 
@@ -118,7 +118,7 @@ def eval_batches(
     """The crops of a split's boxes, image by image; the last batch is padded with copies of its first crop.
 
     Args:
-        guard: is told of images that can't be decoded, whose boxes are left out.
+        guard: counts the images that can't be decoded; their boxes are left out.
         part: (i, n) gives the boxes of images i, i + n, i + 2n, and so on.
     """
 

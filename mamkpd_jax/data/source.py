@@ -77,7 +77,7 @@ class InstanceSource:
         }
 
     def image(self, record: int) -> dict[str, Any]:
-        """An image's bytes and what is known of it; `instances` is the JSON of their annotations."""
+        """An image's bytes, id, file name and size; `instances` is the JSON of its instances' annotations."""
         content = self._records[record]
         return {
             "image": content["image"],

@@ -62,7 +62,6 @@ class CropHeatmaps(NamedTuple):
     result: PoseResult
     crops: UInt8[np.ndarray, "n h w 3"]
     heatmaps: Float[np.ndarray, "n h2 w2 j"]
-    matrices: Float[np.ndarray, "n 2 3"]  # from the image to the crop
 
 
 class Predictor:
@@ -194,7 +193,7 @@ class Predictor:
             heatmaps = self.network(part)
             found += Running(*self._decode(heatmaps), len(part)).finish()
             maps.append(np.asarray(heatmaps)[: len(part)])
-        return CropHeatmaps(self._result(crops, found), crops.images, np.concatenate(maps), crops.matrices)
+        return CropHeatmaps(self._result(crops, found), crops.images, np.concatenate(maps))
 
     def network(self, crops: UInt8[np.ndarray, "n h w 3"]) -> Float[Array, "n2 h2 w2 j"]:
         """Heatmaps of at most `batch_size` crops, and of padding; does not wait for the device."""
