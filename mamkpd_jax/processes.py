@@ -43,17 +43,17 @@ def is_process_0() -> bool:
     return jax.process_index() == 0
 
 
-def gather_interleaved(rows: np.ndarray, n: int) -> np.ndarray:
-    """The `n` rows of a table of which process p of P has rows p, p + P, p + 2P, ..., in order, on every process."""
-    count = jax.process_count()
-    if count == 1:
+def gather(rows: np.ndarray) -> np.ndarray:
+    """The rows of all processes on every process, those of process 0 first; the counts may differ."""
+    if jax.process_count() == 1:
         return rows
-    # As bytes: JAX would make 32 bits of 64.
-    padded = np.zeros((-(-n // count), *rows.shape[1:]), rows.dtype)
+    counts = np.asarray(multihost_utils.process_allgather(np.array(len(rows))))
+    padded = np.zeros((max(1, counts.max()), *rows.shape[1:]), rows.dtype)
     padded[: len(rows)] = rows
-    everyone = multihost_utils.process_allgather(padded.reshape(len(padded), -1).view(np.uint8))
-    table = np.swapaxes(np.asarray(everyone), 0, 1).reshape(len(padded) * count, -1)
-    return np.ascontiguousarray(table).view(rows.dtype).reshape(-1, *rows.shape[1:])[:n]
+    # As bytes: JAX would make 32 bits of 64.
+    tables = np.asarray(multihost_utils.process_allgather(padded.reshape(len(padded), -1).view(np.uint8)))
+    every = np.concatenate([table[:n] for table, n in zip(tables, counts, strict=True)])
+    return every.view(rows.dtype).reshape(-1, *rows.shape[1:])
 
 
 @contextlib.contextmanager

@@ -9,6 +9,9 @@ from typing import Any
 
 from mamkpd_jax.errors import UserError
 
+# Joints with a score up to it are not drawn and don't count in a pose's score. Source: HRNet's test code.
+JOINT_THRESHOLD = 0.2
+
 _DEFAULT_SIGMA = 0.05
 
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from mamkpd_jax.skeletons import Skeleton
+from mamkpd_jax.skeletons import JOINT_THRESHOLD, Skeleton
 
 # Okabe and Ito's palette, told apart by colour-blind people: left, right, middle.
 _LEFT, _RIGHT, _MIDDLE = (230, 159, 0), (86, 180, 233), (240, 228, 66)
@@ -18,7 +18,7 @@ def draw_pose(
     keypoints: Float[np.ndarray, "j 3"],
     skeleton: Skeleton,
     *,
-    threshold: float = 0.2,
+    threshold: float = JOINT_THRESHOLD,
     label: bool = False,
 ) -> None:
     """Draws a pose on an RGB image, in place: left joints orange, right blue, the middle yellow.
@@ -57,7 +57,7 @@ def draw_region(
     skeleton: Skeleton,
     *,
     height_px: int,
-    threshold: float = 0.2,
+    threshold: float = JOINT_THRESHOLD,
     label: bool = False,
 ) -> UInt8[np.ndarray, "{height_px} w2 3"]:
     """A region (left, top, right, bottom) of an image, cut at its edges, scaled to a height, with poses on it.
@@ -85,7 +85,7 @@ def draw_beside_truth(
     skeleton: Skeleton,
     *,
     height_px: int,
-    threshold: float = 0.2,
+    threshold: float = JOINT_THRESHOLD,
     label: bool = False,
 ) -> UInt8[np.ndarray, "{height_px} w2 3"]:
     """A region as `draw_region` shows it, twice: with the labelled poses at the left, the predicted ones at the right.

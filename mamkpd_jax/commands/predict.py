@@ -26,10 +26,10 @@ from mamkpd_jax.inference import video
 from mamkpd_jax.inference.boxes import Detector, whole_image
 from mamkpd_jax.inference.boxes_file import BoxesFile
 from mamkpd_jax.inference.onnx_detector import FORMS, OnnxDetector
-from mamkpd_jax.inference.options import Options
+from mamkpd_jax.inference.options import OutputOptions
 from mamkpd_jax.inference.pictures import Pictures, find_pictures, predict_pictures
 from mamkpd_jax.inference.predictor import Predictor
-from mamkpd_jax.skeletons import Skeleton
+from mamkpd_jax.skeletons import JOINT_THRESHOLD, Skeleton
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "Folder of a training run, or a .safetensors or .pth file.", required=True, allow_override=True
@@ -65,7 +65,7 @@ _UPRIGHT = flags.DEFINE_bool(
 )
 _SUPPRESS = flags.DEFINE_bool("suppress", True, "Keep the best of poses that are nearly the same, as eval.py does.")
 _DRAW = flags.DEFINE_bool("draw", True, "Write pictures or the video with the poses drawn.")
-_JOINTS = flags.DEFINE_float("joint_threshold", 0.2, "Joints with a score up to it are not drawn.")
+_JOINTS = flags.DEFINE_float("joint_threshold", JOINT_THRESHOLD, "Joints with a score up to it are not drawn.")
 _EVERY = flags.DEFINE_integer(
     "detect_every", 1, "Of a video: frames a detection; in between the boxes follow the poses.", lower_bound=1
 )
@@ -76,7 +76,7 @@ _CACHE = compilation_cache.define_flag()
 
 def main() -> None:
     compilation_cache.enable(_CACHE.value)
-    options = Options(
+    options = OutputOptions(
         output=Path(_OUTPUT.value),
         category_id=_CATEGORY.value,
         box_threshold=_THRESHOLD.value,
@@ -97,7 +97,7 @@ def main() -> None:
         sys.exit(3)
 
 
-def _of_pictures(pictures: Pictures, options: Options) -> list[str]:
+def _of_pictures(pictures: Pictures, options: OutputOptions) -> list[str]:
     predictor = _predictor()
     settings = {
         "checkpoint": str(Path(_CHECKPOINT.value).resolve()),
@@ -111,7 +111,7 @@ def _of_pictures(pictures: Pictures, options: Options) -> list[str]:
     return predict_pictures(predictor, pictures, _boxes(predictor.skeleton), options, settings)
 
 
-def _of_video(source: Path | int, options: Options) -> list[str]:
+def _of_video(source: Path | int, options: OutputOptions) -> list[str]:
     predictor = _predictor()
     boxes = _boxes(predictor.skeleton)
     if isinstance(boxes, BoxesFile):

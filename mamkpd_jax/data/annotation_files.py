@@ -78,6 +78,22 @@ def check_persons(path: Path, persons: Any, n_joints: int) -> None:
             raise UserError(f"{path}: person {i} has no centre, scale or {n_joints} joints in finite numbers")
 
 
+def check_detections(path: Path, entries: Any, *, strict: bool) -> None:
+    """Raises UserError for the first entry of a file that is no detection in COCO's form.
+
+    Args:
+        strict: an entry has an image_id and a box with an area, in finite numbers. Else a file_name may stand for the
+            image_id, and the numbers may be any.
+    """
+    for i, entry in enumerate(entries if isinstance(entries, list) else [{}]):
+        if not (_is_detection(entry) and (not strict or _has_usable_box(entry))):
+            image, numbers = ("image_id", " in finite numbers") if strict else ("image_id or file_name", "")
+            raise UserError(
+                f"{path}: entry {i} is no detection; expected {image}, category_id, score and a bbox of x, y, width "
+                f"and height{numbers}"
+            )
+
+
 def read_mpii_truth(path: Path) -> dict[str, Float[np.ndarray, "..."]]:
     """The arrays of gt_valid.mat, persons first: joints [n, 16, 2] (1-based), visible [n, 16], head_box [n, 4].
 
@@ -129,6 +145,22 @@ def are_numbers(values: Any, length: int) -> bool:
 def is_id(value: Any) -> bool:
     """Whether it is an integer of at most 63 bits."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+
+
+def _is_detection(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and (is_id(entry.get("image_id")) or isinstance(entry.get("file_name"), str))
+        and is_id(entry.get("category_id"))
+        and isinstance(entry.get("bbox"), list)
+        and len(entry["bbox"]) == 4
+        and all(isinstance(value, _NUMBER) for value in [*entry["bbox"], entry.get("score")])
+    )
+
+
+def _has_usable_box(entry: dict[str, Any]) -> bool:
+    numbers = [*entry["bbox"], entry["score"]]
+    return is_id(entry.get("image_id")) and are_numbers(numbers, 5) and min(entry["bbox"][2:]) > 0
 
 
 def _check_entries(path: Path, kind: str, entries: list, fields: dict[str, Any]) -> set[int]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mamkpd_jax.config import Config, DataConfig
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder, prepare
-from mamkpd_jax.data.source import DetectionSource, InstanceSource
+from mamkpd_jax.data.source import InstanceSource, SplitBoxes, read_detections
 from mamkpd_jax.data.transforms import PRESETS, TopDownCrop, eval_crop_of
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.registry import DATASETS
@@ -19,7 +19,7 @@ class EvaluationData:
 
     skeleton: Skeleton
     val: InstanceSource  # the split that `config.eval.split` names
-    detections: DetectionSource | None  # boxes to evaluate with in place of the ground truth's
+    detections: SplitBoxes | None  # boxes to evaluate with in place of the ground truth's
     eval_crop: TopDownCrop
 
 
@@ -63,7 +63,7 @@ def _evaluation_data(config: Config, builder: CocoFormBuilder) -> EvaluationData
     return EvaluationData(
         skeleton=builder.skeleton,
         val=val,
-        detections=DetectionSource(val, Path(config.eval.detections)) if config.eval.detections else None,
+        detections=read_detections(val, Path(config.eval.detections)) if config.eval.detections else None,
         eval_crop=eval_crop_of(config, builder.skeleton),
     )
 

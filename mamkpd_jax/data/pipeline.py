@@ -1,29 +1,30 @@
 """From a built data set to batches: grain shuffles, decodes, augments and batches.
 
-A batch is a dict of numpy arrays whose first axis is the instance. What happens to an instance depends only on the
-seed, the epoch and the instance, whatever the number of workers.
+A training batch is a dict of numpy arrays whose first axis is the instance. What happens to an instance depends only on
+the seed, the epoch and the instance, whatever the number of workers. Evaluation goes by image, to decode each once.
 """
 
 import dataclasses
+import itertools
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import cv2
 import grain
 import numpy as np
 from absl import logging
+from jaxtyping import Float, Int, UInt8
 
 from mamkpd_jax.config import Config
 from mamkpd_jax.data.functional import DamagedImage, decode_image
-from mamkpd_jax.data.source import Item
+from mamkpd_jax.data.source import InstanceSource, Item, SplitBoxes
 from mamkpd_jax.data.transforms import TopDownCrop
 from mamkpd_jax.errors import UserError
 
-Batch = dict[str, np.ndarray]
 Source = grain.sources.RandomAccessDataSource[Item]
 _MAX_DAMAGED_SHARE = 0.01
 _READ_THREADS = 4
@@ -98,18 +99,52 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def eval_batches(source: Source, crop: TopDownCrop, batch_size: int, part: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
-    """Every item of a source once, in order; the last batch is padded with copies of its first item.
+class EvalBatch(NamedTuple):
+    """Crops to predict, the first n of boxes, the rest padding."""
+
+    images: UInt8[np.ndarray, "b h w 3"]
+    rows: Int[np.ndarray, " n"]  # of the crops' boxes in the `SplitBoxes`
+    matrices: Float[np.ndarray, "n 2 3"]  # from the images to the crops
+
+
+def eval_batches(
+    source: InstanceSource,
+    boxes: SplitBoxes,
+    crop: TopDownCrop,
+    batch_size: int,
+    guard: "DamageGuard",
+    part: tuple[int, int] = (0, 1),
+) -> Iterator[EvalBatch]:
+    """The crops of a split's boxes, image by image; the last batch is padded with copies of its first crop.
 
     Args:
-        part: (i, n) gives items i, i + n, i + 2n, and so on.
+        guard: counts the images that can't be decoded; their boxes are left out.
+        part: (i, n) gives the boxes of images i, i + n, i + 2n, and so on.
     """
-    items = grain.MapDataset.source(source)[part[0] :: part[1]]
-    batches = items.map(LoadCrop(crop)).batch(batch_size, drop_remainder=False)
-    options = grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=_READ_THREADS)
-    for batch in batches.to_iter_dataset(options):
-        missing = batch_size - len(batch["image"])
-        yield {name: np.concatenate([v, np.repeat(v[:1], missing, axis=0)]) for name, v in batch.items()}
+
+    def load(image: tuple[int, list[int]]) -> tuple[str, list[tuple] | None]:
+        record, rows = image
+        content = source.image(record)
+        try:
+            crops = crop.of_boxes(decode_image(content["image"]), boxes.xywh[rows])
+        except DamagedImage:
+            return content["file_name"], None
+        return content["file_name"], list(zip(rows, *crops, strict=True))
+
+    def one_by_one() -> Iterator[tuple]:
+        images = grain.MapDataset.source(boxes.rows_by_record()[part[0] :: part[1]]).map(load)
+        options = grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=_READ_THREADS)
+        for file_name, crops in images.to_iter_dataset(options):
+            if crops is None:
+                guard.count([file_name])
+            else:
+                yield from crops
+
+    crops = one_by_one()
+    while batch := list(itertools.islice(crops, batch_size)):
+        rows, images, matrices = (np.array(values) for values in zip(*batch, strict=True))
+        padding = np.repeat(images[:1], batch_size - len(batch), axis=0)
+        yield EvalBatch(np.concatenate([images, padding]), rows, matrices)
 
 
 class DamageGuard:
@@ -120,12 +155,16 @@ class DamageGuard:
         self._damaged: set[str] = set()
 
     def check(self, batch: Mapping[str, np.ndarray]) -> None:
-        """Looks at a batch.
+        """Looks at a training batch, and raises as `count`."""
+        self.count(batch["file_name"][batch["damaged"]])
+
+    def count(self, damaged: Iterable[str]) -> None:
+        """Adds damaged images.
 
         Raises:
             UserError: more than 1% of the images are damaged.
         """
-        new = {str(name) for name in batch["file_name"][batch["damaged"]]} - self._damaged
+        new = {str(name) for name in damaged} - self._damaged
         self._damaged |= new
         for name in sorted(new):
             logging.warning("image %s can't be decoded; it is skipped (%d so far)", name, len(self._damaged))

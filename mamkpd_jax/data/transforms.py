@@ -10,6 +10,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from mamkpd_jax.config import Config
 from mamkpd_jax.data import functional as F
@@ -102,6 +103,15 @@ class TopDownCrop:
             "visible": (joints[:, 2] > 0).astype(np.float32),
             "matrix": matrix,
         }
+
+    def of_boxes(
+        self, image: UInt8[np.ndarray, "h w 3"], boxes: Float[np.ndarray, "n 4"]
+    ) -> tuple[UInt8[np.ndarray, "n h2 w2 3"], Float[np.ndarray, "n 2 3"]]:
+        """The crops of an image around boxes, not augmented, and the affine maps from the image to each."""
+        examples = [self({"image": image, "bbox": box}) for box in boxes]
+        images = np.array([example["image"] for example in examples], np.uint8)
+        matrices = np.array([example["matrix"] for example in examples], np.float64)
+        return images.reshape(-1, *self.input_hw, 3), matrices.reshape(-1, 2, 3)
 
     def _flip(self, image: np.ndarray, corners: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, ...]:
         width = image.shape[1]

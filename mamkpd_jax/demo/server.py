@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mamkpd_jax import Predictor
 from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.inference.boxes import Boxes, Detector, as_boxes, fault, whole_image
+from mamkpd_jax.inference.boxes import Boxes, Detector, as_boxes, whole_image
 from mamkpd_jax.visualize import overlay_heatmap
 
 MAX_BYTES = 20 * 2**20
@@ -128,16 +128,16 @@ def poses(predictor: Predictor, data: bytes, boxes: Float[np.ndarray, "n 4"] | D
     except DamagedImage as error:
         raise UserError(f"The file is {error}. Choose a JPEG, PNG or WebP picture.") from error
     if callable(boxes):
-        boxes = _best(as_boxes(*boxes(image)), image.shape[:2])
-    (result,) = predictor(image, boxes)
-    seen = predictor.heatmaps(image, boxes)
-    joints = np.concatenate([result.keypoints, result.scores[..., None]], axis=-1)
+        seen = predictor.heatmaps(image, _best(as_boxes(*boxes(image))), box_threshold=0.0)
+    else:
+        seen = predictor.heatmaps(image, boxes)
+    joints = np.concatenate([seen.result.keypoints, seen.result.scores[..., None]], axis=-1)
     return {
         "width": image.shape[1],
         "height": image.shape[0],
         "poses": [
             {"box": box.tolist(), "joints": pose.tolist(), "heatmaps": _pictures(crop, heatmaps)}
-            for box, pose, crop, heatmaps in zip(result.boxes, joints, seen.crops, seen.heatmaps, strict=True)
+            for box, pose, crop, heatmaps in zip(seen.result.boxes, joints, seen.crops, seen.heatmaps, strict=True)
         ],
     }
 
@@ -148,11 +148,10 @@ def warm_up(predictor: Predictor) -> None:
     poses(predictor, cv2.imencode(".png", blank)[1].tobytes(), whole_image)
 
 
-def _best(found: Boxes, image_hw: tuple[int, int]) -> Float[np.ndarray, "n 4"]:
-    """Boxes that can be used, the surest first."""
-    order = np.argsort(-found.scores, kind="stable")
-    usable = [i for i in order if fault(found.xywh[i], float(found.scores[i]), image_hw) is None]
-    return found.xywh[usable[:MAX_BOXES]]
+def _best(found: Boxes) -> Boxes:
+    """At most MAX_BOXES boxes, those with the highest scores first."""
+    order = np.argsort(-found.scores, kind="stable")[:MAX_BOXES]
+    return Boxes(found.xywh[order], found.scores[order])
 
 
 def _pictures(crop: UInt8[np.ndarray, "h w 3"], heatmaps: np.ndarray) -> list[str]:

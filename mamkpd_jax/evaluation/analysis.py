@@ -56,7 +56,7 @@ def worst_instances(evaluation: Evaluation, dataset: EvaluationData) -> UInt8[np
     pairs = []
     for annotation in annotations[:_SHOWN]:
         try:
-            image = decode_image(dataset.val.record(record_of[annotation["image_id"]])["image"])
+            image = decode_image(dataset.val.image(record_of[annotation["image_id"]])["image"])
         except DamagedImage:
             continue
         predicted = [r["keypoints"] for r in evaluation.results if r["image_id"] == annotation["image_id"]]

@@ -1,5 +1,6 @@
 """Predictions in COCO's results form."""
 
+import dataclasses
 from collections import defaultdict
 from typing import Any
 
@@ -12,43 +13,46 @@ from mamkpd_jax.evaluation.oks import oks_nms, rescore
 NMS_THRESHOLD = 0.9
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """Poses of one or many images, one for each box."""
+
+    points: Float[np.ndarray, "n j 2"]  # in pixels of the image
+    joint_scores: Float[np.ndarray, "n j"]
+    box_scores: Float[np.ndarray, " n"]
+    areas_px: Float[np.ndarray, " n"]  # of the crops, for the NMS
+    image_ids: Int[np.ndarray, " n"]
+    category_ids: Int[np.ndarray, " n"]
+    annotation_ids: Int[np.ndarray, " n"]  # whose box it was, or NO_ANNOTATION
+
+
 def coco_results(
-    points: Float[np.ndarray, "n j 2"],
-    joint_scores: Float[np.ndarray, "n j"],
-    box_scores: Float[np.ndarray, " n"],
-    areas_px: Float[np.ndarray, " n"],
-    image_ids: Int[np.ndarray, " n"],
-    category_ids: Int[np.ndarray, " n"],
-    annotation_ids: Int[np.ndarray, " n"],
-    sigmas: tuple[float, ...] | None,
-    soft_nms: bool = False,
+    predictions: Predictions, sigmas: tuple[float, ...] | None = None, *, soft_nms: bool = False
 ) -> list[dict[str, Any]]:
     """Predictions in COCO's results form, rescored; with 'annotation_id' where the box was an annotation's.
 
     Args:
-        points: in pixels of the image.
-        areas_px: of the crops, for the NMS.
-        annotation_ids: whose box it was, or NO_ANNOTATION.
         sigmas: of the OKS-NMS among an image's poses (OKS above 0.9); None for ground-truth boxes, which need none.
     """
-    scores = rescore(box_scores, joint_scores)
+    p = predictions
+    scores = rescore(p.box_scores, p.joint_scores)
     kept = np.arange(len(scores))
     if sigmas is not None:
         by_image = defaultdict(list)
-        for i, image_id in enumerate(image_ids):
+        for i, image_id in enumerate(p.image_ids):
             by_image[int(image_id)].append(i)
         kept = [
             rows[i]
             for rows in by_image.values()
-            for i in oks_nms(points[rows], scores[rows], areas_px[rows], sigmas, NMS_THRESHOLD, soft=soft_nms)
+            for i in oks_nms(p.points[rows], scores[rows], p.areas_px[rows], sigmas, NMS_THRESHOLD, soft=soft_nms)
         ]
     return [
         {
-            "image_id": int(image_ids[i]),
-            "category_id": int(category_ids[i]),
-            "keypoints": np.column_stack([points[i], joint_scores[i]]).astype(np.float64).round(3).ravel().tolist(),
+            "image_id": int(p.image_ids[i]),
+            "category_id": int(p.category_ids[i]),
+            "keypoints": np.column_stack([p.points[i], p.joint_scores[i]]).astype(np.float64).round(3).ravel().tolist(),
             "score": float(scores[i]),
-            **({"annotation_id": int(annotation_ids[i])} if annotation_ids[i] != NO_ANNOTATION else {}),
+            **({"annotation_id": int(p.annotation_ids[i])} if p.annotation_ids[i] != NO_ANNOTATION else {}),
         }
         for i in kept
     ]

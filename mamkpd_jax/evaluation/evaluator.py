@@ -12,9 +12,9 @@ from mamkpd_jax.config import Config
 from mamkpd_jax.data.functional import from_crops
 from mamkpd_jax.data.opening import EvaluationData
 from mamkpd_jax.data.pipeline import DamageGuard, eval_batches
-from mamkpd_jax.evaluation.coco_results import coco_results
+from mamkpd_jax.evaluation.coco_results import Predictions, coco_results
 from mamkpd_jax.evaluation.scores import metric, score
-from mamkpd_jax.processes import gather_interleaved
+from mamkpd_jax.processes import gather
 
 # Crops uint8 [b, h, w, 3] to joints [b, j, 2] in pixels of the crop, and their scores [b, j].
 PredictCrops = Callable[[np.ndarray], tuple[ArrayLike, ArrayLike]]
@@ -41,7 +41,8 @@ class Evaluator:
         self._dataset = dataset
         self._config = config
         self._metrics = [metric(name) for name in config.eval.metrics]
-        self._ground_truth = dataset.val.ground_truth()
+        self._ground_truth = dataset.val.ground_truth
+        self._boxes = dataset.val.boxes() if dataset.detections is None else dataset.detections
         for scorer in self._metrics:
             scorer.check(self._ground_truth, dataset.skeleton, detected=dataset.detections is not None)
 
@@ -52,40 +53,34 @@ class Evaluator:
             UserError: more than 1% of the images can't be decoded; fewer are left out.
         """
         dataset = self._dataset
-        source = dataset.val if dataset.detections is None else dataset.detections
-        guard = DamageGuard(dataset.val.n_images)
-        columns: dict[str, list[np.ndarray]] = {}
-        part = jax.process_index(), jax.process_count()
-        for batch in eval_batches(source, dataset.eval_crop, self._config.eval.batch_size, part):
-            guard.check(batch)
-            points, scores = (np.asarray(values, np.float64) for values in predict(batch["image"]))
-            crop = dataset.eval_crop
-            points, areas_px = from_crops(points, batch["matrix"], crop.input_hw, udp=crop.udp)
-            rows = {
-                "points": points,
-                "joint_scores": scores,
-                "areas_px": areas_px,
-                **{name: batch[name] for name in ("image_id", "category_id", "annotation_id", "score", "damaged")},
-            }
-            for name, values in rows.items():
-                columns.setdefault(name, []).append(values)
-        # The last batch is padded, and a damaged image has no prediction.
-        n_here = len(range(len(source))[part[0] :: part[1]])
-        table = {name: np.concatenate(parts)[:n_here] for name, parts in columns.items()}
-        table = {name: gather_interleaved(rows, len(source)) for name, rows in table.items()}
-        table = {name: values[~table["damaged"]] for name, values in table.items()}
-        results = coco_results(
-            table["points"],
-            table["joint_scores"],
-            table["score"],
-            table["areas_px"],
-            table["image_id"],
-            table["category_id"],
-            table["annotation_id"],
-            dataset.skeleton.sigmas if dataset.detections is not None else None,
-            self._config.eval.soft_nms,
-        )
+        sigmas = None if dataset.detections is None else dataset.skeleton.sigmas
+        results = coco_results(self._predictions(predict), sigmas, soft_nms=self._config.eval.soft_nms)
         scores = score(self._metrics, self._ground_truth, results, dataset.skeleton)
         return Evaluation(
             metrics=scores.values, results=results, ground_truth=self._ground_truth, instances=scores.instances
+        )
+
+    def _predictions(self, predict: PredictCrops) -> Predictions:
+        """The predictions of all processes, in the order of the boxes."""
+        dataset, boxes, crop = self._dataset, self._boxes, self._dataset.eval_crop
+        guard = DamageGuard(dataset.val.n_images)
+        part = jax.process_index(), jax.process_count()
+        n_joints = dataset.skeleton.n_joints
+        parts = [(np.zeros(0, np.int64), np.zeros((0, n_joints, 2)), np.zeros((0, n_joints)), np.zeros(0))]
+        for batch in eval_batches(dataset.val, boxes, crop, self._config.eval.batch_size, guard, part):
+            n = len(batch.rows)
+            points, scores = (np.asarray(values, np.float64)[:n] for values in predict(batch.images))
+            points, areas_px = from_crops(points, batch.matrices, crop.input_hw, udp=crop.udp)
+            parts.append((batch.rows, points, scores, areas_px))
+        rows, points, scores, areas_px = (gather(np.concatenate(column)) for column in zip(*parts, strict=True))
+        order = np.argsort(rows)
+        rows = rows[order]
+        return Predictions(
+            points=points[order],
+            joint_scores=scores[order],
+            box_scores=boxes.scores[rows],
+            areas_px=areas_px[order],
+            image_ids=boxes.image_ids[rows],
+            category_ids=boxes.category_ids[rows],
+            annotation_ids=boxes.annotation_ids[rows],
         )

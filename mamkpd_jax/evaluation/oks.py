@@ -6,7 +6,8 @@ Scores are float64 throughout: a float32 mean splits ties, which moves AP in the
 import numpy as np
 from jaxtyping import Float, Int
 
-_MIN_JOINT_SCORE = 0.2
+from mamkpd_jax.skeletons import JOINT_THRESHOLD
+
 _MAX_SOFT_POSES = 20  # of an image, COCO's limit
 
 
@@ -55,9 +56,9 @@ def oks_nms(
 
 
 def rescore(box_scores: Float[np.ndarray, " n"], joint_scores: Float[np.ndarray, "n j"]) -> Float[np.ndarray, " n"]:
-    """Score of each pose: the box's times the mean of the joint scores above 0.2; the box's where none is."""
+    """Score of each pose: the box's times the mean of the joint scores above JOINT_THRESHOLD; else the box's."""
     box_scores, joint_scores = box_scores.astype(np.float64), joint_scores.astype(np.float64)
-    good = joint_scores > _MIN_JOINT_SCORE
+    good = joint_scores > JOINT_THRESHOLD
     count = good.sum(axis=1)
     mean = np.where(good, joint_scores, 0.0).sum(axis=1) / np.maximum(count, 1)
     return np.where(count > 0, box_scores * mean, box_scores)

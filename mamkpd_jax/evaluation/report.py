@@ -1,6 +1,5 @@
 """What an evaluation leaves in a folder: the report, the results, two pictures; and the table for people."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +45,14 @@ def picture(results: list[dict[str, Any]], dataset: EvaluationData) -> UInt8[np.
     source, skeleton = dataset.val, dataset.skeleton
     pairs = []
     for i in np.unique(np.linspace(0, source.n_images - 1, _SHOWN_IMAGES).astype(int)):
-        record = source.record(int(i))
+        content = source.image(int(i))
         try:
-            image = decode_image(record["image"])
+            image = decode_image(content["image"])
         except DamagedImage:
             continue
-        labelled = [a["keypoints"] for a in json.loads(record["annotations"]) if a["num_keypoints"]]
-        predicted = [r["keypoints"] for r in results if r["image_id"] == int(record["image/id"])]
+        of_image = [a for a in source.ground_truth["annotations"] if a["image_id"] == content["image_id"]]
+        labelled = [a["keypoints"] for a in of_image if a["num_keypoints"]]
+        predicted = [r["keypoints"] for r in results if r["image_id"] == content["image_id"]]
         whole = (0, 0, image.shape[1], image.shape[0])
         pairs.append(draw_beside_truth(image, whole, labelled, predicted, skeleton, height_px=_TILE_HW[0]))
     return contact_sheet(pairs, tile_hw=_TILE_HW, columns=2)

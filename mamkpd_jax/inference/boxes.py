@@ -1,4 +1,4 @@
-"""Where the people or animals of an image are: boxes, and what gives them."""
+"""Bounding boxes of the people or animals of an image, and what gives them."""
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -10,7 +10,7 @@ from mamkpd_jax.errors import UserError
 
 
 class Boxes(NamedTuple):
-    """Boxes x, y, width, height in pixels of the image, and how sure each is, from 0 to 1."""
+    """Boxes x, y, width, height in pixels of the image, and their scores from 0 to 1."""
 
     xywh: Float[np.ndarray, "n 4"]
     scores: Float[np.ndarray, " n"]
@@ -24,13 +24,13 @@ class Detector(Protocol):
 
 
 def whole_image(image: UInt8[np.ndarray, "h w 3"]) -> Boxes:
-    """The detector of one who fills the picture."""
+    """The whole image as one box: the detector of a single person or animal."""
     height, width = image.shape[:2]
     return Boxes(np.array([[0.0, 0.0, width, height]]), np.ones(1))
 
 
 def as_boxes(xywh: ArrayLike, scores: ArrayLike | None = None) -> Boxes:
-    """Boxes in any form that numpy understands; without scores they are sure.
+    """Boxes in any form that numpy understands; without scores they get 1.
 
     Raises:
         UserError: they are not n boxes of 4 numbers with n scores.
@@ -38,18 +38,30 @@ def as_boxes(xywh: ArrayLike, scores: ArrayLike | None = None) -> Boxes:
     try:
         boxes = np.asarray(xywh, np.float64)
         boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
-        sure = np.ones(len(boxes)) if scores is None else np.asarray(scores, np.float64)
+        box_scores = np.ones(len(boxes)) if scores is None else np.asarray(scores, np.float64)
     except (TypeError, ValueError) as error:
         raise UserError(f"the boxes are no numbers ({error}); expected x, y, width, height for each") from error
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or sure.shape != boxes.shape[:1]:
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or box_scores.shape != boxes.shape[:1]:
         raise UserError(
-            f"the boxes have the shape {boxes.shape} and the scores {sure.shape}; expected [n, 4] (x, y, width, "
+            f"the boxes have the shape {boxes.shape} and the scores {box_scores.shape}; expected [n, 4] (x, y, width, "
             "height in pixels) and [n]"
         )
-    return Boxes(boxes, sure)
+    return Boxes(boxes, box_scores)
 
 
-def fault(box: Float[np.ndarray, "4"], score: float, image_hw: tuple[int, int]) -> str | None:
+def usable(boxes: Boxes, image_hw: tuple[int, int], threshold: float) -> tuple[Boxes, tuple[str, ...]]:
+    """The boxes that can be used, less those with a score below the threshold; and what is wrong with the others."""
+    rows, reasons = [], []
+    for row in np.flatnonzero(~(boxes.scores < threshold)):
+        reason = _fault(boxes.xywh[row], float(boxes.scores[row]), image_hw)
+        if reason is None:
+            rows.append(row)
+        else:
+            reasons.append(reason)
+    return Boxes(boxes.xywh[rows], boxes.scores[rows]), tuple(reasons)
+
+
+def _fault(box: Float[np.ndarray, "4"], score: float, image_hw: tuple[int, int]) -> str | None:
     """Why a box of an image can't be used; None if it can."""
     x, y, width, height = box
     text = "(" + ", ".join(f"{value:g}" for value in box) + ")"
@@ -60,21 +72,3 @@ def fault(box: Float[np.ndarray, "4"], score: float, image_hw: tuple[int, int]) 
     if not (x < image_hw[1] and y < image_hw[0] and x + width > 0 and y + height > 0):
         return f"the box {text} lies outside the image of {image_hw[1]}x{image_hw[0]} pixels"
     return None
-
-
-class Usable:
-    """A detector's boxes that are sure enough and can be used; what is wrong with the others is in `faults`."""
-
-    def __init__(self, detector: Detector, threshold: float):
-        self._detector = detector
-        self._threshold = threshold
-        self.faults: list[str] = []
-
-    def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> Boxes:
-        found = as_boxes(*self._detector(image))
-        sure = ~(found.scores < self._threshold)
-        found = Boxes(found.xywh[sure], found.scores[sure])
-        reasons = [fault(box, float(score), image.shape[:2]) for box, score in zip(*found, strict=True)]
-        self.faults = [reason for reason in reasons if reason is not None]
-        good = np.array([reason is None for reason in reasons], bool)
-        return Boxes(found.xywh[good], found.scores[good])

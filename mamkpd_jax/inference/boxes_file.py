@@ -7,21 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 
-from mamkpd_jax.data.annotation_files import is_id, read_json
+from mamkpd_jax.data.annotation_files import check_detections, read_json
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.inference.boxes import Boxes, Detector
+from mamkpd_jax.inference.boxes import Boxes
 from mamkpd_jax.skeletons import Skeleton, skeleton_of_category
 
 
 class BoxesFile:
-    """The boxes of pictures, by the pictures' names.
+    """The bounding boxes of images, by the images' file names.
 
-    A list of detections (image_id, category_id, bbox, score) knows an image by its number, and a picture's number is
-    what its name ends in, as in COCO's 000000000785.jpg; a detection may name its picture by 'file_name' instead. An
-    annotation file (images, annotations, categories) names the pictures itself; its boxes are sure, and it has to be
-    about the same joints.
+    A detection (image_id, category_id, bbox, score) belongs to the image whose file name ends in the number image_id,
+    such as COCO's 000000000785.jpg, or to the one that its 'file_name' names. An annotation file (images, annotations,
+    categories) names its images itself; its boxes have the score 1, and its joints must be those of the model.
 
     Args:
         category_id: boxes of other categories are left out.
@@ -32,22 +30,16 @@ class BoxesFile:
 
     def __init__(self, path: Path, category_id: int, skeleton: Skeleton):
         self._path = path
-        self._ids: dict[str, int] = {}  # of the pictures that the file names
+        self._ids: dict[str, int] = {}  # of the images that the file names
         content = read_json(path)
         detections = self._detections_of(content, category_id, skeleton) if isinstance(content, dict) else content
         self._boxes: dict[str | int | None, list[tuple[list[float], float]]] = defaultdict(list)
-        categories = set()
-        for i, box in enumerate(detections if isinstance(detections, list) else [{}]):
-            if not _is_detection(box):
-                raise UserError(
-                    f"{path}: entry {i} is no detection; expected image_id or file_name, category_id, score and a bbox "
-                    "of x, y, width and height"
-                )
-            categories.add(box["category_id"])
+        check_detections(path, detections, strict=False)
+        for box in detections:
             if box["category_id"] == category_id:
                 self._boxes[box.get("file_name", box.get("image_id"))].append((box["bbox"], box["score"]))
         if not self._boxes:
-            found = ", ".join(map(str, sorted(categories))) or "none at all"
+            found = ", ".join(map(str, sorted({box["category_id"] for box in detections}))) or "none at all"
             raise UserError(f"{path} has no box of category {category_id}, but of {found}; set --category")
 
     def check(self, pictures: Sequence[Path]) -> None:
@@ -60,26 +52,22 @@ class BoxesFile:
         if not seen:
             raise UserError(
                 f"{self._path} has boxes of {len(self._boxes)} images, the first {next(iter(self._boxes))}, and of "
-                f"none of the {len(pictures)} pictures, the first {pictures[0].name}; pictures are known by the number "
-                "that their name ends in, or by 'file_name'"
+                f"none of the {len(pictures)} pictures, the first {pictures[0].name}; images are matched by the "
+                "trailing number of their file name, or by 'file_name'"
             )
 
     def image_id(self, picture: Path) -> int | None:
-        """The file's own number of a picture; None where it names no pictures."""
+        """The image_id that the file gives a picture; None if it doesn't name the picture."""
         return self._ids.get(picture.name)
 
-    def of(self, picture: Path) -> Detector:
-        """What finds the boxes of a picture, whatever its pixels."""
+    def of(self, picture: Path) -> Boxes:
+        """The boxes of a picture."""
         rows = self._boxes.get(self._key(picture), [])
-
-        def boxes(_: UInt8[np.ndarray, "h w 3"]) -> Boxes:
-            xywh, scores = [row[0] for row in rows], [row[1] for row in rows]
-            return Boxes(np.array(xywh, np.float64).reshape(-1, 4), np.array(scores, np.float64))
-
-        return boxes
+        xywh, scores = [row[0] for row in rows], [row[1] for row in rows]
+        return Boxes(np.array(xywh, np.float64).reshape(-1, 4), np.array(scores, np.float64))
 
     def _key(self, picture: Path) -> str | int | None:
-        return picture.name if picture.name in self._boxes else number(picture)
+        return picture.name if picture.name in self._boxes else trailing_number(picture)
 
     def _detections_of(self, content: dict[str, Any], category_id: int, skeleton: Skeleton) -> list[dict[str, Any]]:
         try:
@@ -103,19 +91,7 @@ class BoxesFile:
             ) from error
 
 
-def number(picture: Path) -> int | None:
-    """The number that a picture's name ends in."""
+def trailing_number(picture: Path) -> int | None:
+    """The number at the end of a picture's file name, without its suffix."""
     digits = re.search(r"(\d{1,18})$", picture.stem)
     return int(digits[1]) if digits else None
-
-
-def _is_detection(box: Any) -> bool:
-    """Whether it has the form of one; its numbers may still be of no use, such as NaN."""
-    return (
-        isinstance(box, dict)
-        and (is_id(box.get("image_id")) or isinstance(box.get("file_name"), str))
-        and is_id(box.get("category_id"))
-        and isinstance(box.get("bbox"), list)
-        and len(box["bbox"]) == 4
-        and all(isinstance(value, int | float) for value in [*box["bbox"], box.get("score")])
-    )

@@ -21,9 +21,9 @@ from tqdm import tqdm
 from mamkpd_jax.data.annotation_files import read_json
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import atomic_write, write_json
-from mamkpd_jax.inference.boxes import Detector, Usable
-from mamkpd_jax.inference.boxes_file import BoxesFile, number
-from mamkpd_jax.inference.options import Options
+from mamkpd_jax.inference.boxes import Detector
+from mamkpd_jax.inference.boxes_file import BoxesFile, trailing_number
+from mamkpd_jax.inference.options import OutputOptions
 from mamkpd_jax.inference.predictor import Predictor
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".jp2", ".avif", ".gif", ".ppm", ".pgm")
@@ -63,7 +63,7 @@ def predict_pictures(
     predictor: Predictor,
     pictures: Pictures,
     boxes: Detector | BoxesFile,
-    options: Options,
+    options: OutputOptions,
     settings: Mapping[str, Any],
 ) -> list[str]:
     """Predicts what is not yet in the folder, gathers all of it, and returns a line for each thing that went wrong.
@@ -81,11 +81,12 @@ def predict_pictures(
     missing = [name for name in pictures.names if not _poses(output, name).exists()]
     if there := len(pictures.names) - len(missing):
         logging.info("%d of %d pictures are in %s already", there, len(pictures.names), output)
-    detectors = {
-        name: Usable(boxes.of(pictures.path(name)) if isinstance(boxes, BoxesFile) else boxes, options.box_threshold)
-        for name in missing
-    }
-    results = predictor.stream((pictures.path(name), detectors[name]) for name in missing)
+    paths = (pictures.path(name) for name in missing)
+    results = predictor.stream(
+        ((path, boxes.of(path) if isinstance(boxes, BoxesFile) else boxes) for path in paths),
+        box_threshold=options.box_threshold,
+        keep_pixels=options.draw,
+    )
     wrong = []
     for name, result in zip(tqdm(missing, unit="picture", disable=None), results, strict=True):
         if isinstance(result, UserError):
@@ -96,15 +97,15 @@ def predict_pictures(
             _write_picture(_picture(output, name), result.draw(threshold=options.joint_threshold))
         about = {"file_name": name, "height": result.image_hw[0], "width": result.image_hw[1]}
         poses = result.to_coco(category_id=options.category_id)
-        write_json(_poses(output, name), {**about, "poses": poses, "left_out": detectors[name].faults})
+        write_json(_poses(output, name), {**about, "poses": poses, "left_out": result.left_out})
     done = {name: read_json(_poses(output, name)) for name in pictures.names if _poses(output, name).exists()}
     write_json(output / "results.json", _gathered(pictures, done, boxes if isinstance(boxes, BoxesFile) else None))
-    return wrong + [f"{pictures.path(n)}: {fault}; it was left out" for n in done for fault in done[n]["left_out"]]
+    return wrong + [f"{pictures.path(n)}: {reason}; it was left out" for n in done for reason in done[n]["left_out"]]
 
 
 def _gathered(pictures: Pictures, done: Mapping[str, Any], boxes: BoxesFile | None) -> list[dict[str, Any]]:
-    """All poses with the numbers of their images: those of the file of boxes, of the names, or of their order."""
-    numbers = [number(pictures.path(name)) for name in pictures.names]
+    """All poses with an image_id: that of the file of boxes, the name's trailing number, or the picture's place."""
+    numbers = [trailing_number(pictures.path(name)) for name in pictures.names]
     usable = None not in numbers and len(set(numbers)) == len(numbers)
     results = []
     for place, name in enumerate(pictures.names):

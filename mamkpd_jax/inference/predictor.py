@@ -1,6 +1,7 @@
 """From images and boxes to poses: a trained model, ready to use."""
 
 import dataclasses
+import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +15,12 @@ from jaxtyping import Float, UInt8
 
 from mamkpd_jax.artifact.artifact import Artifact
 from mamkpd_jax.artifact.reading import read_artifact
+from mamkpd_jax.compilation import jit
 from mamkpd_jax.data.functional import from_crops
 from mamkpd_jax.data.transforms import eval_crop_of
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.inference.boxes import Boxes, as_boxes, fault, whole_image
+from mamkpd_jax.heads._head import head_of
+from mamkpd_jax.inference.boxes import Boxes, as_boxes, usable, whole_image
 from mamkpd_jax.inference.results import Image, PoseResult, read
 from mamkpd_jax.program import Options, cast_once, compiled, make_program
 from mamkpd_jax.sharding import data_mesh, replicated
@@ -34,8 +37,9 @@ class Crops(NamedTuple):
     images: UInt8[np.ndarray, "n h w 3"]
     matrices: Float[np.ndarray, "n 2 3"]  # from the image to the crop
     boxes: Boxes
+    left_out: tuple[str, ...]  # what is wrong with boxes that have no crop
     image_hw: tuple[int, int]
-    image: Image
+    image: Image  # where it was read from, or its pixels
 
 
 class Running(NamedTuple):
@@ -52,11 +56,11 @@ class Running(NamedTuple):
 
 
 class CropHeatmaps(NamedTuple):
-    """Crops of an image, their heatmaps, and the affine maps [2, 3] from the image to each crop."""
+    """The poses of an image, and the crops and heatmaps that they are from."""
 
+    result: PoseResult
     crops: UInt8[np.ndarray, "n h w 3"]
     heatmaps: Float[np.ndarray, "n h2 w2 j"]
-    matrices: Float[np.ndarray, "n 2 3"]
 
 
 class Predictor:
@@ -83,6 +87,7 @@ class Predictor:
         self.batch_size = batch_size
         self._upright = upright
         self._crop = eval_crop_of(config, self.skeleton)
+        self._head = head_of(config, self.skeleton)
         mesh = data_mesh(jax.devices()[:1])
         params = cast_once(artifact.params, config, self.skeleton)
         self._params, self._batch_stats = jax.device_put((params, artifact.batch_stats), replicated(mesh))
@@ -105,7 +110,9 @@ class Predictor:
         """
         return cls(read_artifact(Path(path), best=best, ema=ema), **options)
 
-    def __call__(self, images: Image | Sequence[Image], boxes: BoxesOf = None) -> list[PoseResult]:
+    def __call__(
+        self, images: Image | Sequence[Image], boxes: BoxesOf = None, *, box_threshold: float | None = None
+    ) -> list[PoseResult]:
         """The poses of each image.
 
         Args:
@@ -113,9 +120,11 @@ class Predictor:
             boxes: of the image, or a list with those of each image: [n, 4] as x, y, width, height in pixels, or
                 (boxes, scores). None: the whole image is the box. Any function from an image to boxes and scores
                 finds them.
+            box_threshold: leaves out boxes with a lower score, and bad ones: those that have NaN or no area or lie
+                outside the image. None: takes every score, and raises for a bad box.
 
         Raises:
-            UserError: an image can't be read, or a box has NaN, no area or lies outside its image. `stream` goes on.
+            UserError: an image can't be read, or a box is bad. `stream` goes on.
         """
         one = isinstance(images, str | Path | np.ndarray)
         several = [images] if one else list(images)
@@ -123,16 +132,26 @@ class Predictor:
         if len(of_each) != len(several):
             raise UserError(f"there are {len(several)} images and boxes of {len(of_each)}; give boxes for each image")
         results = []
-        for result in self.stream(zip(several, of_each, strict=True)):
+        for result in self.stream(zip(several, of_each, strict=True), box_threshold=box_threshold):
             if isinstance(result, UserError):
                 raise result
             results.append(result)
         return results
 
-    def stream(self, images: Iterable[tuple[Image, BoxesOf]]) -> Iterator[PoseResult | UserError]:
+    def stream(
+        self,
+        images: Iterable[tuple[Image, BoxesOf]],
+        *,
+        box_threshold: float | None = None,
+        keep_pixels: bool = False,
+    ) -> Iterator[PoseResult | UserError]:
         """The poses of images with their boxes, one by one in order, as `__call__` takes them.
 
         Images are read by threads while the device predicts, not far ahead, so any number takes little memory.
+
+        Args:
+            box_threshold: as of `__call__`.
+            keep_pixels: a result's `image` is the pixels that were read, so that drawing does not read them again.
 
         Yields:
             Poses; for an image that can't be read or has a bad box the error, not raised.
@@ -142,8 +161,9 @@ class Predictor:
         running: deque[Running] = deque()
         found: deque[tuple[np.ndarray, np.ndarray]] = deque()  # points and scores that no image has yet
         started = False
+        load = functools.partial(self._load, box_threshold=box_threshold, keep_pixels=keep_pixels)
         with ThreadPoolExecutor(_READ_THREADS) as pool:
-            for image in _ahead(pool, self._load, images, _READ_THREADS + self.batch_size):
+            for image in _ahead(pool, load, images, _READ_THREADS + self.batch_size):
                 waiting.append(image)
                 crops += [] if isinstance(image, UserError) else list(image.images)
                 while len(crops) >= self.batch_size:
@@ -159,46 +179,58 @@ class Predictor:
             found.extend(batch.finish())
         yield from self._complete(waiting, found)
 
-    def heatmaps(self, image: Image, boxes: BoxesOf = None) -> CropHeatmaps:
-        """What the network sees and says of the boxes of an image, the flip test included.
+    def heatmaps(self, image: Image, boxes: BoxesOf = None, *, box_threshold: float | None = None) -> CropHeatmaps:
+        """The poses of an image, decoded from the heatmaps that are given with them, the flip test included.
 
         Raises:
             UserError: as `__call__`.
         """
-        crops = self.crops(image, boxes)
-        parts = [crops.images[i : i + self.batch_size] for i in range(0, len(crops.images), self.batch_size)]
-        maps = [np.asarray(self.network(part))[: len(part)] for part in parts]
-        empty = np.zeros((0, 1, 1, self.skeleton.n_joints), np.float32)
-        return CropHeatmaps(crops.images, np.concatenate(maps) if maps else empty, crops.matrices)
+        crops = self.crops(image, boxes, box_threshold=box_threshold)
+        maps, found = [], []
+        for i in range(0, len(crops.images), self.batch_size):
+            part = crops.images[i : i + self.batch_size]
+            outputs = self.network(part)
+            found += Running(*self._decode(outputs), len(part)).finish()
+            maps.append(np.asarray(self._head.maps(outputs))[: len(part)])
+        none = np.zeros((0, 1, 1, self.skeleton.n_joints), np.float32)
+        return CropHeatmaps(self._result(crops, found), crops.images, np.concatenate(maps) if maps else none)
 
     def network(self, crops: UInt8[np.ndarray, "n h w 3"]) -> Float[Array, "n2 h2 w2 j"]:
         """Heatmaps of at most `batch_size` crops, and of padding; does not wait for the device."""
         batch = crops if len(crops) == 1 else self._padded(crops)
         return self._outputs(self._params, self._batch_stats, batch)
 
-    def crops(self, image: Image, boxes: BoxesOf = None) -> Crops:
-        """The crops of an image that the network is fed.
+    @functools.cached_property
+    def _decode(self) -> Callable[[Array], tuple[Array, Array]]:
+        return jit(self._head.decode)
+
+    def crops(
+        self,
+        image: Image,
+        boxes: BoxesOf = None,
+        *,
+        box_threshold: float | None = None,
+        keep_pixels: bool = False,
+    ) -> Crops:
+        """The crops of an image that the network is fed; the options are those of `stream`.
 
         Raises:
             UserError: as `__call__`.
         """
         pixels = read(image, upright=self._upright)
         try:
-            found = _find(pixels, boxes)
-            for box, score in zip(*found, strict=True):
-                if reason := fault(box, float(score), pixels.shape[:2]):
-                    raise UserError(reason)
+            threshold = -np.inf if box_threshold is None else box_threshold
+            found, left_out = usable(_find(pixels, boxes), pixels.shape[:2], threshold)
+            if left_out and box_threshold is None:
+                raise UserError(left_out[0])
         except UserError as error:
             raise UserError(f"{'the image' if isinstance(image, np.ndarray) else image}: {error}") from error
-        examples = [self._crop({"image": pixels, "bbox": box}) for box in found.xywh]
-        images = np.array([example["image"] for example in examples], np.uint8)
-        matrices = np.array([example["matrix"] for example in examples], np.float64)
-        height, width = self._crop.input_hw
-        return Crops(images.reshape(-1, height, width, 3), matrices.reshape(-1, 2, 3), found, pixels.shape[:2], image)
+        crops = self._crop.of_boxes(pixels, found.xywh)
+        return Crops(*crops, found, left_out, pixels.shape[:2], pixels if keep_pixels else image)
 
-    def _load(self, image: Image, boxes: BoxesOf) -> Crops | UserError:
+    def _load(self, image: Image, boxes: BoxesOf, **options: Any) -> Crops | UserError:
         try:
-            return self.crops(image, boxes)
+            return self.crops(image, boxes, **options)
         except UserError as error:
             return error
 
@@ -220,26 +252,30 @@ class Predictor:
             crops = waiting.popleft()
             if isinstance(crops, UserError):
                 yield crops
-                continue
-            rows = [found.popleft() for _ in crops.images]
-            n_joints = self.skeleton.n_joints
-            points, areas_px = from_crops(
-                np.array([row[0] for row in rows], np.float64).reshape(-1, n_joints, 2),
-                crops.matrices,
-                self._crop.input_hw,
-                udp=self._crop.udp,
-            )
-            yield PoseResult(
-                keypoints=points,
-                scores=np.array([row[1] for row in rows], np.float64).reshape(-1, n_joints),
-                boxes=crops.boxes.xywh,
-                box_scores=crops.boxes.scores,
-                areas_px=areas_px,
-                image_hw=crops.image_hw,
-                skeleton=self.skeleton,
-                image=crops.image,
-                upright=self._upright,
-            )
+            else:
+                yield self._result(crops, [found.popleft() for _ in crops.images])
+
+    def _result(self, crops: Crops, found: Sequence[tuple[np.ndarray, np.ndarray]]) -> PoseResult:
+        """The poses of crops from the points and scores of each."""
+        n_joints = self.skeleton.n_joints
+        points, areas_px = from_crops(
+            np.array([points for points, _ in found], np.float64).reshape(-1, n_joints, 2),
+            crops.matrices,
+            self._crop.input_hw,
+            udp=self._crop.udp,
+        )
+        return PoseResult(
+            keypoints=points,
+            scores=np.array([scores for _, scores in found], np.float64).reshape(-1, n_joints),
+            boxes=crops.boxes.xywh,
+            box_scores=crops.boxes.scores,
+            areas_px=areas_px,
+            image_hw=crops.image_hw,
+            skeleton=self.skeleton,
+            image=crops.image,
+            upright=self._upright,
+            left_out=crops.left_out,
+        )
 
 
 def _find(image: UInt8[np.ndarray, "h w 3"], boxes: BoxesOf) -> Boxes:

@@ -1,4 +1,4 @@
-"""What a prediction is: the poses of an image."""
+"""The predicted poses of an image."""
 
 import dataclasses
 from pathlib import Path
@@ -10,9 +10,9 @@ from jaxtyping import Float, Int, UInt8
 from mamkpd_jax.data.annotation_files import NO_ANNOTATION
 from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.evaluation.coco_results import NMS_THRESHOLD, coco_results
+from mamkpd_jax.evaluation.coco_results import NMS_THRESHOLD, Predictions, coco_results
 from mamkpd_jax.evaluation.oks import oks_nms, rescore
-from mamkpd_jax.skeletons import Skeleton
+from mamkpd_jax.skeletons import JOINT_THRESHOLD, Skeleton
 from mamkpd_jax.visualize import draw_pose
 
 Image = str | Path | np.ndarray
@@ -31,13 +31,14 @@ class PoseResult:
     skeleton: Skeleton
     image: Image  # where it was read from, or its pixels
     upright: bool  # whether a rotation in the file's EXIF data was applied
+    left_out: tuple[str, ...] = ()  # what is wrong with boxes that have no pose
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     @property
     def pose_scores(self) -> Float[np.ndarray, " n"]:
-        """The box's score times the mean of the joint scores above 0.2, as COCO's results have it."""
+        """The box's score times the mean of the joint scores above JOINT_THRESHOLD, as COCO's results have it."""
         return rescore(self.box_scores, self.scores)
 
     def take(self, rows: Int[np.ndarray, " m"]) -> "PoseResult":
@@ -52,8 +53,16 @@ class PoseResult:
 
     def to_coco(self, *, image_id: int = 0, category_id: int = 1) -> list[dict[str, Any]]:
         """The poses in COCO's results form."""
-        columns = [np.full(len(self), value) for value in (image_id, category_id, NO_ANNOTATION)]
-        return coco_results(self.keypoints, self.scores, self.box_scores, self.areas_px, *columns, sigmas=None)
+        ids = {"image_ids": image_id, "category_ids": category_id, "annotation_ids": NO_ANNOTATION}
+        return coco_results(
+            Predictions(
+                points=self.keypoints,
+                joint_scores=self.scores,
+                box_scores=self.box_scores,
+                areas_px=self.areas_px,
+                **{name: np.full(len(self), value) for name, value in ids.items()},
+            )
+        )
 
     def to_numpy(self) -> dict[str, np.ndarray]:
         """Keypoints [n, j, 2], scores [n, j], boxes [n, 4], box_scores [n], pose_scores [n] and image_hw [2]."""
@@ -61,7 +70,11 @@ class PoseResult:
         return arrays | {"image_hw": np.array(self.image_hw)}
 
     def draw(
-        self, image: UInt8[np.ndarray, "h w 3"] | None = None, *, threshold: float = 0.2, label: bool = False
+        self,
+        image: UInt8[np.ndarray, "h w 3"] | None = None,
+        *,
+        threshold: float = JOINT_THRESHOLD,
+        label: bool = False,
     ) -> UInt8[np.ndarray, "h w 3"]:
         """A copy of the image, read again if it is not given, with the poses on it.
 

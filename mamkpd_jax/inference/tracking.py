@@ -1,4 +1,4 @@
-"""Who is who from frame to frame of a video."""
+"""Tracking: which poses of a video's frames are of one person or animal."""
 
 import dataclasses
 
@@ -9,12 +9,12 @@ from jaxtyping import Float, Int
 from mamkpd_jax.evaluation.oks import joint_similarity
 from mamkpd_jax.inference.boxes import Boxes
 from mamkpd_jax.inference.results import PoseResult
+from mamkpd_jax.skeletons import JOINT_THRESHOLD
 
-# Choice: a person who moved by a fifth of their height between two frames is still like themselves by 0.32.
-_LEAST_SIMILARITY = 0.3
-_FORGOTTEN_AFTER = 30  # frames without being seen
-_MIN_JOINT_SCORE = 0.2
-_LEAST_JOINTS = 3
+# Choice: a person who moves by a fifth of their height between two frames keeps a similarity of 0.32 to their track.
+_MIN_SIMILARITY = 0.3
+_MAX_UNSEEN_FRAMES = 30
+_MIN_JOINTS = 3
 _GROWTH = 1.3  # Choice: of the box around the joints, beyond which heads and feet go
 
 
@@ -29,10 +29,10 @@ class _Track:
 
 
 class Tracker:
-    """Gives the poses of each frame the numbers of those that they are most like in the frames before.
+    """Matches the poses of each frame to the tracks of earlier frames.
 
-    The likeness is the mean of the boxes' IoU and the poses' OKS, and the assignment the best one overall. A number is
-    given up after 30 frames without its pose, and never given again.
+    The similarity is the mean of the boxes' IoU and the poses' OKS, and the assignment maximises its sum. A track ends
+    after 30 frames without a pose, and its id is not used again.
     """
 
     def __init__(self) -> None:
@@ -41,14 +41,14 @@ class Tracker:
         self._next_id = 1
 
     def update(self, result: PoseResult) -> Int[np.ndarray, " n"]:
-        """The number of each pose of the next frame."""
+        """The track id of each pose of the next frame."""
         self._frame += 1
-        self._tracks = [t for t in self._tracks if self._frame - t.frame <= _FORGOTTEN_AFTER]
-        likeness = np.array([self._likeness(track, result) for track in self._tracks])
-        likeness = likeness.reshape(len(self._tracks), len(result))
+        self._tracks = [t for t in self._tracks if self._frame - t.frame <= _MAX_UNSEEN_FRAMES]
+        similarity = np.array([self._similarity(track, result) for track in self._tracks])
+        similarity = similarity.reshape(len(self._tracks), len(result))
         ids = np.zeros(len(result), np.int64)
-        for row, pose in zip(*scipy.optimize.linear_sum_assignment(likeness, maximize=True), strict=True):
-            if likeness[row, pose] > _LEAST_SIMILARITY:
+        for row, pose in zip(*scipy.optimize.linear_sum_assignment(similarity, maximize=True), strict=True):
+            if similarity[row, pose] > _MIN_SIMILARITY:
                 ids[pose] = self._tracks[row].id
         new = np.flatnonzero(ids == 0)
         ids[new] = np.arange(self._next_id, self._next_id + len(new))
@@ -69,20 +69,20 @@ class Tracker:
 
     @property
     def ids(self) -> set[int]:
-        """The numbers that may come again."""
+        """The ids of the tracks that have not ended."""
         return {track.id for track in self._tracks}
 
     def boxes(self) -> Boxes:
-        """Where to look in the next frame: around the joints of the last one's poses that are sure of some."""
+        """Boxes for the next frame: around the joints above JOINT_THRESHOLD of the last frame's poses."""
         found = []
         for track in self._tracks:
-            sure = track.keypoints[track.scores > _MIN_JOINT_SCORE]
-            if track.frame == self._frame and len(sure) >= _LEAST_JOINTS:
-                centre, size = (sure.min(axis=0) + sure.max(axis=0)) / 2, np.ptp(sure, axis=0) * _GROWTH
+            joints = track.keypoints[track.scores > JOINT_THRESHOLD]
+            if track.frame == self._frame and len(joints) >= _MIN_JOINTS:
+                centre, size = (joints.min(axis=0) + joints.max(axis=0)) / 2, np.ptp(joints, axis=0) * _GROWTH
                 found.append([*(centre - size / 2), *size])
         return Boxes(np.array(found, np.float64).reshape(-1, 4), np.ones(len(found)))
 
-    def _likeness(self, track: _Track, result: PoseResult) -> Float[np.ndarray, " n"]:
+    def _similarity(self, track: _Track, result: PoseResult) -> Float[np.ndarray, " n"]:
         areas_px = (track.area_px + result.areas_px) / 2
         oks = joint_similarity(result.keypoints, track.keypoints, areas_px, result.skeleton.sigmas).mean(axis=1)
         return (oks + iou(result.boxes, track.box)) / 2

@@ -1,7 +1,7 @@
-"""Poses of a video or a camera, frame by frame, with each person's number.
+"""Poses of a video or a camera, frame by frame, with track ids.
 
 OUTPUT/results.json is in COCO's results form, the image_id being the frame counted from 0, with 'frame', 'time_s' and
-'track_id' too; OUTPUT/NAME.mp4 shows it. Both are written whole or not at all.
+'track_id' too; OUTPUT/NAME.mp4 shows it. Both are atomic writes.
 """
 
 import dataclasses
@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import write_json
-from mamkpd_jax.inference.boxes import Detector, Usable
-from mamkpd_jax.inference.options import Options
+from mamkpd_jax.inference.boxes import Detector
+from mamkpd_jax.inference.options import OutputOptions
 from mamkpd_jax.inference.predictor import Predictor
 from mamkpd_jax.inference.results import PoseResult
 from mamkpd_jax.inference.smoothing import OneEuro
@@ -43,7 +43,7 @@ class TrackingOptions:
 
 
 def predict_video(
-    predictor: Predictor, source: Path | int, detector: Detector, options: Options, tracking: TrackingOptions
+    predictor: Predictor, source: Path | int, detector: Detector, options: OutputOptions, tracking: TrackingOptions
 ) -> list[str]:
     """Predicts the frames of a file or, by its number, of a camera until Ctrl-C; returns a line for each bad box.
 
@@ -68,7 +68,7 @@ def predict_video(
             index = n - 1
             time_s = index / fps if isinstance(source, Path) else time.perf_counter() - start
             result, ids = people.find(frame, index, time_s)
-            wrong += [f"{name}, frame {index}: {fault}; it was left out" for fault in people.faults]
+            wrong += [f"{name}, frame {index}: {reason}; it was left out" for reason in result.left_out]
             for pose, i in zip(result.to_coco(image_id=index, category_id=options.category_id), ids, strict=True):
                 results.append({**pose, "frame": index, "time_s": round(time_s, 6), "track_id": int(i)})
             if options.draw:
@@ -87,29 +87,32 @@ def predict_video(
 
 
 class _People:
-    """Poses and numbers of the people in one frame after the other."""
+    """Poses and track ids of the people in one frame after the other."""
 
-    def __init__(self, predictor: Predictor, detector: Detector, options: Options, tracking: TrackingOptions):
+    def __init__(self, predictor: Predictor, detector: Detector, options: OutputOptions, tracking: TrackingOptions):
         self._predictor = predictor
-        self._detector = Usable(detector, options.box_threshold)
-        self._suppress = options.suppress
+        self._detector = detector
+        self._options = options
         self._tracking = tracking
         self._tracker = Tracker()
         self._filters: dict[int, OneEuro] = {}
-        self.faults: list[str] = []  # of the last frame's boxes
 
     def find(
         self, frame: UInt8[np.ndarray, "h w 3"], index: int, time_s: float
     ) -> tuple[PoseResult, Int[np.ndarray, " n"]]:
-        """The poses of a frame, and their numbers."""
-        boxes = Usable(lambda _: self._tracker.boxes(), 0.0)(frame)
-        self.faults = []
-        if index % self._tracking.detect_every == 0 or not len(boxes.xywh):
-            boxes, self.faults = self._detector(frame), self._detector.faults
-        (result,) = self._predictor(frame, boxes)
-        result = result.without_duplicates() if self._suppress else result
+        """The poses of a frame, and their track ids."""
+        result = self._poses(frame, index)
+        result = result.without_duplicates() if self._options.suppress else result
         ids = self._tracker.update(result)
         return (self._smoothed(result, ids, time_s) if self._tracking.smooth else result), ids
+
+    def _poses(self, frame: UInt8[np.ndarray, "h w 3"], index: int) -> PoseResult:
+        if index % self._tracking.detect_every:
+            (result,) = self._predictor(frame, self._tracker.boxes(), box_threshold=0.0)
+            if len(result):
+                return dataclasses.replace(result, left_out=())  # boxes of people who left the frame
+        (result,) = self._predictor(frame, self._detector, box_threshold=self._options.box_threshold)
+        return result
 
     def _smoothed(self, result: PoseResult, ids: Int[np.ndarray, " n"], time_s: float) -> PoseResult:
         self._filters = {i: self._filters.get(i, OneEuro()) for i in self._tracker.ids}

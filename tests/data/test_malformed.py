@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mamkpd_jax.data.annotation_files import check_detections, read_json
 from mamkpd_jax.data.datasets.custom_coco import CustomCoco
-from mamkpd_jax.data.source import _read_detections
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.files import score_files
 from mamkpd_jax.skeletons import Skeleton, read_skeleton
@@ -96,6 +96,7 @@ def test_an_annotation_file_is_refused_in_a_line_or_wholly_accounted_for(folder,
     (folder / "all.json").write_text(text, encoding="utf-8")
     try:
         builder = CustomCoco(folder, {"train": ("all.json", ".")}, "", folder / "build")
+        builder.data_path.mkdir(parents=True, exist_ok=True)  # where the ground truth goes
         records = [record for _, record in builder._generate_examples("train")]
     except UserError as error:
         _one_line(error)
@@ -138,7 +139,8 @@ def test_results_are_scored_whatever_fields_they_have_besides(folder, more):
 def test_detections_are_refused_in_a_line_or_read(folder, text):
     (folder / "boxes.json").write_text(text, encoding="utf-8")
     try:
-        boxes = _read_detections(folder / "boxes.json")
+        boxes = read_json(folder / "boxes.json")
+        check_detections(folder / "boxes.json", boxes, strict=True)
     except UserError as error:
         _one_line(error)
         return

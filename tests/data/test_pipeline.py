@@ -1,5 +1,6 @@
 """Batches: the same for any number of workers, random by (seed, epoch, example) alone, damaged images left out."""
 
+import dataclasses
 import itertools
 
 import cv2
@@ -9,14 +10,16 @@ import pytest
 from mamkpd_jax.config import Config, DataConfig, OptimConfig
 from mamkpd_jax.data.builders.coco_form import prepare
 from mamkpd_jax.data.datasets.coco_keypoints import CocoKeypoints
-from mamkpd_jax.data.pipeline import DamageGuard, eval_batches, train_batches
-from mamkpd_jax.data.source import InstanceSource
+from mamkpd_jax.data.pipeline import DamageGuard, LoadCrop, eval_batches, train_batches
+from mamkpd_jax.data.source import InstanceSource, SplitBoxes
 from mamkpd_jax.data.transforms import PRESETS, TopDownCrop
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import COCO
 
 INPUT_HW = (64, 48)
 CROP = TopDownCrop(input_hw=INPUT_HW, skeleton=COCO)
+# What the builder can't see: the markers of a JPEG at both ends, and nothing that can be decoded between.
+DAMAGED = b"\xff\xd8" + b"\0" * 5000 + b"\xff\xd9"
 TRAIN_CROP = TopDownCrop(input_hw=INPUT_HW, skeleton=COCO, augmentation=PRESETS["mmpose"])
 
 
@@ -28,20 +31,18 @@ def train(shared_data, tmp_path_factory) -> InstanceSource:
 class _Few:
     """The first instance of each of the first images, so that images tell instances and epochs are short."""
 
-    def __init__(self, source: InstanceSource, n: int, damaged: tuple[int, ...] = ()):
+    def __init__(self, source: InstanceSource, n: int):
         firsts: dict[int, int] = {}
         for index in range(len(source)):
             firsts.setdefault(source[index]["image_id"], index)
-        self._source, self._indices, self._damaged = source, list(firsts.values())[:n], damaged
+        self._source, self._indices = source, list(firsts.values())[:n]
         self.image_ids = list(firsts)[:n]
 
     def __len__(self) -> int:
         return len(self._indices)
 
     def __getitem__(self, index: int) -> dict:
-        item = self._source[self._indices[index]]
-        # What the builder can't see: the markers of a JPEG at both ends, and nothing that can be decoded between.
-        return item | {"image": b"\xff\xd8" + b"\0" * 5000 + b"\xff\xd9"} if index in self._damaged else item
+        return self._source[self._indices[index]]
 
 
 def _batches(source, n: int, *, batch_size: int, workers: int = 0, seed: int = 0) -> list[dict[str, np.ndarray]]:
@@ -99,35 +100,87 @@ def test_epochs_are_shuffled_and_drop_what_fills_no_batch(train):
     assert orders[0] != orders[1] != orders[2]
 
 
-def test_evaluation_takes_every_item_once_in_order_and_pads(train):
-    source = _Few(train, 5)
-    batches = list(eval_batches(source, CROP, 4))
-    assert [len(batch["image"]) for batch in batches] == [4, 4]
-    ids = np.concatenate([batch["image_id"] for batch in batches])
-    assert ids.tolist() == [*source.image_ids, *[source.image_ids[4]] * 3]
+class _Damaged(InstanceSource):
+    """A source some of whose images can't be decoded."""
+
+    def __init__(self, source: InstanceSource, *damaged: int):
+        self._source, self._damaged = source, damaged
+
+    def image(self, record: int) -> dict:
+        content = self._source.image(record)
+        return content | {"image": DAMAGED} if record in self._damaged else content
 
 
-def test_a_damaged_image_is_black_unlabelled_and_marked(train):
-    source = _Few(train, 4, damaged=(2,))
-    (batch,) = eval_batches(source, CROP, 4)
-    assert batch["damaged"].tolist() == [False, False, True, False]
-    assert not batch["image"][2].any() and not batch["visible"][2].any()
-    assert batch["visible"][[0, 1, 3]].any(axis=1).all()
+def _first(boxes: SplitBoxes, n_images: int) -> SplitBoxes:
+    kept = boxes.records < n_images
+    fields = {field.name: getattr(boxes, field.name)[kept] for field in dataclasses.fields(boxes)}
+    return SplitBoxes(**fields)
 
 
-def test_a_damaged_image_is_named_once_and_counted(train, caplog):
-    (batch,) = eval_batches(_Few(train, 4, damaged=(2,)), CROP, 4)
+@pytest.fixture(scope="module")
+def boxes(train) -> SplitBoxes:
+    return _first(train.boxes(), 10)
+
+
+def test_evaluation_crops_every_box_once_and_pads(train, boxes):
+    batches = list(eval_batches(train, boxes, CROP, 4, DamageGuard(train.n_images)))
+    assert [len(batch.images) for batch in batches] == [4] * len(batches)
+    assert np.concatenate([batch.rows for batch in batches]).tolist() == list(range(len(boxes)))
+    for batch in batches:
+        examples = [LoadCrop(CROP)(train[int(row)]) for row in batch.rows]
+        np.testing.assert_array_equal(batch.images[: len(examples)], [example["image"] for example in examples])
+        np.testing.assert_array_equal(batch.matrices, [example["matrix"] for example in examples])
+    last = batches[-1]
+    assert len(last.rows) < 4 and (last.images[len(last.rows) :] == last.images[0]).all()
+
+
+def test_parts_of_an_evaluation_share_no_image(train, boxes):
+    rows = [
+        [
+            row
+            for batch in eval_batches(train, boxes, CROP, 4, DamageGuard(train.n_images), (i, 3))
+            for row in batch.rows
+        ]
+        for i in range(3)
+    ]
+    assert sorted(sum(rows, [])) == list(range(len(boxes)))
+    assert [{int(record) % 3 for record in _ranks(boxes)[part]} for part in rows] == [{0}, {1}, {2}]
+
+
+def _ranks(boxes: SplitBoxes) -> np.ndarray:
+    """Of each box, which of the images with boxes it is in."""
+    return np.unique(boxes.records, return_inverse=True)[1]
+
+
+def test_boxes_of_a_damaged_image_are_left_out_and_it_is_named(train, boxes, caplog):
+    damaged = boxes.records == 2
+    assert damaged.any()
+    with caplog.at_level("WARNING", logger="absl"):
+        batches = list(eval_batches(_Damaged(train, 2), boxes, CROP, 4, DamageGuard(n_images=100)))
+    assert np.concatenate([batch.rows for batch in batches]).tolist() == np.flatnonzero(~damaged).tolist()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"image {train.image(2)['file_name']} can't be decoded; it is skipped (1 so far)"
+    ]
+
+
+def test_a_damaged_image_is_black_and_unlabelled_in_training(train):
+    example = LoadCrop(CROP)(train[0] | {"image": DAMAGED})
+    assert example["damaged"] and not example["image"].any() and not example["visible"].any()
+    assert LoadCrop(CROP)(train[0])["visible"].any()
+
+
+def test_a_damaged_image_is_named_once(caplog):
+    batch = {"file_name": np.array(["a.jpg", "b.jpg", "b.jpg"]), "damaged": np.array([False, True, True])}
     guard = DamageGuard(n_images=100)
     with caplog.at_level("WARNING", logger="absl"):
         guard.check(batch)
         guard.check(batch)
     assert [record.getMessage() for record in caplog.records] == [
-        f"image {batch['file_name'][2]} can't be decoded; it is skipped (1 so far)"
+        "image b.jpg can't be decoded; it is skipped (1 so far)"
     ]
 
 
-def test_more_than_one_percent_damaged_stops(train):
-    (batch,) = eval_batches(_Few(train, 4, damaged=(0, 2)), CROP, 4)
-    DamageGuard(n_images=200).check(batch)
-    with pytest.raises(UserError, match=r"2 of 199 images can't be decoded, more than 1%, the last 0\d+.jpg; copy"):
-        DamageGuard(n_images=199).check(batch)
+def test_more_than_one_percent_damaged_stops():
+    DamageGuard(n_images=200).count(["1.jpg", "2.jpg"])
+    with pytest.raises(UserError, match=r"2 of 199 images can't be decoded, more than 1%, the last 2.jpg; copy"):
+        DamageGuard(n_images=199).count(["1.jpg", "2.jpg"])

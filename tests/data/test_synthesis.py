@@ -30,7 +30,7 @@ def test_a_scene_depends_on_seed_and_index_alone():
 
 
 def test_splits_share_no_scene(sources):
-    images = {split: {source.record(i)["image"] for i in range(source.n_images)} for split, source in sources.items()}
+    images = {split: {source.image(i)["image"] for i in range(source.n_images)} for split, source in sources.items()}
     assert [len(images[split]) for split in ("train", "val")] == [N_TRAIN, N_VAL]
     assert not images["train"] & images["val"]
 
@@ -49,7 +49,7 @@ def test_people_are_labelled_where_they_are(sources):
             assert (labelled >= -0.5).all() and (labelled <= [width, height]).all()
             shown.append(len(seen) / 17)
     assert 0.6 < np.mean(shown) < 0.95, "people hide joints of themselves and of each other"
-    for annotation in sources["val"].ground_truth()["annotations"]:
+    for annotation in sources["val"].ground_truth["annotations"]:
         assert 0.1 < annotation["area"] / np.prod(annotation["bbox"][2:]) < 1.0
 
 
@@ -72,11 +72,11 @@ def test_an_average_pose_scores_next_to_nothing(average, sources):
         }
         for item in val
     ]
-    ap = evaluate_coco(sources["val"].ground_truth(), results, COCO).values["coco/AP"]
+    ap = evaluate_coco(sources["val"].ground_truth, results, COCO).values["coco/AP"]
     print(f"AP {ap:.3f} by {average.__name__}")
     assert ap < 0.1, "a network has to reach 0.6"
 
 
 def test_pictures_are_jpegs_of_the_declared_size(sources):
     for source in sources.values():
-        assert decode_image(source.record(0)["image"]).shape == (*synthetic_people.SIZE_HW, 3)
+        assert decode_image(source.image(0)["image"]).shape == (*synthetic_people.SIZE_HW, 3)

@@ -81,6 +81,20 @@ def test_a_detector_proposes_boxes_the_surest_first_and_none_that_can_not_be(pic
     assert poses(predictor, picture.read_bytes(), lambda image: ([], []))["poses"] == []
 
 
+def test_an_answer_runs_the_network_once(picture, workdir, monkeypatch):
+    crops = []
+
+    def counted(self, part):
+        crops.append(part)
+        return network(self, part)
+
+    network = Predictor.network
+    monkeypatch.setattr(Predictor, "network", counted)
+    predictor = Predictor.from_pretrained(workdir, batch_size=1)
+    assert len(poses(predictor, picture.read_bytes(), np.array([BOX, BOX]))["poses"]) == len(crops) == 2
+    assert predictor._predict._cache_size() == 0
+
+
 def test_gray_transparent_and_turned_pictures_are_read_as_they_are_seen(poses_of, picture):
     image = cv2.cvtColor(read(picture, upright=True), cv2.COLOR_RGB2BGR)
     for view in (cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)):

@@ -24,7 +24,7 @@ def dataset(shared_data, tmp_path_factory) -> PoseData:
 @pytest.fixture(scope="module")
 def evaluation(dataset) -> Evaluation:
     """Perfect predictions, but none for small persons."""
-    truth = dataset.val.ground_truth()
+    truth = dataset.val.ground_truth
     fields = ("image_id", "category_id", "keypoints")
     results = [
         {field: a[field] for field in fields} | {"score": 1.0}

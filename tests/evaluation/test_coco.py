@@ -10,7 +10,7 @@ from pycocotools.coco import COCO as CocoFile
 from pycocotools.cocoeval import COCOeval
 
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.evaluation.coco_results import coco_results
+from mamkpd_jax.evaluation.coco_results import Predictions, coco_results
 from mamkpd_jax.evaluation.metrics.coco import METRICS, evaluate_coco
 from mamkpd_jax.skeletons import COCO
 
@@ -123,16 +123,16 @@ def test_the_annotation_with_the_id_0_can_be_matched(truth):
 
 def _results(sigmas) -> list[dict]:
     points = np.stack([np.full((17, 2), at) for at in (10.0, 10.0, 100.0, 10.0)])
-    return coco_results(
-        points,
-        np.full((4, 17), 0.5),
-        np.array([0.9, 0.4, 0.7, 0.2]),
-        np.full(4, 100.0),
-        np.array([1, 1, 1, 2]),
-        np.ones(4, np.int64),
-        np.array([-1, -1, -1, -1]) if sigmas else np.arange(4),
-        sigmas,
+    predictions = Predictions(
+        points=points,
+        joint_scores=np.full((4, 17), 0.5),
+        box_scores=np.array([0.9, 0.4, 0.7, 0.2]),
+        areas_px=np.full(4, 100.0),
+        image_ids=np.array([1, 1, 1, 2]),
+        category_ids=np.ones(4, np.int64),
+        annotation_ids=np.array([-1, -1, -1, -1]) if sigmas else np.arange(4),
     )
+    return coco_results(predictions, sigmas)
 
 
 def test_detected_boxes_are_suppressed_within_an_image():

@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.inference.boxes_file import BoxesFile, number
+from mamkpd_jax.inference.boxes_file import BoxesFile, trailing_number
 from mamkpd_jax.skeletons import AP10K, COCO
-
-ANY = np.zeros((4, 4, 3), np.uint8)
 
 
 def _write(path: Path, content: object) -> Path:
@@ -18,15 +16,19 @@ def _write(path: Path, content: object) -> Path:
     return path
 
 
-def test_detections_belong_to_the_number_that_the_name_ends_in(shared_data):
+def test_detections_match_the_trailing_number_of_file_names(shared_data):
     folder = shared_data / "coco_mini"
     boxes = BoxesFile(folder / "test_coco_det_AP_H_56.json", 1, COCO)
     expected = [d for d in json.loads((folder / "test_coco_det_AP_H_56.json").read_bytes()) if d["image_id"] == 785]
-    found = boxes.of(folder / "000000000785.jpg")(ANY)
+    found = boxes.of(folder / "000000000785.jpg")
     np.testing.assert_array_equal(found.xywh, [d["bbox"] for d in expected])
     np.testing.assert_array_equal(found.scores, [d["score"] for d in expected])
-    assert len(boxes.of(Path("elsewhere/none.jpg"))(ANY).scores) == 0
-    assert [number(Path(name)) for name in ("COCO_val2014_000000000785.jpg", "a/12b.png", "0.jpg")] == [785, None, 0]
+    assert len(boxes.of(Path("elsewhere/none.jpg")).scores) == 0
+    assert [trailing_number(Path(name)) for name in ("COCO_val2014_000000000785.jpg", "a/12b.png", "0.jpg")] == [
+        785,
+        None,
+        0,
+    ]
 
 
 def test_annotations_and_file_names_name_the_pictures(shared_data, tmp_path):
@@ -36,10 +38,10 @@ def test_annotations_and_file_names_name_the_pictures(shared_data, tmp_path):
     boxes = BoxesFile(_write(tmp_path / "truth.json", content), 1, COCO)
     image_id = content["images"][0]["id"]
     expected = [a["bbox"] for a in content["annotations"] if a["image_id"] == image_id]
-    np.testing.assert_array_equal(boxes.of(Path("renamed.jpg"))(ANY).xywh, expected)
+    np.testing.assert_array_equal(boxes.of(Path("renamed.jpg")).xywh, expected)
     assert boxes.image_id(Path("renamed.jpg")) == image_id and boxes.image_id(Path("other.jpg")) is None
     named = [{"file_name": "a b.png", "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]
-    found = BoxesFile(_write(tmp_path / "named.json", named), 1, COCO).of(Path("x/a b.png"))(ANY)
+    found = BoxesFile(_write(tmp_path / "named.json", named), 1, COCO).of(Path("x/a b.png"))
     np.testing.assert_array_equal(found.xywh, [[1, 2, 3, 4]])
 
 

@@ -4,7 +4,6 @@ import dataclasses
 import struct
 import subprocess
 import sys
-from collections import defaultdict
 from functools import partial
 
 import cv2
@@ -40,33 +39,31 @@ def test_predictions_are_those_of_eval(config, workdir, shared_data, monkeypatch
     predict = compiled(make_program(config, dataset.skeleton, Options(flip_test=flip_test)), data_mesh())
     table = []
 
-    def spy(points, scores, *rest):
-        table.append((points, scores))
-        return coco_results(points, scores, *rest)
+    def spy(predictions, *rest, **options):
+        table.append(predictions)
+        return coco_results(predictions, *rest, **options)
 
     coco_results = evaluator.coco_results
     monkeypatch.setattr(evaluator, "coco_results", spy)
     evaluation = evaluator.Evaluator(dataset, config)(partial(predict, weights.params, weights.batch_stats))
-    [(points, scores)] = table
+    [predictions] = table
 
-    source = dataset.detections or dataset.val
-    items = [source[i] for i in range(len(source))]
-    by_image = defaultdict(list)
-    for item in items:
-        by_image[item["image_id"]].append(item)
-    assert [i["image_id"] for i in items] == [i["image_id"] for part in by_image.values() for i in part]
-    images = [cv2.imdecode(np.frombuffer(part[0]["image"], np.uint8), cv2.IMREAD_COLOR) for part in by_image.values()]
-    boxes = [([i["bbox"] for i in part], [i["score"] for i in part]) for part in by_image.values()]
+    all_boxes = dataset.detections or dataset.val.boxes()
+    by_record = all_boxes.rows_by_record()
+    assert [row for _, rows in by_record for row in rows] == list(range(len(all_boxes)))
+    contents = [dataset.val.image(record) for record, _ in by_record]
+    images = [cv2.imdecode(np.frombuffer(content["image"], np.uint8), cv2.IMREAD_COLOR) for content in contents]
+    boxes = [(all_boxes.xywh[rows], all_boxes.scores[rows]) for _, rows in by_record]
     predictor = Predictor.from_pretrained(workdir, flip_test=flip_test, batch_size=batch)
     results = predictor([image[:, :, ::-1] for image in images], boxes)
-    np.testing.assert_array_equal(np.concatenate([result.keypoints for result in results]), points)
-    np.testing.assert_array_equal(np.concatenate([result.scores for result in results]), scores)
+    np.testing.assert_array_equal(np.concatenate([result.keypoints for result in results]), predictions.points)
+    np.testing.assert_array_equal(np.concatenate([result.scores for result in results]), predictions.joint_scores)
 
     found = []
-    for image_id, result in zip(by_image, results, strict=True):
-        found += (result.without_duplicates() if detected else result).to_coco(image_id=image_id)
+    for content, result in zip(contents, results, strict=True):
+        found += (result.without_duplicates() if detected else result).to_coco(image_id=content["image_id"])
     assert found == [{k: v for k, v in r.items() if k != "annotation_id"} for r in evaluation.results]
-    assert len(found) > 10 and (not detected or len(found) < len(items))
+    assert len(found) > 10 and (not detected or len(found) < len(all_boxes))
 
 
 def test_batching_and_order_change_nothing(workdir, predictor, pictures):
@@ -104,12 +101,33 @@ def test_a_file_of_weights_gives_the_same(workdir, predictor, pictures, tmp_path
 def test_heatmaps_peak_where_the_joints_are(predictor, pictures):
     path, boxes = pictures[2]
     (result,) = predictor(path, boxes)
-    crops, heatmaps, matrices = predictor.heatmaps(path, boxes)
+    same, crops, heatmaps = predictor.heatmaps(path, boxes)
+    matrices = predictor.crops(path, boxes).matrices
+    np.testing.assert_allclose(same.keypoints, result.keypoints, atol=1e-4)
+    np.testing.assert_allclose(same.scores, result.scores, atol=1e-5)
     assert crops.shape == (len(boxes), 64, 48, 3) and heatmaps.shape == (len(boxes), 32, 24, 17)
     np.testing.assert_allclose(heatmaps.max(axis=(1, 2)), result.scores, atol=1e-5)
     peak = np.stack(np.unravel_index(heatmaps[1, :, :, 5].argmax(), (32, 24)))[::-1]
     point = warp_points(result.keypoints[1, 5:6], matrices[1])[0] / 2
     assert np.abs(point - peak).max() <= 0.2500001
+
+
+def test_boxes_below_a_threshold_and_bad_ones_are_left_out(predictor, pictures):
+    path, boxes = pictures[1]
+    where = ([*boxes, [-20, 0, 10, 10]], [0.9, 0.2, 0.8, 0.7])
+    (result,) = predictor(path, where, box_threshold=0.5)
+    (expected,) = predictor(path, (boxes[[0, 2]], [0.9, 0.8]))
+    np.testing.assert_allclose(result.keypoints, expected.keypoints, atol=1e-5)
+    assert result.box_scores.tolist() == [0.9, 0.8] and expected.left_out == ()
+    assert [reason.partition(" of ")[0] for reason in result.left_out] == [
+        "the box (-20, 0, 10, 10) lies outside the image"
+    ]
+
+
+def test_pixels_are_kept_only_on_request(predictor, pictures):
+    assert [result.image for result in predictor.stream(pictures)] == [path for path, _ in pictures]
+    (kept,) = predictor.stream(pictures[:1], keep_pixels=True)
+    np.testing.assert_array_equal(kept.image, decode_image(pictures[0][0].read_bytes()))
 
 
 def test_any_function_finds_boxes(predictor, pictures):

@@ -1,7 +1,7 @@
 """What all builders share: records of images with their annotations in COCO's form, checked while they are built.
 
-A record is an image, as bytes, with all of its annotations: crowds too, which COCOeval's ground truth needs. Which of
-them are instances to train and evaluate on is kept beside the records, in the data set's metadata.
+A record is an image, as bytes, with its instances: the annotations to train and evaluate on. All annotations of a
+split, crowds too, are in one file beside the records: the ground truth that COCOeval needs.
 """
 
 import abc
@@ -32,12 +32,13 @@ logging.get_absl_logger().addFilter(lambda record: not record.getMessage().start
 
 _LEFT_OUT = ("segmentation",)  # most of the file, and nothing here reads it
 _COUNTS = ("images", "annotations", "instances")
+_IMAGE_FIELDS = ("id", "file_name", "height", "width")
 
 
 class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """A data set of images with annotations in COCO's form. Subclasses say where these come from."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
     CLIPS_BOXES = True  # whether the protocol trains and evaluates on the part of a box inside its image
     skeleton: Skeleton
 
@@ -63,8 +64,8 @@ class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     "image/file_name": tfds.features.Text(),
                     "image/height": np.int64,
                     "image/width": np.int64,
-                    # JSON, because TFDS stores arrays of float64 in 32 bits, which moves boxes, areas and so AP.
-                    "annotations": tfds.features.Text(),
+                    # JSON, because TFDS stores arrays of float64 in 32 bits, which moves boxes.
+                    "instances": tfds.features.Text(),
                 }
             ),
             # Records stay in the order that they are generated in: the index of instances counts on it.
@@ -77,33 +78,32 @@ class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {split: self._generate_examples(split) for split in self.splits()}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The records, and in the metadata the instances as (record, place in the record) and the counts."""
-        instances, counts = [], Counter[str](dict.fromkeys(_COUNTS, 0))
+        """The records; writes the ground truth, and to the metadata the instances (record, place in it) and counts."""
+        places, counts = [], Counter[str](dict.fromkeys(_COUNTS, 0))
+        truth: dict[str, list[dict[str, Any]]] = {"images": [], "annotations": []}
         for record, (image, content, annotations) in enumerate(self.examples(split)):
-            for place, annotation in enumerate(annotations):
+            instances = []
+            for annotation in annotations:
+                kept = {field: value for field, value in annotation.items() if field not in _LEFT_OUT}
+                truth["annotations"].append(kept)
                 reason = unusable(annotation, image)
                 counts["instances" if reason is None else f"dropped: {reason}"] += 1
                 if reason is None:
-                    instances.append([record, place])
-            counts["images"] += 1
-            counts["annotations"] += len(annotations)
-            yield record, self._record(image, content, annotations)
-        if not instances:
+                    places.append([record, len(instances)])
+                    instances.append(kept)
+            truth["images"].append({field: image[field] for field in _IMAGE_FIELDS})
+            about = {f"image/{field}": image[field] for field in _IMAGE_FIELDS}
+            yield record, {"image": content, **about, "instances": json.dumps(instances)}
+        if not places:
             raise UserError(f"{self.name}: the split {split} has no instance with a labelled keypoint; check its files")
+        self.ground_truth_path(split).write_text(json.dumps(truth), encoding="utf-8")
         metadata: Any = self.info.metadata
-        metadata["instances"][split], metadata["counts"][split] = instances, dict(counts)
+        metadata["instances"][split] = places
+        metadata["counts"][split] = dict(counts) | {name: len(part) for name, part in truth.items()}
 
-    def _record(self, image: dict, content: bytes, annotations: list[dict]) -> dict[str, Any]:
-        return {
-            "image": content,
-            "image/id": image["id"],
-            "image/file_name": image["file_name"],
-            "image/height": image["height"],
-            "image/width": image["width"],
-            "annotations": json.dumps(
-                [{field: value for field, value in a.items() if field not in _LEFT_OUT} for a in annotations]
-            ),
-        }
+    def ground_truth_path(self, split: str) -> Path:
+        """The file of a split's images and annotations in COCO's form, crowds included."""
+        return Path(self.data_path) / f"annotations.{split}.json"
 
 
 def prepare(builder: CocoFormBuilder) -> CocoFormBuilder:

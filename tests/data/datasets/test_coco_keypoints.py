@@ -42,7 +42,7 @@ def test_counts_of_the_real_files(shared_data, tmp_path):
 def test_records_are_the_files(coco_root, tmp_path):
     source = InstanceSource(prepare(CocoKeypoints(coco_root, tmp_path / "build")), "val")
     data = json.loads((coco_root / VAL).read_bytes())
-    truth = source.ground_truth()
+    truth = source.ground_truth
     for annotation in data["annotations"]:
         annotation.pop("segmentation", None)
     assert truth["annotations"] == data["annotations"]

@@ -1,0 +1,28 @@
+"""Pictures into a folder: each file is decoded once."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from mamkpd_jax.data.functional import decode_image
+from mamkpd_jax.inference import results
+from mamkpd_jax.inference.boxes import whole_image
+from mamkpd_jax.inference.options import OutputOptions
+from mamkpd_jax.inference.pictures import find_pictures, predict_pictures
+
+
+def test_each_picture_is_decoded_once(predictor, shared_data, tmp_path, monkeypatch):
+    decoded = []
+
+    def counted(data: bytes, *, upright: bool) -> np.ndarray:
+        decoded.append(data)
+        return decode_image(data, upright=upright)
+
+    monkeypatch.setattr(results, "decode_image", counted)
+    pictures = find_pictures(str(shared_data / "coco_mini" / "*.jpg"), tmp_path)
+    assert predict_pictures(predictor, pictures, whole_image, OutputOptions(output=tmp_path), {}) == []
+    assert len(decoded) == len(set(decoded)) == len(pictures.names) == 4
+    drawn = {path.name for path in Path(tmp_path / "pictures").iterdir()}
+    assert drawn == set(pictures.names)
+    assert len(json.loads((tmp_path / "results.json").read_bytes())) == 4
