@@ -4,8 +4,10 @@ A new head, data set, metric, scan, export format or command is one new file in 
 file's name is the name. Modules are imported when they are asked for, so that listing names costs nothing.
 """
 
-import importlib
+import ast
+import importlib.util
 import pkgutil
+from pathlib import Path
 from typing import Any
 
 from mamkpd_jax.errors import UserError
@@ -33,6 +35,13 @@ class Registry:
         path = importlib.import_module(self._package).__path__
         return [m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_")] + sorted(self._added)
 
+    def summary(self, name: str) -> str:
+        """The first line of the docstring of a module, which is not imported."""
+        spec = importlib.util.find_spec(f"{self._package}.{name}")
+        assert spec and spec.origin
+        text = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
+        return text.partition("\n")[0]
+
     def check(self, name: str) -> None:
         """Raises UserError if there is no entry of this name."""
         if name not in self.names():
@@ -52,3 +61,4 @@ SCANS = Registry("config.model.scan", "mamkpd_jax.ops.selective_scan.implementat
 METRICS = Registry("config.eval.metrics", "mamkpd_jax.evaluation.metrics", "metric")
 EXPORTS = Registry("the export format", "mamkpd_jax.export.formats", "save")
 COMMANDS = Registry("the command", "mamkpd_jax.commands", "main")
+BENCHES = Registry("the bench", "mamkpd_jax.bench.programs", "main")

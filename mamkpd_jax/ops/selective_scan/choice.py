@@ -70,7 +70,7 @@ def _choose(platform: str) -> Implementation:
     """The implementation for a platform, logged once.
 
     A CPU has nothing to gain from the parallel prefix, which does more arithmetic: for Base's first stage at batch 2
-    it takes several times as long as the loop (`python -m mamkpd_jax.bench scan`). A GPU gets the kernels if they are
+    it takes several times as long as the loop (`mamkpd bench scan`). A GPU gets the kernels if they are
     meant for it and pass their check.
     """
     name = "sequential" if platform == "cpu" else "associative"

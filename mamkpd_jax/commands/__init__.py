@@ -1,0 +1,1 @@
+"""The commands of `mamkpd COMMAND`, one module each."""
