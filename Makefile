@@ -66,18 +66,18 @@ check: $(VENV)/.all
 
 kernel-report: $(READY)
 	$(RUN) -m pip install --quiet --editable '.[kernel-report]'
-	JAX_PLATFORMS=cpu $(RUN) -m mamkpd_jax.bench.kernel_report --output=benchmarks/kernel_report.json
+	JAX_PLATFORMS=cpu $(RUN) -m mamkpd_jax bench kernel_report --output=benchmarks/kernel_report.json
 
 # The system's JAX, PyTorch and pip are used as they are, also where the system's Python is a virtual environment, whose
 # packages --system-site-packages alone does not see. What pip can't find is told, and the parts that do without it run.
-$(GPU_VENV)/.ready: requirements.txt benchmarks/gpu_setup.py $(wildcard $(WHEELS)/*.whl)
+$(GPU_VENV)/.ready: requirements.txt mamkpd_jax/bench/gpu_setup.py $(wildcard $(WHEELS)/*.whl)
 	$(PYTHON) -m venv --without-pip --system-site-packages $(GPU_VENV)
-	$(GPU_VENV)/bin/python benchmarks/gpu_setup.py --system=$$(command -v $(PYTHON)) --wheels=$(WHEELS)
+	$(GPU_VENV)/bin/python mamkpd_jax/bench/gpu_setup.py --system=$$(command -v $(PYTHON)) --wheels=$(WHEELS)
 	@touch $@
 
 gpu: BEGAN := $(shell date +%s)
 gpu: $(GPU_VENV)/.ready
-	$(GPU_VENV)/bin/python -m benchmarks.gpu --seconds=$(SECONDS) --since=$(BEGAN) --part=$(PART) --data=$(DATA) \
+	$(GPU_VENV)/bin/python -m mamkpd_jax bench gpu --seconds=$(SECONDS) --since=$(BEGAN) --part=$(PART) --data=$(DATA) \
 	  --work=$(WORK) --output=$(OUT) $(if $(REHEARSE),--rehearse)
 
 wheels:

@@ -41,6 +41,20 @@ def environment() -> dict[str, Any]:
     }
 
 
+@functools.cache
+def commit(package: Path = Path(__file__).parent) -> str | None:
+    """The commit of the checkout that a package is in, with a digest of uncommitted changes; None without a checkout.
+
+    Result files don't count as changes: a bench that rewrites its own changes no code.
+    """
+    git = "git", "-C", str(package)
+    if not _output(*git, "ls-files", "__init__.py"):  # an installed package may lie inside another repository
+        return None
+    changes = _output(*git, "diff", "HEAD", "--", ":/", ":(top,exclude)benchmarks/results")
+    dirty = f"-dirty.{hashlib.sha256(changes.encode()).hexdigest()[:8]}" if changes else ""
+    return _output(*git, "describe", "--always", "--abbrev=40") + dirty or None
+
+
 def gpu_property(name: str) -> str | None:
     """What nvidia-smi tells of the first GPU, such as "driver_version"; None where there is none."""
     return _output("nvidia-smi", f"--query-gpu={name}", "--format=csv,noheader,nounits").partition("\n")[0] or None
@@ -79,17 +93,6 @@ def _processor() -> str | None:
     except OSError:
         found = None
     return found[1] if found else platform.processor() or None
-
-
-@functools.cache
-def commit() -> str | None:
-    """That of the code, and a digest of what has changed in it since; None where it is no git checkout.
-
-    Not of files of results: a bench that rewrites its own changes no code.
-    """
-    changes = _output("git", "diff", "HEAD", "--", ":/", ":(top,exclude)benchmarks/results")
-    dirty = f"-dirty.{hashlib.sha256(changes.encode()).hexdigest()[:8]}" if changes else ""
-    return _output("git", "describe", "--always", "--abbrev=40") + dirty or None
 
 
 def _output(*command: str) -> str:

@@ -4,10 +4,12 @@ A new head, data set, metric, scan, export format or command is one new file in 
 file's name is the name. Modules are imported when they are asked for, so that listing names costs nothing.
 """
 
-import importlib
+import ast
+import importlib.util
 import pkgutil
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from mamkpd_jax.errors import UserError
@@ -40,6 +42,16 @@ class Registry:
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
+    def summaries(self) -> str:
+        """A line for each module: its name with "-", and the first line of its docstring, read without importing it."""
+        lines = []
+        for name in self.names():
+            spec = importlib.util.find_spec(f"{self._package}.{name}")
+            assert spec and spec.origin
+            text = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
+            lines.append(f"  {name.replace('_', '-'):20}{text.partition(chr(10))[0]}")
+        return "\n".join(lines)
+
     def check(self, name: str) -> None:
         """Raises UserError if there is no entry of this name."""
         if self._kind(name) not in self.names():
@@ -64,3 +76,4 @@ SCANS = Registry("config.model.scan", "mamkpd_jax.ops.selective_scan.implementat
 METRICS = Registry("config.eval.metrics", "mamkpd_jax.evaluation.metrics", "metric", separators="_@")
 EXPORTS = Registry("the suffix of --output", "mamkpd_jax.export.formats", "save")
 COMMANDS = Registry("the command", "mamkpd_jax.commands", "main")
+BENCHES = Registry("the bench", "mamkpd_jax.bench.programs", "main")

@@ -162,7 +162,7 @@ def white_is_nan(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.Popen]:
-    """Starts a program of the repository with a config, as a user does."""
+    """Starts a program, such as "train.py" or "-m mamkpd_jax bench train_peer", with a config, as a user does."""
     folder = tmp_path_factory.mktemp("run")
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
 
@@ -171,7 +171,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.
         file.write_text(
             f"from mamkpd_jax.config import *\n\ndef get_config():\n    return {config!r}\n", encoding="utf-8"
         )
-        command = [sys.executable, name, f"--config={file}", f"--workdir={workdir}", *flags]
+        command = [sys.executable, *name.split(), f"--config={file}", f"--workdir={workdir}", *flags]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         root = Path(__file__).resolve().parents[1]
         return subprocess.Popen(command, cwd=root, env=environment | more, start_new_session=True, **pipes)

@@ -21,7 +21,7 @@ def test_a_reader_that_leaves_ends_the_program_without_a_word():
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
-        [sys.executable, "-m", "mamkpd_jax.bench", "table", "--result=benchmarks/results/export_cpu.json"],
+        [sys.executable, "-m", "mamkpd_jax", "bench", "table", "--result=benchmarks/results/export_cpu.json"],
         stdout=writing,
         stderr=subprocess.PIPE,
         text=True,
@@ -64,12 +64,16 @@ def _without(package: str, *command: str) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize(
     ("package", "extra", "command"),
     [
-        ("torch", "torch", "mamkpd_jax.bench export"),
-        ("onnxruntime", "onnx", "mamkpd_jax.bench export"),
-        ("torch", "torch", "mamkpd_jax.bench accuracy --checkpoint={run}"),
-        ("torch", "peers", "benchmarks.accuracy --config=configs/lspet.py --workdir={new} --output={new}/out.json"),
-        ("torch", "peers", "benchmarks.speed --peers=simple_baseline"),
-        ("torch", "torch", "mamkpd_jax.bench model --torch=eager --variants=small"),
+        ("torch", "torch", "mamkpd_jax bench export_speed"),
+        ("onnxruntime", "onnx", "mamkpd_jax bench export_speed"),
+        ("torch", "torch", "mamkpd_jax bench export_accuracy --checkpoint={run}"),
+        (
+            "torch",
+            "peers",
+            "mamkpd_jax bench training_accuracy --config=configs/lspet.py --workdir={new} --output={new}/out.json",
+        ),
+        ("torch", "peers", "mamkpd_jax bench speed --peers=simple_baseline"),
+        ("torch", "torch", "mamkpd_jax bench model --torch=eager --variants=small"),
         ("onnx", "onnx", "mamkpd_jax export --checkpoint={run} --output={new}/model.onnx"),
         ("matplotlib", "figures", "mamkpd_jax plots tradeoff --output={new}"),
         ("uvicorn", "demo", "mamkpd_jax demo --checkpoint={run}"),
@@ -89,5 +93,5 @@ def test_an_extra_that_is_not_installed_is_told_in_one_line(package, extra, comm
 
 def test_accuracy_of_variants_alone_needs_no_torch(tmp_path):
     flags = ("--config=configs/lspet.py", "--contenders=base", "--minutes=0", f"--workdir={tmp_path}")
-    done = _without("torch", "benchmarks.accuracy", *flags, f"--output={tmp_path / 'out.json'}")
+    done = _without("torch", "mamkpd_jax", "bench", "training_accuracy", *flags, f"--output={tmp_path / 'out.json'}")
     assert done.returncode == 0 and "0 of 1 runs are done" in done.stdout, done.stderr

@@ -81,13 +81,13 @@ _DISTRIBUTIONS |= {"jax_plugins": "jax", "nvidia": "nvidia-cuda-nvcc"}
 
 def _third_party_modules() -> set[str]:
     names = set()
-    for path in (*PACKAGE.rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py"), *ROOT.glob("*.py")):
+    for path in (*PACKAGE.rglob("*.py"), *ROOT.glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 names.add((node.module or "").partition(".")[0])
-    return names - sys.stdlib_module_names - {"mamkpd_jax", "benchmarks"}
+    return names - sys.stdlib_module_names - {"mamkpd_jax"}
 
 
 def test_every_import_is_declared():

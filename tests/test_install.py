@@ -32,11 +32,11 @@ model = onnxruntime.InferenceSession("model.onnx")
 print(*model.run(None, {"image": numpy.zeros((2, 3, 96, 64), numpy.float32)})[0].shape)
 """
 _WHERE = "import mamkpd_jax; print(mamkpd_jax.__file__)"
-_FIRST_KERNEL = "from mamkpd_jax.bench.kernel_report import rows; print(next(iter(rows())))"
+_FIRST_KERNEL = "from mamkpd_jax.bench.programs.kernel_report import rows; print(next(iter(rows())))"
 _PEER = """
-import sys; sys.path.insert(0, sys.argv[1])
-from benchmarks.peers.networks import build, cost
-print(*cost(build(sys.argv[2], 17, (256, 192)), (256, 192)))
+import sys
+from mamkpd_jax.bench.peers.networks import build, cost
+print(*cost(build(sys.argv[1], 17, (256, 192)), (256, 192)))
 """
 # Commands that README names, by the extra that they need, and what the last one prints.
 _COMMANDS = {
@@ -152,6 +152,13 @@ def test_requirements_alone_serve_every_command(bare: Environment):
     assert list((bare.work / "cache" / "mamkpd_jax" / "compiled").glob("*-cache")), "compiled programs are kept"
 
 
+@pytest.mark.slow
+def test_a_bench_without_its_repository_is_refused(bare: Environment):
+    with bare.start("-m", "mamkpd_jax", "bench", "gpu", "--data=.", "--work=work", "--output=out") as process:
+        _, err = process.communicate()
+    assert process.returncode == 1 and "this bench needs the repository" in err, err
+
+
 @pytest.mark.slow  # half a minute each
 @pytest.mark.parametrize("extra", _COMMANDS)
 def test_an_extra_alone_serves_its_commands(extra: str, with_extra):
@@ -176,8 +183,8 @@ def test_the_demo_extra_alone(with_extra):
 @pytest.mark.long
 def test_the_peers_extra_alone(with_extra):
     environment = with_extra("peers")
-    assert environment.run("python", "-c", _PEER, str(ROOT), "simple_baseline").startswith("33999697 ")
-    process = environment.start("python", "-c", _PEER, str(ROOT), "vit_s")
+    assert environment.run("python", "-c", _PEER, "simple_baseline").startswith("33999697 ")
+    process = environment.start("python", "-c", _PEER, "vit_s")
     out, err = process.communicate(timeout=600)
     if "torchvision::nms does not exist" in err:
         pytest.skip("timm needs torchvision, and the registry's is built for another torch than the one for CPUs")

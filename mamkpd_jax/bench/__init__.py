@@ -1,1 +1,1 @@
-"""Measurements: `python -m mamkpd_jax.bench` times parts on the device at hand, `kernel_report` needs none."""
+"""Measurements of the package, alone and beside peers: `mamkpd bench NAME` runs a module of `programs`."""

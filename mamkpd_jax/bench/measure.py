@@ -1,4 +1,4 @@
-"""How everything is timed."""
+"""What benches share: flags, timing, and the file of results."""
 
 import json
 import statistics
@@ -15,16 +15,33 @@ from mamkpd_jax.environment import environment
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import write_json
 
-# Other programs have a flag of this name, and tests have several of them in one process.
+# Several benches define flags of one name, and tests import them into one process: hence allow_override.
 _OUTPUT = flags.DEFINE_string(
     "output", None, "A JSON file for the results; without it they are only printed.", allow_override=True
 )
 REPEATS = flags.DEFINE_integer(
-    "repeats", 60, "Timed rounds, after three that are not; the medians of both halves are told.", lower_bound=2
+    "repeats", 60, "Timed rounds, after three of warm-up; the medians of both halves are reported.", lower_bound=2
 )
 _PEAK = flags.DEFINE_float("peak_tflops", None, "The device's highest dense rate in bfloat16, for the MFU.")
 
-# Of the environment.
+
+def define_variants(default: list[str]) -> flags.FlagHolder[list[str]]:
+    """The flag `--variants=small,base`."""
+    return flags.DEFINE_list("variants", default, "Names of the table of variants.", allow_override=True)
+
+
+def define_dtype(*dtypes: str) -> flags.FlagHolder[str]:
+    """The flag `--dtype`, by default the first of `dtypes`."""
+    return flags.DEFINE_enum("dtype", dtypes[0], dtypes, "Of the activations.", allow_override=True)
+
+
+def define_minutes() -> flags.FlagHolder[float]:
+    """The flag `--minutes`."""
+    text = "When to stop after the work at hand; the same command resumes."
+    return flags.DEFINE_float("minutes", 9.0, text, allow_override=True)
+
+
+# The fields of the environment that rows of one result have in common.
 _WHERE = ("device", "n_devices", "driver", "processor", "cores", "commit", "variables")
 _BEYOND_CACHES = 2**27  # bytes of inputs that take turns
 # Source: NVIDIA's data sheets, dense bfloat16 with fp32 accumulation.
@@ -109,7 +126,7 @@ def rows_so_far(setting: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows if same and all(result.get(name) == value for name, value in setting.items()) else []
 
 
-def write(result: Mapping[str, Any]) -> None:
-    """A result as the JSON file of `--output`."""
+def write(rows: Any, **about: Any) -> None:
+    """Writes rows, the environment and what else is known `about` them to the JSON file of `--output`."""
     if _OUTPUT.value is not None:
-        write_json(Path(_OUTPUT.value), result)
+        write_json(Path(_OUTPUT.value), {"environment": environment(), **about, "rows": rows})

@@ -1,4 +1,4 @@
-"""Weights for benches: random ones, as no time depends on them."""
+"""Random weights for benches: no time depends on them."""
 
 import dataclasses
 from typing import Any
@@ -8,8 +8,10 @@ from mamkpd_jax.config import Config, DataConfig, EvalConfig
 from mamkpd_jax.model.mamkpd import MamKPD, ParamKeys, split, variant
 from mamkpd_jax.skeletons import COCO
 
+INPUT_HW = (256, 192)
 
-def random_weights(name: str, input_hw: tuple[int, int] = (256, 192), **changes: Any) -> Artifact:
+
+def random_weights(name: str, input_hw: tuple[int, int] = INPUT_HW, **changes: Any) -> Artifact:
     """A variant of the model as it is initialised, for COCO's joints; `changes` are fields of its ModelConfig.
 
     Without the flip test, unless a bench asks for it.

@@ -14,7 +14,7 @@ def _same(*arguments: object, **_: object) -> object:
     return arguments[-1]
 
 
-# Older checkouts, which `benchmarks.against` times, have Flax's, or lack some of its methods.
+# Older checkouts, which the bench `against` times, have Flax's, or lack some of its methods.
 _LAYER_NORM = layers.LayerNorm if isinstance(layers.LayerNorm, type) else nnx.LayerNorm
 _BATCH_NORM = layers.BatchNorm if isinstance(layers.BatchNorm, type) else nnx.BatchNorm
 # What replaces each part. The scan's projections are left out with it, as nothing else needs them.

@@ -129,7 +129,7 @@ class ImageConv(nnx.Module):
 
     Choice: computed over squares of 2x2 pixels, as a 4x4 convolution of 12 channels with stride 1. On a CPU XLA's
     general convolution of three channels takes 11 times as long for 24 features, and 0.7 times as long for 96
-    (`python -m mamkpd_jax.bench layers`).
+    (`mamkpd bench layers`).
     """
 
     def __init__(self, dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):

@@ -1,7 +1,7 @@
 """The 3x3 depth-wise convolution, channel-last and padded by 1.
 
 It is a sum of nine shifted products, which XLA fuses. XLA's grouped convolution takes 14 to 56 times as long on a CPU,
-and 18 to 23 times with gradients (`python -m mamkpd_jax.bench layers`).
+and 18 to 23 times with gradients (`mamkpd bench layers`).
 """
 
 import functools

@@ -117,7 +117,7 @@ def _speeds(path: Path) -> dict[str, tuple[str, float]]:
         return speeds
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path} is no result of `python -m mamkpd_jax.bench model` or `bench export` ({error!r}); "
+            f"{path} is no result of `mamkpd bench model` or `bench export` ({error!r}); "
             "give a file that one of them wrote"
         ) from error
 

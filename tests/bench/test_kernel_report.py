@@ -1,6 +1,6 @@
 """The report reads machine code."""
 
-from mamkpd_jax.bench import kernel_report
+from mamkpd_jax.bench.programs import kernel_report
 
 
 def test_innermost_loops_are_counted():

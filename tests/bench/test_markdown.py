@@ -30,7 +30,7 @@ def test_a_file_that_is_no_result_is_told_in_one_line(content, tmp_path):
     path = tmp_path / "result.json"
     if content is not None:
         path.write_text(content, encoding="utf-8")
-    command = [sys.executable, "-m", "mamkpd_jax.bench", "table", f"--result={path}"]
+    command = [sys.executable, "-m", "mamkpd_jax", "bench", "table", f"--result={path}"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith(f"error: --result names {path}, no result of a bench (")

@@ -6,10 +6,10 @@ import subprocess
 import jax.numpy as jnp
 import pytest
 
-from mamkpd_jax import environment as of
 from mamkpd_jax.bench import measure
-from mamkpd_jax.environment import environment
+from mamkpd_jax.environment import commit, environment
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.files import write_json
 
 
 def test_contenders_take_turns_and_warm_up():
@@ -37,41 +37,45 @@ def test_environment_names_device_versions_variables_and_command(monkeypatch):
     assert found["variables"]["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
 
 
-def test_a_bench_that_rewrites_its_result_is_of_a_clean_commit(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    result, code = tmp_path / "benchmarks" / "results" / "speed.json", tmp_path / "code.py"
-    result.parent.mkdir(parents=True)
+def test_commit_is_that_of_the_package(tmp_path):
+    result, code = tmp_path / "benchmarks" / "results" / "speed.json", tmp_path / "package" / "__init__.py"
+    installed = tmp_path / "venv" / "package"
+    for folder in (result.parent, code.parent, installed):
+        folder.mkdir(parents=True)
+    code.touch()
+    assert commit(code.parent) is None
+
+    def now() -> str | None:
+        commit.cache_clear()
+        return commit(code.parent)
+
     result.write_text("[]", encoding="utf-8")
-    code.write_text("", encoding="utf-8")
     author = ("-c", "user.name=a", "-c", "user.email=a@b")
-    for command in (["init", "-q"], ["add", "."], [*author, "commit", "-qm", "a result"]):
-        subprocess.run(["git", *command], check=True)
-    of._commit.cache_clear()
-    clean = environment()["commit"]
-    assert clean and not clean.endswith("-dirty")
+    for command in (["init", "-q"], ["add", "benchmarks", "package"], [*author, "commit", "-qm", "a result"]):
+        subprocess.run(["git", "-C", tmp_path, *command], check=True)
+    clean = now()
+    assert clean and len(clean) == 40
+    (installed / "__init__.py").touch()
+    assert commit(installed) is None, "untracked: installed inside another repository"
     result.write_text("[1]", encoding="utf-8")
-    of._commit.cache_clear()
-    assert environment()["commit"] == clean
+    assert now() == clean, "results are no code"
     code.write_text("1", encoding="utf-8")
-    assert environment()["commit"] == clean  # as it was when first asked
-    of._commit.cache_clear()
-    changed = environment()["commit"]
+    assert commit(code.parent) == clean, "as it was when first asked"
+    changed = now()
     assert changed and changed.startswith(f"{clean}-dirty.")
     code.write_text("2", encoding="utf-8")
-    of._commit.cache_clear()
-    assert environment()["commit"] not in (clean, changed)
-    of._commit.cache_clear()
+    assert now() not in (clean, changed)
 
 
 def test_rows_of_the_same_place_and_setting_are_kept(tmp_path, monkeypatch):
     path, setting, rows = tmp_path / "result.json", {"dtype": "float32"}, [{"batch": 1}]
     monkeypatch.setattr(measure, "_OUTPUT", type("Flag", (), {"value": str(path)}))
     assert measure.rows_so_far(setting) == []
-    measure.write({"environment": environment(), **setting, "rows": rows})
+    measure.write(rows, **setting)
     assert measure.rows_so_far(setting) == rows
     assert measure.rows_so_far({"dtype": "bfloat16"}) == []
     for other in ({"commit": "c3d4"}, {"processor": "another"}, {"cores": 1000}):
-        measure.write({"environment": environment() | other, **setting, "rows": rows})
+        write_json(path, {"environment": environment() | other, **setting, "rows": rows})
         assert measure.rows_so_far(setting) == []
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from mamkpd_jax.bench import model
+from mamkpd_jax.bench.programs import model
 from mamkpd_jax.config import ModelConfig
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.model import mamkpd

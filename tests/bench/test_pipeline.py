@@ -6,14 +6,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mamkpd_jax.bench import pipeline
+from mamkpd_jax.bench.people import items
+from mamkpd_jax.bench.programs import pipeline
 from mamkpd_jax.data.pipeline import LoadCrop
 from mamkpd_jax.data.transforms import PRESETS, TopDownCrop
 from mamkpd_jax.skeletons import COCO
 
 
 def test_items_are_people_that_load():
-    people = pipeline.items()
+    people = items()
     assert len(people) >= 16
     load = LoadCrop(TopDownCrop(input_hw=(256, 192), skeleton=COCO, augmentation=PRESETS["mmpose"]))
     example = load(people[0], np.random.default_rng(0))

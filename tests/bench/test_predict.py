@@ -1,6 +1,6 @@
 """Prediction's bench takes the whole way and its parts."""
 
-from mamkpd_jax.bench.predict import parts_ms
+from mamkpd_jax.bench.programs.predict import parts_ms
 from tests.inference.conftest import config, pictures, predictor, random_weights, workdir
 
 __all__ = ["config", "pictures", "predictor", "random_weights", "workdir"]

@@ -6,7 +6,8 @@ from pathlib import Path
 import jax
 import pytest
 
-from mamkpd_jax.bench import described_gpu, program_cost
+from mamkpd_jax.bench import described_gpu
+from mamkpd_jax.bench.programs import program_cost
 from mamkpd_jax.errors import UserError
 
 _COMMITTED = json.loads((Path(__file__).parents[2] / "benchmarks" / "program_cost.json").read_bytes())

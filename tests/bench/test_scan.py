@@ -4,7 +4,7 @@ import functools
 
 import jax.numpy as jnp
 
-from mamkpd_jax.bench import scan
+from mamkpd_jax.bench.programs import scan
 from mamkpd_jax.ops.selective_scan import ss2d_scan
 from mamkpd_jax.ops.selective_scan.workloads import Workload
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from mamkpd_jax.bench.pipeline import items
-from mamkpd_jax.bench.start import start_s
+from mamkpd_jax.bench.people import items
+from mamkpd_jax.bench.programs.start import start_s
 from tests.inference.conftest import config, random_weights, workdir
 
 __all__ = ["config", "random_weights", "workdir"]

@@ -1,6 +1,6 @@
 """The bench of the training step: on random images, and fed by a data set's loader."""
 
-from mamkpd_jax.bench import train
+from mamkpd_jax.bench.programs import train
 from mamkpd_jax.data.opening import open_dataset
 
 

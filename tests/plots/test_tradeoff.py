@@ -115,5 +115,5 @@ def test_an_accuracy_on_other_data_can_not_stand_beside_the_papers(report, bench
 
 
 def test_a_report_is_no_bench(report):
-    with pytest.raises(UserError, match="is no result of `python -m mamkpd_jax.bench model` or `bench export`"):
+    with pytest.raises(UserError, match="is no result of `mamkpd bench model` or `bench export`"):
         measured([], [report()])

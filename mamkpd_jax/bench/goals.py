@@ -1,0 +1,113 @@
+"""The project's goals for speed and accuracy, each a bound on a measured value."""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mamkpd_jax.bench.peers import PEERS
+
+NOT_MEASURED = "not measured"
+
+Row = Mapping[str, Any]
+
+
+def fastest(rows: Sequence[Row], batch: int) -> Row:
+    """The row of a batch size with the highest throughput; ValueError if there is none."""
+    return max((row for row in rows if row["batch"] == batch), key=lambda row: row.get("crops_per_s", 0))
+
+
+def mean(row: Row) -> float:
+    """The mean score of a contender."""
+    return next(value for name, value in row.items() if "@" in name or "/" in name)
+
+
+class Goal(NamedTuple):
+    """A bound, `least` or `most`, on a value of a file of results."""
+
+    what: str
+    file: str
+    value: Callable[[Mapping[str, Any]], float]  # of the file's content
+    least: float = -math.inf
+    most: float = math.inf
+
+    def row(self, folder: Path) -> dict[str, str]:
+        """The bound, and the value that the file in a folder has."""
+        bound = f"at least {self.least:,g}" if self.least > -math.inf else f"at most {self.most:,g}"
+        try:
+            found = self.value(json.loads((folder / self.file).read_bytes()))
+        except (OSError, StopIteration, KeyError, ValueError):
+            return {"goal": self.what, "bound": bound, "measured": NOT_MEASURED, "met": ""}
+        met = "yes" if self.least <= found <= self.most else "no"
+        return {
+            "goal": self.what,
+            "bound": bound,
+            "measured": f"{found:,.0f}" if abs(found) >= 1e3 else f"{found:.3g}",
+            "met": met,
+        }
+
+
+def _of(model: str, batch: int, value: str) -> Callable[[Mapping[str, Any]], float]:
+    return lambda result: fastest([row for row in result["rows"] if row["model"] == model], batch)[value]
+
+
+def _ahead_at_speed(result: Mapping[str, Any]) -> float:
+    """Base's throughput at batch 256 over that of the fastest compiled peer; ValueError if one was not measured."""
+    compiled = {"rows": [row for row in result["rows"] if row["contender"].endswith("compiled")]}
+    return _of("base", 256, "crops_per_s")(result) / max(_of(name, 256, "crops_per_s")(compiled) for name in PEERS)
+
+
+def _ahead_in_score(*peers: str, seeds: int = 3) -> Callable[[Mapping[str, Any]], float]:
+    """Base's mean score less that of the best of the peers, each with so many seeds."""
+
+    def lead(result: Mapping[str, Any]) -> float:
+        rows = {row["contender"].partition(":")[0]: row for row in result["rows"] if row["seeds"] >= seeds}
+        return mean(rows["base"]) - max(mean(rows[peer]) for peer in peers)
+
+    return lead
+
+
+def _of_run(value: str) -> Callable[[Mapping[str, Any]], float]:
+    return lambda result: next(run[value] for run in result["runs"] if run["contender"] == "base")
+
+
+def _onnx_ms(result: Mapping[str, Any]) -> float:
+    return next(row for row in result["rows"] if (row["contender"], row["batch"]) == ("onnxruntime", 1))["median_ms"]
+
+
+_GPU, _LSPET = "speed_gpu.json", "accuracy_lspet.json"
+GOALS = (
+    Goal("Base, crops a second, batch 256", _GPU, _of("base", 256, "crops_per_s"), least=20_000),
+    Goal("Small, the same", _GPU, _of("small", 256, "crops_per_s"), least=25_000),
+    Goal("Large, the same", _GPU, _of("large", 256, "crops_per_s"), least=12_000),
+    Goal("Base's over that of the fastest of the three peers, compiled", _GPU, _ahead_at_speed, least=1),
+    Goal("Base, batch 1, median in ms", _GPU, _of("base", 1, "median_ms"), most=1),
+    Goal("training Base, crops a second", _LSPET, _of_run("images_per_s"), least=5_000),
+    Goal("part of the time that it waits for data", _LSPET, _of_run("data_wait"), most=0.05),
+    Goal(
+        "lspet: Base less the better of HRNet-W32 and SimpleBaseline, three seeds each",
+        _LSPET,
+        _ahead_in_score("hrnet_w32", "simple_baseline"),
+        least=0,
+    ),
+    Goal(
+        "animalpose: Base less SimpleBaseline, three seeds each",
+        "accuracy_animalpose.json",
+        _ahead_in_score("simple_baseline"),
+        least=0,
+    ),
+    Goal(
+        "lspet, narrow, on a CPU: Base less SimpleBaseline, three seeds each",
+        "accuracy_lspet_narrow.json",
+        _ahead_in_score("simple_baseline"),
+        least=0,
+    ),
+    Goal(
+        "animalpose, narrow, on a CPU: the same",
+        "accuracy_animalpose_narrow.json",
+        _ahead_in_score("simple_baseline"),
+        least=0,
+    ),
+    Goal("Small as ONNX on two CPU cores, batch 1, median in ms", "export_cpu.json", _onnx_ms, most=60),
+)

@@ -1,0 +1,270 @@
+"""What `make gpu` runs: a table of parts, each a list of this project's programs with their flags.
+
+A part is a generator of steps. It is asked for the next step when the one before has ended, so that it can read what
+that one found.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.files import write_json
+
+# Of mamkpd_jax.evaluation.report, which imports JAX and more than a machine may have.
+REPORT, PICTURE = "report.json", "predictions.png"
+_START_S, _EVALUATION_S = 20.0, 45.0  # of a training part: until its first step, and after its last
+_LEAST_TRAINING_S, _COMPILE_S, _RETRY_S = 60.0, 60.0, 300.0
+_MARGIN = 0.85  # of the measured speed, so that the learning rate is lowered in time
+_PAPERS_EPOCHS, _PAPERS_DECAYS = 210, (170, 200)
+_MEASURED_PIXELS = 256 * 192  # of a crop of the part "step"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scale:
+    """What the parts measure."""
+
+    kernel: str = "pallas_triton"
+    workloads: str = "base stage 1,base stage 2,base stage 3"
+    checked_batches: str = "1,64"
+    batches: str = "256,1,64"
+    tried_batches: tuple[int, ...] = (256, 128, 64)  # of a training step; the first that fits in memory is taken
+    repeats: int = 30
+    dtype: str = "bfloat16"
+    scans: tuple[str, ...] = ("pallas_triton", "associative")  # the first is trusted where the kernels are correct
+    variants: str = "base,small,large"
+    peers: tuple[str, ...] = ("simple_baseline", "vit_s", "hrnet_w32")
+    compiled: tuple[str, ...] = ("simple_baseline", "vit_s", "hrnet_w32")
+    config: str = "configs/{}.py"
+    training: tuple[str, ...] = ()
+    guessed_images_per_s: float = 1500.0  # where no training step was measured
+    variables: tuple[tuple[str, str], ...] = ()  # of the environment
+
+
+REHEARSAL = Scale(
+    kernel="pallas_interpret",
+    workloads="quickstart stage 1",
+    checked_batches="1",
+    batches="1",
+    tried_batches=(16,),
+    repeats=2,
+    dtype="float32",
+    scans=("sequential", "associative"),
+    variants="small",
+    compiled=("simple_baseline:0.125",),
+    config="configs/narrow.py:{}",
+    training=(
+        *("--config.model.depths=(1,1,1)", "--config.model.dims=(8,8,8)", "--config.model.decoder_dim=8"),
+        *("--config.data.input_hw=(64,64)", "--config.head.codec=plain", "--config.eval.batch_size=250"),
+    ),
+    guessed_images_per_s=100.0,
+    variables=(("XLA_FLAGS", "--xla_backend_optimization_level=0"), ("JAX_PLATFORMS", "cpu")),
+)
+
+
+class Step(NamedTuple):
+    """A program to run, how many seconds of its part are kept for those after it, and variables of its environment."""
+
+    command: Sequence[str]
+    reserve_s: float = 0.0
+    variables: Mapping[str, str] = {}
+
+
+@dataclasses.dataclass
+class Setting:
+    """Where the parts find and leave what they need."""
+
+    data: Path
+    work: Path
+    output: Path
+    scale: Scale = Scale()
+    deadline_s: float = float("inf")  # of the part that runs, by time.monotonic()
+
+    @property
+    def left_s(self) -> float:
+        """Time left for the part that runs."""
+        return self.deadline_s - time.monotonic()
+
+    @property
+    def scan(self) -> str:
+        """The scan to measure peers and to train with: the kernels only where all that was checked is correct."""
+        checked = self.rows(f"kernels_{self.scale.dtype}.json")
+        return self.scale.scans[0 if checked and all(row["correct"] for row in checked) else 1]
+
+    def rows(self, file: str) -> list[dict[str, Any]]:
+        """The rows of a result; none if it is not there."""
+        path = self.work / file
+        return json.loads(path.read_bytes())["rows"] if path.exists() else []
+
+    def bench(self, name: str, file: str, *more: str) -> Step:
+        """A bench of the package that writes a result."""
+        about = f"--repeats={self.scale.repeats}", f"--output={self.work / file}"
+        return Step(["-m", "mamkpd_jax", "bench", name, *about, *more])
+
+    def unpacked(self, name: str) -> Path:
+        """The folder of a data set, unpacked first where there is only its .zip."""
+        folders = self.data / name, self.work / "data" / name
+        for folder in folders:
+            if (folder / f"{name}_train.json").exists():
+                return folder
+        archive = self.data / name / f"{name}.zip"
+        if not archive.exists():
+            raise UserError(f"{archive} is missing; give DATA=FOLDER, the folder that has {name}/{name}.zip")
+        partial = self.work / "data.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        with zipfile.ZipFile(archive) as content:
+            content.extractall(partial)
+        folders[1].parent.mkdir(exist_ok=True)
+        os.replace(partial / name, folders[1])
+        return folders[1]
+
+    def training(self, name: str) -> list[str]:
+        """The config of a training on a data set."""
+        data = {"root": self.unpacked(name), "build_dir": self.work / "tfds", "workers": len(os.sched_getaffinity(0))}
+        return [
+            f"--config={self.scale.config.format(name)}",
+            *(f"--config.data.{field}={value}" for field, value in data.items()),
+            f"--config.model.dtype={self.scale.dtype}",
+            f"--config.model.scan={self.scan}",
+            *self.scale.training,
+        ]
+
+
+def kernels(at: Setting) -> Iterator[Step]:
+    """The kernels against the fp32 loop, values and gradients."""
+    for dtype in dict.fromkeys((at.scale.dtype, "float32")):
+        about = "--measure=errors", "--chunks=", f"--implementations={at.scale.kernel}", f"--dtype={dtype}"
+        where = f"--workloads={at.scale.workloads}", f"--batches={at.scale.checked_batches}"
+        yield at.bench("scan", f"kernels_{dtype}.json", *about, *where)
+
+
+def scan(at: Setting) -> Iterator[Step]:
+    """The scan alone: the kernels against `associative`, then the kernels in other cuts."""
+    about = "--measure=times", "--chunks=", f"--dtype={at.scale.dtype}", f"--workloads={at.scale.workloads}"
+    both = f"--implementations={at.scale.kernel},associative"
+    yield at.bench("scan", "scan.json", *about, both, f"--batches={at.scale.batches}")._replace(reserve_s=at.left_s / 3)
+    cuts = f"--implementations={at.scale.kernel}", "--tilings", f"--batches={at.scale.checked_batches}"
+    yield at.bench("scan", "scan_tilings.json", *about, *cuts)
+
+
+def model(at: Setting) -> Iterator[Step]:
+    """The forward pass of whole models, with each scan."""
+    for name in at.scale.scans:
+        about = f"--dtype={at.scale.dtype}", f"--scans={name}", f"--batches={at.scale.batches}"
+        one = at.bench("model", "speed_gpu.json", *about, f"--variants={at.scale.variants}")
+        yield one if name == at.scale.scans[-1] else one._replace(reserve_s=at.left_s / 4)
+
+
+def step(at: Setting) -> Iterator[Step]:
+    """The training step of Base, on random images and fed by the loader, at the largest batch size that fits."""
+    for batch in at.scale.tried_batches:
+        if not any(row.get("input") == "loader" for row in at.rows("step.json")):
+            yield at.bench("train", "step.json", "--loader", f"--batches={batch}", *at.training("lspet"))
+
+
+def train(name: str) -> Callable[[Setting], Iterator[Step]]:
+    """Base from scratch on a data set in the time that is left, its evaluation, and its weights in bfloat16."""
+
+    def part(at: Setting) -> Iterator[Step]:
+        file, runs = f"accuracy_{name}.json", at.work / name
+        # The speed decides on the epochs. Where it was not measured in time, that is tried again if there is time.
+        if not _kept(at, name).exists() and at.left_s > _RETRY_S:
+            for one in step(at):
+                yield one._replace(reserve_s=at.left_s - _RETRY_S / 3)
+        flags = [*at.training(name), *schedule(at, name)]
+        run = runs / "base_0"
+        variant = flags[0] + ("," if ":" in flags[0].partition("=")[2] else ":") + "base"
+        if not (run / REPORT).exists():
+            yield Step(["train.py", variant, *flags[1:], "--config.seed=0", f"--workdir={run}"], _EVALUATION_S)
+        weights = at.output / f"base_{name}_bfloat16.safetensors"
+        yield Step(["-m", "mamkpd_jax", "convert", f"--checkpoint={run}", f"--output={weights}", "--dtype=bfloat16"])
+        evaluated = run if (run / REPORT).exists() else run / "eval"
+        if evaluated == run:
+            # In no time it trains nothing, and collects what the run wrote.
+            gather = "--contenders=base", "--minutes=0", f"--workdir={runs}", f"--output={at.work / file}"
+            yield Step(["-m", "mamkpd_jax", "bench", "training_accuracy", *flags, *gather])
+        else:
+            yield Step(["eval.py", variant, *flags[1:], f"--workdir={run}"])
+        if (evaluated / PICTURE).exists():
+            shutil.copyfile(evaluated / PICTURE, at.output / f"{name}_{PICTURE}")
+
+    return part
+
+
+def schedule(at: Setting, name: str) -> list[str]:
+    """The flags of a training that ends in the time left, with the paper's decays in proportion; kept to resume."""
+    kept = _kept(at, name)
+    if kept.exists():
+        return json.loads(kept.read_bytes())
+    measured = [row for row in at.rows("step.json") if "images_per_s" in row]
+    images_per_s = measured[-1]["images_per_s"] if measured else at.scale.guessed_images_per_s
+    if name == "animalpose":  # whose crops are 256x256
+        images_per_s *= _MEASURED_PIXELS / 256**2
+    batch = measured[-1]["batch"] if measured else at.scale.tried_batches[-1]
+    # The step that was measured may have come from the cache of compiled programs, where the training's is not.
+    compile_s = max(_COMPILE_S, measured[-1]["compile_s"]) if measured else _COMPILE_S
+    instances = len(json.loads((at.unpacked(name) / f"{name}_train.json").read_bytes())["annotations"])
+    seconds = at.left_s - _START_S - _EVALUATION_S - compile_s
+    if seconds < _LEAST_TRAINING_S:
+        raise UserError(f"{seconds:.0f} s are left to train, of {_LEAST_TRAINING_S:.0f} needed; start it again")
+    fields = fitted(images_per_s, seconds, instances, batch)
+    flags = [f"--config.{field}={value}" for field, value in fields.items()]
+    write_json(kept, flags)
+    return flags
+
+
+def _kept(at: Setting, name: str) -> Path:
+    return at.work / name / "schedule.json"
+
+
+def fitted(images_per_s: float, seconds: float, instances: int, batch: int) -> dict[str, Any]:
+    """Config fields of a training of so many seconds."""
+    steps_per_epoch = instances // batch
+    epochs = int(_MARGIN * seconds * images_per_s / (steps_per_epoch * batch))
+    epochs = min(max(epochs, 1), _PAPERS_EPOCHS)
+    steps = epochs * steps_per_epoch
+    return {
+        "optim.batch_size": batch,
+        "optim.epochs": epochs,
+        "optim.decay_epochs": tuple(max(1, round(epochs * decay / _PAPERS_EPOCHS)) for decay in _PAPERS_DECAYS),
+        "optim.warmup_steps": min(500, steps // 20),
+        "eval.every_epochs": max(1, epochs // 3),
+        "log_every_steps": min(50, max(1, steps // 10)),
+        "checkpoint_every_steps": max(1, int(20 * images_per_s / batch)),  # 20 s
+    }
+
+
+def peers(at: Setting) -> Iterator[Step]:
+    """The forward pass of SimpleBaseline, ViT-S and HRNet-W32 in PyTorch, with Base beside each."""
+    about = f"--variants={at.scale.variants.partition(',')[0]}", f"--scans={at.scan}", f"--dtype={at.scale.dtype}"
+    for compiled, names in ((False, at.scale.peers), (True, at.scale.compiled)):
+        for name in names:
+            how = f"--batches={at.scale.batches}", f"--peers={name}", f"--compile={compiled}"
+            # JAX would take three quarters of the GPU's memory at its start.
+            half = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.5"}
+            yield at.bench("speed", "speed_gpu.json", *about, *how)._replace(variables=half)
+
+
+class Part(NamedTuple):
+    """A part by its name, what it measures, and its time limit in seconds; None: all that is left."""
+
+    name: str
+    steps: Callable[[Setting], Iterator[Step]]
+    limit_s: float | None = None
+
+
+_KERNELS = Part("kernels", kernels, 60)  # first for peers too, on a machine that has not checked them
+ALL = (
+    _KERNELS,
+    Part("scan", scan, 90),
+    Part("model", model, 90),
+    Part("step", step, 60),
+    Part("lspet", train("lspet")),
+)
+PEERS = (_KERNELS, Part("peers", peers, 300), Part("animalpose", train("animalpose")))

@@ -1,0 +1,176 @@
+"""The peers' networks: crops uint8 [b, h, w, 3] to heatmaps fp32 [b, j, h / 4, w / 4], weights at random.
+
+`simple_baseline` is plain PyTorch; `hrnet_w32` and `vit_s` put a head on timm's backbones (the extra `peers`).
+"""
+
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from mamkpd_jax.bench.peers import RESIZABLE, check
+from mamkpd_jax.model.mamkpd import MEAN, STD
+
+
+class Peer(nn.Module):
+    """Normalisation, a backbone to one map of features, a head to heatmaps."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: nn.Module, head: nn.Module):
+        super().__init__()
+        self.backbone, self.head = backbone, head
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        crops = (images.permute(0, 3, 1, 2) - self.mean) / self.std
+        crops = crops.contiguous(memory_format=torch.channels_last)
+        return self.head(self.backbone(crops)).float()
+
+
+def build(peer: str, n_joints: int, input_hw: tuple[int, int]) -> Peer:
+    """A peer as `check` reads it.
+
+    Raises:
+        UserError: as `check`.
+    """
+    name, width = check(peer)
+    if name == RESIZABLE:
+        return _simple_baseline(n_joints, width)
+    return {"hrnet_w32": _hrnet_w32, "vit_s": _vit_s}[name](n_joints, input_hw)
+
+
+def cost(model: Peer, input_hw: tuple[int, int]) -> tuple[int, int]:
+    """Parameters, and multiply-accumulates of one crop."""
+    device = next(model.parameters()).device
+    model.eval()
+    # The counter sees attention only where it is made of matrix products.
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        model(torch.zeros((1, *input_hw, 3), dtype=torch.uint8, device=device))
+    return sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops() // 2
+
+
+def _simple_baseline(n_joints: int, width: float = 1.0) -> Peer:
+    """SimpleBaseline with ResNet-50. Source: Xiao et al., arXiv 1804.06208."""
+    backbone = ResNet50(round(64 * width))
+    return Peer(backbone, _deconv_head(backbone.out_channels, round(256 * width), 3, n_joints))
+
+
+def _hrnet_w32(n_joints: int, input_hw: tuple[int, int]) -> Peer:
+    """HRNet-W32, of whose last stage the finest branch alone is used. Source: Sun et al., arXiv 1902.09212."""
+    del input_hw
+    import timm  # type: ignore[import-not-found]
+
+    backbone = timm.create_model("hrnet_w32", features_only=True, feature_location="", out_indices=(1,))
+    last = backbone.stage4[-1]
+    last.fuse_layers = last.fuse_layers[:1]
+    return Peer(_First(backbone), _heatmaps(backbone.feature_info.channels()[0], n_joints))
+
+
+def _vit_s(n_joints: int, input_hw: tuple[int, int]) -> Peer:
+    """ViT-S/16 with two deconvolutions. Source: ViTPose's classic decoder, Xu et al., arXiv 2204.12484."""
+    import timm  # type: ignore[import-not-found]
+
+    backbone = timm.create_model(
+        "vit_small_patch16_224", img_size=input_hw, num_classes=0, global_pool="", drop_path_rate=0.1
+    )
+    return Peer(_Tokens(backbone, input_hw), _deconv_head(backbone.num_features, 256, 2, n_joints))
+
+
+class ResNet50(nn.Module):
+    """The convolutional part of ResNet-50: [b, 3, h, w] to [b, 32 width, h / 32, w / 32].
+
+    Source: He et al., arXiv 1512.03385, with the stride in the 3x3 convolutions as torchvision's.
+    """
+
+    def __init__(self, width: int = 64):
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, width, 7, 2, 3, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2, 1),
+        )
+        self.out_channels = width
+        blocks = []
+        for stage, depth in enumerate((3, 4, 6, 3)):
+            for i in range(depth):
+                stride = 2 if stage and not i else 1
+                blocks.append(_Bottleneck(self.out_channels, width * 2**stage, stride))
+                self.out_channels = 4 * width * 2**stage
+        self.blocks = nn.Sequential(*blocks)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks(self.stem(x))
+
+
+class _Bottleneck(nn.Module):
+    def __init__(self, channels: int, width: int, stride: int):
+        super().__init__()
+        self.residual = nn.Sequential(
+            nn.Conv2d(channels, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, 4 * width, 1, bias=False),
+            nn.BatchNorm2d(4 * width),
+        )
+        self.shortcut = nn.Identity()
+        if stride != 1 or channels != 4 * width:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(channels, 4 * width, 1, stride, bias=False), nn.BatchNorm2d(4 * width)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.relu(self.residual(x) + self.shortcut(x), inplace=True)
+
+
+class _First(nn.Module):
+    """A backbone's first map of features."""
+
+    def __init__(self, backbone: nn.Module):
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.backbone(x)[0]
+
+
+class _Tokens(nn.Module):
+    """A ViT's tokens of patches as a map of features."""
+
+    def __init__(self, vit: Any, input_hw: tuple[int, int]):
+        super().__init__()
+        self.vit = vit
+        self._grid_hw = input_hw[0] // 16, input_hw[1] // 16
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.vit.forward_features(x)[:, self.vit.num_prefix_tokens :]
+        return tokens.transpose(1, 2).unflatten(2, self._grid_hw)
+
+
+def _deconv_head(channels: int, width: int, n_deconvs: int, n_joints: int) -> nn.Module:
+    layers: list[nn.Module] = []
+    for n_in, n_out in itertools.pairwise([channels, *[width] * n_deconvs]):
+        deconv = nn.ConvTranspose2d(n_in, n_out, 4, 2, 1, bias=False)
+        nn.init.normal_(deconv.weight, std=0.001)
+        layers += [deconv, nn.BatchNorm2d(n_out), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, _heatmaps(width, n_joints))
+
+
+def _heatmaps(channels: int, n_joints: int) -> nn.Conv2d:
+    """The last layer. Its initialisation is SimpleBaseline's and HRNet's."""
+    layer = nn.Conv2d(channels, n_joints, 1)
+    for parameter, std in zip(layer.parameters(), (0.001, 0.0), strict=True):
+        nn.init.normal_(parameter, std=std)
+    return layer

@@ -1,0 +1,1 @@
+"""The benches that `mamkpd bench NAME` starts, one module each."""

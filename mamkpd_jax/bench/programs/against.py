@@ -1,0 +1,96 @@
+"""This checkout beside another one: the forward pass and the training step, in turn.
+
+git worktree add ../old 9e0c1b9
+mamkpd bench against --other=../old --output=benchmarks/results/against_cpu.json
+
+Each checkout has its own process, with this Python and the same random inputs. One waits while the other computes, so
+that both drift alike. A ratio is this checkout's time over the other's, the median of all rounds. --parts also prints
+the time of each part of the model in JAX, from the same rounds. `small-onnx-1` needs the extra `onnx`.
+"""
+
+import importlib
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from mamkpd_jax.bench import against_worker, measure, repository
+from mamkpd_jax.bench.against_worker import CASES
+from mamkpd_jax.bench.without import PARTS, as_text, by_part
+from mamkpd_jax.environment import commit
+from mamkpd_jax.errors import UserError
+
+_OTHER = flags.DEFINE_string("other", None, "The other checkout's folder.", required=True)
+_CASES = flags.DEFINE_list("cases", list(CASES), "What to time.", allow_override=True)
+_PARTS = flags.DEFINE_bool("parts", False, "Times each part of the model, too.", allow_override=True)
+
+
+class Process:
+    """Runs one call of a case in a checkout on request. `part` is left out of the model."""
+
+    def __init__(self, folder: Path, case: str, part: str | None):
+        command = [sys.executable, against_worker.__file__, str(folder), case, *([part] if part else [])]
+        self._process = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ms(self) -> float:
+        """The time of one call, after an untimed one."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise UserError(f"a process ended: {self._process.args}; its message is above")
+        return float(answer)
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+def row(case: str) -> dict[str, Any]:
+    """A case's times in both checkouts."""
+    folders = {"this": repository.root(), "other": Path(_OTHER.value).resolve()}
+    parts = (None, *PARTS) if _PARTS.value and CASES[case].what != "onnx" else (None,)
+    processes = {(name, part): Process(folder, case, part) for part in parts for name, folder in folders.items()}
+    try:
+        for process in processes.values():  # one after the other: each compiles
+            process.ms()
+        rounds = [{key: process.ms() for key, process in processes.items()} for _ in range(measure.REPEATS.value)]
+    finally:
+        for process in processes.values():
+            process.close()
+    times = {key: [one[key] for one in rounds] for key in processes}
+    ratios = sorted(one["this", None] / one["other", None] for one in rounds)
+    quartiles = [ratios[len(ratios) // 4], ratios[3 * len(ratios) // 4]]
+    about = {"case": case, "ratio": statistics.median(ratios), "quartiles": quartiles}
+    return about | {name: measure.summary_ms(times[name, None]) | _parts(times, name) for name in folders}
+
+
+def _parts(times: Mapping[tuple[str, str | None], Sequence[float]], name: str) -> dict[str, Any]:
+    """The time of each part in a checkout, if the parts were timed."""
+    median = {part: statistics.median(values) for (of, part), values in times.items() if of == name}
+    whole, lacking = median[None], {part: ms for part, ms in median.items() if part}
+    return {"parts_ms": by_part(whole, lacking)} if lacking else {}
+
+
+def main() -> None:
+    if unknown := set(_CASES.value) - set(CASES):
+        raise UserError(f"--cases names {min(unknown)!r}; expected some of {', '.join(CASES)}")
+    other = commit(Path(_OTHER.value).resolve() / "mamkpd_jax")
+    if other is None:
+        raise UserError(
+            f"--other names {_OTHER.value}, which is no checkout of this project; make one with git worktree add"
+        )
+    if any(CASES[case].what == "onnx" for case in _CASES.value):
+        importlib.import_module("onnxruntime")  # fails before anything is timed
+    rows = []
+    for case in _CASES.value:
+        rows.append(row(case))
+        print("{case:24} ratio {ratio:.3f}, quartiles {quartiles[0]:.3f} to {quartiles[1]:.3f}".format(**rows[-1]))
+        for name in ("this", "other"):
+            if parts := rows[-1][name].get("parts_ms"):
+                print(f"{name:>24} ms: {as_text(parts)}")
+        measure.write(rows, other=other)

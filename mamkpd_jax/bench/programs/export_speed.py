@@ -1,0 +1,90 @@
+"""Latency and throughput on a CPU of a variant in JAX, the PyTorch twin and onnxruntime.
+
+mamkpd bench export_speed --variant=small --threads=2 --output=benchmarks/results/export_cpu.json
+
+The weights are random: no time depends on them. All contenders take turns in one process with the same threads.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from mamkpd_jax.bench import measure
+from mamkpd_jax.bench.weights import INPUT_HW, random_weights
+from mamkpd_jax.compilation import jit
+from mamkpd_jax.model.mamkpd import VARIANTS
+from mamkpd_jax.program import NETWORK, program_of
+
+_VARIANT = flags.DEFINE_enum("variant", "small", sorted(VARIANTS), "The model.")
+_THREADS = flags.DEFINE_integer("threads", os.cpu_count() or 1, "Threads of every contender.", lower_bound=1)
+_COMPILE = flags.DEFINE_bool(
+    "compile", False, "The twin compiled too, which needs a C++ compiler and minutes.", allow_override=True
+)
+
+_BATCHES = (1, 8)
+
+Run = Callable[[np.ndarray], Any]
+
+
+def _contenders(variant: str, threads: int) -> dict[str, Run]:
+    """Functions of normalised images [b, 3, h, w]."""
+    import jax
+    import onnxruntime
+    import torch
+
+    from mamkpd_jax.export.formats import onnx
+
+    torch.set_num_threads(threads)
+    artifact = random_weights(variant)
+
+    in_jax = jit(program_of(artifact, NETWORK))
+    eager = onnx.twin(artifact)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+
+    def in_onnxruntime(precision: str) -> Run:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            onnx.save(artifact, path, NETWORK, precision)
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return lambda images: session.run(None, {"image": images})
+
+    def in_torch(model: Callable[[torch.Tensor], torch.Tensor]) -> Run:
+        def run(images: np.ndarray) -> torch.Tensor:
+            with torch.inference_mode():
+                return model(torch.from_numpy(images))
+
+        return run
+
+    contenders: dict[str, Run] = {
+        "jax": lambda images: jax.block_until_ready(in_jax(images.transpose(0, 2, 3, 1))),
+        "torch, eager": in_torch(eager),
+        "onnxruntime": in_onnxruntime("fp32"),
+        "onnxruntime, fp16": in_onnxruntime("fp16"),
+        "onnxruntime, int8": in_onnxruntime("int8"),
+    }
+    if _COMPILE.value:
+        compiled = onnx.twin(artifact)
+        compiled.compile(dynamic=False)
+        contenders["torch, compiled"] = in_torch(compiled)
+    return contenders
+
+
+def main() -> None:
+    if hasattr(os, "sched_setaffinity"):
+        # XLA takes a thread a core that it may run on: the one way to give every contender the same threads.
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: _THREADS.value])
+    contenders, rows = _contenders(_VARIANT.value, _THREADS.value), []
+    for batch in _BATCHES:
+        images = np.random.default_rng(0).normal(size=(batch, 3, *INPUT_HW)).astype(np.float32)
+        calls = {name: lambda _, run=run, images=images: run(images) for name, run in contenders.items()}
+        for name, times in measure.times_ms(calls, measure.REPEATS.value).items():
+            values = measure.summary_ms(times)
+            rows.append({"contender": name, "batch": batch, **values, "crops_per_s": batch / values["median_ms"] * 1e3})
+            print("{contender:17} batch {batch}  {median_ms:8.1f} ms  {crops_per_s:7.1f} crops/s".format(**rows[-1]))
+    measure.write(rows, variant=_VARIANT.value, input_hw=INPUT_HW, threads=_THREADS.value)

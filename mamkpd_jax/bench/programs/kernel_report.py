@@ -1,0 +1,126 @@
+"""The scan's kernels compiled for a GPU, on a machine without one: instructions a token, registers, spills.
+
+`make kernel-report`, or with the extra `kernel-report`:
+
+mamkpd bench kernel_report --output=benchmarks/kernel_report.json
+"""
+
+import collections
+import itertools
+import re
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mamkpd_jax.bench import measure
+from mamkpd_jax.bench.described_gpu import H200, RTX_4090, Card, CompiledKernel, cuda_folder, kernels
+from mamkpd_jax.ops.selective_scan import pallas_triton
+from mamkpd_jax.ops.selective_scan.tiling import plan
+from mamkpd_jax.ops.selective_scan.workloads import WORKLOADS, Workload
+
+_CARDS = H200, RTX_4090
+# The shape that the kernels' bounds are stated for, and the model's own.
+_WORKLOADS = {"bound: rank 6, 64 channels": Workload(64, 48, 192, 6)} | WORKLOADS
+_BATCHES = 1, 64  # in segments, and one program a walk
+_WARP = 32
+
+
+def machine_code(ptx: str) -> tuple[str, dict[str, int]]:
+    """A module's assembly as XLA's assembler makes it, and its REG, STACK and SHARED."""
+    tools = cuda_folder() / "bin"
+    with tempfile.TemporaryDirectory() as folder:
+        source, binary = Path(folder) / "kernel.ptx", Path(folder) / "kernel.cubin"
+        source.write_text(ptx, encoding="utf-8")
+        target = re.search(r"^\.target (\w+)", ptx, re.M)[1]  # type: ignore[index]  # all PTX names it
+        subprocess.run([tools / "ptxas", f"-arch={target}", source, "-o", binary], check=True)
+        assembly, usage = (
+            subprocess.run([tools / "cuobjdump", flag, binary], capture_output=True, text=True, check=True).stdout
+            for flag in ("-sass", "-res-usage")
+        )
+    return assembly, {name: int(value) for name, value in re.findall(r"(REG|STACK|SHARED):(\d+)", usage)}
+
+
+def loops(assembly: str) -> list[collections.Counter[str]]:
+    """Instructions by kind of each innermost loop: what lies between a branch back and its target."""
+    code = [
+        (int(address, 16), text) for address, text in re.findall(r"^\s+/\*([0-9a-f]{4,})\*/\s+(.*?);", assembly, re.M)
+    ]
+    back = []
+    for address, text in code:
+        target = re.search(r"\bBRA\b.*?\b0x([0-9a-f]+)", text)
+        if target and int(target[1], 16) < address:
+            back.append((int(target[1], 16), address))
+    inner = [loop for loop in back if not any(loop[0] <= o[0] and o[1] <= loop[1] for o in back if o != loop)]
+    return [
+        collections.Counter(
+            re.sub(r"^@!?U?P\w+\s+", "", text).split()[0].split(".")[0] for at, text in code if a <= at <= b
+        )
+        for a, b in inner
+    ]
+
+
+def rows() -> Iterator[dict[str, Any]]:
+    """One row a workload, batch, kernel and card, for bf16 activations."""
+    for (name, work), batch, card in itertools.product(_WORKLOADS.items(), _BATCHES, _CARDS):
+        scan = plan(range(4), work.h, work.w, work.d, work.n, work.rank, interpret=False).for_batch(batch)
+        for kernel, compiled in _kernels(work.shapes(batch, jnp.bfloat16), card).items():
+            assembly, usage = machine_code(compiled.ptx)
+            # One loop a direction, after that over the segments before a program's own. Each instruction is of one
+            # warp, so of 32 channels or of all that a thread has.
+            tokens = scan.chunk * scan.channels / _WARP
+            counts = [loop.total() / tokens for loop in loops(assembly)[-len(scan.directions) :]]
+            yield {
+                "workload": name,
+                "batch": batch,
+                "segments": scan.segments,
+                "kernel": kernel,
+                "sm": 10 * card.capability[0] + card.capability[1],
+                "rank_in_kernel": scan.rank,
+                "channels": scan.channels,
+                "chunk": scan.chunk,
+                "instructions_mean": round(statistics.mean(counts), 1),
+                "instructions_by_direction": [round(count, 1) for count in counts],
+                "registers": usage["REG"],
+                "spills": len(re.findall(r"\b(?:STL|LDL)\b", assembly)),
+                "stack_bytes": usage["STACK"],
+            }
+
+
+def _kernels(arguments: Sequence[jax.ShapeDtypeStruct], card: Card) -> dict[str, CompiledKernel]:
+    """The kernels of a scan and of its gradients, by what they do."""
+    forward = kernels(pallas_triton.ss2d, arguments, card)["selective_scan_forward"]
+    with_gradients = kernels(_with_gradients, arguments, card)
+    names = {name: name.removeprefix("selective_scan_").replace("_", " ") for name in with_gradients}
+    names["selective_scan_forward"] = "forward with checkpoints"
+    return {"forward": forward} | {names[name]: kernel for name, kernel in with_gradients.items()}
+
+
+def _with_gradients(*arrays: jax.Array) -> Any:
+    y, pullback = jax.vjp(pallas_triton.ss2d, *arrays)
+    return y, pullback(y)
+
+
+def _version(tool: Path) -> str:
+    return re.findall(r"V([\d.]+)", subprocess.run([tool, "--version"], capture_output=True, text=True).stdout)[-1]
+
+
+def main() -> None:
+    cuda_folder()  # raises before the first line is printed
+    print("instructions per 32 channels, token and direction")
+    print(f"{'workload':28}{'batch':>5}  {'kernel':26}{'sm':>3}{'mean':>7}{'most':>7}{'registers':>11}{'spills':>8}")
+    found, assembler = [], _version(cuda_folder() / "bin" / "ptxas")
+    for row in rows():
+        found.append(row)
+        most = max(row["instructions_by_direction"])
+        print(
+            f"{row['workload']:28}{row['batch']:5}  {row['kernel']:26}{row['sm']:3}{row['instructions_mean']:7}{most:7}"
+            f"{row['registers']:11}{row['spills']:8}",
+            flush=True,
+        )
+        measure.write(found, ptxas=assembler)

@@ -1,0 +1,100 @@
+"""Throughput of the loader, and latency of its parts on one core.
+
+mamkpd bench pipeline --output=benchmarks/results/pipeline.json
+
+Training crops of 256x192, augmented, from JPEGs of 640x480 that hold procedural people, each with its own box. The
+training step makes the targets on the device, so they are no part of the loader; they are timed beside it.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import cv2
+import jax
+import numpy as np
+
+from mamkpd_jax import cli
+from mamkpd_jax.bench import measure
+from mamkpd_jax.bench.people import items
+from mamkpd_jax.bench.weights import INPUT_HW
+from mamkpd_jax.codec import encode_heatmaps
+from mamkpd_jax.config import Config, DataConfig, HeatmapConfig, OptimConfig
+from mamkpd_jax.data.functional import decode_image
+from mamkpd_jax.data.pipeline import LoadCrop, train_batches
+from mamkpd_jax.data.source import Item
+from mamkpd_jax.data.transforms import PRESETS, TopDownCrop
+from mamkpd_jax.skeletons import COCO
+
+_HEATMAP_HW = (64, 48)
+_WORKERS = cli.define_whole_numbers("workers", [0, 1, 2], "Loader processes; 0 loads in threads of this one.", least=0)
+_ENCODE = "encode, in a batch"
+_BATCH, _EPOCH_BATCHES, _EPOCHS = 32, 12, 5
+_EPOCH_START = 4  # batches after an epoch's end, of which a loader that starts anew would give the first late
+
+
+class Repeated:
+    """A source of items that come again and again."""
+
+    def __init__(self, items: Sequence[Item], length: int):
+        self._items, self._length = items, length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Item:
+        return self._items[index % len(self._items)]
+
+
+def loader_times(batches: Iterator[Any], batch: int, epoch_batches: int, epochs: int) -> dict[str, float]:
+    """How fast batches come when nothing else is done, and whether they come later at the start of an epoch.
+
+    The first epoch, in which the processes start, is not timed.
+    """
+    ends_s = []
+    for _ in range((1 + epochs) * epoch_batches):
+        next(batches)
+        ends_s.append(time.perf_counter())
+    by_epoch_ms = 1e3 * np.diff(ends_s)[epoch_batches - 1 :].reshape(epochs, epoch_batches)
+    return {
+        "images_per_s": 1e3 * batch / by_epoch_ms.mean(),
+        "batch_ms": by_epoch_ms.mean(),
+        "batch_at_epoch_start_ms": by_epoch_ms[:, :_EPOCH_START].mean(),
+        "latest_at_epoch_start_ms": by_epoch_ms[:, :_EPOCH_START].max(),
+        "latest_ms": by_epoch_ms.max(),
+    }
+
+
+def main() -> None:
+    cv2.setNumThreads(1)
+    people = items()
+    crop = TopDownCrop(input_hw=INPUT_HW, skeleton=COCO, augmentation=PRESETS["mmpose"])
+    load = LoadCrop(crop)
+    joints = load(people[0], np.random.default_rng(0))
+    batch = [np.repeat(joints[name][None], _BATCH, axis=0) for name in ("keypoints", "visible")]
+    encode = jax.jit(lambda xy, visible: encode_heatmaps(xy, visible, INPUT_HW, _HEATMAP_HW, HeatmapConfig().sigma_px))
+    decoded = [{**person, "image": decode_image(person["image"])} for person in people]
+    times = measure.times_ms(
+        {
+            "decode, augment and crop": lambda i: load(people[i % len(people)], np.random.default_rng(i)),
+            "decode": lambda i: decode_image(people[i % len(people)]["image"]),
+            "augment and crop": lambda i: crop(decoded[i % len(people)], np.random.default_rng(i)),
+            _ENCODE: lambda i: encode(*batch),
+        },
+        repeats=measure.REPEATS.value,
+    )
+    times[_ENCODE] = [time_ms / _BATCH for time_ms in times[_ENCODE]]
+    rows = {name: measure.summary_ms(part) for name, part in times.items()}
+    for name, row in rows.items():
+        print(f"{name:26}{row['median_ms']:8.3f} ms{1e3 / row['median_ms']:8.0f} images/s a core")
+    loaders = {}
+    for workers in _WORKERS.value:
+        config = Config(
+            data=DataConfig(dataset="synthetic_people", input_hw=INPUT_HW, workers=workers),
+            optim=OptimConfig(batch_size=_BATCH),
+        )
+        source = Repeated(people, _BATCH * _EPOCH_BATCHES)
+        loaders[workers] = loader_times(train_batches(source, crop, config), _BATCH, _EPOCH_BATCHES, _EPOCHS)
+        values = ", ".join(f"{name} {value:.0f}" for name, value in loaders[workers].items())
+        print(f"{workers} workers: {values}", flush=True)
+    measure.write(rows, batch=_BATCH, workers=loaders)

@@ -1,0 +1,118 @@
+"""What XLA compiles a model to, on a machine without a GPU: kernels, bytes moved, scratch memory.
+
+mamkpd bench program_cost --variants=base --batches=1,64 --output=benchmarks/program_cost.json
+
+It needs the extra `kernel-report`. The GPU is an H200, the dtype bfloat16, the scan the Pallas kernels. `forward`
+makes heatmaps of uint8 crops; `gradients` is the loss and its gradients, without the optimizer. Each kernel's bytes are
+what it reads and writes without a cache; at the bandwidth of a large copy they bound the speed. --top=20 prints the
+kernels that move most.
+"""
+
+import collections
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+
+from mamkpd_jax import cli
+from mamkpd_jax.bench import described_gpu, hlo, measure
+from mamkpd_jax.bench.weights import INPUT_HW
+from mamkpd_jax.config import Config, DataConfig, EvalConfig
+from mamkpd_jax.model.mamkpd import abstract, split, variant
+from mamkpd_jax.program import Options, cast_once, make_program
+from mamkpd_jax.skeletons import COCO
+from mamkpd_jax.training.step import make_loss
+
+PROGRAMS = "forward", "gradients"
+
+_VARIANTS = measure.define_variants(["small", "base", "large"])
+_BATCHES = cli.define_whole_numbers("batches", [1, 64], "Batch sizes.")
+_PROGRAMS = flags.DEFINE_multi_enum("programs", PROGRAMS, PROGRAMS, "What is compiled.")
+_TOP = flags.DEFINE_integer("top", 0, "How many of the kernels that move most are printed.", lower_bound=0)
+_HLO = flags.DEFINE_string("hlo", None, "A folder for the programs' texts.")
+
+_COPY_BANDWIDTH = 4.3e12  # bytes a second that a large copy on an H200 reads and writes, as measured on one
+
+
+def row(name: str, program: str, batch: int) -> tuple[dict[str, Any], str]:
+    """What a variant's program costs, and its text.
+
+    Raises:
+        UserError: the extra `kernel-report` is missing.
+    """
+    with described_gpu.kernels_can_run():
+        compiled = described_gpu.program(*_function(name, program, batch), described_gpu.H200)
+    text, memory = str(compiled.as_text()), compiled.memory_analysis()
+    assert memory is not None  # compilers for GPUs report it
+    kernels = hlo.kernels(text)
+    moved = sum(kernel.moved_bytes for kernel in kernels) / batch
+    cost = {
+        "kernels": len(kernels),
+        "mb_per_crop": moved / 1e6,
+        "crops_per_s_bound": _COPY_BANDWIDTH / moved,
+        "scratch_mib": memory.temp_size_in_bytes / 2**20,
+    }
+    return {"variant": name, "program": program, "batch": batch} | cost, text
+
+
+def _function(name: str, program: str, batch: int) -> tuple[Callable, Sequence[Any]]:
+    """A function, and the shapes of its arguments."""
+    model = dataclasses.replace(variant(name), dtype="bfloat16", scan="pallas_triton")
+    data = DataConfig(dataset="synthetic_people", input_hw=INPUT_HW)
+    config = Config(model=model, data=data, eval=EvalConfig(flip_test=False))
+    _, params, batch_stats = split(abstract(config, COCO))
+    images = jax.ShapeDtypeStruct((batch, *INPUT_HW, 3), jnp.uint8)
+    if program == "forward":
+        params = jax.eval_shape(functools.partial(cast_once, config=config, skeleton=COCO), params)
+        options = Options(flip_test=False, decode=False, scan=model.scan)
+        return make_program(config, COCO, options), (params, batch_stats, images)
+    examples = {
+        "image": images,
+        "keypoints": jax.ShapeDtypeStruct((batch, COCO.n_joints, 2), jnp.float32),
+        "visible": jax.ShapeDtypeStruct((batch, COCO.n_joints), jnp.float32),
+    }
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return jax.value_and_grad(make_loss(config, COCO), has_aux=True), (params, batch_stats, key, examples)
+
+
+def _print_largest(text: str, batch: int) -> None:
+    """Prints the kernels that move most, and how much all of a kind move."""
+    kernels = sorted(hlo.kernels(text), key=lambda kernel: -kernel.moved_bytes)
+    for kernel in kernels[: _TOP.value]:
+        print(f"  {kernel.moved_bytes / batch / 1e6:8.2f} MB  {kernel.name:40} {kernel.origin[-70:]}")
+    kinds, counts = collections.Counter(), collections.Counter()
+    for kernel in kernels:
+        kind = kernel.name.split(".")[0]
+        kinds[kind] += kernel.moved_bytes
+        counts[kind] += 1
+    for kind, n_bytes in kinds.most_common(_TOP.value):
+        print(f"  {n_bytes / batch / 1e6:8.2f} MB in {counts[kind]:3} of {kind}")
+
+
+def main() -> None:
+    for name in _VARIANTS.value:
+        variant(name)  # raises before the first program is compiled, as the next line does
+    described_gpu.cuda_folder()  # raises before the first line is printed
+    print(f"{'variant':20}{'program':12}{'batch':>6}{'kernels':>9}{'MB a crop':>11}{'scratch MiB':>13}")
+    rows = []
+    for name in _VARIANTS.value:
+        for program in _PROGRAMS.value:
+            for batch in _BATCHES.value:
+                cost, text = row(name, program, batch)
+                rows.append(cost)
+                print(
+                    f"{name:20}{program:12}{batch:6}{cost['kernels']:9}{cost['mb_per_crop']:11.1f}"
+                    f"{cost['scratch_mib']:13.0f}",
+                    flush=True,
+                )
+                if _TOP.value:
+                    _print_largest(text, batch)
+                if _HLO.value:
+                    Path(_HLO.value).mkdir(parents=True, exist_ok=True)
+                    Path(_HLO.value, f"{name}_{program}_{batch}.hlo").write_text(text, encoding="utf-8")
+                measure.write(rows)

@@ -1,0 +1,234 @@
+"""The four-direction scan: every implementation on the model's shapes, checked and timed.
+
+mamkpd bench scan --output=benchmarks/results/scan.json
+
+Rows are written one by one, and the same command resumes with those that --output lacks. --tilings times the kernels
+with each cut of `TILINGS` that differs from the default for the workload and batch size.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+from jax import Array, export
+
+from mamkpd_jax import cli
+from mamkpd_jax.bench import measure
+from mamkpd_jax.environment import gpu_property
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.ops.cross_scan import DIRECTIONS
+from mamkpd_jax.ops.selective_scan import associative, by_sequence, choice, pallas_triton, ss2d_scan
+from mamkpd_jax.ops.selective_scan.tiling import plan
+from mamkpd_jax.ops.selective_scan.workloads import WORKLOADS, Workload
+from mamkpd_jax.registry import SCANS
+
+_WORKLOADS = flags.DEFINE_list("workloads", list(WORKLOADS), "Names of ops/selective_scan/workloads.py.")
+_BATCHES = cli.define_whole_numbers("batches", [1, 64, 256], "Batch sizes.")
+_DTYPE = measure.define_dtype("bfloat16", "float16", "float32")
+_STATES = flags.DEFINE_integer("d_state", 1, "States a channel.", lower_bound=1, upper_bound=16)
+_CHUNKS = flags.DEFINE_list(
+    "chunks", ["16", "256", "whole"], "Tokens a chunk of `associative`, which is timed with its default too."
+)
+
+_IMPLEMENTATIONS = flags.DEFINE_list(
+    "implementations", [], "Names of implementations; by default all meant for this device."
+)
+_TILINGS = flags.DEFINE_bool("tilings", False, "The kernels in other cuts too; bench/programs/scan.py has the table.")
+_MEASURES = flags.DEFINE_multi_enum("measure", ["errors", "times"], ["errors", "times"], "What is measured.")
+
+# Cuts that only a GPU can judge: fields of `tiling.Scan`.
+TILINGS: dict[str, dict[str, Any]] = {
+    "loads a chunk ahead": {"prefetch": True},
+    "no segments": {"schedulers": 0},
+    "a quarter of the programs": {"schedulers": 128},
+    "half the programs": {"schedulers": 256},
+    "twice the programs": {"schedulers": 1024},
+    "4 times the programs": {"schedulers": 2048},
+    "8 times the programs": {"schedulers": 4096},
+}
+_ERROR_LIMITS = {4: (2e-6, 1e-5), 2: (1e-2, 2e-2)}  # of values and gradients, by bytes of an activation
+_LARGEST_CHECKED_BATCH = 64  # no larger one is cut for the kernels in another way
+# What the kernels issue for 32 channels, a token and a direction at rank 6 and 64 channels (`kernel_report`).
+_INSTRUCTIONS = {"forward": 32, "forward+backward": 88}
+
+Scan = Callable[..., Any]  # of `ss2d_scan`'s arguments
+
+
+def contenders(chunks: Sequence[str]) -> dict[str, Scan]:
+    """All that are meant for this device, or those of --implementations, by name; `associative` in these chunks too."""
+    platform = export.default_export_platform()
+    here = [name for name in SCANS.names() if choice.runs_here(name)]
+    chosen = _IMPLEMENTATIONS.value or choice.ranked(platform)
+    if unknown := set(chosen) - set(here):
+        raise UserError(f"--implementations names {min(unknown)!r}; on {platform} there are {', '.join(here)}")
+    named = {name: functools.partial(ss2d_scan, implementation=name) for name in chosen}
+    return named | {f"associative, {chunk}": _in_dtype(_associative(chunk)) for chunk in chunks}
+
+
+def with_tilings(scans: Mapping[str, Scan], work: Workload, batch: int) -> dict[str, Scan]:
+    """The contenders, and the kernels among them in each cut of `TILINGS` that is another for this batch."""
+    found = dict(scans)
+    for name in [name for name in scans if name.startswith("pallas")]:
+        default = plan(range(DIRECTIONS), work.h, work.w, work.d, work.n, work.rank, name == "pallas_interpret")
+        known = [default.for_batch(batch)]
+        for title, fields in TILINGS.items():
+            scan = dataclasses.replace(default, **fields)
+            cut = dataclasses.replace(scan.for_batch(batch), schedulers=default.schedulers)
+            if cut not in known:
+                found[f"{name}, {title}"] = _in_dtype(functools.partial(pallas_triton.ss2d, scan=scan))
+                known.append(cut)
+    return found
+
+
+def _associative(chunk: str) -> Scan:
+    def ss2d(u: Array, *others: Array) -> Array:
+        size = u.shape[1] * u.shape[2] if chunk == "whole" else int(chunk)
+        return by_sequence.ss2d(functools.partial(associative.scan, chunk=size), u, *others)
+
+    return ss2d
+
+
+def _in_dtype(scan: Scan) -> Scan:
+    """`ss2d_scan` by an implementation, whose result is fp32."""
+    return lambda u, *others: scan(u, *others).astype(u.dtype)
+
+
+def with_gradients(scan: Scan) -> Callable[..., tuple[Array, tuple[Array, ...]]]:
+    """`(*arguments) -> (y, gradients)`, y serving as its own cotangent."""
+
+    def run(*arguments: Array) -> tuple[Array, tuple[Array, ...]]:
+        y, pullback = jax.vjp(scan, *arguments)
+        return y, pullback(y)
+
+    return run
+
+
+def errors(scan: Scan, work: Workload, batch: int, dtype: jnp.dtype) -> dict[str, Any]:
+    """Largest error of values and of gradients, relative to the largest entry, against the fp32 loop.
+
+    A contender that fails has the reason in place of the errors.
+    """
+    arguments, (true_y, true_gradients) = _truth(work, min(batch, _LARGEST_CHECKED_BATCH), dtype)
+    try:
+        y, gradients = jax.block_until_ready(jax.jit(with_gradients(scan))(*arguments))
+    except Exception as error:  # as in `times`
+        return {"value_error": None, "gradient_error": None, "correct": False, "failed": str(error).splitlines()[0]}
+    value = _relative(y, true_y)
+    gradient = max(_relative(ours, true) for ours, true in zip(gradients, true_gradients, strict=True))
+    value_limit, gradient_limit = _ERROR_LIMITS[dtype.itemsize]
+    return {
+        "value_error": value,
+        "gradient_error": gradient,
+        "correct": value < value_limit and gradient < gradient_limit,
+    }
+
+
+@functools.lru_cache(maxsize=1)
+def _truth(work: Workload, batch: int, dtype: jnp.dtype) -> tuple[list[Array], Any]:
+    """Arguments, and what the fp32 loop makes of them, which all contenders are compared with."""
+    arguments = work.arguments(batch, dtype, jax.random.key(1))
+    loop = jax.jit(with_gradients(functools.partial(ss2d_scan, implementation="sequential")))
+    return arguments, loop(*(x.astype(jnp.float32) for x in arguments))
+
+
+def _relative(found: Array, true: Array) -> float:
+    return float(jnp.max(jnp.abs(found.astype(jnp.float32) - true)) / jnp.max(jnp.abs(true)))
+
+
+def floor_ms(work: Workload, batch: int, size: int, direction: str, bytes_a_second: float) -> float:
+    """What the device's memory or, on a GPU, its instruction issue allows at best; `size` bytes an activation.
+
+    Forward reads u and proj and writes y of four directions; backward reads them, dy and the checkpoints, and writes
+    and reads again the gradients of u and delta of four directions.
+    """
+    tokens = batch * work.h * work.w
+    maps, proj, checkpoints = tokens * work.d * size, tokens * 4 * (work.rank + 2 * work.n) * size, tokens * work.d * 2
+    moved = 5 * maps + proj
+    if direction != "forward":
+        moved += 18 * maps + 2 * proj + 2 * checkpoints
+    clock_mhz = gpu_property("clocks.max.sm")
+    issue_ms = 0.0
+    if clock_mhz is not None:
+        a_second = jax.devices()[0].core_count * 4 * float(clock_mhz) * 1e6
+        issue_ms = tokens * 4 * work.d / 32 * _INSTRUCTIONS[direction] / a_second * 1e3
+    return max(moved / bytes_a_second * 1e3, issue_ms)
+
+
+def times(
+    scans: Mapping[str, Scan], gradients: bool, work: Workload, batch: int, dtype: jnp.dtype
+) -> dict[str, dict[str, Any]]:
+    """Times and the memory that it needs beside arguments and results by contender, or why it can't run."""
+    arguments = work.arguments(batch, dtype, jax.random.key(0))
+    activations, weights = arguments[:2], arguments[2:]
+    n_inputs = measure.n_inputs(sum(x.nbytes for x in activations))
+    inputs = [[jnp.roll(x, i, axis=2) for x in activations] for i in range(n_inputs)]
+    compiled, failed = {}, {}
+    for name, scan in scans.items():
+        try:
+            function = with_gradients(scan) if gradients else scan
+            compiled[name] = jax.jit(function).lower(*arguments).compile()
+            jax.block_until_ready(compiled[name](*arguments))
+        except Exception as error:  # too little memory, or a kernel that does not compile
+            failed[name] = {"error": str(error).splitlines()[0]}
+            compiled.pop(name, None)
+    calls = {name: lambda i, run=run: run(*inputs[i % n_inputs], *weights) for name, run in compiled.items()}
+    all_ms = measure.times_ms(calls, measure.REPEATS.value)
+    scratch = {name: run.memory_analysis().temp_size_in_bytes / 2**20 for name, run in compiled.items()}
+    return failed | {name: measure.summary_ms(all_ms[name]) | {"scratch_mib": scratch[name]} for name in compiled}
+
+
+def rows(scans: Mapping[str, Scan], name: str, batch: int, dtype: jnp.dtype, bandwidth: float) -> list[dict[str, Any]]:
+    """A row a contender: what --measure names, of a workload and batch size."""
+    work = dataclasses.replace(WORKLOADS[name], n=_STATES.value)
+    found: list[dict[str, Any]] = [{"workload": name, "batch": batch, "implementation": one} for one in scans]
+    if "errors" in _MEASURES.value:
+        found = [row | errors(scans[row["implementation"]], work, batch, dtype) for row in found]
+    if "times" in _MEASURES.value:
+        for direction in ("forward", "forward+backward"):
+            measured = times(scans, direction != "forward", work, batch, dtype)
+            floor = {"floor_ms": floor_ms(work, batch, dtype.itemsize, direction, bandwidth)}
+            found = [row | {direction: measured[row["implementation"]] | floor} for row in found]
+    return found
+
+
+def main() -> None:
+    dtype = jnp.dtype(_DTYPE.value)
+    scans = contenders(_CHUNKS.value)
+    setting = {"dtype": _DTYPE.value, "d_state": _STATES.value, "measured": _MEASURES.value}
+    setting |= {"repeats": measure.REPEATS.value}
+    bandwidth, done = measure.copy_bandwidth(), measure.rows_so_far(setting)
+    print(
+        f"{'workload':20}{'batch':>6}  {'implementation':42}{'forward ms':>12}{'of floor':>9}{'MiB':>7}"
+        f"{'+backward ms':>14}{'of floor':>9}{'MiB':>7}{'value error':>13}{'gradient':>10}"
+    )
+    for batch, name in itertools.product(_BATCHES.value, _WORKLOADS.value):
+        work = dataclasses.replace(WORKLOADS[name], n=_STATES.value)
+        of_batch = with_tilings(scans, work, batch) if _TILINGS.value else scans
+        others = [row for row in done if (row["workload"], row["batch"]) != (name, batch)]
+        if of_batch.keys() <= {row["implementation"] for row in done if row not in others}:
+            continue
+        new = rows(of_batch, name, batch, dtype, bandwidth)
+        done = others + new
+        print(*map(_line, new), sep="\n", flush=True)
+        measure.write(done, **setting, copy_bandwidth_gb_s=bandwidth / 1e9)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    line = f"{row['workload']:20}{row['batch']:6}  {row['implementation']:42}"
+    for direction, width in (("forward", 12), ("forward+backward", 14)):
+        found = row.get(direction, {})
+        if "median_ms" in found:
+            of_floor = found["floor_ms"] / found["median_ms"]
+            line += f"{found['median_ms']:{width}.3f}{of_floor:9.1%}{found['scratch_mib']:7.1f}"
+        else:
+            line += f"{'failed' if 'error' in found else '-':>{width}}{'':16}"
+    if "correct" not in row:
+        return line
+    if "failed" in row:
+        return f"{line}  {row['failed']}"
+    return line + f"{row['value_error']:13.1e}{row['gradient_error']:10.1e}{'' if row['correct'] else '  WRONG'}"

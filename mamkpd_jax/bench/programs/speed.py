@@ -1,0 +1,43 @@
+"""The forward pass of MamKPD and of peers, all in turn, by batch size.
+
+mamkpd bench speed --variants=small,base,large --peers=simple_baseline,hrnet_w32,vit_s --batches=1,64,256 \
+    --compile --output=benchmarks/results/speed.json
+
+It has the flags of `mamkpd bench model`, but here all models take turns together. Compare only rows of one file and
+batch size: they took turns. On a CPU `taskset` gives all contenders the same cores.
+"""
+
+from absl import flags
+
+from mamkpd_jax.bench.peers import PEERS, check
+from mamkpd_jax.bench.programs import model
+from mamkpd_jax.skeletons import COCO
+
+_PEERS = flags.DEFINE_list("peers", sorted(PEERS), "Networks of bench/peers; none if empty.")
+_COMPILE = flags.DEFINE_bool("compile", False, "The peers by torch.compile.", allow_override=True)
+
+
+def _peer(name: str) -> dict[str, model.Contender]:
+    import torch  # after `check`, since it is an extra
+
+    from mamkpd_jax.bench.peers.networks import build, cost
+
+    peer = build(name, COCO.n_joints, model.INPUT_HW)
+    params, macs = cost(peer, model.INPUT_HW)
+    # The weights lie as the crops do: else each call reorders them.
+    peer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if _COMPILE.value:
+        peer.compile(dynamic=False)
+    title = f"{name}, torch, {'compiled' if _COMPILE.value else 'eager'}"
+    return {title: model.Contender(name, params, macs, model.in_torch(peer))}
+
+
+def main() -> None:
+    for name in _PEERS.value:
+        check(name)
+    all_of_them = {}
+    for name in model.VARIANTS.value:
+        all_of_them |= model.contenders(name)
+    for name in _PEERS.value:
+        all_of_them |= _peer(name)
+    model.run([all_of_them])

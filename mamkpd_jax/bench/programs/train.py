@@ -1,0 +1,137 @@
+"""The training step by batch size: images a second, step time, MFU, peak memory.
+
+mamkpd bench train --config=configs/coco_base.py --batches=2 --output=benchmarks/results/train.json
+
+Each batch size times the step on random images. With --loader a second row has the same step fed from the config's
+data set, as training feeds it. A batch size that does not fit in memory has the reason in its row. MFU is the share of
+the device's highest dense rate in bfloat16, for devices whose rate is known or given.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+
+from mamkpd_jax import cli
+from mamkpd_jax.bench import measure
+from mamkpd_jax.complexity import costs
+from mamkpd_jax.config import Config
+from mamkpd_jax.data.opening import PoseData, open_dataset
+from mamkpd_jax.data.pipeline import DamageGuard, train_batches
+from mamkpd_jax.environment import peak_memory_bytes
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.sharding import check_batch, training_mesh
+from mamkpd_jax.skeletons import COCO, Skeleton
+from mamkpd_jax.training.feed import Feed
+from mamkpd_jax.training.optimizer import optimizer
+from mamkpd_jax.training.state import create_state
+from mamkpd_jax.training.step import make_train_step, shard_batch
+
+_CONFIG = cli.define_config()
+_BATCHES = cli.define_whole_numbers("batches", [1, 2, 4, 8], "Batch sizes.")
+_LOADER = flags.DEFINE_bool("loader", False, "The step fed by the loader too, from the config's data set.")
+
+# The loader's processes start, and keep some batches ready: fewer steps than these would measure the stock alone.
+_FIRST_BATCHES, _LOADER_REPEATS = 20, 4
+
+
+def rows(config: Config, batch_size: int, dataset: PoseData | None) -> Iterator[dict[str, Any]]:
+    """The rows of one batch size: on random images and, where there is a data set, fed by its loader.
+
+    A CPU's peak memory is the process's, so the largest batch so far sets it.
+    """
+    config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, batch_size=batch_size))
+    skeleton = dataset.skeleton if dataset else COCO
+    mesh = training_mesh(config.fsdp)
+    check_batch("optim.batch_size", batch_size, mesh.size * config.optim.accumulate)
+    adam = optimizer(config.optim, steps_per_epoch=1)
+    state = create_state(config, skeleton, adam, mesh)
+    step = make_train_step(state, adam, config, skeleton, mesh)
+    batch = shard_batch(_random_batch(config, skeleton.n_joints), mesh)
+    start = time.perf_counter()
+    compiled = step.lower(state, batch).compile()  # type: ignore[attr-defined]
+    compile_s = time.perf_counter() - start
+
+    def one(_: int) -> dict[str, jax.Array]:
+        nonlocal state
+        state, metrics = compiled(state, batch)
+        return metrics
+
+    times = measure.summary_ms(measure.times_ms({"step": one}, measure.REPEATS.value)["step"])
+    about = {"batch": batch_size, "compile_s": compile_s}
+    yield about | {"input": "random", **times} | _rates(config, skeleton, times["median_ms"], mesh.size)
+    if dataset is not None:
+        batches = train_batches(dataset.train, dataset.train_crop, config)
+        try:
+            fed = _fed(compiled, state, Feed(batches, mesh, DamageGuard(dataset.train.n_images).check))
+        finally:
+            batches.close()
+        yield about | {"input": "loader", **fed} | _rates(config, skeleton, fed["mean_ms"], mesh.size)
+
+
+def _random_batch(config: Config, n_joints: int) -> dict[str, np.ndarray]:
+    rng, n, (height, width) = np.random.default_rng(0), config.optim.batch_size, config.data.input_hw
+    return {
+        "image": rng.integers(0, 256, (n, height, width, 3), np.uint8),
+        "keypoints": (rng.uniform(0, 1, (n, n_joints, 2)) * [width, height]).astype(np.float32),
+        "visible": np.ones((n, n_joints), np.float32),
+    }
+
+
+def _fed(step: Callable[..., Any], state: Any, feed: Feed) -> dict[str, float]:
+    """The mean time of a step in a row of steps that nothing waits for, and the part of it that waits for data."""
+    metrics: dict[str, jax.Array] = {}
+    start_s = 0.0
+    n_steps = _LOADER_REPEATS * measure.REPEATS.value
+    for i in range(_FIRST_BATCHES + n_steps):
+        if i == _FIRST_BATCHES:
+            jax.block_until_ready(metrics)
+            start_s, feed.waited_s = time.perf_counter(), 0.0
+        state, metrics = step(state, feed(metrics)[1])
+    jax.block_until_ready(metrics)
+    seconds = time.perf_counter() - start_s
+    return {"mean_ms": seconds / n_steps * 1e3, "data_wait": feed.waited_s / seconds}
+
+
+def _rates(config: Config, skeleton: Skeleton, step_ms: float, n_devices: int) -> dict[str, float | None]:
+    images_per_s = config.optim.batch_size / step_ms * 1e3
+    macs = sum(part.macs for part in costs(config, skeleton).values())
+    # Two operations a MAC, and the backward pass twice the forward one.
+    flop_per_s = 6 * macs * images_per_s
+    return {
+        "images_per_s": images_per_s,
+        "gflop_per_s": flop_per_s / 1e9,
+        "mfu": measure.mfu(flop_per_s / n_devices),
+        "peak_memory_gib": peak_memory_bytes() / 2**30,
+    }
+
+
+def main() -> None:
+    config = _CONFIG.value
+    config.validate()
+    dataset = open_dataset(config) if _LOADER.value else None
+    found: list[dict[str, Any]] = []
+    print(" batch input    compile s   step ms  images/s    MFU  peak GiB  waits")
+    for batch_size in _BATCHES.value:
+        try:
+            for row in rows(config, batch_size, dataset):
+                found.append(row)
+                print(_line(row), flush=True)
+                measure.write(found)
+        except UserError:
+            raise
+        except Exception as error:  # most often too little memory, which is a result too
+            found.append({"batch": batch_size, "error": str(error).splitlines()[0]})
+            print(f"{batch_size:6} failed: {found[-1]['error']}", flush=True)
+            measure.write(found)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    step_ms = row.get("median_ms", row.get("mean_ms"))
+    line = f"{row['batch']:6} {row['input']:8}{row['compile_s']:10.1f}{step_ms:10.1f}{row['images_per_s']:10.2f}"
+    line += f"{'-' if row['mfu'] is None else format(row['mfu'], '.1%'):>7}{row['peak_memory_gib']:10.2f}"
+    return line + (f"{row['data_wait']:7.1%}" if "data_wait" in row else f"{'-':>7}")

@@ -1,0 +1,68 @@
+"""The peers are the networks that their papers describe: sizes, shapes, how they start."""
+
+import runpy
+
+import pytest
+
+from mamkpd_jax.errors import UserError
+
+torch = pytest.importorskip("torch")
+
+from mamkpd_jax.bench import peers  # noqa: E402 (torch is an extra)
+from mamkpd_jax.bench.peers.networks import build, cost  # noqa: E402
+
+# Parameters and GMACs at 256x192 with 17 joints as MMPose's model zoo gives them, which rounds. It leaves out the
+# products of ViT's attention: in each of 12 blocks two of 192 tokens by 192 tokens by 384 channels.
+_PUBLISHED = {
+    "simple_baseline": (34.00, 5.46),
+    "hrnet_w32": (28.5, 7.68),
+    "vit_s": (24.3, 5.3 + 12 * 2 * 192 * 192 * 384 / 1e9),
+}
+
+
+@pytest.mark.parametrize("name", _PUBLISHED)
+def test_sizes_are_the_published_ones(name):
+    if name != "simple_baseline":
+        pytest.importorskip("timm")
+    params, macs = cost(build(name, 17, (256, 192)), (256, 192))
+    published_m, published_g = _PUBLISHED[name]
+    assert params / 1e6 == pytest.approx(published_m, rel=2e-3)
+    assert macs / 1e9 == pytest.approx(published_g, rel=1e-2)
+
+
+def test_bytes_go_in_and_heatmaps_near_zero_come_out():
+    model = build("simple_baseline:0.125", 14, (64, 64))
+    heatmaps = model(torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8))
+    assert heatmaps.shape == (2, 14, 16, 16)
+    assert 0 < heatmaps.abs().max() < 0.1
+
+
+def test_the_narrow_peer_has_the_arithmetic_of_the_narrow_model():
+
+    from mamkpd_jax.complexity import costs
+
+    config = runpy.run_path("configs/narrow.py")["get_config"]("lspet,base")
+    ours = sum(part.macs for part in costs(config.model, 14, config.data.input_hw).values())
+    _, theirs = cost(build("simple_baseline:0.1875", 14, config.data.input_hw), config.data.input_hw)
+    assert theirs == pytest.approx(ours, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("peer", "message"),
+    [
+        ("resnet", "no peer 'resnet'; expected one of simple_baseline, hrnet_w32, vit_s"),
+        ("vit_s:0.5", "'vit_s:0.5': vit_s has one width"),
+        ("simple_baseline:abc", "'simple_baseline:abc': expected a width from 1/64 on"),
+        ("simple_baseline:0", "'simple_baseline:0': expected a width from 1/64 on"),
+        ("simple_baseline:inf", "'simple_baseline:inf': expected a width from 1/64 on"),
+    ],
+)
+def test_a_peer_that_there_is_not(peer, message):
+    with pytest.raises(UserError, match=message):
+        peers.check(peer)
+
+
+def test_a_package_is_asked_for_where_it_is_missing(monkeypatch):
+    monkeypatch.setattr(peers, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="hrnet_w32 needs timm, which is not installed"):
+        peers.check("hrnet_w32")

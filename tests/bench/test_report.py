@@ -1,0 +1,60 @@
+"""README.md's comparing tables are those of the result files."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mamkpd_jax.bench import goals, repository
+from mamkpd_jax.bench.programs import report
+
+_README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_is_what_the_results_say():
+    assert report.rendered(_README, repository.results()) == _README
+
+
+def test_what_has_no_result_is_not_measured_and_the_fastest_scan_counts(tmp_path):
+    rows = [
+        {"model": "base", "contender": f"base, jax, {scan}", "parameters": 7e6, "GMACs": 2.5, "batch": 1}
+        | {"median_ms": ms, "crops_per_s": 1e3 / ms}
+        for scan, ms in (("sequential", 80.0), ("associative", 50.0))
+    ]
+    (tmp_path / "speed_cpu.json").write_text(json.dumps({"rows": rows}), encoding="utf-8")
+    lines = report.rendered(_README, tmp_path).splitlines()
+    of_base = [line for line in lines if line.startswith("| base |")]
+    assert of_base[0] == "| base | 7 M, 2.5 GMACs | 50 ms |" + " not measured |" * 4
+    assert set(of_base[1].split(" | ")[1:]) == {"not measured", "not measured |"}
+
+
+def test_goals_are_met_missed_or_not_measured(tmp_path):
+    rates = {"base": 20_000.0, "small": 24_999.0, "simple_baseline": 19_000.0, "hrnet_w32": 9_000.0}
+    rows = [
+        {"model": name, "contender": f"{name}, compiled", "batch": 256, "crops_per_s": rate}
+        for name, rate in rates.items()
+    ]
+    (tmp_path / "speed_gpu.json").write_text(json.dumps({"rows": rows}), encoding="utf-8")
+    seeds = {"base": 3, "simple_baseline": 3, "hrnet_w32": 2}
+    rows = [{"contender": name, "seeds": n, "pck@0.2": 30.0 + n} for name, n in seeds.items()]
+    (tmp_path / "accuracy_lspet.json").write_text(json.dumps({"rows": rows, "runs": []}), encoding="utf-8")
+    (tmp_path / "accuracy_animalpose.json").write_text(json.dumps({"rows": rows}), encoding="utf-8")
+    cells = [(row["measured"], row["met"]) for row in (goal.row(tmp_path) for goal in goals.GOALS)]
+    assert cells[:2] == [("20,000", "yes"), ("24,999", "no")]
+    assert cells[7:9] == [("not measured", ""), ("0", "yes")]  # HRNet lacks a seed
+    assert set(cells[2:7] + cells[9:]) == {("not measured", "")}  # no Large, ViT-S, batch 1 or runs
+
+
+def test_base_is_compared_with_compiled_peers_alone():
+    rows = [{"model": "base", "contender": "base, jax, pallas", "batch": 256, "crops_per_s": 20.0}]
+    for name, rate in {"simple_baseline": 10.0, "hrnet_w32": 8.0, "vit_s": 16.0}.items():
+        rows.append({"model": name, "contender": f"{name}, torch, eager", "batch": 256, "crops_per_s": rate})
+    with pytest.raises(ValueError):
+        goals._ahead_at_speed({"rows": rows})
+    compiled = [row | {"contender": row["contender"].replace("eager", "compiled")} for row in rows]
+    assert goals._ahead_at_speed({"rows": compiled}) == 1.25
+
+
+def test_a_readme_without_a_table_is_refused():
+    with pytest.raises(ValueError, match="0 places for the table speed"):
+        report.rendered("", repository.results())
