@@ -39,6 +39,7 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.report import REPORT, RESULTS
 from mamkpd_jax.files import write_json
 from mamkpd_jax.model.mamkpd import VARIANTS
+from mamkpd_jax.skeletons import make_skeleton
 from mamkpd_jax.training.logs import ENVIRONMENT, METRICS
 
 _CONFIG = cli.define_config()
@@ -214,8 +215,8 @@ def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _cost(config: dict[str, Any], n_joints: int) -> dict[str, int]:
-    saved = from_dict(Config, config)
-    parts = costs(saved.model, n_joints, saved.data.input_hw).values()
+    skeleton = make_skeleton("of the poses", {"joints": [str(joint) for joint in range(n_joints)]})
+    parts = costs(from_dict(Config, config), skeleton).values()
     return {"params": sum(part.params for part in parts), "macs": sum(part.macs for part in parts)}
 
 
