@@ -4,7 +4,7 @@ mamkpd train --config=ap10k:NAME --config.data.root=data/ap-10k --workdir=runs/a
 with NAME one of the table of variants: small, base (the default), large, ablation_a and so on.
 
 `data.root` holds data/ and annotations/; `data.ap10k_fold` is one of the three splits. The best checkpoint is chosen on
-the val part; the final figure is that of eval.py --config.eval.split=test.
+the val part; the final value is that of eval.py --config.eval.split=test.
 
 Hardware, time and score: not run yet.
 """

@@ -15,7 +15,7 @@ from absl import app, flags
 from ml_collections.config_flags import config_flags
 from tqdm import tqdm
 
-from mamkpd_jax.config import Config
+from mamkpd_jax.config import Config, fields
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.registry import Registry
 
@@ -46,7 +46,7 @@ def define_config() -> flags.FlagHolder[Config]:
         "config",
         None,
         f"One of {', '.join(_config_names())}, or the path of a file. Change a field with "
-        f"--config.SECTION.FIELD=VALUE. Fields: {', '.join(_fields(Config()))}; mamkpd_jax/config.py explains them.",
+        f"--config.SECTION.FIELD=VALUE. Fields: {', '.join(fields(Config()))}; mamkpd_jax/config.py explains them.",
         lock_config=False,
         allow_override=True,  # as tests import several programs
     )
@@ -191,21 +191,13 @@ def _is_ours(path: Path) -> bool:
 
 def _unknown_field(argv: Sequence[str], error: KeyError) -> str:
     """Names the override that no config field answers to, and the nearest field that there is."""
-    known = [f"config.{field}" for field in _fields(Config())]
+    known = [f"config.{field}" for field in fields(Config())]
     for argument in argv[1:]:
         name = argument.lstrip("-").split("=")[0]
         if name.startswith("config.") and name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
             return f"--{name}: there is no such config field; did you mean --{near}?"
     return f"--config: {error}"
-
-
-def _fields(section: object, prefix: str = "") -> list[str]:
-    names = []
-    for name in section.__slots__:  # type: ignore[attr-defined]
-        value = getattr(section, name)
-        names += _fields(value, f"{prefix}{name}.") if hasattr(value, "__slots__") else [prefix + name]
-    return names
 
 
 def _guarded(main: Callable[[], None]) -> None:

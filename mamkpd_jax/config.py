@@ -172,7 +172,7 @@ class OptimConfig:
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class EvalConfig:
-    """How the validation split is scored; the first figure of the first metric is the one to judge by."""
+    """How the validation split is scored; the first value of the first metric chooses the best checkpoint."""
 
     metrics: tuple[str, ...] = ("coco",)  # modules of evaluation/metrics: "coco", "pck_torso@0.2" and the like
     split: str = "val"  # AP-10K has "test" too

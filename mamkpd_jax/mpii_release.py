@@ -9,7 +9,6 @@ Choice: without a list they are those of every seventh video by a digest, so tha
 
 import dataclasses
 import json
-import shutil
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from scipy.io import loadmat, savemat
 
 from mamkpd_jax.data.annotation_files import check_persons, read_json
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.files import atomic_folder
 from mamkpd_jax.skeletons import MPII
 
 _HELD_OUT = 7  # one video of so many
@@ -47,22 +47,19 @@ def convert(release: Path, root: Path, validation: Path | None = None) -> dict[s
         raise UserError(f"{annot} is there already; move it away, or give another folder by --root")
     persons, dropped = read_release(release)
     if validation is None:
-        evaluation_data = [person for person in persons if zlib.crc32(person.video.encode()) % _HELD_OUT == 0]
+        valid = [person for person in persons if zlib.crc32(person.video.encode()) % _HELD_OUT == 0]
     else:
-        evaluation_data = _listed(persons, validation)
-    images = {person.entry["image"] for person in evaluation_data}
+        valid = _listed(persons, validation)
+    images = {person.entry["image"] for person in valid}
     train = [person for person in persons if person.entry["image"] not in images]
-    partial = root / "annot.partial"
-    shutil.rmtree(partial, ignore_errors=True)  # of a conversion that was interrupted
-    partial.mkdir(parents=True)
-    for name, part in (("train.json", train), ("valid.json", evaluation_data)):
-        (partial / name).write_text(json.dumps([person.entry for person in part]), encoding="utf-8")
-    savemat(partial / "gt_valid.mat", _truth(evaluation_data))
-    partial.rename(annot)
-    others = len(persons) - len(train) - len(evaluation_data)
+    with atomic_folder(annot) as partial:
+        for name, part in (("train.json", train), ("valid.json", valid)):
+            (partial / name).write_text(json.dumps([person.entry for person in part]), encoding="utf-8")
+        savemat(partial / "gt_valid.mat", _truth(valid))
+    others = len(persons) - len(train) - len(valid)
     if others:
         dropped["beside the validation persons"] = others
-    return {"train": len(train), "valid": len(evaluation_data)} | {f"dropped: {why}": n for why, n in dropped.items()}
+    return {"train": len(train), "valid": len(valid)} | {f"dropped: {why}": n for why, n in dropped.items()}
 
 
 def read_release(path: Path) -> tuple[list[Person], Counter[str]]:

@@ -31,6 +31,11 @@ class Options:
     decode: bool = True  # keypoints in pixels of the image, and scores; else the head's outputs
     scan: str = "auto"  # as in `config.model.scan`, whose value is the training run's
 
+    @property
+    def parts(self) -> dict[str, bool]:
+        """What is around the network, by name."""
+        return {"normalize": self.normalize, "flip_test": self.flip_test, "decode": self.decode}
+
 
 # Nothing but the network.
 NETWORK = Options(normalize=False, flip_test=False, decode=False)

@@ -200,7 +200,7 @@ def saved_state() -> Callable[[Path, int], list[np.ndarray]]:
     def read(workdir: Path, step: int) -> list[np.ndarray]:
         folder = (workdir / "checkpoints" / str(step) / "state").absolute()
         with ocp.PyTreeCheckpointer() as checkpointer:
-            saved = checkpointer.folder.description().item_metadata.tree
+            saved = checkpointer.metadata(folder).item_metadata.tree
             # As numpy, whatever devices have written it.
             as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
             return [np.asarray(leaf) for leaf in jax.tree.leaves(checkpointer.restore(folder, restore_args=as_numpy))]

@@ -1,4 +1,4 @@
-"""Imports run one way; the numerical core needs no data, the data side no network."""
+"""Imports run one way, as the diagram of docs/architecture.md has it."""
 
 import ast
 import re
@@ -13,32 +13,12 @@ import mamkpd_jax
 PACKAGE = Path(mamkpd_jax.__file__).parent
 ROOT = Path(__file__).resolve().parents[1]
 
-# What each part of the package may import of it, besides itself; a part that is not here is a tool or a program.
-_CORE = {"config", "errors", "registry", "skeletons"}
-ALLOWED = {
-    "errors": set(),
-    "files": set(),
-    "environment": set(),
-    "registry": {"errors"},
-    "processes": {"errors"},
-    "sharding": {"errors"},
-    "compilation": set(),
-    "compilation_cache": {"errors"},
-    "skeletons": {"errors"},
-    "config": {"errors", "registry"},
-    "codec": set(),
-    "losses": set(),
-    "ops": {"errors", "registry"},
-    "model": {"ops", "config", "errors"},
-    "visualize": {"skeletons"},
-    "data": _CORE,
-    "evaluation": _CORE | {"data", "files", "processes", "visualize"},
-    "inference": _CORE
-    | {"codec", "compilation", "convert", "data", "evaluation", "files", "model", "sharding", "visualize"},
-    "training": _CORE | {"codec", "compilation", "environment", "files", "losses", "model", "processes", "sharding"},
-    "convert": _CORE | {"data", "files", "model", "training"},
-    "export": _CORE | {"codec", "convert", "data", "files", "model"},
-}
+_DIAGRAM = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("```")[1]
+# The parts of the package by line, the uppermost first.
+LAYERS = [line.split() for line in _DIAGRAM.splitlines()[1:]]
+LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
+# What the package gives away under its own name.
+_EXPORTED = {"Predictor": "inference", "__version__": "errors"}
 
 
 def _imported_parts(path: Path) -> set[str]:
@@ -49,20 +29,20 @@ def _imported_parts(path: Path) -> set[str]:
             assert node.level == 0, f"{path} imports relatively"
             names = [f"{node.module}.{a.name}" for a in node.names]
         parts |= {name.split(".")[1] for name in names if name.startswith("mamkpd_jax.")}
-    return parts
+    return {_EXPORTED.get(part, part) for part in parts}
 
 
-@pytest.mark.parametrize("part", ALLOWED)
-def test_a_part_imports_only_what_it_may(part):
+@pytest.mark.parametrize("part", LAYER_OF)
+def test_a_part_imports_only_from_layers_below(part):
     files = list((PACKAGE / part).rglob("*.py")) or [PACKAGE / f"{part}.py"]
+    below = {other for other, layer in LAYER_OF.items() if layer > LAYER_OF[part]}
     for path in files:
-        assert _imported_parts(path) <= ALLOWED[part] | {part}, path
+        assert _imported_parts(path) <= below | {part}, path
 
 
-def test_only_the_entry_point_imports_commands():
-    for path in PACKAGE.rglob("*.py"):
-        if path.parent != PACKAGE / "commands" and path != PACKAGE / "__main__.py":
-            assert "commands" not in _imported_parts(path), path
+def test_the_diagram_has_every_part():
+    parts = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert parts - {"__init__"} == set(LAYER_OF)
 
 
 def test_torch_stays_in_conversion_and_export():
@@ -70,7 +50,7 @@ def test_torch_stays_in_conversion_and_export():
     for path in PACKAGE.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         assert "import tensorflow as" not in text, path
-        extra = path.is_relative_to(PACKAGE / "convert") or path.is_relative_to(PACKAGE / "export")
+        extra = path.is_relative_to(PACKAGE / "artifact") or path.is_relative_to(PACKAGE / "export")
         assert extra or path.is_relative_to(PACKAGE / "bench") or "import torch" not in text, path
 
 

@@ -81,9 +81,11 @@ def read_description(manager: ocp.CheckpointManager, step: int) -> Description:
 
 
 def _arrays(manager: ocp.CheckpointManager, step: int, model: Description, ema: bool) -> tuple[Any, Any]:
-    with ocp.PyTreeCheckpointer() as reader:
-        saved = reader.metadata(manager.directory / str(step) / "state").item_metadata
-    name = "ema" if ema and "ema" in saved.tree else "params"  # type: ignore[union-attr]
+    folder = manager.directory / str(step) / "state"
+    if not folder.exists():
+        raise ValueError("its arrays are missing")
+    saved = ocp.PyTreeCheckpointHandler().metadata(folder)
+    name = "ema" if ema and "ema" in saved.tree else "params"
     params, batch_stats = shapes(model)
     wanted = {name: params, "batch_stats": batch_stats}
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.files import write_json
+from mamkpd_jax.files import atomic_folder, write_json
 
 # Of mamkpd_jax.evaluation.report, which imports JAX and more than a machine may have.
 REPORT, PICTURE = "report.json", "predictions.png"
@@ -109,19 +109,15 @@ class Setting:
 
     def unpacked(self, name: str) -> Path:
         """The folder of a data set, unpacked first where there is only its .zip."""
-        folders = self.data / name, self.work / "data" / name
+        folders = self.data / name, self.work / f"{name}_data" / name
         for folder in folders:
             if (folder / f"{name}_train.json").exists():
                 return folder
         archive = self.data / name / f"{name}.zip"
         if not archive.exists():
             raise UserError(f"{archive} is missing; give DATA=FOLDER, the folder that has {name}/{name}.zip")
-        partial = self.work / "data.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        with zipfile.ZipFile(archive) as content:
+        with atomic_folder(folders[1].parent) as partial, zipfile.ZipFile(archive) as content:
             content.extractall(partial)
-        folders[1].parent.mkdir(exist_ok=True)
-        os.replace(partial / name, folders[1])
         return folders[1]
 
     def training(self, name: str) -> list[str]:

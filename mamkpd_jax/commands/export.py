@@ -11,6 +11,7 @@ from absl import flags
 
 from mamkpd_jax import cli, compilation_cache
 from mamkpd_jax.artifact.checkpoints import read_checkpoint
+from mamkpd_jax.errors import UserError
 from mamkpd_jax.program import Options
 from mamkpd_jax.registry import EXPORTS
 
@@ -31,9 +32,11 @@ _CACHE = compilation_cache.define_flag()
 def main() -> None:
     compilation_cache.enable(_CACHE.value)
     output = Path(_OUTPUT.value)
-    save = EXPORTS[output.suffix[1:] or "stablehlo"]  # a folder holds StableHLO
+    form = EXPORTS[output.suffix[1:] or "stablehlo"]  # a folder holds StableHLO
+    if _PRECISION.value not in form.precisions:
+        raise UserError(f"--precision={_PRECISION.value}: {output} can have {', '.join(form.precisions)}; choose one")
     artifact = read_checkpoint(Path(_CHECKPOINT.value), best=_BEST.value, ema=_EMA.value)
     options = Options(normalize=_NORMALIZE.value, flip_test=_FLIP_TEST.value, decode=_DECODE.value)
-    save(artifact, output, options, _PRECISION.value)
+    form.save(artifact, output, options, _PRECISION.value)
     files = list(output.iterdir()) if output.is_dir() else [output]
     print(f"{output}: step {artifact.step}, {sum(file.stat().st_size for file in files) / 2**20:.1f} MiB")

@@ -1,7 +1,7 @@
 """Top-down crops with augmentation: thin classes over `functional`.
 
 The order is flip, half-body, then scale, rotation and shift in one warp, then erasing. The two presets are those that
-the literature trains with; the paper names flip, crop (half-body), resize and rotation without figures (sec. 4.1).
+the literature trains with; the paper names flip, crop (half-body), resize and rotation without numbers (sec. 4.1).
 """
 
 import dataclasses

@@ -195,8 +195,8 @@ class Predictor:
         none = np.zeros((0, 1, 1, self.skeleton.n_joints), np.float32)
         return CropHeatmaps(self._result(crops, found), crops.images, np.concatenate(maps) if maps else none)
 
-    def network(self, crops: UInt8[np.ndarray, "n h w 3"]) -> Float[Array, "n2 h2 w2 j"]:
-        """Heatmaps of at most `batch_size` crops, and of padding; does not wait for the device."""
+    def network(self, crops: UInt8[np.ndarray, "n h w 3"]) -> Float[Array, "n2 ..."]:
+        """The head's outputs for at most `batch_size` crops, and for padding; does not wait for the device."""
         batch = crops if len(crops) == 1 else self._padded(crops)
         return self._outputs(self._params, self._batch_stats, batch)
 

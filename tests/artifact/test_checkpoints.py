@@ -76,7 +76,7 @@ def _without_state(step: Path) -> None:
 
 
 def _cut_config(step: Path) -> None:
-    file = step / "config" / "metadata"
+    file = step / "description" / "metadata"
     file.write_bytes(file.read_bytes()[:-20])
 
 

@@ -38,11 +38,11 @@ def test_bytes_go_in_and_heatmaps_near_zero_come_out():
 
 
 def test_the_narrow_peer_has_the_arithmetic_of_the_narrow_model():
-
     from mamkpd_jax.complexity import costs
+    from mamkpd_jax.skeletons import LSPET
 
     config = runpy.run_path("configs/narrow.py")["get_config"]("lspet,base")
-    ours = sum(part.macs for part in costs(config.model, 14, config.data.input_hw).values())
+    ours = sum(part.macs for part in costs(config, LSPET).values())
     _, theirs = cost(build("simple_baseline:0.1875", 14, config.data.input_hw), config.data.input_hw)
     assert theirs == pytest.approx(ours, rel=0.02)
 

@@ -6,17 +6,18 @@ import pytest
 from flax import nnx
 
 from mamkpd_jax.bench.without import PARTS, by_part, without
-from mamkpd_jax.config import ModelConfig
+from mamkpd_jax.config import Config, ModelConfig
 from mamkpd_jax.model.mamkpd import MamKPD
+from mamkpd_jax.skeletons import COCO
 
 _OPERATIONS = {"scan": "name=ss2d", "depth-wise": "_depthwise", "norms": "rsqrt", "activations": "logistic"}
 
 
 def _traced(part, training):
-    config = ModelConfig(depths=(1,), dims=(8,), decoder_dim=8)
+    config = Config(model=ModelConfig(depths=(1,), dims=(8,), decoder_dim=8))
 
     def heatmaps(image):
-        model = MamKPD(config, 3, rngs=nnx.Rngs(0))
+        model = MamKPD(config, COCO, rngs=nnx.Rngs(0))
         model.train() if training else model.eval()
         return model(image)
 

@@ -62,8 +62,8 @@ def test_onnx(tmp_path, case):
     model = onnx.load(path)
     assert len(model.graph.node) < 5000
     about = {entry.key: entry.value for entry in model.metadata_props}
-    assert json.loads(about["mamkpd"])["input_hw"] == [96, 64]
-    assert json.loads(about["mamkpd"])["options"] == dataclasses.asdict(options)
+    assert json.loads(about["mamkpd"])["config"]["data"]["input_hw"] == [96, 64]
+    assert json.loads(about["mamkpd"])["options"] == options.parts
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
 
 
@@ -158,7 +158,11 @@ def test_a_folder_tells_what_its_model_takes_and_gives(tmp_path, random_weights,
     about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     assert about["inputs"] == [{"shape": ["b", 64, 48, 3], "dtype": "uint8"}]
     assert [output["shape"] for output in about["outputs"]] == [["b", 17, 2], ["b", 17]]
-    assert about["joints"][0] == "nose" and len(about["edges"]) == 19 and about["options"]["decode"]
+    assert (
+        about["skeleton"]["joints"][0] == "nose"
+        and len(about["skeleton"]["edges"]) == 19
+        and about["options"]["decode"]
+    )
     images = crops((64, 48))
     points, scores = jax.export.deserialize(bytearray((folder / "model.stablehlo").read_bytes())).call(images)
     expected = jax.jit(program_of(weights, options))(jnp.asarray(images))

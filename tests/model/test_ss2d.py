@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from mamkpd_jax.errors import UserError
 from mamkpd_jax.model.ss2d import SS2D
 
 
@@ -32,5 +33,5 @@ def test_a_position_depends_on_all_others():
 
 def test_the_named_scan_is_used():
     layer = SS2D(8, d_state=1, scan="no_such_scan", dtype=jnp.dtype("float32"), rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match="no_such_scan"):
+    with pytest.raises(UserError, match="no_such_scan"):
         layer(jnp.zeros((1, 2, 2, 8)))

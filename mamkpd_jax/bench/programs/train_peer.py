@@ -132,9 +132,7 @@ def train(config: Config, workdir: Path, peer: str, compiled: bool) -> None:
     params, macs = cost(model, config.data.input_hw)
     head = head_of(config, dataset.skeleton)
     if not isinstance(head, HeatmapHead) or head.heatmap_stride != 4:
-        raise UserError(
-            "peers give heatmaps of stride 4; set config.head.kind=heatmap and config.model.depths of three stages"
-        )
+        raise UserError("peers give heatmaps of stride 4; give a config with the heatmap head and three stages")
     training = Training(model, config, head, schedule.steps_per_epoch, compiled)
     checkpoint = workdir / _CHECKPOINT
     if checkpoint.exists():

@@ -17,6 +17,7 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 from mamkpd_jax.artifact.artifact import Artifact
 from mamkpd_jax.artifact.torch_model import CropPredictor, MamKPD
 from mamkpd_jax.artifact.weight_files import METADATA_KEY, to_torch
+from mamkpd_jax.export.format import Format
 from mamkpd_jax.program import Options
 from mamkpd_jax.registry import HEADS
 
@@ -45,8 +46,7 @@ def save(artifact: Artifact, path: Path, options: Options, precision: str = "fp3
         precision: "fp32", "fp16" or "int8": fp16 halves the layers' weights, and leaves the scan and what is around
             the network in fp32; int8 quantizes the linear layers, dynamically.
     """
-    parts = {name: getattr(options, name) for name in ("normalize", "flip_test", "decode")}
-    model = CropPredictor(twin(artifact), **parts).eval()
+    model = CropPredictor(twin(artifact), **options.parts).eval()
     height, width = artifact.config.data.input_hw
     if options.normalize:
         example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
@@ -71,7 +71,7 @@ def save(artifact: Artifact, path: Path, options: Options, precision: str = "fp3
             converted.prune_graph()
             converted.topological_sort()
             graph = converted.model
-        about = {**artifact.description(), "options": parts, "precision": precision}
+        about = {**artifact.description(), "options": options.parts, "precision": precision}
         onnx.helper.set_model_props(graph, {METADATA_KEY: json.dumps(about)})
         onnx.checker.check_model(graph)
         onnx.save(graph, final)
@@ -119,3 +119,6 @@ def _quantize(source: Path, target: Path) -> None:
     quantize_dynamic(
         source, target, op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8, nodes_to_exclude=left
     )
+
+
+FORMAT = Format(save, ("fp32", "fp16", "int8"))

@@ -11,6 +11,7 @@ from jax import export
 
 from mamkpd_jax.artifact.artifact import Artifact
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.export.format import Format
 from mamkpd_jax.files import atomic_folder, atomic_write
 from mamkpd_jax.program import Options, program_of
 
@@ -29,10 +30,9 @@ def save(artifact: Artifact, path: Path, options: Options, precision: str = "fp3
             options, and the shapes and dtypes of inputs and outputs, the batch as "b".
 
     Raises:
-        UserError: there is such a folder already, or a precision other than fp32 is asked for.
+        UserError: there is such a folder already.
     """
-    if precision != "fp32":
-        raise UserError(f"--precision={precision} is for .onnx files; --output is {path}")
+    del precision  # it is fp32
     if path.suffix:
         with atomic_write(path) as temporary:
             temporary.write_bytes(_exported(artifact, options).serialize())
@@ -42,7 +42,7 @@ def save(artifact: Artifact, path: Path, options: Options, precision: str = "fp3
     exported = _exported(artifact, options)
     description = {
         **artifact.description(),
-        "options": dataclasses.asdict(options),
+        "options": options.parts,
         "platforms": exported.platforms,
         "inputs": [_description(array) for array in exported.in_avals],
         "outputs": [_description(array) for array in exported.out_avals],
@@ -62,3 +62,6 @@ def _exported(artifact: Artifact, options: Options) -> export.Exported:
     image = jax.ShapeDtypeStruct((batch, *artifact.config.data.input_hw, 3), dtype)
     program = program_of(artifact, dataclasses.replace(options, scan="portable"))
     return export.export(jax.jit(program), platforms=PLATFORMS)(image)
+
+
+FORMAT = Format(save)
