@@ -35,7 +35,7 @@ _EXTRAS = {
     **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
     **dict.fromkeys(("anyio", "starlette", "uvicorn"), "demo"),
     "torch": "torch",
-    "matplotlib": "figures",
+    "matplotlib": "plots",
 }
 _EXAMPLE = "a config's name or file, such as --config=quickstart or --config=configs/quickstart.py"
 
@@ -168,7 +168,7 @@ class _AboveProgressBar(logging.Handler):
 
 
 def _log_to_stderr() -> None:
-    """Our own lines, and the libraries' warnings: they tell at length what goes on inside them."""
+    """Our own lines, and the libraries' warnings: they are noisy at INFO level."""
     handler = _AboveProgressBar()
     handler.setFormatter(logging.Formatter("{asctime} {levelname:.1} {message}", "%H:%M:%S", style="{"))
     handler.addFilter(_shown)

@@ -81,7 +81,7 @@ def exit_at_once_on_error() -> Iterator[None]:
             logging.error("%s", str(error).splitlines()[0])
             error = UserError(
                 "another process of this run has ended or can't be reached; look at its output, and start all "
-                "processes again: the run goes on from the newest checkpoint"
+                "processes again: the run resumes from the newest checkpoint"
             )
         elif not isinstance(error, UserError):
             logging.exception("process %d ends", jax.process_index())

@@ -75,7 +75,7 @@ def _without(package: str, *command: str) -> subprocess.CompletedProcess:
         ("torch", "peers", "mamkpd_jax bench speed --peers=simple_baseline"),
         ("torch", "torch", "mamkpd_jax bench model --torch=eager --variants=small"),
         ("onnx", "onnx", "mamkpd_jax export --checkpoint={run} --output={new}/model.onnx"),
-        ("matplotlib", "figures", "mamkpd_jax plots tradeoff --output={new}"),
+        ("matplotlib", "plots", "mamkpd_jax plots tradeoff --output={new}"),
         ("uvicorn", "demo", "mamkpd_jax demo --checkpoint={run}"),
     ],
 )

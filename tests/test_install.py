@@ -51,7 +51,7 @@ _COMMANDS = {
         [("mamkpd", "export", "--checkpoint=run", "--output=model.onnx"), ("python", "-c", _RUN_ONNX)],
         "2 17 48 32",
     ),
-    "figures": ([("mamkpd", "plots", "curves", "--workdir=run", "--output=figures")], "curves.pdf"),
+    "plots": ([("mamkpd", "plots", "curves", "--workdir=run", "--output=plots")], "curves.pdf"),
     "kernel-report": ([("python", "-c", _FIRST_KERNEL)], "'spills': 0"),
 }
 _ELSEWHERE = {

@@ -76,7 +76,7 @@ def kill_at_random(start, config, workdir: Path, times: int) -> list[int]:
         time.sleep(rng.uniform(0, 1.0))
         process.send_signal(signal.SIGKILL)
         _, err = ended(process)
-        gone_on += [int(step) for step in re.findall("going on from step ([0-9]+)", err)]
+        gone_on += [int(step) for step in re.findall("resuming from step ([0-9]+)", err)]
     return gone_on
 
 
@@ -107,12 +107,12 @@ def test_a_run_that_is_asked_to_stop_saves_first(number, tiny, tmp_path, start):
     os.killpg(process.pid, number)
     status, err = ended(process)
     assert status == 0, err
-    step = int(re.findall("stopped at step ([0-9]+) of 30000 and saved; the same command goes on", err)[0])
+    step = int(re.findall("stopped at step ([0-9]+) of 30000 and saved; the same command resumes", err)[0])
     assert [int(folder.name) for folder in (tmp_path / "checkpoints").glob("[0-9]*")] == [step]
     process = start("train.py", tiny, tmp_path)
     wait_for(lambda: len(logged(tmp_path)) > step, process)
     process.send_signal(signal.SIGKILL)
-    assert f"going on from step {step}, of 30000 steps" in ended(process)[1]
+    assert f"resuming from step {step}, of 30000 steps" in ended(process)[1]
     deadline = time.monotonic() + 10
     while is_alive(process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -134,7 +134,7 @@ def poisoned(monkeypatch, white_is_nan):
 
 
 def test_a_poisoned_batch_stops_the_run_and_is_named(tiny, tmp_path, poisoned):
-    with pytest.raises(UserError, match="the loss is nan.*goes on from the newest checkpoint") as stop:
+    with pytest.raises(UserError, match="the loss is nan.*resumes from the newest checkpoint") as stop:
         train.train(tiny, tmp_path)
     step = int(re.findall("step ([0-9]):", str(stop.value))[0])
     named = [int(i) for i in re.findall(r"are ([0-9, ]+)\.", str(stop.value))[0].split(",")]
@@ -216,7 +216,7 @@ def test_full_disk_leaves_last_good_checkpoint(tiny, small_disk, run, start, sav
     small_disk.grow()
     tiny.optim.epochs = good // 3 + 1
     status, _, err = run("train.py", tiny, workdir)
-    assert status == 0 and f"going on from step {good}" in err, err
+    assert status == 0 and f"resuming from step {good}" in err, err
 
 
 def free_port() -> int:
@@ -239,7 +239,7 @@ def test_a_damaged_checkpoint_is_named_and_without_it_the_run_goes_on(tiny, tmp_
     assert status == 1 and f"error: checkpoint {newest} is damaged (" in err and "Traceback" not in err, err
     shutil.rmtree(newest)
     status, _, err = run("train.py", tiny, tmp_path)
-    assert status == 0 and f"going on from step {before.name}," in err, err
+    assert status == 0 and f"resuming from step {before.name}," in err, err
 
 
 @pytest.mark.slow  # each process compiles for itself
@@ -275,4 +275,4 @@ def test_the_end_of_one_process_ends_the_other_with_a_message(victim, tiny, tmp_
     again[0].send_signal(signal.SIGTERM)
     for process in again:
         status, err = ended(process)
-        assert status == 0 and "going on from step" in err and "and saved; the same command goes on" in err, err
+        assert status == 0 and "resuming from step" in err and "and saved; the same command resumes" in err, err

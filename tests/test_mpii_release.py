@@ -119,7 +119,7 @@ def test_the_builder_reads_what_was_written(release, persons, shared_data, tmp_p
     assert counts["train"]["annotations"] == len(train) == 18
 
 
-def test_without_a_list_whole_videos_are_held_out(release, tmp_path):
+def test_without_a_list_whole_videos_are_for_validation(release, tmp_path):
     counts = convert(release, tmp_path)
     train, valid = (json.loads((tmp_path / "annot" / f"{name}.json").read_bytes()) for name in ("train", "valid"))
     assert (counts["train"], counts["valid"]) == (len(train), len(valid)) and counts["train"] + counts["valid"] == 23

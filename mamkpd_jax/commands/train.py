@@ -88,7 +88,7 @@ def train(config: Config, workdir: Path, *, only_dry: bool = False) -> dict[str,
     checkpointer = Checkpointer(workdir, config, skeleton, before_save=guard.flush)
     if checkpointer.latest_step is not None:
         state = checkpointer.restore(state, batches)
-        progress = "done" if state.step >= schedule.last_step else f"going on from step {state.step}"
+        progress = "done" if state.step >= schedule.last_step else f"resuming from step {state.step}"
         logging.info("%s: %s, of %d steps", workdir, progress, schedule.last_step)
     logger = Logger(workdir, config, schedule, int(state.step))
     options = Options(flip_test=config.eval.flip_test, scan=config.model.scan)
@@ -112,7 +112,7 @@ def train(config: Config, workdir: Path, *, only_dry: bool = False) -> dict[str,
                 checkpointer.save_best(stop, state, batches, *next(iter(evaluation.metrics.items())))
         except Interrupted:
             checkpointer.maybe_save(int(state.step), state, batches, force=True)
-            logging.info("stopped at step %d of %d and saved; the same command goes on", state.step, schedule.last_step)
+            logging.info("stopped at step %d of %d and saved; the same command resumes", state.step, schedule.last_step)
             return {}
         finally:
             batches.close()

@@ -138,7 +138,7 @@ class Checkpointer:
             logging.info("since step %d: %s", step, _listed(changed))
         if not (folder / "data").exists():
             raise UserError(
-                f"checkpoint {folder} holds converted weights alone, no run to go on with; evaluate it, or start "
+                f"checkpoint {folder} holds converted weights alone, no run to resume; evaluate it, or start "
                 "from it in another --workdir with --config.init_from"
             )
         n, now = len(list((folder / "data").glob("process_*"))), jax.process_count()

@@ -55,12 +55,12 @@ class NonFiniteGuard:
         if self._config.on_nonfinite == "stop":
             raise UserError(
                 f"{found}. Nothing of this step was kept. Look at these, lower config.optim.learning_rate, or set "
-                "--config.optim.on_nonfinite=skip; the same command goes on from the newest checkpoint"
+                "--config.optim.on_nonfinite=skip; the same command resumes from the newest checkpoint"
             )
         if self._skipped_in_a_row > self._config.max_skipped:
             raise UserError(
                 f"{found}. {self._skipped_in_a_row} steps in a row are not finite, more than config.optim.max_skipped="
-                f"{self._config.max_skipped}; lower config.optim.learning_rate. The same command goes on from the "
+                f"{self._config.max_skipped}; lower config.optim.learning_rate. The same command resumes from the "
                 "newest checkpoint"
             )
         logging.warning("%s. The step is skipped, %d so far", found, self._skipped)

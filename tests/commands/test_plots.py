@@ -13,7 +13,7 @@ from tests.inference.conftest import config, workdir
 
 __all__ = ["config", "random_weights", "workdir"]
 
-pytest.importorskip("matplotlib", reason="the extra `figures` is not installed")
+pytest.importorskip("matplotlib", reason="the extra `plots` is not installed")
 
 
 def _run(*arguments):

@@ -59,7 +59,7 @@ def test_a_run_of_two_devices_goes_on_with_one(tiny, tmp_path, run, devices, cap
     assert status == 0, err
     tiny.optim.epochs = 2
     status, _, err = run("train.py", tiny, tmp_path)
-    assert status == 0 and "going on from step 3, of 6 steps" in err, err
+    assert status == 0 and "resuming from step 3, of 6 steps" in err, err
     assert "since step 3: config.optim.epochs: 1 -> 2, config.fsdp: 2 -> 1" in err, "what has changed is told"
 
     caplog.set_level("INFO", logger="absl")

@@ -8,7 +8,7 @@ import pytest
 
 from mamkpd_jax.errors import UserError
 
-pytest.importorskip("matplotlib", reason="the extra `figures` is not installed")
+pytest.importorskip("matplotlib", reason="the extra `plots` is not installed")
 
 from mamkpd_jax.plots.curves import curves, read_metrics
 

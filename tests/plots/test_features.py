@@ -11,7 +11,7 @@ from flax import nnx
 from mamkpd_jax.model.mamkpd import abstract, normalize
 from mamkpd_jax.skeletons import COCO
 
-pytest.importorskip("matplotlib", reason="the extra `figures` is not installed")
+pytest.importorskip("matplotlib", reason="the extra `plots` is not installed")
 
 from mamkpd_jax.plots.features import feature_maps, features, row
 

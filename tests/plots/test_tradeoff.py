@@ -10,7 +10,7 @@ from mamkpd_jax.config import Config
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.model.mamkpd import variant
 
-pytest.importorskip("matplotlib", reason="the extra `figures` is not installed")
+pytest.importorskip("matplotlib", reason="the extra `plots` is not installed")
 
 from mamkpd_jax.plots.tradeoff import PAPER, measured, tradeoff
 

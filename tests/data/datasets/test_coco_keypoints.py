@@ -93,7 +93,7 @@ def _move_all(root: Path, folder: str) -> None:
     (root / folder).rename(root / f"{folder}.away")
 
 
-def test_the_held_out_split_alone_can_be_evaluated(coco_root, tmp_path):
+def test_the_validation_split_alone_can_be_evaluated(coco_root, tmp_path):
     """Annotations come in one archive, images in one a split."""
     data = DataConfig(root=str(coco_root), build_dir=str(tmp_path / "build"))
     shutil.rmtree(coco_root / "train2017")
