@@ -1,1 +1,1 @@
-"""Neural network layers of MamKPD, channel-last."""
+"""The network: layers, blocks, encoder, and the table of variants. Maps are channel-last."""

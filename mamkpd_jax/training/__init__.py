@@ -1,1 +1,1 @@
-"""Training: state, step, optimizer, mesh, checkpoints, logs."""
+"""Training: state, step, optimizer, checkpoints, guards, logs."""
