@@ -138,6 +138,8 @@ def run(main: Callable[[], None] | Choice) -> None:
     sys.modules["__main__"].__doc__ = sys.modules[main.__module__].__doc__
     for flag in flags.FLAGS.get_key_flags_for_module(main.__module__):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    if "--help" in sys.argv[1:]:
+        app.usage(shorthelp=True, writeto_stdout=True, exitcode=0)  # absl's own way ends with status 1
     app.run(lambda _: _guarded(main), flags_parser=_parse)
 
 
@@ -149,7 +151,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
         _fail(_unknown_field(argv, error))
     except flags.Error as error:
         # ml_collections puts a whole traceback into its message; its last line is the reason.
-        reason = str(error).splitlines()[-1] if "Traceback" in str(error) else str(error)
+        lines = str(error).splitlines()
+        reason = lines[-1] if "Traceback" in str(error) else "; ".join(lines)
         _fail(f"{reason} (see --help)")
     except OSError as error:
         _fail(f"--config: {str(error).splitlines()[-1].strip()}; give {_EXAMPLE}")

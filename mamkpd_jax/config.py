@@ -192,6 +192,11 @@ class Config:
         _check_fields(self, "config")
         for section in (self.model, self.data, self.optim, self.eval):
             section.validate()
+        if type(self.head) is not HEADS[self.head.kind].config:
+            raise UserError(
+                f"config.head.kind is {self.head.kind!r}, and config.head is {type(self.head).__name__}; set "
+                f"head={HEADS[self.head.kind].config.__name__}() in a config file"
+            )
         if any(size % self.model.stride or size <= 0 for size in self.data.input_hw):
             raise UserError(
                 f"config.data.input_hw is {tuple(self.data.input_hw)}; the {len(self.model.depths)}-stage model "

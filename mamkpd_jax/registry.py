@@ -63,7 +63,10 @@ class Registry:
         kind = self._kind(name)
         if kind in self._added:
             return self._added[kind]
-        return getattr(importlib.import_module(f"{self._package}.{kind}"), self._attribute)
+        module = importlib.import_module(f"{self._package}.{kind}")
+        if not hasattr(module, self._attribute):
+            raise UserError(f"{module.__file__} has no {self._attribute}, by which it would be {self._field} {name!r}")
+        return getattr(module, self._attribute)
 
     def _kind(self, name: str) -> str:
         """What precedes the parameters."""

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 
 from mamkpd_jax.artifact.artifact import Artifact, Description, describe, described, shapes, with_arrays
 from mamkpd_jax.errors import UserError
@@ -18,6 +19,8 @@ from mamkpd_jax.files import atomic_folder
 
 LATEST, BEST = "checkpoints", "best"  # folders below the working directory
 _DESCRIPTION = "description"
+logging.get_absl_logger().addFilter(lambda record: not record.getMessage().startswith("Given directory is read only"))
+
 # Without the other two orbax warns that it sets them itself.
 _READ_ONLY = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
 

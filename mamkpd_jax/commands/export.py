@@ -22,10 +22,10 @@ _OUTPUT = flags.DEFINE_string(
 )
 _NORMALIZE = flags.DEFINE_bool("normalize", False, "Take uint8 RGB images [b, h, w, 3], not normalised ones.")
 _FLIP_TEST = flags.DEFINE_bool(
-    "flip_test", False, "Average the heatmaps with those of the mirrored image.", allow_override=True
+    "flip_test", False, "Average the outputs with those of the mirrored image.", allow_override=True
 )
-_DECODE = flags.DEFINE_bool("decode", False, "Give points in pixels of the image and scores, not heatmaps.")
-_PRECISION = flags.DEFINE_enum("precision", "fp32", ["fp32", "fp16", "int8"], "Of an ONNX file's arithmetic.")
+_DECODE = flags.DEFINE_bool("decode", False, "Give points in pixels of the image and scores, not the head's outputs.")
+_PRECISION = flags.DEFINE_string("precision", "fp32", "Of the arithmetic: fp32, and for ONNX fp16 or int8.")
 _CACHE = compilation_cache.define_flag()
 
 

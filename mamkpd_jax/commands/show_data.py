@@ -1,4 +1,4 @@
-"""Draws what the network is fed: augmented crops and their target heatmaps.
+"""Draws what the network is fed: augmented crops and their the targets' maps.
 
 mamkpd show-data --config=NAME|FILE --output=DIR
 

@@ -10,6 +10,7 @@ from jax import Array
 from jaxtyping import Float
 
 from mamkpd_jax.config import Config, HeadConfig
+from mamkpd_jax.errors import UserError
 from mamkpd_jax.registry import HEADS
 from mamkpd_jax.skeletons import Skeleton
 
@@ -27,6 +28,14 @@ class Head(abc.ABC):
 
     def __init__(self, config: Config, skeleton: Skeleton):
         self.model, self.skeleton = config.model, skeleton
+
+    @classmethod
+    def twin(cls) -> Any:
+        """Its part of the PyTorch twin: a module that is made from a description, as `torch_model.HeatmapHead` is.
+
+        ONNX files are made of it. Only this method may import torch.
+        """
+        raise UserError(f"{cls.__name__} has no part in PyTorch, of which ONNX files are made; export to .stablehlo")
 
     @abc.abstractmethod
     def decoder(self, *, rngs: nnx.Rngs) -> nnx.Module:

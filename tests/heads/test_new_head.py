@@ -71,34 +71,32 @@ class CoordinatesHead(Head):
     def decode(self, outputs):
         return outputs * self._size, jnp.full(outputs.shape[:2], self._score)
 
+    @classmethod
+    def twin(cls):
+        import torch
+
+        class Coordinates(torch.nn.Module):
+            def __init__(self, description: dict[str, Any]):
+                super().__init__()
+                config, self.flip_indices = description["config"], list(description["flip_indices"])
+                self.score = config["head"]["score"]
+                self.linear = torch.nn.Linear(config["model"]["dims"][-1], 2 * len(self.flip_indices))
+
+            def forward(self, x):
+                return torch.sigmoid(self.linear(x.mean((2, 3)))).unflatten(1, (-1, 2))
+
+            def flip(self, outputs):
+                x, y = outputs[:, self.flip_indices].split(1, dim=2)
+                return torch.cat([1 - x, y], dim=2)
+
+            def decode(self, outputs, image_hw):
+                height, width = image_hw
+                return outputs * torch.tensor([width, height]), torch.full_like(outputs[..., 0], self.score)
+
+        return Coordinates
+
 
 HEADS.add("coordinates", CoordinatesHead)
-
-
-def add_to_twin() -> None:
-    """The head's part of the PyTorch twin."""
-    import torch
-
-    from mamkpd_jax.artifact import torch_model
-
-    class Coordinates(torch.nn.Module):
-        def __init__(self, description: dict[str, Any]):
-            super().__init__()
-            self.score, self.flip_indices = description["config"]["head"]["score"], list(description["flip_indices"])
-            self.linear = torch.nn.Linear(description["config"]["model"]["dims"][-1], 2 * len(self.flip_indices))
-
-        def forward(self, x):
-            return torch.sigmoid(self.linear(x.mean((2, 3)))).unflatten(1, (-1, 2))
-
-        def flip(self, outputs):
-            x, y = outputs[:, self.flip_indices].split(1, dim=2)
-            return torch.cat([1 - x, y], dim=2)
-
-        def decode(self, outputs, image_hw):
-            height, width = image_hw
-            return outputs * torch.tensor([width, height]), torch.full_like(outputs[..., 0], self.score)
-
-    torch_model.HEADS["coordinates"] = Coordinates
 
 
 @pytest.fixture(scope="module")
@@ -175,21 +173,27 @@ def test_files_and_exports_give_the_same_keypoints(run, picture, tmp_path):
 def test_the_twin_and_onnx_give_the_same_keypoints(run, picture, tmp_path):
     torch = pytest.importorskip("torch")
     onnxruntime = pytest.importorskip("onnxruntime")
-    from mamkpd_jax.artifact.torch_model import CropPredictor, MamKPD
+    from mamkpd_jax.artifact.torch_model import CropPredictor
     from mamkpd_jax.export.formats import onnx
 
-    add_to_twin()
     artifact = read_checkpoint(run)
     crops = Predictor(artifact).crops(picture).images
     expected = np.asarray(program_of(artifact, Options())(crops)[0])
-    save(artifact, tmp_path / "model.pth")
     with torch.inference_mode():
-        found = CropPredictor(MamKPD.from_pth(tmp_path / "model.pth"))(torch.from_numpy(crops))[0]
+        found = CropPredictor(onnx.twin(artifact))(torch.from_numpy(crops))[0]
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-3)
     onnx.save(artifact, tmp_path / "model.onnx", Options(decode=False))
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     assert [output.name for output in session.get_outputs()] == ["coordinates"]
     np.testing.assert_allclose(session.run(None, {"image": crops})[0] * [48, 64], expected, atol=1e-3)
+
+
+def test_another_kinds_fields_are_refused(config):
+    wrong = dataclasses.replace(config, head=dataclasses.replace(Config().head, kind="coordinates"))
+    with pytest.raises(
+        UserError, match=r"config.head is HeatmapConfig; set head=CoordinatesConfig\(\) in a config file"
+    ):
+        wrong.validate()
 
 
 def test_its_cost_is_counted(config):

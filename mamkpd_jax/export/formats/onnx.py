@@ -14,8 +14,8 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
+from mamkpd_jax.artifact import torch_model
 from mamkpd_jax.artifact.artifact import Artifact
-from mamkpd_jax.artifact.torch_model import CropPredictor, MamKPD
 from mamkpd_jax.artifact.weight_files import METADATA_KEY, to_torch
 from mamkpd_jax.export.format import Format
 from mamkpd_jax.program import Options
@@ -28,9 +28,12 @@ OPSET = 20
 _LAYERS = re.compile(r"/model(_\d+)?/(?!.*/ss2d(_\d+)?/[^/]+$)")
 
 
-def twin(artifact: Artifact) -> MamKPD:
+def twin(artifact: Artifact) -> torch_model.MamKPD:
     """The PyTorch twin with these weights, ready to predict."""
-    model = MamKPD(artifact.description())
+    kind = artifact.config.head.kind
+    if kind not in torch_model.HEADS:
+        torch_model.HEADS[kind] = HEADS[kind].twin()
+    model = torch_model.MamKPD(artifact.description())
     model.load_state_dict({name: torch.from_numpy(array) for name, array in to_torch(artifact).items()})
     return model.eval()
 
@@ -46,7 +49,7 @@ def save(artifact: Artifact, path: Path, options: Options, precision: str = "fp3
         precision: "fp32", "fp16" or "int8": fp16 halves the layers' weights, and leaves the scan and what is around
             the network in fp32; int8 quantizes the linear layers, dynamically.
     """
-    model = CropPredictor(twin(artifact), **options.parts).eval()
+    model = torch_model.CropPredictor(twin(artifact), **options.parts).eval()
     height, width = artifact.config.data.input_hw
     if options.normalize:
         example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
