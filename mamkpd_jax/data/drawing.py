@@ -171,10 +171,10 @@ def background(rng: np.random.Generator, height: int, width: int) -> UInt8[np.nd
     return canvas.image
 
 
-def draw_object(canvas: Canvas, rng: np.random.Generator, centre: np.ndarray | None = None) -> None:
-    """A box, a disc or a stick, in front of all that is there. At random, or at a point."""
+def draw_object(canvas: Canvas, rng: np.random.Generator) -> None:
+    """A box, a disc or a stick, in front of all that is there."""
     height, width = canvas.image.shape[:2]
-    middle = rng.uniform(0, 1, 2) * [width, height] if centre is None else centre
+    middle = rng.uniform(0, 1, 2) * [width, height]
     colour = rng.uniform(10, 245, 3)
     if rng.random() < 0.35:
         colour = dress(rng)["skin"]

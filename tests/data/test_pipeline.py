@@ -15,6 +15,7 @@ from mamkpd_jax.data.source import InstanceSource, SplitBoxes
 from mamkpd_jax.data.transforms import PRESETS, TopDownCrop
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import COCO
+from tests.data.places import data_at
 
 INPUT_HW = (64, 48)
 CROP = TopDownCrop(input_hw=INPUT_HW, skeleton=COCO)
@@ -25,7 +26,9 @@ TRAIN_CROP = TopDownCrop(input_hw=INPUT_HW, skeleton=COCO, augmentation=PRESETS[
 
 @pytest.fixture(scope="module")
 def train(shared_data, tmp_path_factory) -> InstanceSource:
-    return InstanceSource(prepare(CocoKeypoints(shared_data / "coco", tmp_path_factory.mktemp("build"))), "train")
+    return InstanceSource(
+        prepare(CocoKeypoints(data_at(shared_data / "coco", tmp_path_factory.mktemp("build")))), "train"
+    )
 
 
 class _Few:

@@ -11,11 +11,12 @@ from mamkpd_jax.data.datasets.ap10k import Ap10k
 from mamkpd_jax.data.datasets.coco_keypoints import CocoKeypoints
 from mamkpd_jax.data.source import InstanceSource, read_detections
 from mamkpd_jax.errors import UserError
+from tests.data.places import data_at
 
 
 @pytest.fixture
 def val(coco_root, tmp_path) -> InstanceSource:
-    return InstanceSource(prepare(CocoKeypoints(coco_root, tmp_path / "build")), "val")
+    return InstanceSource(prepare(CocoKeypoints(data_at(coco_root, tmp_path / "build"))), "val")
 
 
 def _write(path, boxes):
@@ -47,7 +48,7 @@ def test_boxes_are_those_of_the_instances(val):
 
 
 def test_ground_truth_and_detections_read_no_record(coco_root, tmp_path):
-    builder = prepare(CocoKeypoints(coco_root, tmp_path / "build"))
+    builder = prepare(CocoKeypoints(data_at(coco_root, tmp_path / "build")))
     for records in Path(builder.data_path).glob("*.array_record-*"):
         records.write_bytes(b"")
     val = InstanceSource(builder, "val")
@@ -62,7 +63,7 @@ def test_detections_of_other_images_are_refused(val, tmp_path):
 
 
 def test_detections_of_every_species_are_read(ap10k_root, tmp_path):
-    val = InstanceSource(prepare(Ap10k(ap10k_root, 1, tmp_path)), "val")
+    val = InstanceSource(prepare(Ap10k(data_at(ap10k_root, tmp_path))), "val")
     box = {"image_id": val[0]["image_id"], "bbox": [0, 0, 9, 9], "score": 0.5}
     boxes = read_detections(val, _write(tmp_path / "boxes.json", [box | {"category_id": n} for n in (26, 1, 3)]))
     assert boxes.category_ids.tolist() == [26, 1]
