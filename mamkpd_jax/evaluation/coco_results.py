@@ -46,13 +46,18 @@ def coco_results(
             for rows in by_image.values()
             for i in oks_nms(p.points[rows], scores[rows], p.areas_px[rows], sigmas, NMS_THRESHOLD, soft=soft_nms)
         ]
-    return [
-        {
-            "image_id": int(p.image_ids[i]),
-            "category_id": int(p.category_ids[i]),
-            "keypoints": np.column_stack([p.points[i], p.joint_scores[i]]).astype(np.float64).round(3).ravel().tolist(),
-            "score": float(scores[i]),
-            **({"annotation_id": int(p.annotation_ids[i])} if p.annotation_ids[i] != NO_ANNOTATION else {}),
-        }
-        for i in kept
-    ]
+    results = []
+    for i in kept:
+        ids = {"image_id": int(p.image_ids[i]), "category_id": int(p.category_ids[i])}
+        result = coco_result(p.points[i], p.joint_scores[i], scores[i], **ids)
+        annotation_id = int(p.annotation_ids[i])
+        results.append(result if annotation_id == NO_ANNOTATION else {**result, "annotation_id": annotation_id})
+    return results
+
+
+def coco_result(
+    points: Float[np.ndarray, "j 2"], joint_scores: Float[np.ndarray, " j"], score: float, **ids: int
+) -> dict[str, Any]:
+    """A pose in COCO's results form."""
+    keypoints = np.column_stack([points, joint_scores]).astype(np.float64).round(3).ravel().tolist()
+    return {**ids, "keypoints": keypoints, "score": float(score)}

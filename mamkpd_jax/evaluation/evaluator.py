@@ -13,8 +13,9 @@ from mamkpd_jax.data.functional import from_crops
 from mamkpd_jax.data.opening import EvaluationData
 from mamkpd_jax.data.pipeline import DamageGuard, eval_batches
 from mamkpd_jax.evaluation.coco_results import Predictions, coco_results
-from mamkpd_jax.evaluation.scores import metric, score
+from mamkpd_jax.evaluation.scores import score
 from mamkpd_jax.processes import gather
+from mamkpd_jax.registry import METRICS
 
 # Crops uint8 [b, h, w, 3] to joints [b, j, 2] in pixels of the crop, and their scores [b, j].
 PredictCrops = Callable[[np.ndarray], tuple[ArrayLike, ArrayLike]]
@@ -40,7 +41,7 @@ class Evaluator:
         """Raises UserError if one of `config.eval.metrics` can't score the split, before anything is predicted."""
         self._dataset = dataset
         self._config = config
-        self._metrics = [metric(name) for name in config.eval.metrics]
+        self._metrics = [METRICS[name](name) for name in config.eval.metrics]
         self._ground_truth = dataset.val.ground_truth
         self._boxes = dataset.val.boxes() if dataset.detections is None else dataset.detections
         for scorer in self._metrics:

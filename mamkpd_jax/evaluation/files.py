@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mamkpd_jax.data.annotation_files import check_annotations, read_json
-from mamkpd_jax.evaluation.scores import Scores, check_poses, metric, score
+from mamkpd_jax.evaluation.scores import Scores, check_poses, score
+from mamkpd_jax.registry import METRICS
 from mamkpd_jax.skeletons import Skeleton, find_skeleton
 
 
@@ -23,7 +24,7 @@ def score_files(
     Raises:
         UserError: a file is missing, damaged or doesn't fit the other.
     """
-    scorers = [metric(name) for name in metrics]
+    scorers = [METRICS[name](name) for name in metrics]
     own = [scorer.read_files for scorer in scorers if scorer.read_files is not None]
     read = own[0] if own else partial(_read_coco, skeleton)
     truth, results, joints = read(predictions, annotations)

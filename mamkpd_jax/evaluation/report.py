@@ -7,16 +7,12 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.data.opening import EvaluationData
-from mamkpd_jax.evaluation.analysis import breakdown, worst_instances
+from mamkpd_jax.evaluation.analysis import SHOWN, beside_truth, breakdown, worst_instances
 from mamkpd_jax.evaluation.evaluator import Evaluation
 from mamkpd_jax.files import write_json
-from mamkpd_jax.visualize import contact_sheet, draw_beside_truth
 
 FILES = REPORT, RESULTS, PICTURE, WORST = "report.json", "results.json", "predictions.png", "worst.png"
-_SHOWN_IMAGES = 16
-_TILE_HW = (240, 640)
 
 
 def save(folder: Path, evaluation: Evaluation, dataset: EvaluationData, **about: Any) -> None:
@@ -42,17 +38,10 @@ def format_table(metrics: dict[str, float]) -> str:
 
 def picture(results: list[dict[str, Any]], dataset: EvaluationData) -> UInt8[np.ndarray, "h w 3"]:
     """Images of the split, evenly chosen: the labelled poses at the left of each pair, the predicted at the right."""
-    source, skeleton = dataset.val, dataset.skeleton
-    pairs = []
-    for i in np.unique(np.linspace(0, source.n_images - 1, _SHOWN_IMAGES).astype(int)):
-        content = source.image(int(i))
-        try:
-            image = decode_image(content["image"])
-        except DamagedImage:
-            continue
-        of_image = [a for a in source.ground_truth["annotations"] if a["image_id"] == content["image_id"]]
-        labelled = [a["keypoints"] for a in of_image if a["num_keypoints"]]
-        predicted = [r["keypoints"] for r in results if r["image_id"] == content["image_id"]]
-        whole = (0, 0, image.shape[1], image.shape[0])
-        pairs.append(draw_beside_truth(image, whole, labelled, predicted, skeleton, height_px=_TILE_HW[0]))
-    return contact_sheet(pairs, tile_hw=_TILE_HW, columns=2)
+    truth = dataset.val.ground_truth
+    shown = []
+    for record in np.unique(np.linspace(0, len(truth["images"]) - 1, SHOWN).astype(int)).tolist():
+        image = truth["images"][record]
+        labelled = [a for a in truth["annotations"] if a["image_id"] == image["id"] and a["num_keypoints"]]
+        shown.append((record, (0, 0, image["width"], image["height"]), [a["keypoints"] for a in labelled]))
+    return beside_truth(shown, results, dataset)

@@ -7,7 +7,6 @@ from typing import Any
 
 from mamkpd_jax.data.annotation_files import are_numbers
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.registry import METRICS
 from mamkpd_jax.skeletons import Skeleton
 
 
@@ -45,15 +44,6 @@ class Metric:
                 )
         if detected and self.by_annotation:
             raise UserError(f"{needs} ground-truth boxes; leave config.eval.detections empty, or give another metric")
-
-
-def metric(name: str) -> Metric:
-    """The metric of a name of `config.eval.metrics`.
-
-    Raises:
-        UserError: there is no such metric.
-    """
-    return METRICS[name](name)
 
 
 def unknown_metric(name: str, expected: str) -> UserError:

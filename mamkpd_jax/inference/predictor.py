@@ -1,7 +1,6 @@
 """From images and boxes to poses: a trained model, ready to use."""
 
 import dataclasses
-import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -95,6 +94,7 @@ class Predictor:
         self._predict = compiled(make_program(config, self.skeleton, options), mesh)
         outputs = dataclasses.replace(options, decode=False)
         self._outputs = compiled(make_program(config, self.skeleton, outputs), mesh)
+        self._decode: Callable[[Array], tuple[Array, Array]] = jit(self._head.decode)
 
     @classmethod
     def from_pretrained(cls, path: str | Path, *, best: bool = False, ema: bool = True, **options: Any) -> "Predictor":
@@ -161,7 +161,13 @@ class Predictor:
         running: deque[Running] = deque()
         found: deque[tuple[np.ndarray, np.ndarray]] = deque()  # points and scores that no image has yet
         started = False
-        load = functools.partial(self._load, box_threshold=box_threshold, keep_pixels=keep_pixels)
+
+        def load(image: Image, boxes: BoxesOf) -> Crops | UserError:
+            try:
+                return self.crops(image, boxes, box_threshold=box_threshold, keep_pixels=keep_pixels)
+            except UserError as error:
+                return error
+
         with ThreadPoolExecutor(_READ_THREADS) as pool:
             for image in _ahead(pool, load, images, _READ_THREADS + self.batch_size):
                 waiting.append(image)
@@ -200,10 +206,6 @@ class Predictor:
         batch = crops if len(crops) == 1 else self._padded(crops)
         return self._outputs(self._params, self._batch_stats, batch)
 
-    @functools.cached_property
-    def _decode(self) -> Callable[[Array], tuple[Array, Array]]:
-        return jit(self._head.decode)
-
     def crops(
         self,
         image: Image,
@@ -227,12 +229,6 @@ class Predictor:
             raise UserError(f"{'the image' if isinstance(image, np.ndarray) else image}: {error}") from error
         crops = self._crop.of_boxes(pixels, found.xywh)
         return Crops(*crops, found, left_out, pixels.shape[:2], pixels if keep_pixels else image)
-
-    def _load(self, image: Image, boxes: BoxesOf, **options: Any) -> Crops | UserError:
-        try:
-            return self.crops(image, boxes, **options)
-        except UserError as error:
-            return error
 
     def _start(self, crops: Sequence[UInt8[np.ndarray, "h w 3"]], *, alone: bool = False) -> Running:
         """Sends a batch to the device, and does not wait for it.
