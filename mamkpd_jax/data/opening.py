@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from mamkpd_jax.config import Config
+from mamkpd_jax.data.annotation_files import SplitBox
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder, prepare
-from mamkpd_jax.data.source import InstanceSource, SplitBoxes, read_detections
+from mamkpd_jax.data.source import InstanceSource, read_detections
 from mamkpd_jax.data.transforms import PRESETS, TopDownCrop, eval_crop_of
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.registry import DATASETS
@@ -19,7 +20,7 @@ class EvaluationData:
 
     skeleton: Skeleton
     val: InstanceSource  # the split that `config.eval.split` names
-    detections: SplitBoxes | None  # boxes to evaluate with in place of the ground truth's
+    detections: list[SplitBox] | None  # boxes to evaluate with in place of the ground truth's
     eval_crop: TopDownCrop
 
 

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mamkpd_jax.config import Config
+from mamkpd_jax.data.annotation_files import SplitBox
 from mamkpd_jax.data.functional import from_crops
 from mamkpd_jax.data.opening import EvaluationData
 from mamkpd_jax.data.pipeline import DamageGuard, eval_batches
-from mamkpd_jax.evaluation.coco_results import Predictions, coco_results
+from mamkpd_jax.evaluation.coco_results import coco_results
 from mamkpd_jax.evaluation.scores import score
 from mamkpd_jax.processes import gather
 from mamkpd_jax.registry import METRICS
@@ -55,14 +56,14 @@ class Evaluator:
         """
         dataset = self._dataset
         sigmas = None if dataset.detections is None else dataset.skeleton.sigmas
-        results = coco_results(self._predictions(predict), sigmas, soft_nms=self._config.eval.soft_nms)
+        results = coco_results(*self._predictions(predict), sigmas, soft_nms=self._config.eval.soft_nms)
         scores = score(self._metrics, self._ground_truth, results, dataset.skeleton)
         return Evaluation(
             metrics=scores.values, results=results, ground_truth=self._ground_truth, instances=scores.instances
         )
 
-    def _predictions(self, predict: PredictCrops) -> Predictions:
-        """The predictions of all processes, in the order of the boxes."""
+    def _predictions(self, predict: PredictCrops) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[SplitBox]]:
+        """Points, joint scores, crops' areas and boxes of all processes, in the order of the boxes."""
         dataset, boxes, crop = self._dataset, self._boxes, self._dataset.eval_crop
         guard = DamageGuard(dataset.val.n_images)
         part = jax.process_index(), jax.process_count()
@@ -75,13 +76,4 @@ class Evaluator:
             parts.append((batch.rows, points, scores, areas_px))
         rows, points, scores, areas_px = (gather(np.concatenate(column)) for column in zip(*parts, strict=True))
         order = np.argsort(rows)
-        rows = rows[order]
-        return Predictions(
-            points=points[order],
-            joint_scores=scores[order],
-            box_scores=boxes.scores[rows],
-            areas_px=areas_px[order],
-            image_ids=boxes.image_ids[rows],
-            category_ids=boxes.category_ids[rows],
-            annotation_ids=boxes.annotation_ids[rows],
-        )
+        return points[order], scores[order], areas_px[order], [boxes[row] for row in rows[order]]

@@ -1,4 +1,4 @@
-"""The predicted poses of an image."""
+"""The predicted poses of an image, and what becomes of them."""
 
 import dataclasses
 from pathlib import Path
@@ -74,6 +74,18 @@ class PoseResult:
         for joints in np.concatenate([self.keypoints, self.scores[..., None]], axis=-1):
             draw_pose(picture, joints, self.skeleton, threshold=threshold, label=label)
         return picture
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOptions:
+    """Where the predictions go, and which are kept and drawn."""
+
+    output: Path
+    category_id: int = 1  # of the results
+    box_threshold: float = 0.3  # boxes with a lower score are left out
+    suppress: bool = True  # keep only the best of poses that are nearly the same
+    draw: bool = True
+    joint_threshold: float = JOINT_THRESHOLD  # joints with a score up to it are not drawn
 
 
 def read(image: Image, *, upright: bool) -> UInt8[np.ndarray, "h w 3"]:

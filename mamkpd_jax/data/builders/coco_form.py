@@ -133,7 +133,8 @@ def prepare(builder: CocoFormBuilder) -> CocoFormBuilder:
     """
     path = Path(builder.data_path)
     if not path.exists():
-        with _alone(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(path.parent / ".lock"):  # the system releases it when its process ends
             for stale in path.parent.glob(f"incomplete.*_{path.name}"):
                 shutil.rmtree(stale)
             if path.exists():  # another process has built it meanwhile
@@ -147,12 +148,6 @@ def prepare(builder: CocoFormBuilder) -> CocoFormBuilder:
     for split, count in counts.items():
         logging.info("%s %s: %s", builder.name, split, ", ".join(f"{n} {name}" for name, n in count.items()))
     return builder
-
-
-def _alone(folder: Path) -> filelock.BaseFileLock:
-    """A lock for `folder`, which the system releases when its process ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return filelock.FileLock(folder / ".lock")
 
 
 def unusable(annotation: dict, image: dict) -> str | None:

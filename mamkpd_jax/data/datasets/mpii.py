@@ -61,10 +61,8 @@ class Mpii(CocoFormBuilder):
         heads = self._heads(path, persons) if split == "val" else None
         by_image = defaultdict(list)
         for i, person in enumerate(persons):
-            annotation = _annotation(i, person)
-            by_image[person["image"]].append(
-                annotation if heads is None else annotation | {"head_box": heads[i].tolist()}
-            )
+            head = {} if heads is None else {"head_box": heads[i].tolist()}
+            by_image[person["image"]].append(_annotation(i, person) | head)
         return dict(by_image)
 
     def _heads(self, path: Path, persons: list[dict[str, Any]]) -> Float[np.ndarray, "n 4"]:

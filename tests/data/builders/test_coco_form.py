@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import filelock
 import pytest
 
 from mamkpd_jax.config import DataConfig
-from mamkpd_jax.data.builders.coco_form import _alone, prepare
+from mamkpd_jax.data.builders.coco_form import prepare
 from mamkpd_jax.data.datasets.synthetic_people import SyntheticPeople
 
 # Draws two pictures, says so, and then takes for ever over the third.
@@ -61,7 +62,7 @@ def test_a_build_of_another_process_is_waited_for(tmp_path):
     partial = folder.parent / f"incomplete.ABCDEF_{folder.name}"
     partial.mkdir(parents=True)
     with concurrent.futures.ThreadPoolExecutor() as threads:
-        with _alone(folder.parent):
+        with filelock.FileLock(folder.parent / ".lock"):
             built = threads.submit(prepare, waiting)
             with pytest.raises(TimeoutError):
                 built.result(timeout=0.5)
