@@ -38,9 +38,9 @@ def open_dataset(config: Config) -> PoseData:
     Raises:
         UserError: its source files are missing, damaged or contradict each other.
     """
-    data = config.data
     builder, fields = _opened(config, "train", config.eval.split)
-    crop = dataclasses.replace(fields["eval_crop"], augmentation=PRESETS[data.augmentation], erasing_p=data.erasing_p)
+    augmentation, erasing_p = PRESETS[config.data.augmentation], config.data.erasing_p
+    crop = dataclasses.replace(fields["eval_crop"], augmentation=augmentation, erasing_p=erasing_p)
     return PoseData(**fields, train=InstanceSource(builder, "train"), train_crop=crop)
 
 

@@ -73,15 +73,10 @@ def make_app(predictor: Predictor, detector: Detector, *, name: str, host: str) 
             foreign page could reach the server by a name of its own that leads here.
     """
     one_at_a_time = anyio.CapacityLimiter(1)
-    about = {
-        "name": name,
-        "joints": predictor.skeleton.joints,
-        "edges": predictor.skeleton.edges,
-        "max_bytes": MAX_BYTES,
-    }
 
     async def tell(request: Request) -> Response:
-        return JSONResponse(about)
+        skeleton = predictor.skeleton
+        return JSONResponse({"name": name, "joints": skeleton.joints, "edges": skeleton.edges, "max_bytes": MAX_BYTES})
 
     async def answer(request: Request) -> Response:
         # A browser asks first before it sends this type for a page of another site, and we never agree.

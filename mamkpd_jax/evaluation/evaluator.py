@@ -43,10 +43,9 @@ class Evaluator:
         self._dataset = dataset
         self._config = config
         self._metrics = [METRICS[name](name) for name in config.eval.metrics]
-        self._ground_truth = dataset.val.ground_truth
         self._boxes = dataset.val.boxes() if dataset.detections is None else dataset.detections
         for scorer in self._metrics:
-            scorer.check(self._ground_truth, dataset.skeleton, detected=dataset.detections is not None)
+            scorer.check(dataset.val.ground_truth, dataset.skeleton, detected=dataset.detections is not None)
 
     def __call__(self, predict: PredictCrops) -> Evaluation:
         """Evaluates a function from crops to points in crop pixels, and scores.
@@ -54,13 +53,11 @@ class Evaluator:
         Raises:
             UserError: more than 1% of the images can't be decoded; fewer are left out.
         """
-        dataset = self._dataset
+        dataset, truth = self._dataset, self._dataset.val.ground_truth
         sigmas = None if dataset.detections is None else dataset.skeleton.sigmas
         results = coco_results(*self._predictions(predict), sigmas, soft_nms=self._config.eval.soft_nms)
-        scores = score(self._metrics, self._ground_truth, results, dataset.skeleton)
-        return Evaluation(
-            metrics=scores.values, results=results, ground_truth=self._ground_truth, instances=scores.instances
-        )
+        scores = score(self._metrics, truth, results, dataset.skeleton)
+        return Evaluation(metrics=scores.values, results=results, ground_truth=truth, instances=scores.instances)
 
     def _predictions(self, predict: PredictCrops) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[SplitBox]]:
         """Points, joint scores, crops' areas and boxes of all processes, in the order of the boxes."""

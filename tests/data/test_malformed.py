@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mamkpd_jax.data.annotation_files import check_detections, read_json
 from mamkpd_jax.data.datasets.custom_coco import CustomCoco
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.evaluation.files import score_files
+from mamkpd_jax.evaluation.scores import score_files
 from mamkpd_jax.skeletons import Skeleton, read_skeleton
 from tests.data.places import data_at
 

@@ -9,8 +9,8 @@ from scipy.io import loadmat, savemat
 
 from mamkpd_jax.data.annotation_files import read_mpii_truth
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.evaluation.files import score_files
 from mamkpd_jax.evaluation.metrics import mpii, pck
+from mamkpd_jax.evaluation.scores import score_files
 from mamkpd_jax.registry import METRICS
 from mamkpd_jax.skeletons import ANIMALPOSE, LSPET, Skeleton
 

@@ -1,6 +1,5 @@
 """`synthetic_people`: procedural pictures of people in COCO's form, drawn while the data set is built."""
 
-import functools
 import itertools
 import os
 from collections.abc import Collection, Iterator
@@ -37,19 +36,18 @@ class SyntheticPeople(CocoFormBuilder):
         return tuple(_SEEDS)
 
     def examples(self, split: str) -> Iterator[tuple[dict[str, Any], bytes, list[dict[str, Any]]]]:
+        def draw(index: int) -> tuple[bytes, tuple[Person, ...]]:
+            scene = render_scene(_SEEDS[split], index, SIZE_HW)
+            return jpeg(scene), scene.people
+
         height, width = SIZE_HW
         annotation_ids = itertools.count(1)
         # In threads: OpenCV and NumPy compute most of a picture outside Python's lock.
         options = grain.ReadOptions(num_threads=os.cpu_count() or 1)
-        drawn = grain.MapDataset.range(self._n[split]).map(functools.partial(_drawn, _SEEDS[split]))
+        drawn = grain.MapDataset.range(self._n[split]).map(draw)
         for index, (content, people) in enumerate(drawn.to_iter_dataset(options)):
             image = {"id": index, "file_name": f"{split}_{index:06}.jpg", "height": height, "width": width}
             yield image, content, [_annotation(person, index, next(annotation_ids)) for person in people]
-
-
-def _drawn(seed: int, index: int) -> tuple[bytes, tuple[Person, ...]]:
-    scene = render_scene(seed, index, SIZE_HW)
-    return jpeg(scene), scene.people
 
 
 def jpeg(scene: Scene) -> bytes:
