@@ -127,16 +127,16 @@ def _listed(persons: Sequence[Person], path: Path) -> list[Person]:
     by_image: dict[str, list[Person]] = {}
     for person in persons:
         by_image.setdefault(person.entry["image"], []).append(person)
-
-    def find(i: int, entry: dict[str, Any]) -> Person:
-        for person in by_image.get(entry["image"], []):
-            if np.linalg.norm(np.subtract(person.entry["center"], entry["center"])) < _SAME_PLACE_PX:
-                return person
-        raise UserError(
-            f"{path}: person {i}, of {entry['image']}, is not in the release; give a list that belongs to it"
-        )
-
-    return [find(i, entry) for i, entry in enumerate(wanted)]
+    listed = []
+    for i, entry in enumerate(wanted):
+        centre, near = entry["center"], by_image.get(entry["image"], [])
+        same = [p for p in near if np.linalg.norm(np.subtract(p.entry["center"], centre)) < _SAME_PLACE_PX]
+        if not same:
+            raise UserError(
+                f"{path}: person {i}, of {entry['image']}, is not in the release; give a list that belongs to it"
+            )
+        listed.append(same[0])
+    return listed
 
 
 def _truth(persons: Sequence[Person]) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from mamkpd_jax.data.datasets.mpii import Mpii
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.mpii_release import convert
 from tests.copying import copy_folder
+from tests.data.places import data_at
 
 _EMPTY = np.zeros((0, 0))
 _HELD_OUT = 20
@@ -114,7 +115,7 @@ def test_the_builder_reads_what_was_written(release, persons, shared_data, tmp_p
     train = json.loads((tmp_path / "mpii" / "annot" / "train.json").read_bytes())
     for person in train:  # the images of the others are not at hand
         shutil.copy(tmp_path / "mpii" / "images" / entries[0]["image"], tmp_path / "mpii" / "images" / person["image"])
-    counts = prepare(Mpii(tmp_path / "mpii", tmp_path / "build")).info.metadata["counts"]
+    counts = prepare(Mpii(data_at(tmp_path / "mpii", tmp_path / "build"))).info.metadata["counts"]
     assert counts["val"] == {"images": 5, "annotations": 5, "instances": 5}
     assert counts["train"]["annotations"] == len(train) == 18
 

@@ -23,7 +23,7 @@ from mamkpd_jax.data.opening import open_evaluation_data
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation import report
 from mamkpd_jax.evaluation.evaluator import Evaluator
-from mamkpd_jax.evaluation.files import score_files
+from mamkpd_jax.evaluation.scores import score_files
 from mamkpd_jax.files import write_json
 from mamkpd_jax.program import Options, compiled, make_program
 from mamkpd_jax.registry import DATASETS

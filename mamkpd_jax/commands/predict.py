@@ -26,9 +26,9 @@ from mamkpd_jax.inference import video
 from mamkpd_jax.inference.boxes import Detector, whole_image
 from mamkpd_jax.inference.boxes_file import BoxesFile
 from mamkpd_jax.inference.onnx_detector import FORMS, OnnxDetector
-from mamkpd_jax.inference.options import OutputOptions
 from mamkpd_jax.inference.pictures import Pictures, find_pictures, predict_pictures
 from mamkpd_jax.inference.predictor import Predictor
+from mamkpd_jax.inference.results import OutputOptions
 from mamkpd_jax.skeletons import JOINT_THRESHOLD, Skeleton
 
 _CHECKPOINT = flags.DEFINE_string(

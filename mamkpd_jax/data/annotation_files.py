@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy  # it loads its parts when they are first used: they take a quarter of a second
@@ -20,6 +20,17 @@ _ANNOTATION_FIELDS = {
     **{"area": _NUMBER, "bbox": list, "keypoints": list},
 }
 _PERSON_FIELDS = {"image": str, "scale": _NUMBER, "center": list, "joints": list, "joints_vis": list}
+
+
+class SplitBox(NamedTuple):
+    """A bounding box of a split to evaluate on."""
+
+    record: int  # which image of the split it belongs to
+    xywh: Float[np.ndarray, "4"]  # x, y, width, height in pixels, float64
+    score: float
+    image_id: int
+    category_id: int
+    annotation_id: int = NO_ANNOTATION  # whose box it is
 
 
 def read_json(path: Path) -> Any:

@@ -1,5 +1,7 @@
 """Drawing for `synthetic_people`: bodies of shaded capsules in clothes, textured backgrounds, objects."""
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -61,6 +63,12 @@ def dress(rng: np.random.Generator) -> dict[str, Colour]:
     return colours
 
 
+class _Look(NamedTuple):
+    colours: dict[str, Colour]  # as `dress` gives them
+    light: Float[np.ndarray, "2"]  # the direction towards it
+    pattern: str  # of the shirt
+
+
 def draw_body(
     canvas: Canvas,
     body: Body,
@@ -70,35 +78,25 @@ def draw_body(
     rng: np.random.Generator,
 ) -> None:
     """Draws a body, its farthest parts first. `points_px` are the body's points in the picture."""
-    colours, light = dress(rng), rng.uniform(-1, 1, 2)
-    pattern = rng.choice(["plain", "stripes", "hoops"], p=[0.6, 0.2, 0.2])
+    look = _Look(dress(rng), rng.uniform(-1, 1, 2), rng.choice(["plain", "stripes", "hoops"], p=[0.6, 0.2, 0.2]))
     depth = {name: (body.points[a][2] + body.points[b][2]) / 2 for name, (a, b, _, _) in _PARTS.items()}
     depth |= {"torso": body.points["neck"][2] / 2, "neck": body.points["neck"][2] - 0.01}
     depth["head"] = body.points["head"][2] + 0.02
     for name in sorted(depth, key=depth.__getitem__):
         owner = person * len(PART_NAMES) + PART_NAMES.index(name)
         if name == "torso":
-            _draw_torso(canvas, points_px, body.girth * height_px, colours, light, pattern, owner)
+            _draw_torso(canvas, points_px, body.girth * height_px, look, owner)
         elif name == "head":
-            _draw_head(canvas, body, points_px["head"], height_px, colours, light, owner)
+            _draw_head(canvas, body, points_px["head"], height_px, look, owner)
         else:
-            ends = ("neck", "head", 0.034, 0.03) if name == "neck" else _PARTS[name]
-            a, b, radius_a, radius_b = ends
+            a, b, *radii = ("neck", "head", 0.034, 0.03) if name == "neck" else _PARTS[name]
             scale = height_px * (1.0 if name == "neck" else body.girth)
-            _shade(
-                canvas, [points_px[a], points_px[b]], [radius_a * scale, radius_b * scale], colours[name], light, owner
-            )
+            ends, radii_px = [points_px[a], points_px[b]], [radius * scale for radius in radii]
+            _shade(canvas, ends, radii_px, look.colours[name], look.light, owner)
 
 
-def _draw_torso(
-    canvas: Canvas,
-    points: dict[str, np.ndarray],
-    scale: float,
-    colours: dict[str, Colour],
-    light: np.ndarray,
-    pattern: str,
-    owner: int,
-) -> None:
+def _draw_torso(canvas: Canvas, points: dict[str, np.ndarray], scale: float, look: _Look, owner: int) -> None:
+    colours, light, pattern = look
     corners = [points[name] for name in ("left_shoulder", "right_shoulder", "right_hip", "left_hip")]
     _shade(canvas, corners, [0.034 * scale, 0.034 * scale, 0.05 * scale, 0.05 * scale], colours["torso"], light, owner)
     if pattern == "plain":
@@ -112,15 +110,8 @@ def _draw_torso(
         canvas.fill(_hull(ends, [0.009 * scale] * 2), colours["pattern"])
 
 
-def _draw_head(
-    canvas: Canvas,
-    body: Body,
-    centre: np.ndarray,
-    height_px: float,
-    colours: dict[str, Colour],
-    light: np.ndarray,
-    owner: int,
-) -> None:
+def _draw_head(canvas: Canvas, body: Body, centre: np.ndarray, height_px: float, look: _Look, owner: int) -> None:
+    colours, light, _ = look
     r = HEAD_RADIUS * height_px
 
     def at(x: float, y: float, z: float) -> np.ndarray:
@@ -171,10 +162,10 @@ def background(rng: np.random.Generator, height: int, width: int) -> UInt8[np.nd
     return canvas.image
 
 
-def draw_object(canvas: Canvas, rng: np.random.Generator, centre: np.ndarray | None = None) -> None:
-    """A box, a disc or a stick, in front of all that is there. At random, or at a point."""
+def draw_object(canvas: Canvas, rng: np.random.Generator) -> None:
+    """A box, a disc or a stick, in front of all that is there."""
     height, width = canvas.image.shape[:2]
-    middle = rng.uniform(0, 1, 2) * [width, height] if centre is None else centre
+    middle = rng.uniform(0, 1, 2) * [width, height]
     colour = rng.uniform(10, 245, 3)
     if rng.random() < 0.35:
         colour = dress(rng)["skin"]

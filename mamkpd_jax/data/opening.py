@@ -1,12 +1,13 @@
 """Opens the data set of a config, built first where needed, with the crops that a run takes from it."""
 
 import dataclasses
-from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
-from mamkpd_jax.config import Config, DataConfig
+from mamkpd_jax.config import Config
+from mamkpd_jax.data.annotation_files import SplitBox
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder, prepare
-from mamkpd_jax.data.source import InstanceSource, SplitBoxes, read_detections
+from mamkpd_jax.data.source import InstanceSource, read_detections
 from mamkpd_jax.data.transforms import PRESETS, TopDownCrop, eval_crop_of
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.registry import DATASETS
@@ -19,7 +20,7 @@ class EvaluationData:
 
     skeleton: Skeleton
     val: InstanceSource  # the split that `config.eval.split` names
-    detections: SplitBoxes | None  # boxes to evaluate with in place of the ground truth's
+    detections: list[SplitBox] | None  # boxes to evaluate with in place of the ground truth's
     eval_crop: TopDownCrop
 
 
@@ -37,13 +38,9 @@ def open_dataset(config: Config) -> PoseData:
     Raises:
         UserError: its source files are missing, damaged or contradict each other.
     """
-    data = config.data
-    builder = prepare(_builder(config.data, ("train", config.eval.split)))
-    evaluation_data = _evaluation_data(config, builder)
-    crop = dataclasses.replace(
-        evaluation_data.eval_crop, augmentation=PRESETS[data.augmentation], erasing_p=data.erasing_p
-    )
-    fields = {field.name: getattr(evaluation_data, field.name) for field in dataclasses.fields(evaluation_data)}
+    builder, fields = _opened(config, "train", config.eval.split)
+    augmentation, erasing_p = PRESETS[config.data.augmentation], config.data.erasing_p
+    crop = dataclasses.replace(fields["eval_crop"], augmentation=augmentation, erasing_p=erasing_p)
     return PoseData(**fields, train=InstanceSource(builder, "train"), train_crop=crop)
 
 
@@ -53,21 +50,19 @@ def open_evaluation_data(config: Config) -> EvaluationData:
     Raises:
         UserError: they are missing, damaged or contradict each other.
     """
-    return _evaluation_data(config, prepare(_builder(config.data, (config.eval.split,))))
+    _, fields = _opened(config, config.eval.split)
+    return EvaluationData(**fields)
 
 
-def _evaluation_data(config: Config, builder: CocoFormBuilder) -> EvaluationData:
+def _opened(config: Config, *needed: str) -> tuple[CocoFormBuilder, dict[str, Any]]:
+    """The built data set and the fields of `EvaluationData`."""
+    builder = prepare(DATASETS[config.data.dataset](config.data, needed))
     if config.eval.split not in builder.splits():
         raise UserError(f"config.eval.split is {config.eval.split!r}; {builder.name} has {', '.join(builder.splits())}")
     val = InstanceSource(builder, config.eval.split)
-    return EvaluationData(
-        skeleton=builder.skeleton,
-        val=val,
-        detections=read_detections(val, Path(config.eval.detections)) if config.eval.detections else None,
-        eval_crop=eval_crop_of(config, builder.skeleton),
-    )
-
-
-def _builder(data: DataConfig, needed: Collection[str]) -> CocoFormBuilder:
-    data = dataclasses.replace(data, build_dir=str(Path(data.build_dir).absolute()))
-    return DATASETS[data.dataset].builder(data, needed)
+    return builder, {
+        "skeleton": builder.skeleton,
+        "val": val,
+        "detections": read_detections(val, Path(config.eval.detections)) if config.eval.detections else None,
+        "eval_crop": eval_crop_of(config, builder.skeleton),
+    }

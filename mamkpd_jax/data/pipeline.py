@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -20,14 +20,15 @@ from absl import logging
 from jaxtyping import Float, Int, UInt8
 
 from mamkpd_jax.config import Config
+from mamkpd_jax.data.annotation_files import SplitBox
 from mamkpd_jax.data.functional import DamagedImage, decode_image
-from mamkpd_jax.data.source import InstanceSource, Item, SplitBoxes
+from mamkpd_jax.data.source import InstanceSource, Item
 from mamkpd_jax.data.transforms import TopDownCrop
 from mamkpd_jax.errors import UserError
 
 Source = grain.sources.RandomAccessDataSource[Item]
 _MAX_DAMAGED_SHARE = 0.01
-_READ_THREADS = 4
+_IN_THREADS = grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,13 +70,10 @@ def train_batches(
         .repeat()
     )
     workers = config.data.workers
-    if workers:
-        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
-        workers_options = grain.MultiprocessingOptions(num_workers=workers)
-        return iter(batches.to_iter_dataset(options).mp_prefetch(workers_options, _start_worker))
-    return iter(
-        batches.to_iter_dataset(grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=_READ_THREADS))
-    )
+    if not workers:
+        return iter(batches.to_iter_dataset(_IN_THREADS))
+    in_worker = batches.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))
+    return iter(in_worker.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers), _start_worker))
 
 
 def _start_worker(worker: int, n_workers: int) -> None:
@@ -103,13 +101,13 @@ class EvalBatch(NamedTuple):
     """Crops to predict, the first n of boxes, the rest padding."""
 
     images: UInt8[np.ndarray, "b h w 3"]
-    rows: Int[np.ndarray, " n"]  # of the crops' boxes in the `SplitBoxes`
+    rows: Int[np.ndarray, " n"]  # of the crops' boxes among all
     matrices: Float[np.ndarray, "n 2 3"]  # from the images to the crops
 
 
 def eval_batches(
     source: InstanceSource,
-    boxes: SplitBoxes,
+    boxes: Sequence[SplitBox],
     crop: TopDownCrop,
     batch_size: int,
     guard: "DamageGuard",
@@ -121,20 +119,22 @@ def eval_batches(
         guard: counts the images that can't be decoded; their boxes are left out.
         part: (i, n) gives the boxes of images i, i + n, i + 2n, and so on.
     """
+    by_record: dict[int, list[int]] = {}
+    for row, box in enumerate(boxes):
+        by_record.setdefault(box.record, []).append(row)
 
     def load(image: tuple[int, list[int]]) -> tuple[str, list[tuple] | None]:
         record, rows = image
         content = source.image(record)
         try:
-            crops = crop.of_boxes(decode_image(content["image"]), boxes.xywh[rows])
+            crops = crop.of_boxes(decode_image(content["image"]), np.array([boxes[row].xywh for row in rows]))
         except DamagedImage:
             return content["file_name"], None
         return content["file_name"], list(zip(rows, *crops, strict=True))
 
     def one_by_one() -> Iterator[tuple]:
-        images = grain.MapDataset.source(boxes.rows_by_record()[part[0] :: part[1]]).map(load)
-        options = grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=_READ_THREADS)
-        for file_name, crops in images.to_iter_dataset(options):
+        images = grain.MapDataset.source(list(by_record.items())[part[0] :: part[1]]).map(load)
+        for file_name, crops in images.to_iter_dataset(_IN_THREADS):
             if crops is None:
                 guard.count([file_name])
             else:

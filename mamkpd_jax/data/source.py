@@ -1,6 +1,5 @@
 """Access to a built data set: its instances one by one, its ground truth, and the boxes to evaluate on."""
 
-import dataclasses
 import functools
 import json
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from mamkpd_jax.data.annotation_files import NO_ANNOTATION, check_detections, read_json
+from mamkpd_jax.data.annotation_files import SplitBox, check_detections, read_json
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder, unusable
 from mamkpd_jax.data.functional import clip_box
 from mamkpd_jax.errors import UserError
@@ -19,29 +18,6 @@ from mamkpd_jax.errors import UserError
 # image bytes, image_id, file_name, height_px, width_px, category_id, annotation_id, bbox float64 [4], score,
 # keypoints float64 [j, 3]
 Item = dict[str, Any]
-_IDS = ("image_id", "category_id", "annotation_id")
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class SplitBoxes:
-    """The boxes of a split to evaluate on."""
-
-    records: Int[np.ndarray, " n"]  # which image of the split each belongs to
-    xywh: Float[np.ndarray, "n 4"]  # x, y, width, height in pixels
-    scores: Float[np.ndarray, " n"]
-    image_ids: Int[np.ndarray, " n"]
-    category_ids: Int[np.ndarray, " n"]
-    annotation_ids: Int[np.ndarray, " n"]  # whose box it is, or NO_ANNOTATION
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def rows_by_record(self) -> list[tuple[int, list[int]]]:
-        """The images that have boxes, in the order of their first ones, and the rows of these."""
-        rows: dict[int, list[int]] = {}
-        for row, record in enumerate(self.records.tolist()):
-            rows.setdefault(record, []).append(row)
-        return list(rows.items())
 
 
 class InstanceSource:
@@ -93,23 +69,23 @@ class InstanceSource:
         """All images, in the order of the records, and annotations of the split in COCO's form, crowds included."""
         return read_json(self._ground_truth_path)
 
-    def boxes(self) -> SplitBoxes:
+    def boxes(self) -> list[SplitBox]:
         """The boxes of the instances, in their order."""
-        images = {image["id"]: image for image in self.ground_truth["images"]}
-        entries = []
+        records = {image["id"]: (record, image) for record, image in enumerate(self.ground_truth["images"])}
+        boxes = []
         for annotation in self.ground_truth["annotations"]:
-            image = images[annotation["image_id"]]
+            record, image = records[annotation["image_id"]]
             if unusable(annotation, image) is None:
                 box = self._box(annotation, image["height"], image["width"])
-                entries.append({**annotation, "bbox": box, "score": 1.0, "annotation_id": annotation["id"]})
-        return _split_boxes(entries, list(images))
+                boxes.append(SplitBox(record, box, 1.0, image["id"], annotation["category_id"], annotation["id"]))
+        return boxes
 
     def _box(self, annotation: dict[str, Any], height: int, width: int) -> Float[np.ndarray, "4"]:
         box = np.array(annotation["bbox"], np.float64)
         return clip_box(box, height, width) if self._clips_boxes else box
 
 
-def read_detections(source: InstanceSource, path: Path) -> SplitBoxes:
+def read_detections(source: InstanceSource, path: Path) -> list[SplitBox]:
     """The boxes of a file in COCO's detection form, not clipped and whatever their score.
 
     Those of categories that the split lacks are left out, as of all but persons where the detector knows more.
@@ -127,22 +103,11 @@ def read_detections(source: InstanceSource, path: Path) -> SplitBoxes:
         raise UserError(f"config.eval.detections: {path} has no box of category {known}; give a detections file")
     if left_out := len(entries) - len(boxes):
         logging.info("%s: %d of %d boxes left out, of categories that the split lacks", path, left_out, len(entries))
-    image_ids = [image["id"] for image in truth["images"]]
-    known_ids = set(image_ids)
-    if unknown := [box["image_id"] for box in boxes if box["image_id"] not in known_ids]:
+    records = {image["id"]: record for record, image in enumerate(truth["images"])}
+    if unknown := [box["image_id"] for box in boxes if box["image_id"] not in records]:
         raise UserError(
             f"{path}: {len(unknown)} of {len(boxes)} boxes are of images that the data set lacks, the first "
             f"of image {unknown[0]}; give the detections of this split"
         )
-    return _split_boxes([{**box, "annotation_id": NO_ANNOTATION} for box in boxes], image_ids)
-
-
-def _split_boxes(entries: list[dict[str, Any]], image_ids: list[int]) -> SplitBoxes:
-    records = {image_id: record for record, image_id in enumerate(image_ids)}
-    ids = {f"{name}s": np.array([entry[name] for entry in entries], np.int64) for name in _IDS}
-    return SplitBoxes(
-        records=np.array([records[entry["image_id"]] for entry in entries], np.int64),
-        xywh=np.array([entry["bbox"] for entry in entries], np.float64),
-        scores=np.array([entry["score"] for entry in entries], np.float64),
-        **ids,
-    )
+    rows = [(box["image_id"], np.array(box["bbox"], np.float64), box["score"], box["category_id"]) for box in boxes]
+    return [SplitBox(records[image_id], xywh, score, image_id, category) for image_id, xywh, score, category in rows]

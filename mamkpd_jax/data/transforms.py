@@ -40,6 +40,40 @@ class Augmentation:
     shift_p: float = 0.3
     redraw: bool = True  # draw noise beyond the cut again (a truncated normal); else clip it
 
+    def half_body(
+        self, joints: np.ndarray, skeleton: Skeleton, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Centre and size of the upper or lower body, now and then, where enough of its joints are labelled."""
+        labelled = joints[:, 2] > 0
+        if labelled.sum() < self.half_body_min_joints or rng.random() >= self.half_body_p:
+            return None
+        halves = []
+        for part, least in zip((skeleton.upper_body, skeleton.lower_body), self.half_body_min_part, strict=True):
+            points = joints[[joint for joint in part if labelled[joint]], :2]
+            halves.append((points.mean(axis=0), np.ptp(points, axis=0)) if len(points) >= least else None)
+        upper, lower = halves
+        first, second = (upper, lower) if rng.random() < self.half_body_upper_p else (lower, upper)
+        half = first or second
+        return None if half is None or min(half[1]) <= 0 else (half[0], half[1] * _HALF_BODY_PADDING)
+
+    def vary(
+        self, centre: np.ndarray, size: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """Centre and size, varied, and a rotation in degrees."""
+
+        def noise(n: int, cut: float = 1.0) -> np.ndarray:
+            values = rng.standard_normal(n)
+            while self.redraw and (beyond := np.abs(values) > cut).any():
+                values[beyond] = rng.standard_normal(beyond.sum())
+            return np.clip(values, -cut, cut)
+
+        if rng.random() < self.shift_p:
+            centre = centre + self.shift * noise(2) * size
+        size = size * (1 + self.scale * noise(1)[0])
+        if rng.random() >= self.rotation_p:
+            return centre, size, 0.0
+        return centre, size, float(self.rotation_deg * noise(1, self.rotation_cut)[0])
+
 
 # Source: MMPose 1.3's td-hm configs, and the official HRNet repository (arXiv 1902.09212).
 _MMPOSE = Augmentation()
@@ -87,9 +121,11 @@ class TopDownCrop:
         else:
             assert rng is not None
             if rng.random() < self.augmentation.flip_p:
-                image, corners, joints = self._flip(image, corners, joints)
-            part = self._half_body(joints, self.augmentation, rng) or (corners.mean(axis=0), size)
-            centre, size, rotation_deg = self._vary(*part, self.augmentation, rng)
+                image, width = cv2.flip(image, 1), image.shape[1]
+                corners = np.array([-1, 1]) * corners + np.array([width - 1, 0])
+                joints = F.flip_points(joints, width, self.skeleton.flip_indices)
+            part = self.augmentation.half_body(joints, self.skeleton, rng) or (corners.mean(axis=0), size)
+            centre, size, rotation_deg = self.augmentation.vary(*part, rng)
         size = F.grow_to_aspect(size, self.input_hw)
         matrix = F.crop_matrix(centre, size, rotation_deg, self.input_hw, udp=self.udp)
         crop = F.warp_image(image, matrix, self.input_hw)
@@ -112,45 +148,6 @@ class TopDownCrop:
         images = np.array([example["image"] for example in examples], np.uint8)
         matrices = np.array([example["matrix"] for example in examples], np.float64)
         return images.reshape(-1, *self.input_hw, 3), matrices.reshape(-1, 2, 3)
-
-    def _flip(self, image: np.ndarray, corners: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, ...]:
-        width = image.shape[1]
-        mirror = np.array([-1, 1]) * corners + np.array([width - 1, 0])
-        return cv2.flip(image, 1), mirror, F.flip_points(joints, width, self.skeleton.flip_indices)
-
-    def _half_body(
-        self, joints: np.ndarray, augmentation: Augmentation, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Centre and size of the upper or lower body, now and then, where enough of its joints are labelled."""
-        labelled = joints[:, 2] > 0
-        if labelled.sum() < augmentation.half_body_min_joints or rng.random() >= augmentation.half_body_p:
-            return None
-        halves = []
-        for part, least in zip(
-            (self.skeleton.upper_body, self.skeleton.lower_body), augmentation.half_body_min_part, strict=True
-        ):
-            points = joints[[joint for joint in part if labelled[joint]], :2]
-            halves.append((points.mean(axis=0), np.ptp(points, axis=0)) if len(points) >= least else None)
-        upper, lower = halves
-        first, second = (upper, lower) if rng.random() < augmentation.half_body_upper_p else (lower, upper)
-        half = first or second
-        return None if half is None or min(half[1]) <= 0 else (half[0], half[1] * _HALF_BODY_PADDING)
-
-    def _vary(
-        self, centre: np.ndarray, size: np.ndarray, augmentation: Augmentation, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray, float]:
-        def noise(n: int, cut: float = 1.0) -> np.ndarray:
-            values = rng.standard_normal(n)
-            while augmentation.redraw and (beyond := np.abs(values) > cut).any():
-                values[beyond] = rng.standard_normal(beyond.sum())
-            return np.clip(values, -cut, cut)
-
-        if rng.random() < augmentation.shift_p:
-            centre = centre + augmentation.shift * noise(2) * size
-        size = size * (1 + augmentation.scale * noise(1)[0])
-        if rng.random() >= augmentation.rotation_p:
-            return centre, size, 0.0
-        return centre, size, float(augmentation.rotation_deg * noise(1, augmentation.rotation_cut)[0])
 
 
 def eval_crop_of(config: Config, skeleton: Skeleton) -> TopDownCrop:

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mamkpd_jax import Predictor
 from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.inference.boxes import Boxes, Detector, as_boxes, whole_image
+from mamkpd_jax.inference.boxes import Detector, as_boxes, whole_image
 from mamkpd_jax.visualize import overlay_heatmap
 
 MAX_BYTES = 20 * 2**20
@@ -73,15 +73,10 @@ def make_app(predictor: Predictor, detector: Detector, *, name: str, host: str) 
             foreign page could reach the server by a name of its own that leads here.
     """
     one_at_a_time = anyio.CapacityLimiter(1)
-    about = {
-        "name": name,
-        "joints": predictor.skeleton.joints,
-        "edges": predictor.skeleton.edges,
-        "max_bytes": MAX_BYTES,
-    }
 
     async def tell(request: Request) -> Response:
-        return JSONResponse(about)
+        skeleton = predictor.skeleton
+        return JSONResponse({"name": name, "joints": skeleton.joints, "edges": skeleton.edges, "max_bytes": MAX_BYTES})
 
     async def answer(request: Request) -> Response:
         # A browser asks first before it sends this type for a page of another site, and we never agree.
@@ -128,7 +123,9 @@ def poses(predictor: Predictor, data: bytes, boxes: Float[np.ndarray, "n 4"] | D
     except DamagedImage as error:
         raise UserError(f"The file is {error}. Choose a JPEG, PNG or WebP picture.") from error
     if callable(boxes):
-        seen = predictor.heatmaps(image, _best(as_boxes(*boxes(image))), box_threshold=0.0)
+        found = as_boxes(*boxes(image))
+        best = np.argsort(-found.scores, kind="stable")[:MAX_BOXES]
+        seen = predictor.heatmaps(image, (found.xywh[best], found.scores[best]), box_threshold=0.0)
     else:
         seen = predictor.heatmaps(image, boxes)
     joints = np.concatenate([seen.result.keypoints, seen.result.scores[..., None]], axis=-1)
@@ -146,12 +143,6 @@ def warm_up(predictor: Predictor) -> None:
     """Compiles what a picture needs, so that the first one does not wait for it."""
     blank = np.zeros((*predictor.config.data.input_hw, 3), np.uint8)
     poses(predictor, cv2.imencode(".png", blank)[1].tobytes(), whole_image)
-
-
-def _best(found: Boxes) -> Boxes:
-    """At most MAX_BOXES boxes, those with the highest scores first."""
-    order = np.argsort(-found.scores, kind="stable")[:MAX_BOXES]
-    return Boxes(found.xywh[order], found.scores[order])
 
 
 def _pictures(crop: UInt8[np.ndarray, "h w 3"], heatmaps: np.ndarray) -> list[str]:

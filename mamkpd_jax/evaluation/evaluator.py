@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mamkpd_jax.config import Config
+from mamkpd_jax.data.annotation_files import SplitBox
 from mamkpd_jax.data.functional import from_crops
 from mamkpd_jax.data.opening import EvaluationData
 from mamkpd_jax.data.pipeline import DamageGuard, eval_batches
-from mamkpd_jax.evaluation.coco_results import Predictions, coco_results
-from mamkpd_jax.evaluation.scores import metric, score
+from mamkpd_jax.evaluation.coco_results import coco_results
+from mamkpd_jax.evaluation.scores import score
 from mamkpd_jax.processes import gather
+from mamkpd_jax.registry import METRICS
 
 # Crops uint8 [b, h, w, 3] to joints [b, j, 2] in pixels of the crop, and their scores [b, j].
 PredictCrops = Callable[[np.ndarray], tuple[ArrayLike, ArrayLike]]
@@ -40,11 +42,10 @@ class Evaluator:
         """Raises UserError if one of `config.eval.metrics` can't score the split, before anything is predicted."""
         self._dataset = dataset
         self._config = config
-        self._metrics = [metric(name) for name in config.eval.metrics]
-        self._ground_truth = dataset.val.ground_truth
+        self._metrics = [METRICS[name](name) for name in config.eval.metrics]
         self._boxes = dataset.val.boxes() if dataset.detections is None else dataset.detections
         for scorer in self._metrics:
-            scorer.check(self._ground_truth, dataset.skeleton, detected=dataset.detections is not None)
+            scorer.check(dataset.val.ground_truth, dataset.skeleton, detected=dataset.detections is not None)
 
     def __call__(self, predict: PredictCrops) -> Evaluation:
         """Evaluates a function from crops to points in crop pixels, and scores.
@@ -52,16 +53,14 @@ class Evaluator:
         Raises:
             UserError: more than 1% of the images can't be decoded; fewer are left out.
         """
-        dataset = self._dataset
+        dataset, truth = self._dataset, self._dataset.val.ground_truth
         sigmas = None if dataset.detections is None else dataset.skeleton.sigmas
-        results = coco_results(self._predictions(predict), sigmas, soft_nms=self._config.eval.soft_nms)
-        scores = score(self._metrics, self._ground_truth, results, dataset.skeleton)
-        return Evaluation(
-            metrics=scores.values, results=results, ground_truth=self._ground_truth, instances=scores.instances
-        )
+        results = coco_results(*self._predictions(predict), sigmas, soft_nms=self._config.eval.soft_nms)
+        scores = score(self._metrics, truth, results, dataset.skeleton)
+        return Evaluation(metrics=scores.values, results=results, ground_truth=truth, instances=scores.instances)
 
-    def _predictions(self, predict: PredictCrops) -> Predictions:
-        """The predictions of all processes, in the order of the boxes."""
+    def _predictions(self, predict: PredictCrops) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[SplitBox]]:
+        """Points, joint scores, crops' areas and boxes of all processes, in the order of the boxes."""
         dataset, boxes, crop = self._dataset, self._boxes, self._dataset.eval_crop
         guard = DamageGuard(dataset.val.n_images)
         part = jax.process_index(), jax.process_count()
@@ -74,13 +73,4 @@ class Evaluator:
             parts.append((batch.rows, points, scores, areas_px))
         rows, points, scores, areas_px = (gather(np.concatenate(column)) for column in zip(*parts, strict=True))
         order = np.argsort(rows)
-        rows = rows[order]
-        return Predictions(
-            points=points[order],
-            joint_scores=scores[order],
-            box_scores=boxes.scores[rows],
-            areas_px=areas_px[order],
-            image_ids=boxes.image_ids[rows],
-            category_ids=boxes.category_ids[rows],
-            annotation_ids=boxes.annotation_ids[rows],
-        )
+        return points[order], scores[order], areas_px[order], [boxes[row] for row in rows[order]]

@@ -1,14 +1,14 @@
-"""What a module of `evaluation/metrics` gives and what it takes: metrics, and results scored by them."""
+"""What a module of `evaluation/metrics` gives and what it takes: metrics; and the scoring of results and of files."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mamkpd_jax.data.annotation_files import are_numbers
+from mamkpd_jax.data.annotation_files import are_numbers, check_annotations, read_json
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.registry import METRICS
-from mamkpd_jax.skeletons import Skeleton
+from mamkpd_jax.skeletons import Skeleton, find_skeleton
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,15 +47,6 @@ class Metric:
             raise UserError(f"{needs} ground-truth boxes; leave config.eval.detections empty, or give another metric")
 
 
-def metric(name: str) -> Metric:
-    """The metric of a name of `config.eval.metrics`.
-
-    Raises:
-        UserError: there is no such metric.
-    """
-    return METRICS[name](name)
-
-
 def unknown_metric(name: str, expected: str) -> UserError:
     """The error for a name with parameters that its metric does not have."""
     return UserError(f"config.eval.metrics names {name!r}; expected {expected}")
@@ -84,3 +75,30 @@ def check_poses(results: Any, skeleton: Skeleton) -> None:
                 f"result {i} has no 'keypoints' of {3 * skeleton.n_joints} finite numbers, three for each of the "
                 f"{skeleton.n_joints} joints of {skeleton.name}; look for NaN or for poses of another skeleton"
             )
+
+
+def score_files(
+    metrics: Sequence[str], predictions: Path, annotations: Path, skeleton: Skeleton | None = None
+) -> Scores:
+    """The values of a results file.
+
+    Args:
+        metrics: as in `config.eval.metrics`. A metric with `read_files` decides how the files are read, such as 'mpii';
+            without one, they are COCO's results and annotations, PCK with 'annotation_id' in the results.
+        skeleton: None: that of the annotations' categories. A metric with `read_files` has its own.
+
+    Raises:
+        UserError: a file is missing, damaged or doesn't fit the other.
+    """
+    scorers = [METRICS[name](name) for name in metrics]
+    own = [scorer.read_files for scorer in scorers if scorer.read_files is not None]
+    if own:
+        truth, results, joints = own[0](predictions, annotations)
+    else:
+        truth, results = read_json(annotations), read_json(predictions)
+        joints = skeleton or find_skeleton("", truth.get("categories", []) if isinstance(truth, dict) else [])
+        check_annotations(annotations, truth, joints.n_joints)
+        check_poses(results, joints)
+    for scorer in scorers:
+        scorer.check(truth, joints)
+    return score(scorers, truth, results, joints)

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mamkpd_jax.data.annotation_files import check_detections, read_json
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.inference.boxes import Boxes
+from mamkpd_jax.inference.boxes import Boxes, as_boxes
 from mamkpd_jax.skeletons import Skeleton, skeleton_of_category
 
 
@@ -63,8 +61,7 @@ class BoxesFile:
     def of(self, picture: Path) -> Boxes:
         """The boxes of a picture."""
         rows = self._boxes.get(self._key(picture), [])
-        xywh, scores = [row[0] for row in rows], [row[1] for row in rows]
-        return Boxes(np.array(xywh, np.float64).reshape(-1, 4), np.array(scores, np.float64))
+        return as_boxes([xywh for xywh, _ in rows], [score for _, score in rows])
 
     def _key(self, picture: Path) -> str | int | None:
         return picture.name if picture.name in self._boxes else trailing_number(picture)

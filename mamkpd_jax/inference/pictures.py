@@ -23,8 +23,8 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import atomic_write, write_json
 from mamkpd_jax.inference.boxes import Detector
 from mamkpd_jax.inference.boxes_file import BoxesFile, trailing_number
-from mamkpd_jax.inference.options import OutputOptions
 from mamkpd_jax.inference.predictor import Predictor
+from mamkpd_jax.inference.results import OutputOptions
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".jp2", ".avif", ".gif", ".ppm", ".pgm")
 
@@ -75,18 +75,16 @@ def predict_pictures(
         UserError: the folder is of a run with other settings, or the boxes are of other pictures.
     """
     output = options.output
-    if isinstance(boxes, BoxesFile):
-        boxes.check([pictures.path(name) for name in pictures.names])
+    file = boxes if isinstance(boxes, BoxesFile) else None
+    if file is not None:
+        file.check([pictures.path(name) for name in pictures.names])
     _check_settings(output, settings)
     missing = [name for name in pictures.names if not _poses(output, name).exists()]
     if there := len(pictures.names) - len(missing):
         logging.info("%d of %d pictures are in %s already", there, len(pictures.names), output)
-    paths = (pictures.path(name) for name in missing)
-    results = predictor.stream(
-        ((path, boxes.of(path) if isinstance(boxes, BoxesFile) else boxes) for path in paths),
-        box_threshold=options.box_threshold,
-        keep_pixels=options.draw,
-    )
+    paths = [pictures.path(name) for name in missing]
+    inputs = ((path, boxes if file is None else file.of(path)) for path in paths)
+    results = predictor.stream(inputs, box_threshold=options.box_threshold, keep_pixels=options.draw)
     wrong = []
     for name, result in zip(tqdm(missing, unit="picture", disable=None), results, strict=True):
         if isinstance(result, UserError):
@@ -99,7 +97,7 @@ def predict_pictures(
         poses = result.to_coco(category_id=options.category_id)
         write_json(_poses(output, name), {**about, "poses": poses, "left_out": result.left_out})
     done = {name: read_json(_poses(output, name)) for name in pictures.names if _poses(output, name).exists()}
-    write_json(output / "results.json", _gathered(pictures, done, boxes if isinstance(boxes, BoxesFile) else None))
+    write_json(output / "results.json", _gathered(pictures, done, file))
     return wrong + [f"{pictures.path(n)}: {reason}; it was left out" for n in done for reason in done[n]["left_out"]]
 
 

@@ -1,7 +1,6 @@
 """From images and boxes to poses: a trained model, ready to use."""
 
 import dataclasses
-import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,19 +39,6 @@ class Crops(NamedTuple):
     left_out: tuple[str, ...]  # what is wrong with boxes that have no crop
     image_hw: tuple[int, int]
     image: Image  # where it was read from, or its pixels
-
-
-class Running(NamedTuple):
-    """A batch on the device."""
-
-    points: Array
-    scores: Array
-    n: int  # the rest is padding
-
-    def finish(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Waits for it, and gives the points and scores of each crop."""
-        points, scores = np.asarray(self.points, np.float64), np.asarray(self.scores, np.float64)
-        return zip(points[: self.n], scores[: self.n], strict=True)
 
 
 class CropHeatmaps(NamedTuple):
@@ -95,6 +81,7 @@ class Predictor:
         self._predict = compiled(make_program(config, self.skeleton, options), mesh)
         outputs = dataclasses.replace(options, decode=False)
         self._outputs = compiled(make_program(config, self.skeleton, outputs), mesh)
+        self._decode: Callable[[Array], tuple[Array, Array]] = jit(self._head.decode)
 
     @classmethod
     def from_pretrained(cls, path: str | Path, *, best: bool = False, ema: bool = True, **options: Any) -> "Predictor":
@@ -158,10 +145,16 @@ class Predictor:
         """
         waiting: deque[Crops | UserError] = deque()  # for their poses
         crops: list[np.ndarray] = []  # that no batch has yet
-        running: deque[Running] = deque()
+        running: deque[tuple[Array, Array, int]] = deque()
         found: deque[tuple[np.ndarray, np.ndarray]] = deque()  # points and scores that no image has yet
         started = False
-        load = functools.partial(self._load, box_threshold=box_threshold, keep_pixels=keep_pixels)
+
+        def load(image: Image, boxes: BoxesOf) -> Crops | UserError:
+            try:
+                return self.crops(image, boxes, box_threshold=box_threshold, keep_pixels=keep_pixels)
+            except UserError as error:
+                return error
+
         with ThreadPoolExecutor(_READ_THREADS) as pool:
             for image in _ahead(pool, load, images, _READ_THREADS + self.batch_size):
                 waiting.append(image)
@@ -171,12 +164,12 @@ class Predictor:
                     started = True
                     del crops[: self.batch_size]
                 while len(running) > 1:
-                    found.extend(running.popleft().finish())
+                    found.extend(_finished(*running.popleft()))
                 yield from self._complete(waiting, found)
         if crops:
             running.append(self._start(crops, alone=len(crops) == 1 and not started))
         for batch in running:
-            found.extend(batch.finish())
+            found.extend(_finished(*batch))
         yield from self._complete(waiting, found)
 
     def heatmaps(self, image: Image, boxes: BoxesOf = None, *, box_threshold: float | None = None) -> CropHeatmaps:
@@ -190,7 +183,7 @@ class Predictor:
         for i in range(0, len(crops.images), self.batch_size):
             part = crops.images[i : i + self.batch_size]
             outputs = self.network(part)
-            found += Running(*self._decode(outputs), len(part)).finish()
+            found += _finished(*self._decode(outputs), len(part))
             maps.append(np.asarray(self._head.maps(outputs))[: len(part)])
         none = np.zeros((0, 1, 1, self.skeleton.n_joints), np.float32)
         return CropHeatmaps(self._result(crops, found), crops.images, np.concatenate(maps) if maps else none)
@@ -199,10 +192,6 @@ class Predictor:
         """The head's outputs for at most `batch_size` crops, and for padding; does not wait for the device."""
         batch = crops if len(crops) == 1 else self._padded(crops)
         return self._outputs(self._params, self._batch_stats, batch)
-
-    @functools.cached_property
-    def _decode(self) -> Callable[[Array], tuple[Array, Array]]:
-        return jit(self._head.decode)
 
     def crops(
         self,
@@ -228,20 +217,14 @@ class Predictor:
         crops = self._crop.of_boxes(pixels, found.xywh)
         return Crops(*crops, found, left_out, pixels.shape[:2], pixels if keep_pixels else image)
 
-    def _load(self, image: Image, boxes: BoxesOf, **options: Any) -> Crops | UserError:
-        try:
-            return self.crops(image, boxes, **options)
-        except UserError as error:
-            return error
-
-    def _start(self, crops: Sequence[UInt8[np.ndarray, "h w 3"]], *, alone: bool = False) -> Running:
-        """Sends a batch to the device, and does not wait for it.
+    def _start(self, crops: Sequence[UInt8[np.ndarray, "h w 3"]], *, alone: bool = False) -> tuple[Array, Array, int]:
+        """Sends a batch to the device, and does not wait for it: what `_finished` takes.
 
         A last crop after full batches is padded as eval.py does, since another shape may round otherwise.
         """
         batch = np.stack(crops) if alone else self._padded(np.stack(crops))
         points, scores = self._predict(self._params, self._batch_stats, batch)
-        return Running(points, scores, len(crops))
+        return points, scores, len(crops)
 
     def _padded(self, crops: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "{self.batch_size} h w 3"]:
         return np.concatenate([crops, np.repeat(crops[:1], self.batch_size - len(crops), axis=0)])
@@ -276,6 +259,11 @@ class Predictor:
             upright=self._upright,
             left_out=crops.left_out,
         )
+
+
+def _finished(points: Array, scores: Array, n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Waits for a batch on the device, and gives the points and scores of its n crops; the rest is padding."""
+    return zip(np.asarray(points, np.float64)[:n], np.asarray(scores, np.float64)[:n], strict=True)
 
 
 def _find(image: UInt8[np.ndarray, "h w 3"], boxes: BoxesOf) -> Boxes:

@@ -1,16 +1,15 @@
-"""The predicted poses of an image."""
+"""The predicted poses of an image, and what becomes of them."""
 
 import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 
-from mamkpd_jax.data.annotation_files import NO_ANNOTATION
 from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.evaluation.coco_results import NMS_THRESHOLD, Predictions, coco_results
+from mamkpd_jax.evaluation.coco_results import NMS_THRESHOLD, coco_result
 from mamkpd_jax.evaluation.oks import oks_nms, rescore
 from mamkpd_jax.skeletons import JOINT_THRESHOLD, Skeleton
 from mamkpd_jax.visualize import draw_pose
@@ -41,28 +40,16 @@ class PoseResult:
         """The box's score times the mean of the joint scores above JOINT_THRESHOLD, as COCO's results have it."""
         return rescore(self.box_scores, self.scores)
 
-    def take(self, rows: Int[np.ndarray, " m"]) -> "PoseResult":
-        """Some of the poses."""
-        names = ("keypoints", "scores", "boxes", "box_scores", "areas_px")
-        return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in names})
-
     def without_duplicates(self) -> "PoseResult":
         """The best of the poses that have nearly the same joints (OKS above 0.9), best first, as eval.py keeps them."""
-        sigmas = self.skeleton.sigmas
-        return self.take(oks_nms(self.keypoints, self.pose_scores, self.areas_px, sigmas, NMS_THRESHOLD))
+        kept = oks_nms(self.keypoints, self.pose_scores, self.areas_px, self.skeleton.sigmas, NMS_THRESHOLD)
+        names = ("keypoints", "scores", "boxes", "box_scores", "areas_px")
+        return dataclasses.replace(self, **{name: getattr(self, name)[kept] for name in names})
 
     def to_coco(self, *, image_id: int = 0, category_id: int = 1) -> list[dict[str, Any]]:
         """The poses in COCO's results form."""
-        ids = {"image_ids": image_id, "category_ids": category_id, "annotation_ids": NO_ANNOTATION}
-        return coco_results(
-            Predictions(
-                points=self.keypoints,
-                joint_scores=self.scores,
-                box_scores=self.box_scores,
-                areas_px=self.areas_px,
-                **{name: np.full(len(self), value) for name, value in ids.items()},
-            )
-        )
+        poses = zip(self.keypoints, self.scores, self.pose_scores, strict=True)
+        return [coco_result(*pose, image_id=image_id, category_id=category_id) for pose in poses]
 
     def to_numpy(self) -> dict[str, np.ndarray]:
         """Keypoints [n, j, 2], scores [n, j], boxes [n, 4], box_scores [n], pose_scores [n] and image_hw [2]."""
@@ -87,6 +74,18 @@ class PoseResult:
         for joints in np.concatenate([self.keypoints, self.scores[..., None]], axis=-1):
             draw_pose(picture, joints, self.skeleton, threshold=threshold, label=label)
         return picture
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOptions:
+    """Where the predictions go, and which are kept and drawn."""
+
+    output: Path
+    category_id: int = 1  # of the results
+    box_threshold: float = 0.3  # boxes with a lower score are left out
+    suppress: bool = True  # keep only the best of poses that are nearly the same
+    draw: bool = True
+    joint_threshold: float = JOINT_THRESHOLD  # joints with a score up to it are not drawn
 
 
 def read(image: Image, *, upright: bool) -> UInt8[np.ndarray, "h w 3"]:

@@ -1,6 +1,6 @@
 """Tracking: which poses of a video's frames are of one person or animal."""
 
-import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 import scipy  # it loads its parts when they are first used: they take a quarter of a second
@@ -18,8 +18,7 @@ _MIN_JOINTS = 3
 _GROWTH = 1.3  # Choice: of the box around the joints, beyond which heads and feet go
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Track:
+class _Track(NamedTuple):
     id: int
     frame: int  # in which it was last seen
     box: Float[np.ndarray, "4"]
@@ -53,17 +52,8 @@ class Tracker:
         new = np.flatnonzero(ids == 0)
         ids[new] = np.arange(self._next_id, self._next_id + len(new))
         self._next_id += len(new)
-        seen = [
-            _Track(
-                id=int(ids[i]),
-                frame=self._frame,
-                box=result.boxes[i],
-                keypoints=result.keypoints[i],
-                scores=result.scores[i],
-                area_px=float(result.areas_px[i]),
-            )
-            for i in range(len(result))
-        ]
+        poses = zip(ids.tolist(), result.boxes, result.keypoints, result.scores, result.areas_px, strict=True)
+        seen = [_Track(track_id, self._frame, *pose) for track_id, *pose in poses]
         self._tracks = seen + [track for track in self._tracks if track.id not in ids]
         return ids
 

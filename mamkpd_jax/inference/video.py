@@ -22,9 +22,8 @@ from tqdm import tqdm
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import write_json
 from mamkpd_jax.inference.boxes import Detector
-from mamkpd_jax.inference.options import OutputOptions
 from mamkpd_jax.inference.predictor import Predictor
-from mamkpd_jax.inference.results import PoseResult
+from mamkpd_jax.inference.results import OutputOptions, PoseResult
 from mamkpd_jax.inference.smoothing import OneEuro
 from mamkpd_jax.inference.tracking import Tracker
 
@@ -86,41 +85,40 @@ def predict_video(
     return wrong
 
 
+@dataclasses.dataclass(slots=True)
 class _People:
     """Poses and track ids of the people in one frame after the other."""
 
-    def __init__(self, predictor: Predictor, detector: Detector, options: OutputOptions, tracking: TrackingOptions):
-        self._predictor = predictor
-        self._detector = detector
-        self._options = options
-        self._tracking = tracking
-        self._tracker = Tracker()
-        self._filters: dict[int, OneEuro] = {}
+    predictor: Predictor
+    detector: Detector
+    options: OutputOptions
+    tracking: TrackingOptions
+    tracker: Tracker = dataclasses.field(default_factory=Tracker)
+    filters: dict[int, OneEuro] = dataclasses.field(default_factory=dict)
 
     def find(
         self, frame: UInt8[np.ndarray, "h w 3"], index: int, time_s: float
     ) -> tuple[PoseResult, Int[np.ndarray, " n"]]:
         """The poses of a frame, and their track ids."""
         result = self._poses(frame, index)
-        result = result.without_duplicates() if self._options.suppress else result
-        ids = self._tracker.update(result)
-        return (self._smoothed(result, ids, time_s) if self._tracking.smooth else result), ids
-
-    def _poses(self, frame: UInt8[np.ndarray, "h w 3"], index: int) -> PoseResult:
-        if index % self._tracking.detect_every:
-            (result,) = self._predictor(frame, self._tracker.boxes(), box_threshold=0.0)
-            if len(result):
-                return dataclasses.replace(result, left_out=())  # boxes of people who left the frame
-        (result,) = self._predictor(frame, self._detector, box_threshold=self._options.box_threshold)
-        return result
-
-    def _smoothed(self, result: PoseResult, ids: Int[np.ndarray, " n"], time_s: float) -> PoseResult:
-        self._filters = {i: self._filters.get(i, OneEuro()) for i in self._tracker.ids}
+        result = result.without_duplicates() if self.options.suppress else result
+        ids = self.tracker.update(result)
+        if not self.tracking.smooth:
+            return result, ids
+        self.filters = {i: self.filters.get(i, OneEuro()) for i in self.tracker.ids}
         keypoints = [
-            self._filters[int(i)](points, time_s, float(area_px) ** 0.5)
+            self.filters[int(i)](points, time_s, float(area_px) ** 0.5)
             for i, points, area_px in zip(ids, result.keypoints, result.areas_px, strict=True)
         ]
-        return dataclasses.replace(result, keypoints=np.array(keypoints).reshape(result.keypoints.shape))
+        return dataclasses.replace(result, keypoints=np.array(keypoints).reshape(result.keypoints.shape)), ids
+
+    def _poses(self, frame: UInt8[np.ndarray, "h w 3"], index: int) -> PoseResult:
+        if index % self.tracking.detect_every:
+            (result,) = self.predictor(frame, self.tracker.boxes(), box_threshold=0.0)
+            if len(result):
+                return dataclasses.replace(result, left_out=())  # boxes of people who left the frame
+        (result,) = self.predictor(frame, self.detector, box_threshold=self.options.box_threshold)
+        return result
 
 
 class _Film:

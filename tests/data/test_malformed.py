@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from mamkpd_jax.data.annotation_files import check_detections, read_json
 from mamkpd_jax.data.datasets.custom_coco import CustomCoco
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.evaluation.files import score_files
+from mamkpd_jax.evaluation.scores import score_files
 from mamkpd_jax.skeletons import Skeleton, read_skeleton
+from tests.data.places import data_at
 
 quick = settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 scalars = st.one_of(
@@ -95,7 +96,9 @@ def _one_line(error: UserError) -> None:
 def test_an_annotation_file_is_refused_in_a_line_or_wholly_accounted_for(folder, text):
     (folder / "all.json").write_text(text, encoding="utf-8")
     try:
-        builder = CustomCoco(folder, {"train": ("all.json", ".")}, "", folder / "build")
+        builder = CustomCoco(
+            data_at(folder, folder / "build", train_annotations="all.json", train_images="."), ["train"]
+        )
         builder.data_path.mkdir(parents=True, exist_ok=True)  # where the ground truth goes
         records = [record for _, record in builder._generate_examples("train")]
     except UserError as error:

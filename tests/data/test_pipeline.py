@@ -1,6 +1,5 @@
 """Batches: the same for any number of workers, random by (seed, epoch, example) alone, damaged images left out."""
 
-import dataclasses
 import itertools
 
 import cv2
@@ -8,13 +7,15 @@ import numpy as np
 import pytest
 
 from mamkpd_jax.config import Config, DataConfig, OptimConfig
+from mamkpd_jax.data.annotation_files import SplitBox
 from mamkpd_jax.data.builders.coco_form import prepare
 from mamkpd_jax.data.datasets.coco_keypoints import CocoKeypoints
 from mamkpd_jax.data.pipeline import DamageGuard, LoadCrop, eval_batches, train_batches
-from mamkpd_jax.data.source import InstanceSource, SplitBoxes
+from mamkpd_jax.data.source import InstanceSource
 from mamkpd_jax.data.transforms import PRESETS, TopDownCrop
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import COCO
+from tests.data.places import data_at
 
 INPUT_HW = (64, 48)
 CROP = TopDownCrop(input_hw=INPUT_HW, skeleton=COCO)
@@ -25,7 +26,9 @@ TRAIN_CROP = TopDownCrop(input_hw=INPUT_HW, skeleton=COCO, augmentation=PRESETS[
 
 @pytest.fixture(scope="module")
 def train(shared_data, tmp_path_factory) -> InstanceSource:
-    return InstanceSource(prepare(CocoKeypoints(shared_data / "coco", tmp_path_factory.mktemp("build"))), "train")
+    return InstanceSource(
+        prepare(CocoKeypoints(data_at(shared_data / "coco", tmp_path_factory.mktemp("build")))), "train"
+    )
 
 
 class _Few:
@@ -111,15 +114,9 @@ class _Damaged(InstanceSource):
         return content | {"image": DAMAGED} if record in self._damaged else content
 
 
-def _first(boxes: SplitBoxes, n_images: int) -> SplitBoxes:
-    kept = boxes.records < n_images
-    fields = {field.name: getattr(boxes, field.name)[kept] for field in dataclasses.fields(boxes)}
-    return SplitBoxes(**fields)
-
-
 @pytest.fixture(scope="module")
-def boxes(train) -> SplitBoxes:
-    return _first(train.boxes(), 10)
+def boxes(train) -> list[SplitBox]:
+    return [box for box in train.boxes() if box.record < 10]
 
 
 def test_evaluation_crops_every_box_once_and_pads(train, boxes):
@@ -147,13 +144,13 @@ def test_parts_of_an_evaluation_share_no_image(train, boxes):
     assert [{int(record) % 3 for record in _ranks(boxes)[part]} for part in rows] == [{0}, {1}, {2}]
 
 
-def _ranks(boxes: SplitBoxes) -> np.ndarray:
+def _ranks(boxes: list[SplitBox]) -> np.ndarray:
     """Of each box, which of the images with boxes it is in."""
-    return np.unique(boxes.records, return_inverse=True)[1]
+    return np.unique([box.record for box in boxes], return_inverse=True)[1]
 
 
 def test_boxes_of_a_damaged_image_are_left_out_and_it_is_named(train, boxes, caplog):
-    damaged = boxes.records == 2
+    damaged = np.array([box.record == 2 for box in boxes])
     assert damaged.any()
     with caplog.at_level("WARNING", logger="absl"):
         batches = list(eval_batches(_Damaged(train, 2), boxes, CROP, 4, DamageGuard(n_images=100)))

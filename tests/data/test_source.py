@@ -11,11 +11,12 @@ from mamkpd_jax.data.datasets.ap10k import Ap10k
 from mamkpd_jax.data.datasets.coco_keypoints import CocoKeypoints
 from mamkpd_jax.data.source import InstanceSource, read_detections
 from mamkpd_jax.errors import UserError
+from tests.data.places import data_at
 
 
 @pytest.fixture
 def val(coco_root, tmp_path) -> InstanceSource:
-    return InstanceSource(prepare(CocoKeypoints(coco_root, tmp_path / "build")), "val")
+    return InstanceSource(prepare(CocoKeypoints(data_at(coco_root, tmp_path / "build"))), "val")
 
 
 def _write(path, boxes):
@@ -32,27 +33,27 @@ def test_detections_of_a_real_file_are_taken_as_they_are(val, shared_data, tmp_p
     boxes = read_detections(val, _write(tmp_path / "boxes.json", [*ours, other]))
     assert len(boxes) == len(ours) > 0, "only persons are read"
     assert f"1 of {len(ours) + 1} boxes left out, of categories that the split lacks" in caplog.text
-    np.testing.assert_array_equal(boxes.xywh, [box["bbox"] for box in ours])
-    assert boxes.image_ids.tolist() == [box["image_id"] for box in ours]
-    assert boxes.scores.tolist() == [box["score"] for box in ours]
-    assert [val.image(record)["image_id"] for record in boxes.records.tolist()] == boxes.image_ids.tolist()
+    np.testing.assert_array_equal([box.xywh for box in boxes], [box["bbox"] for box in ours])
+    assert [box.image_id for box in boxes] == [box["image_id"] for box in ours]
+    assert [box.score for box in boxes] == [box["score"] for box in ours]
+    assert all(val.image(box.record)["image_id"] == box.image_id for box in boxes)
 
 
 def test_boxes_are_those_of_the_instances(val):
     boxes, items = val.boxes(), [val[i] for i in range(len(val))]
-    np.testing.assert_array_equal(boxes.xywh, [item["bbox"] for item in items])
+    np.testing.assert_array_equal([box.xywh for box in boxes], [item["bbox"] for item in items])
     for name in ("image_id", "category_id", "annotation_id"):
-        assert getattr(boxes, f"{name}s").tolist() == [item[name] for item in items]
-    assert boxes.scores.tolist() == [1.0] * len(items)
+        assert [getattr(box, name) for box in boxes] == [item[name] for item in items]
+    assert [box.score for box in boxes] == [1.0] * len(items)
 
 
 def test_ground_truth_and_detections_read_no_record(coco_root, tmp_path):
-    builder = prepare(CocoKeypoints(coco_root, tmp_path / "build"))
+    builder = prepare(CocoKeypoints(data_at(coco_root, tmp_path / "build")))
     for records in Path(builder.data_path).glob("*.array_record-*"):
         records.write_bytes(b"")
     val = InstanceSource(builder, "val")
     box = {"image_id": val.ground_truth["images"][1]["id"], "category_id": 1, "bbox": [0, 0, 9, 9], "score": 0.5}
-    assert read_detections(val, _write(tmp_path / "boxes.json", [box])).records.tolist() == [1]
+    assert [box.record for box in read_detections(val, _write(tmp_path / "boxes.json", [box]))] == [1]
 
 
 def test_detections_of_other_images_are_refused(val, tmp_path):
@@ -62,10 +63,10 @@ def test_detections_of_other_images_are_refused(val, tmp_path):
 
 
 def test_detections_of_every_species_are_read(ap10k_root, tmp_path):
-    val = InstanceSource(prepare(Ap10k(ap10k_root, 1, tmp_path)), "val")
+    val = InstanceSource(prepare(Ap10k(data_at(ap10k_root, tmp_path))), "val")
     box = {"image_id": val[0]["image_id"], "bbox": [0, 0, 9, 9], "score": 0.5}
     boxes = read_detections(val, _write(tmp_path / "boxes.json", [box | {"category_id": n} for n in (26, 1, 3)]))
-    assert boxes.category_ids.tolist() == [26, 1]
+    assert [box.category_id for box in boxes] == [26, 1]
     with pytest.raises(UserError, match="has no box of category 1, 26; give a detections file"):
         read_detections(val, _write(tmp_path / "boxes.json", [box | {"category_id": 3}]))
 

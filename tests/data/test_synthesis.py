@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mamkpd_jax.config import DataConfig
 from mamkpd_jax.data.builders.coco_form import prepare
 from mamkpd_jax.data.datasets import synthetic_people
 from mamkpd_jax.data.datasets.synthetic_people import SIZE_HW, SyntheticPeople
@@ -17,7 +18,9 @@ N_TRAIN, N_VAL = 60, 40
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory) -> dict[str, InstanceSource]:
-    builder = prepare(SyntheticPeople(N_TRAIN, N_VAL, tmp_path_factory.mktemp("build")))
+    build_dir = str(tmp_path_factory.mktemp("build"))
+    data = DataConfig(build_dir=build_dir, synthetic_train_images=N_TRAIN, synthetic_val_images=N_VAL)
+    builder = prepare(SyntheticPeople(data))
     return {split: InstanceSource(builder, split) for split in ("train", "val")}
 
 

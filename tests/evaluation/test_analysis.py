@@ -9,7 +9,6 @@ import pytest
 from mamkpd_jax.config import Config, DataConfig
 from mamkpd_jax.data.opening import PoseData, open_dataset
 from mamkpd_jax.evaluation import report
-from mamkpd_jax.evaluation.analysis import breakdown
 from mamkpd_jax.evaluation.evaluator import Evaluation
 from mamkpd_jax.evaluation.metrics.coco import evaluate_coco
 from mamkpd_jax.skeletons import COCO
@@ -36,7 +35,7 @@ def evaluation(dataset) -> Evaluation:
 
 
 def test_breakdown_counts_every_instance_and_finds_the_weak_ones(evaluation):
-    parts = breakdown(evaluation)
+    parts = report.breakdown(evaluation)
     for groups in parts.values():
         assert sum(group["instances"] for group in groups.values()) == 512
     by_size = {name: group["mean_score"] for name, group in parts["by_size"].items()}
@@ -50,7 +49,7 @@ def test_a_report_has_its_four_files(evaluation, dataset, tmp_path):
     report.save(tmp_path, evaluation, dataset, step=7)
     content = json.loads((tmp_path / report.REPORT).read_bytes())
     assert content["step"] == 7 and content["coco/AP"] == evaluation.metrics["coco/AP"]
-    assert content["by_size"] == breakdown(evaluation)["by_size"]
+    assert content["by_size"] == report.breakdown(evaluation)["by_size"]
     assert json.loads((tmp_path / report.RESULTS).read_bytes()) == evaluation.results
     for name in (report.PICTURE, report.WORST):
         assert cv2.imread(str(tmp_path / name)).shape == (8 * 240, 2 * 640, 3)

@@ -9,8 +9,9 @@ import pytest
 from pycocotools.coco import COCO as CocoFile
 from pycocotools.cocoeval import COCOeval
 
+from mamkpd_jax.data.annotation_files import NO_ANNOTATION, SplitBox
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.evaluation.coco_results import Predictions, coco_results
+from mamkpd_jax.evaluation.coco_results import coco_results
 from mamkpd_jax.evaluation.metrics.coco import METRICS, evaluate_coco
 from mamkpd_jax.skeletons import COCO
 
@@ -123,16 +124,9 @@ def test_the_annotation_with_the_id_0_can_be_matched(truth):
 
 def _results(sigmas) -> list[dict]:
     points = np.stack([np.full((17, 2), at) for at in (10.0, 10.0, 100.0, 10.0)])
-    predictions = Predictions(
-        points=points,
-        joint_scores=np.full((4, 17), 0.5),
-        box_scores=np.array([0.9, 0.4, 0.7, 0.2]),
-        areas_px=np.full(4, 100.0),
-        image_ids=np.array([1, 1, 1, 2]),
-        category_ids=np.ones(4, np.int64),
-        annotation_ids=np.array([-1, -1, -1, -1]) if sigmas else np.arange(4),
-    )
-    return coco_results(predictions, sigmas)
+    rows = zip((0.9, 0.4, 0.7, 0.2), (1, 1, 1, 2), [NO_ANNOTATION] * 4 if sigmas else range(4), strict=True)
+    boxes = [SplitBox(0, np.zeros(4), score, image_id, 1, annotation_id) for score, image_id, annotation_id in rows]
+    return coco_results(points, np.full((4, 17), 0.5), np.full(4, 100.0), boxes, sigmas)
 
 
 def test_detected_boxes_are_suppressed_within_an_image():

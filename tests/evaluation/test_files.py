@@ -8,7 +8,7 @@ from pycocotools.coco import COCO as CocoFile
 from pycocotools.cocoeval import COCOeval
 
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.evaluation.files import score_files
+from mamkpd_jax.evaluation.scores import score_files
 from mamkpd_jax.skeletons import AP10K, COCO
 
 

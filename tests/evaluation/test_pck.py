@@ -9,8 +9,9 @@ from scipy.io import loadmat, savemat
 
 from mamkpd_jax.data.annotation_files import read_mpii_truth
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.evaluation.files import score_files
-from mamkpd_jax.evaluation.scores import metric
+from mamkpd_jax.evaluation.metrics import mpii, pck
+from mamkpd_jax.evaluation.scores import score_files
+from mamkpd_jax.registry import METRICS
 from mamkpd_jax.skeletons import ANIMALPOSE, LSPET, Skeleton
 
 
@@ -74,7 +75,7 @@ def test_pck_equals_a_loop_on_thousands_of_poses(skeleton, normaliser, threshold
                 of[j] += 1
                 right[j] += np.hypot(*(points[j, :2] - joints[j, :2])) <= threshold * length
     name = f"pck_{normaliser}@{threshold}"
-    values = metric(name).evaluate(truth, results, skeleton).values
+    values = METRICS[name](name).evaluate(truth, results, skeleton).values
     assert values[f"{name}/mean"] == pytest.approx(100 * (right / of).mean(), abs=1e-9)
     assert values[f"{name}/left_out"] == left_out
     for j, joint in enumerate(skeleton.joints):
@@ -84,7 +85,7 @@ def test_pck_equals_a_loop_on_thousands_of_poses(skeleton, normaliser, threshold
 
 def test_lspet_leaves_out_181_of_its_1000_persons(lspet):
     truth = json.loads((lspet / "lspet_val.json").read_bytes())
-    values = metric("pck_torso@0.2").evaluate(truth, _predict(truth, LSPET, 0.0), LSPET).values
+    values = pck.metric("pck_torso@0.2").evaluate(truth, _predict(truth, LSPET, 0.0), LSPET).values
     assert values["pck_torso@0.2/left_out"] == 181
     assert values["pck_torso@0.2/mean"] == 100
 
@@ -93,14 +94,14 @@ def test_a_joint_that_is_never_labelled_has_no_figure():
     truth = _random_truth(ANIMALPOSE, 10)
     for annotation in truth["annotations"]:
         annotation["keypoints"][2] = 0
-    values = metric("pck_box@0.1").evaluate(truth, _predict(truth, ANIMALPOSE, 0.0), ANIMALPOSE).values
+    values = pck.metric("pck_box@0.1").evaluate(truth, _predict(truth, ANIMALPOSE, 0.0), ANIMALPOSE).values
     assert values[f"pck_box@0.1/{ANIMALPOSE.joints[0]}"] == -1.0, "as in COCO's values; JSON has no NaN"
     assert values["pck_box@0.1/mean"] == 100.0
 
 
 def test_an_instance_without_a_prediction_is_wrong():
     truth = _random_truth(ANIMALPOSE, 10)
-    scores = metric("pck_box@0.1").evaluate(truth, _predict(truth, ANIMALPOSE, 0.0)[:5], ANIMALPOSE)
+    scores = pck.metric("pck_box@0.1").evaluate(truth, _predict(truth, ANIMALPOSE, 0.0)[:5], ANIMALPOSE)
     assert sorted(scores.instances.values()) == [0.0] * 5 + [1.0] * 5
 
 
@@ -118,14 +119,14 @@ def test_results_that_do_not_fit_are_named(change, line):
     results = _predict(truth, ANIMALPOSE, 0.0)
     results[3] |= change
     with pytest.raises(UserError, match=line):
-        metric("pck_box@0.1").evaluate(truth, results, ANIMALPOSE)
+        pck.metric("pck_box@0.1").evaluate(truth, results, ANIMALPOSE)
 
 
 def test_a_skeleton_without_the_normaliser_is_refused():
     truth = _random_truth(ANIMALPOSE, 2)
     with pytest.raises(UserError, match="pck_torso@0.2, which needs the joint left_shoulder, and animalpose has none"):
-        metric("pck_torso@0.2").check(truth, ANIMALPOSE)
-    metric("pck_torso@0.2").check(truth, LSPET)
+        pck.metric("pck_torso@0.2").check(truth, ANIMALPOSE)
+    pck.metric("pck_torso@0.2").check(truth, LSPET)
 
 
 _NO_THRESHOLDS = ("wide", "nan", "inf", "0", "-0.2", "")
@@ -136,7 +137,7 @@ _NO_THRESHOLDS = ("wide", "nan", "inf", "0", "-0.2", "")
 )
 def test_unknown_metrics_are_refused(name):
     with pytest.raises(UserError, match=f"config.eval.metrics names '{name}'"):
-        metric(name)
+        METRICS[name](name)
 
 
 def _hrnet_pckh(preds: np.ndarray, truth: dict, threshold: float) -> dict[str, float]:
@@ -236,7 +237,7 @@ def _mpii_arrays(shared_data: Path) -> dict[str, np.ndarray]:
 
 def test_metrics_that_the_annotations_can_not_serve_are_told(shared_data, tmp_path):
     with pytest.raises(UserError, match="names mpii, which needs the joint right_ankle, and animalpose has none"):
-        metric("mpii").check(_random_truth(ANIMALPOSE, 2), ANIMALPOSE)
+        mpii.metric("mpii").check(_random_truth(ANIMALPOSE, 2), ANIMALPOSE)
     path = shared_data / "mpii" / "gt_valid.mat"
     np.savez(tmp_path / "preds.npz", preds=read_mpii_truth(path)["joints"])
     for other, field in (("pck_box@0.2", "bbox"), ("coco", "image_id")):

@@ -8,8 +8,8 @@ import numpy as np
 from mamkpd_jax.data.functional import decode_image
 from mamkpd_jax.inference import results
 from mamkpd_jax.inference.boxes import whole_image
-from mamkpd_jax.inference.options import OutputOptions
 from mamkpd_jax.inference.pictures import find_pictures, predict_pictures
+from mamkpd_jax.inference.results import OutputOptions
 
 
 def test_each_picture_is_decoded_once(predictor, shared_data, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 from functools import partial
+from itertools import groupby
 
 import cv2
 import jax
@@ -39,25 +40,25 @@ def test_predictions_are_those_of_eval(config, workdir, shared_data, monkeypatch
     predict = compiled(make_program(config, dataset.skeleton, Options(flip_test=flip_test)), data_mesh())
     table = []
 
-    def spy(predictions, *rest, **options):
-        table.append(predictions)
-        return coco_results(predictions, *rest, **options)
+    def spy(points, joint_scores, *rest, **options):
+        table.append((points, joint_scores))
+        return coco_results(points, joint_scores, *rest, **options)
 
     coco_results = evaluator.coco_results
     monkeypatch.setattr(evaluator, "coco_results", spy)
     evaluation = evaluator.Evaluator(dataset, config)(partial(predict, weights.params, weights.batch_stats))
-    [predictions] = table
+    [(points, joint_scores)] = table
 
     all_boxes = dataset.detections or dataset.val.boxes()
-    by_record = all_boxes.rows_by_record()
-    assert [row for _, rows in by_record for row in rows] == list(range(len(all_boxes)))
+    by_record = [(record, list(of_image)) for record, of_image in groupby(all_boxes, key=lambda box: box.record)]
+    assert len({record for record, _ in by_record}) == len(by_record), "the boxes of an image are together"
     contents = [dataset.val.image(record) for record, _ in by_record]
     images = [cv2.imdecode(np.frombuffer(content["image"], np.uint8), cv2.IMREAD_COLOR) for content in contents]
-    boxes = [(all_boxes.xywh[rows], all_boxes.scores[rows]) for _, rows in by_record]
+    boxes = [([box.xywh for box in of_image], [box.score for box in of_image]) for _, of_image in by_record]
     predictor = Predictor.from_pretrained(workdir, flip_test=flip_test, batch_size=batch)
     results = predictor([image[:, :, ::-1] for image in images], boxes)
-    np.testing.assert_array_equal(np.concatenate([result.keypoints for result in results]), predictions.points)
-    np.testing.assert_array_equal(np.concatenate([result.scores for result in results]), predictions.joint_scores)
+    np.testing.assert_array_equal(np.concatenate([result.keypoints for result in results]), points)
+    np.testing.assert_array_equal(np.concatenate([result.scores for result in results]), joint_scores)
 
     found = []
     for content, result in zip(contents, results, strict=True):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.inference.options import OutputOptions
+from mamkpd_jax.inference.results import OutputOptions
 from mamkpd_jax.inference.video import TrackingOptions, predict_video
 
 _N = 6

@@ -1,5 +1,6 @@
 """Builders of data sets that are annotation files in COCO's form and folders of images."""
 
+import abc
 import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterator
@@ -8,32 +9,23 @@ from typing import Any
 
 from absl import logging
 
+from mamkpd_jax.config import DataConfig
 from mamkpd_jax.data.annotation_files import check_annotations, read_json
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder
 from mamkpd_jax.data.builders.images import check_folder, read_image
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import Skeleton, find_skeleton
 
+Files = dict[str, tuple[str, str]]  # annotation file and image folder by split, below `config.data.root`
 _HINT = "give the folder of the data set's files by --config.data.root"
 
 
 class CocoFiles(CocoFormBuilder, skip_registration=True):
     """The configuration's name is a digest of annotations, joints and image folders' names: others are built anew."""
 
-    def __init__(
-        self,
-        root: Path,
-        files: dict[str, tuple[str, str]],
-        skeleton: Skeleton | None,
-        data_dir: Path,
-        needed: Collection[str] | None = None,
-    ):
-        """The splits `needed`, by default all, and of the others those whose files are there.
-
-        Args:
-            files: annotation file and image folder by split, below `root`.
-            skeleton: None: that of the categories.
-        """
+    def __init__(self, data: DataConfig, needed: Collection[str] | None = None):
+        """The splits `needed`, by default all, and of the others those whose files are there."""
+        root, files = Path(data.root), self.files(data)
         if not root.is_dir():
             raise UserError(f"the data folder {root} does not exist; {_HINT}")
         paths = {split: (root / annotations, root / images) for split, (annotations, images) in files.items()}
@@ -44,9 +36,14 @@ class CocoFiles(CocoFormBuilder, skip_registration=True):
             if not path.is_file():
                 raise UserError(f"{path} is missing; {_HINT}")
             digest.update(path.read_bytes() + f"{split} {files[split][1]}".encode())
-        self.skeleton = skeleton or self._skeleton_of_categories()
+        self.skeleton = self.known_skeleton(data) or self._skeleton_of_categories()
         digest.update(repr(self.skeleton).encode())
-        super().__init__(f"{self.skeleton.name}_{digest.hexdigest()[:16]}", data_dir)
+        super().__init__(f"{self.skeleton.name}_{digest.hexdigest()[:16]}", data.build_dir)
+
+    @staticmethod
+    @abc.abstractmethod
+    def files(data: DataConfig) -> Files:
+        """The files of all splits."""
 
     def splits(self) -> tuple[str, ...]:
         return tuple(self._files)

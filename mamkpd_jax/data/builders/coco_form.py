@@ -20,6 +20,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 from tensorflow_datasets.core.utils import gcs_utils
 
+from mamkpd_jax.config import DataConfig
 from mamkpd_jax.data.functional import clip_box
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import Skeleton
@@ -36,15 +37,30 @@ _IMAGE_FIELDS = ("id", "file_name", "height", "width")
 
 
 class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A data set of images with annotations in COCO's form. Subclasses say where these come from."""
+    """A data set of images with annotations in COCO's form. Subclasses say where these come from.
+
+    The subclass is the entry of `registry.DATASETS`. It is called with `config.data` and the splits that are needed;
+    it raises UserError if their files are missing or can't be right.
+    """
 
     VERSION = tfds.core.Version("2.0.0")
     CLIPS_BOXES = True  # whether the protocol trains and evaluates on the part of a box inside its image
     skeleton: Skeleton
 
-    def __init__(self, config: str, data_dir: Path):
-        """The data set as it is, or will be, below `data_dir`; `config` names the variant and goes into the path."""
-        super().__init__(data_dir=data_dir, config=tfds.core.BuilderConfig(name=config), file_format="array_record")
+    def __init__(self, config: str, build_dir: str):
+        """The data set as it is, or will be, below `build_dir`; `config` names the variant and goes into the path."""
+        variant = tfds.core.BuilderConfig(name=config)
+        super().__init__(data_dir=Path(build_dir).absolute(), config=variant, file_format="array_record")
+
+    @classmethod
+    def known_skeleton(cls, data: DataConfig) -> Skeleton | None:
+        """The skeleton, as far as it is known without the data set's files.
+
+        Raises:
+            UserError: `config.data.skeleton` is no skeleton.
+        """
+        del data
+        return cls.skeleton
 
     @abc.abstractmethod
     def splits(self) -> tuple[str, ...]:
@@ -117,7 +133,8 @@ def prepare(builder: CocoFormBuilder) -> CocoFormBuilder:
     """
     path = Path(builder.data_path)
     if not path.exists():
-        with _alone(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(path.parent / ".lock"):  # the system releases it when its process ends
             for stale in path.parent.glob(f"incomplete.*_{path.name}"):
                 shutil.rmtree(stale)
             if path.exists():  # another process has built it meanwhile
@@ -131,12 +148,6 @@ def prepare(builder: CocoFormBuilder) -> CocoFormBuilder:
     for split, count in counts.items():
         logging.info("%s %s: %s", builder.name, split, ", ".join(f"{n} {name}" for name, n in count.items()))
     return builder
-
-
-def _alone(folder: Path) -> filelock.BaseFileLock:
-    """A lock for `folder`, which the system releases when its process ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return filelock.FileLock(folder / ".lock")
 
 
 def unusable(annotation: dict, image: dict) -> str | None:

@@ -1,24 +1,19 @@
 """AP-10K from the official files: annotations/ap10k-{train,val,test}-split{1,2,3}.json, data/."""
 
-from collections.abc import Collection
-from pathlib import Path
-
 from mamkpd_jax.config import DataConfig
-from mamkpd_jax.data.builders.coco_files import CocoFiles
-from mamkpd_jax.data.builders.entry import DatasetEntry
+from mamkpd_jax.data.builders.coco_files import CocoFiles, Files
 from mamkpd_jax.skeletons import AP10K
 
 
 class Ap10k(CocoFiles):
-    """AP-10K below `root`; `fold` is the number of one of its three splits into train, val and test."""
+    """AP-10K; `config.data.ap10k_fold` is the number of one of its three splits into train, val and test."""
 
-    def __init__(self, root: Path, fold: int, data_dir: Path, needed: Collection[str] | None = None):
-        files = {part: (f"annotations/ap10k-{part}-split{fold}.json", "data") for part in ("train", "val", "test")}
-        super().__init__(root, files, AP10K, data_dir, needed)
+    skeleton = AP10K
+
+    @staticmethod
+    def files(data: DataConfig) -> Files:
+        parts = ("train", "val", "test")
+        return {part: (f"annotations/ap10k-{part}-split{data.ap10k_fold}.json", "data") for part in parts}
 
 
-def _builder(data: DataConfig, needed: Collection[str]) -> Ap10k:
-    return Ap10k(Path(data.root), data.ap10k_fold, Path(data.build_dir), needed)
-
-
-DATASET = DatasetEntry(_builder, AP10K)
+DATASET = Ap10k

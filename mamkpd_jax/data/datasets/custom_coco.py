@@ -1,31 +1,21 @@
 """Any data set with keypoint annotations in COCO's form."""
 
-from collections.abc import Collection
-from pathlib import Path
-
 from mamkpd_jax.config import DataConfig
-from mamkpd_jax.data.builders.coco_files import CocoFiles
-from mamkpd_jax.data.builders.entry import DatasetEntry
-from mamkpd_jax.skeletons import find_skeleton
+from mamkpd_jax.data.builders.coco_files import CocoFiles, Files
+from mamkpd_jax.skeletons import Skeleton, find_skeleton
 
 
 class CustomCoco(CocoFiles):
-    """The files below `root` by split: annotation file and image folder. `skeleton` as in `config.data.skeleton`."""
+    """The files and the skeleton that the config names."""
 
-    def __init__(
-        self,
-        root: Path,
-        files: dict[str, tuple[str, str]],
-        skeleton: str,
-        data_dir: Path,
-        needed: Collection[str] | None = None,
-    ):
-        super().__init__(root, files, find_skeleton(skeleton, []) if skeleton else None, data_dir, needed)
+    @staticmethod
+    def files(data: DataConfig) -> Files:
+        return {"train": (data.train_annotations, data.train_images), "val": (data.val_annotations, data.val_images)}
 
-
-def _builder(data: DataConfig, needed: Collection[str]) -> CustomCoco:
-    files = {"train": (data.train_annotations, data.train_images), "val": (data.val_annotations, data.val_images)}
-    return CustomCoco(Path(data.root), files, data.skeleton, Path(data.build_dir), needed)
+    @classmethod
+    def known_skeleton(cls, data: DataConfig) -> Skeleton | None:
+        """That of `config.data.skeleton`; None: that of the annotations' categories."""
+        return find_skeleton(data.skeleton, []) if data.skeleton else None
 
 
-DATASET = DatasetEntry(_builder, skeleton=None)
+DATASET = CustomCoco

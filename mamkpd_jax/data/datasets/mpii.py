@@ -12,7 +12,6 @@ from jaxtyping import Float
 from mamkpd_jax.config import DataConfig
 from mamkpd_jax.data.annotation_files import check_persons, read_json, read_mpii_truth
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder
-from mamkpd_jax.data.builders.entry import DatasetEntry
 from mamkpd_jax.data.builders.images import check_folder, read_image
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import MPII
@@ -24,13 +23,14 @@ _SAME_PX = 1e-3  # between joints of the two files, which are rounded differentl
 
 
 class Mpii(CocoFormBuilder):
-    """MPII below `root`. Annotations count from 0 in the order of the file, and their pixels from 0 too."""
+    """Annotations count from 0 in the order of the file, and their pixels from 0 too."""
 
     CLIPS_BOXES = False
     skeleton = MPII
 
-    def __init__(self, root: Path, data_dir: Path):
-        self._annotations, self._images = root / "annot", root / "images"
+    def __init__(self, data: DataConfig, needed: Collection[str] = ()):
+        del needed  # the digest is of the annotations of both splits
+        self._annotations, self._images = Path(data.root) / "annot", Path(data.root) / "images"
         digest = hashlib.sha256()
         for name in (*_FILES.values(), _HEADS):
             path = self._annotations / name
@@ -40,7 +40,7 @@ class Mpii(CocoFormBuilder):
                     "(`mamkpd mpii-release` makes annot/ from the official release)"
                 )
             digest.update(path.read_bytes())
-        super().__init__(digest.hexdigest()[:16], data_dir)
+        super().__init__(digest.hexdigest()[:16], data.build_dir)
 
     def splits(self) -> tuple[str, ...]:
         return tuple(_FILES)
@@ -61,10 +61,8 @@ class Mpii(CocoFormBuilder):
         heads = self._heads(path, persons) if split == "val" else None
         by_image = defaultdict(list)
         for i, person in enumerate(persons):
-            annotation = _annotation(i, person)
-            by_image[person["image"]].append(
-                annotation if heads is None else annotation | {"head_box": heads[i].tolist()}
-            )
+            head = {} if heads is None else {"head_box": heads[i].tolist()}
+            by_image[person["image"]].append(_annotation(i, person) | head)
         return dict(by_image)
 
     def _heads(self, path: Path, persons: list[dict[str, Any]]) -> Float[np.ndarray, "n 4"]:
@@ -103,9 +101,4 @@ def _annotation(i: int, person: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _builder(data: DataConfig, needed: Collection[str]) -> Mpii:
-    del needed  # the digest is of the annotations of both splits
-    return Mpii(Path(data.root), Path(data.build_dir))
-
-
-DATASET = DatasetEntry(_builder, MPII)
+DATASET = Mpii

@@ -1,10 +1,8 @@
 """`synthetic_people`: procedural pictures of people in COCO's form, drawn while the data set is built."""
 
-import functools
 import itertools
 import os
 from collections.abc import Collection, Iterator
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,7 +11,6 @@ import tensorflow_datasets as tfds
 
 from mamkpd_jax.config import DataConfig
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder
-from mamkpd_jax.data.builders.entry import DatasetEntry
 from mamkpd_jax.data.synthesis import Person, Scene, render_scene
 from mamkpd_jax.skeletons import COCO
 
@@ -23,34 +20,34 @@ _JPEG_QUALITY = 95
 
 
 class SyntheticPeople(CocoFormBuilder):
-    """`n_train` and `n_val` pictures; the two splits come from different seeds."""
+    """As many pictures as the config says; the two splits come from different seeds."""
 
     skeleton = COCO
 
     # Of the pictures and the records: raised when either changes, so that older builds are not taken for these.
     VERSION = tfds.core.Version("2.1.0")
 
-    def __init__(self, n_train: int, n_val: int, data_dir: Path):
-        self._n = {"train": n_train, "val": n_val}
-        super().__init__(f"{n_train}_{n_val}", data_dir)
+    def __init__(self, data: DataConfig, needed: Collection[str] = ()):
+        del needed  # all splits are drawn
+        self._n = {"train": data.synthetic_train_images, "val": data.synthetic_val_images}
+        super().__init__("_".join(map(str, self._n.values())), data.build_dir)
 
     def splits(self) -> tuple[str, ...]:
         return tuple(_SEEDS)
 
     def examples(self, split: str) -> Iterator[tuple[dict[str, Any], bytes, list[dict[str, Any]]]]:
+        def draw(index: int) -> tuple[bytes, tuple[Person, ...]]:
+            scene = render_scene(_SEEDS[split], index, SIZE_HW)
+            return jpeg(scene), scene.people
+
         height, width = SIZE_HW
         annotation_ids = itertools.count(1)
         # In threads: OpenCV and NumPy compute most of a picture outside Python's lock.
         options = grain.ReadOptions(num_threads=os.cpu_count() or 1)
-        drawn = grain.MapDataset.range(self._n[split]).map(functools.partial(_drawn, _SEEDS[split]))
+        drawn = grain.MapDataset.range(self._n[split]).map(draw)
         for index, (content, people) in enumerate(drawn.to_iter_dataset(options)):
             image = {"id": index, "file_name": f"{split}_{index:06}.jpg", "height": height, "width": width}
             yield image, content, [_annotation(person, index, next(annotation_ids)) for person in people]
-
-
-def _drawn(seed: int, index: int) -> tuple[bytes, tuple[Person, ...]]:
-    scene = render_scene(seed, index, SIZE_HW)
-    return jpeg(scene), scene.people
 
 
 def jpeg(scene: Scene) -> bytes:
@@ -72,9 +69,4 @@ def _annotation(person: Person, image_id: int, annotation_id: int) -> dict[str, 
     }
 
 
-def _builder(data: DataConfig, needed: Collection[str]) -> SyntheticPeople:
-    del needed  # all splits are drawn
-    return SyntheticPeople(data.synthetic_train_images, data.synthetic_val_images, Path(data.build_dir))
-
-
-DATASET = DatasetEntry(_builder, COCO)
+DATASET = SyntheticPeople

@@ -1,9 +1,7 @@
-"""AP-10K's AP, which is COCO's, over species."""
+"""AP-10K's AP, which is COCO's, over species: 'ap10k/AP'."""
 
-from mamkpd_jax.evaluation.metrics.coco import oks_metric
-from mamkpd_jax.evaluation.scores import Metric
+from functools import partial
 
+from mamkpd_jax.evaluation.metrics import coco
 
-def metric(name: str) -> Metric:
-    """COCO's AP as 'ap10k/AP'."""
-    return oks_metric(name, "ap10k")
+metric = partial(coco.metric, family="ap10k")

@@ -21,13 +21,8 @@ METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL
 _FIELDS = ("image_id", "category_id", "iscrowd", "num_keypoints", "area", "bbox")  # of annotations
 
 
-def metric(name: str) -> Metric:
-    """COCO's AP, with the sigmas of the data set's skeleton."""
-    return oks_metric(name, "coco")
-
-
-def oks_metric(name: str, family: str) -> Metric:
-    """COCO's AP by the name `family`, which `name` must be."""
+def metric(name: str, family: str = "coco") -> Metric:
+    """COCO's AP, with the sigmas of the data set's skeleton, by the name `family`, which `name` must be."""
     if name != family:
         raise unknown_metric(name, family)
     return Metric(name=name, evaluate=partial(evaluate_coco, family=family), fields=_FIELDS, by_annotation=False)

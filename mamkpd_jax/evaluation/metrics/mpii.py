@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from mamkpd_jax.data.annotation_files import read_arrays, read_mpii_truth
 from mamkpd_jax.errors import UserError
@@ -65,25 +65,20 @@ def _share(right: Bool[np.ndarray, "n j"], labelled: Bool[np.ndarray, "n j"]) ->
 
 
 def _read_files(predictions: Path, annotations: Path) -> tuple[dict[str, Any], list[dict[str, Any]], Skeleton]:
-    """HRNet's gt_valid.mat, and a .mat or .npz with `preds` [n, 16, 2], 1-based."""
-    truth = _truth(annotations)
-    return truth, _results(predictions, len(truth["annotations"])), MPII
-
-
-def _truth(path: Path) -> dict[str, Any]:
-    """gt_valid.mat in COCO's annotation form. Its pixels count from 1, as those of the predictions do."""
-    truth = read_mpii_truth(path)
-    keypoints = np.concatenate([truth["joints"], 2 * truth["visible"][..., None]], axis=-1)
-    rows = zip(keypoints.reshape(len(keypoints), -1).tolist(), truth["head_box"].tolist(), strict=True)
-    return {"annotations": [{"id": i, "keypoints": joints, "head_box": head} for i, (joints, head) in enumerate(rows)]}
-
-
-def _results(path: Path, n_persons: int) -> list[dict[str, Any]]:
-    (points,) = read_arrays(path, "preds")
-    if points.shape != (n_persons, MPII.n_joints, 2):
+    """HRNet's gt_valid.mat, and a .mat or .npz with `preds` [n, 16, 2]. The pixels of both count from 1."""
+    truth = read_mpii_truth(annotations)
+    (points,) = read_arrays(predictions, "preds")
+    if points.shape != truth["joints"].shape:
         raise UserError(
-            f"{path} has preds of shape {points.shape}; expected {(n_persons, MPII.n_joints, 2)}, one pose for each "
+            f"{predictions} has preds of shape {points.shape}; expected {truth['joints'].shape}, one pose for each "
             "person of the annotations, in their order"
         )
-    poses = np.concatenate([points, np.ones((n_persons, MPII.n_joints, 1))], axis=-1).reshape(n_persons, -1)
-    return [{"annotation_id": i, "keypoints": pose} for i, pose in enumerate(poses.tolist())]
+    joints, poses = _flat(truth["joints"], 2 * truth["visible"]), _flat(points, np.ones_like(truth["visible"]))
+    heads = truth["head_box"].tolist()
+    entries = [{"id": i, "keypoints": joints[i], "head_box": head} for i, head in enumerate(heads)]
+    return {"annotations": entries}, [{"annotation_id": i, "keypoints": pose} for i, pose in enumerate(poses)], MPII
+
+
+def _flat(points: Float[np.ndarray, "n j 2"], third: Float[np.ndarray, "n j"]) -> list[list[float]]:
+    """Poses in COCO's form: three numbers a joint."""
+    return np.concatenate([points, third[..., None]], axis=-1).reshape(len(points), -1).tolist()

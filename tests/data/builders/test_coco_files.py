@@ -4,6 +4,7 @@ import gzip
 import json
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from mamkpd_jax.data.opening import open_dataset
 from mamkpd_jax.data.source import InstanceSource
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import AP10K
+from tests.data.places import data_at
 
 
 def test_the_whole_training_list_of_ap10k(shared_data):
@@ -33,7 +35,7 @@ def test_the_whole_training_list_of_ap10k(shared_data):
 
 
 def test_ap10k_of_real_images(ap10k_root, tmp_path):
-    builder = prepare(Ap10k(ap10k_root, 1, tmp_path))
+    builder = prepare(Ap10k(data_at(ap10k_root, tmp_path)))
     assert builder.splits() == ("train", "val", "test")
     source = InstanceSource(builder, "test")
     assert sorted(source[i]["category_id"] for i in range(2)) == [1, 26]  # the species go into the results
@@ -41,7 +43,7 @@ def test_ap10k_of_real_images(ap10k_root, tmp_path):
 
 def test_a_missing_split_of_ap10k_is_named(ap10k_root, tmp_path):
     with pytest.raises(UserError, match="ap10k-train-split2.json is missing"):
-        Ap10k(ap10k_root, 2, tmp_path)
+        Ap10k(data_at(ap10k_root, tmp_path, ap10k_fold=2))
 
 
 @pytest.mark.parametrize(("name", "n_val", "n_joints"), [("lspet", 1000, 14), ("animalpose", 607, 20)])
@@ -83,7 +85,12 @@ def _set(root, encoded: dict[str, np.ndarray], names: Sequence[str] = ("left_fin
         "categories": [{"id": 1, "name": "fish", "keypoints": list(names)}],
     }
     (root / "all.json").write_text(json.dumps(data), encoding="utf-8")
-    return CustomCoco(root, {"train": ("all.json", "."), "val": ("all.json", ".")}, "", root / "build")
+    return _custom(root)
+
+
+def _custom(root: Path, images: str = ".", skeleton: str = "") -> CustomCoco:
+    files = {"train_annotations": "all.json", "val_annotations": "all.json", "train_images": images, "val_images": "."}
+    return CustomCoco(data_at(root, root / "build", **files, skeleton=skeleton))
 
 
 def test_the_skeleton_of_the_categories(tmp_path):
@@ -94,10 +101,7 @@ def test_the_skeleton_of_the_categories(tmp_path):
 def test_other_image_folders_are_another_data_set(tmp_path):
     """The same annotations with images of another size, say."""
     _set(tmp_path, {"a.png": IMAGE})
-    paths = [
-        CustomCoco(tmp_path, {"train": ("all.json", folder)}, "", tmp_path / "build").data_path
-        for folder in (".", "small", ".")
-    ]
+    paths = [_custom(tmp_path, images=folder).data_path for folder in (".", "small", ".")]
     assert paths[0] == paths[2] != paths[1]
 
 
@@ -105,10 +109,9 @@ def test_joints_of_another_skeleton_are_another_data_set(tmp_path):
     """A skeleton file that was edited, say."""
     _set(tmp_path, {"a.png": IMAGE})
     (tmp_path / "fins.json").write_text('{"joints": ["left", "right"]}', encoding="utf-8")
-    files = {"train": ("all.json", ".")}
-    before = CustomCoco(tmp_path, files, str(tmp_path / "fins.json"), tmp_path / "build").data_path
+    before = _custom(tmp_path, skeleton=str(tmp_path / "fins.json")).data_path
     (tmp_path / "fins.json").write_text('{"joints": ["left", "right"], "flip_pairs": [[0, 1]]}', encoding="utf-8")
-    assert CustomCoco(tmp_path, files, str(tmp_path / "fins.json"), tmp_path / "build").data_path != before
+    assert _custom(tmp_path, skeleton=str(tmp_path / "fins.json")).data_path != before
 
 
 def test_joints_of_which_none_mirror_each_other_are_told(tmp_path, caplog):

@@ -7,15 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import filelock
 import pytest
 
-from mamkpd_jax.data.builders.coco_form import _alone, prepare
+from mamkpd_jax.config import DataConfig
+from mamkpd_jax.data.builders.coco_form import prepare
 from mamkpd_jax.data.datasets.synthetic_people import SyntheticPeople
 
 # Draws two pictures, says so, and then takes for ever over the third.
 _STUCK_BUILD = """
 import sys, time
-from pathlib import Path
+from mamkpd_jax.config import DataConfig
 from mamkpd_jax.data.datasets import synthetic_people
 from mamkpd_jax.data.builders.coco_form import prepare
 
@@ -26,8 +28,13 @@ def render(seed, index, size_hw, real=synthetic_people.render_scene):
     return real(seed, index, size_hw)
 
 synthetic_people.render_scene = render
-prepare(synthetic_people.SyntheticPeople(4, 3, Path(sys.argv[1])))
+data = DataConfig(build_dir=sys.argv[1], synthetic_train_images=4, synthetic_val_images=3)
+prepare(synthetic_people.SyntheticPeople(data))
 """
+
+
+def _few(n_train: int, n_val: int, build_dir: Path) -> DataConfig:
+    return DataConfig(build_dir=str(build_dir), synthetic_train_images=n_train, synthetic_val_images=n_val)
 
 
 def test_a_killed_build_is_not_taken_for_a_finished_one(tmp_path):
@@ -41,7 +48,7 @@ def test_a_killed_build_is_not_taken_for_a_finished_one(tmp_path):
     assert process.returncode == -signal.SIGKILL
     assert list(tmp_path.rglob("*incomplete*")), "the build had not begun"
 
-    builder = SyntheticPeople(4, 3, tmp_path)
+    builder = SyntheticPeople(_few(4, 3, tmp_path))
     assert not builder.data_path.exists()
     assert prepare(builder).info.metadata["counts"]["train"]["images"] == 4
     assert not list(tmp_path.rglob("*incomplete*"))
@@ -49,13 +56,13 @@ def test_a_killed_build_is_not_taken_for_a_finished_one(tmp_path):
 
 def test_a_build_of_another_process_is_waited_for(tmp_path):
     """The other one is played by a lock, as a build holds it, and by what it builds: here a copy of a finished one."""
-    finished = Path(prepare(SyntheticPeople(2, 2, tmp_path / "finished")).data_path)
-    waiting = SyntheticPeople(2, 2, tmp_path / "waiting")
+    finished = Path(prepare(SyntheticPeople(_few(2, 2, tmp_path / "finished"))).data_path)
+    waiting = SyntheticPeople(_few(2, 2, tmp_path / "waiting"))
     folder = Path(waiting.data_path)
     partial = folder.parent / f"incomplete.ABCDEF_{folder.name}"
     partial.mkdir(parents=True)
     with concurrent.futures.ThreadPoolExecutor() as threads:
-        with _alone(folder.parent):
+        with filelock.FileLock(folder.parent / ".lock"):
             built = threads.submit(prepare, waiting)
             with pytest.raises(TimeoutError):
                 built.result(timeout=0.5)

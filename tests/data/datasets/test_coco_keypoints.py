@@ -14,13 +14,14 @@ from mamkpd_jax.data.datasets.coco_keypoints import CocoKeypoints
 from mamkpd_jax.data.opening import open_dataset, open_evaluation_data
 from mamkpd_jax.data.source import InstanceSource
 from mamkpd_jax.errors import UserError
+from tests.data.places import data_at
 
 TRAIN, VAL = "annotations/person_keypoints_train2017.json", "annotations/person_keypoints_val2017.json"
 IMAGE = "val2017/000000196141.jpg"
 
 
 def test_counts_of_the_real_files(shared_data, tmp_path):
-    builder = prepare(CocoKeypoints(shared_data / "coco", tmp_path))
+    builder = prepare(CocoKeypoints(data_at(shared_data / "coco", tmp_path)))
     assert builder.info.metadata["counts"] == {
         "train": {
             "images": 103,
@@ -40,7 +41,7 @@ def test_counts_of_the_real_files(shared_data, tmp_path):
 
 
 def test_records_are_the_files(coco_root, tmp_path):
-    source = InstanceSource(prepare(CocoKeypoints(coco_root, tmp_path / "build")), "val")
+    source = InstanceSource(prepare(CocoKeypoints(data_at(coco_root, tmp_path / "build"))), "val")
     data = json.loads((coco_root / VAL).read_bytes())
     truth = source.ground_truth
     for annotation in data["annotations"]:
@@ -56,17 +57,17 @@ def test_records_are_the_files(coco_root, tmp_path):
 
 
 def test_a_second_run_does_not_build_again(coco_root, tmp_path):
-    built = Path(prepare(CocoKeypoints(coco_root, tmp_path / "build")).data_path)
+    built = Path(prepare(CocoKeypoints(data_at(coco_root, tmp_path / "build"))).data_path)
     before = {path: path.stat().st_mtime_ns for path in built.iterdir()}
     (coco_root / IMAGE).unlink()  # so that building would fail
-    prepare(CocoKeypoints(coco_root, tmp_path / "build"))
+    prepare(CocoKeypoints(data_at(coco_root, tmp_path / "build")))
     assert {path: path.stat().st_mtime_ns for path in built.iterdir()} == before
 
 
 def test_changed_annotations_are_built_anew(coco_root, tmp_path):
-    first = prepare(CocoKeypoints(coco_root, tmp_path / "build"))
+    first = prepare(CocoKeypoints(data_at(coco_root, tmp_path / "build")))
     _edit(lambda data: data["annotations"].pop())(coco_root)
-    second = prepare(CocoKeypoints(coco_root, tmp_path / "build"))
+    second = prepare(CocoKeypoints(data_at(coco_root, tmp_path / "build")))
     assert first.data_path != second.data_path
     n_annotations = [builder.info.metadata["counts"]["val"]["annotations"] for builder in (first, second)]
     assert n_annotations[1] == n_annotations[0] - 1
@@ -159,6 +160,6 @@ def test_broken_files_give_one_line_and_leave_nothing(case, coco_root, tmp_path)
     damage(coco_root)
     build_dir = tmp_path / "build"
     with pytest.raises(UserError, match=line) as caught:
-        prepare(CocoKeypoints(coco_root, build_dir))
+        prepare(CocoKeypoints(data_at(coco_root, build_dir)))
     assert "\n" not in str(caught.value)
     assert [path for path in build_dir.rglob("*") if path.is_file() and path.name != ".lock"] == []

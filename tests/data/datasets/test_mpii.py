@@ -16,6 +16,7 @@ from mamkpd_jax.data.opening import open_dataset
 from mamkpd_jax.data.source import InstanceSource
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.evaluator import Evaluator
+from tests.data.places import data_at
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def test_the_whole_validation_list(shared_data, root):
     """2,958 persons of 2,729 images, each with its own head box and joints."""
     for name, source in (("valid.json", "mpii_valid.json"), ("gt_valid.mat", "gt_valid.mat")):
         shutil.copyfile(shared_data / "mpii" / source, root / "annot" / name)
-    by_image = Mpii(root, root / "build").annotations("val")
+    by_image = Mpii(data_at(root, root / "build")).annotations("val")
     annotations = sorted((a for part in by_image.values() for a in part), key=lambda a: a["id"])
     assert (len(annotations), len(by_image)) == (2958, 2729)
     truth = read_mpii_truth(root / "annot" / "gt_valid.mat")
@@ -41,7 +42,7 @@ def test_the_whole_validation_list(shared_data, root):
 
 
 def test_boxes_are_those_of_hrnet_and_are_not_clipped(root, tmp_path):
-    source = InstanceSource(prepare(Mpii(root, tmp_path / "build")), "train")
+    source = InstanceSource(prepare(Mpii(data_at(root, tmp_path / "build"))), "train")
     persons = {p["image"]: p for p in json.loads((root / "annot" / "train.json").read_bytes())}
     assert len(source) == len(persons) == 5
     for item in (source[i] for i in range(5)):
@@ -107,6 +108,6 @@ def _reverse(path: Path) -> None:
 def test_broken_files_give_one_line_and_leave_nothing(damage, line, root, tmp_path):
     damage(root)
     with pytest.raises(UserError, match=line) as caught:
-        prepare(Mpii(root, tmp_path / "build"))
+        prepare(Mpii(data_at(root, tmp_path / "build")))
     assert "\n" not in str(caught.value)
     assert [path for path in (tmp_path / "build").rglob("*") if path.is_file() and path.name != ".lock"] == []
