@@ -8,8 +8,8 @@ mamkpd plots curves --workdir=DIR[,DIR ...] --output=DIR
     The course of training runs, from their metrics.jsonl.
 mamkpd plots tradeoff [--reports=FILE[,FILE ...]] [--benches=FILE[,FILE ...]] --output=DIR
     Accuracy against parameters and speed (figure 1). The paper's own points are hollow. Filled ones are measured: the
-    accuracy by eval.py on COCO (its report.json), the speed of the same variant by `mamkpd bench model`
-    (or export).
+    accuracy by `mamkpd eval` on COCO (its report.json), the speed of the same variant by `mamkpd bench model`
+    (or export_speed).
 
 Each writes NAME.png into the folder and, of what is drawn in lines, NAME.pdf. mamkpd plots NAME --help lists the flags.
 """
@@ -35,7 +35,7 @@ _TRUTH = flags.DEFINE_bool("truth", False, "Show the labelled poses at the left 
 _LABEL = flags.DEFINE_bool("label", False, "Write the scores beside the joints.")
 _WORKDIR = flags.DEFINE_list("workdir", None, "Folders of training runs.", allow_override=True)
 _REPORTS = flags.DEFINE_list("reports", [], "Files report.json of eval.py, on COCO.")
-_BENCHES = flags.DEFINE_list("benches", [], "Result files of `mamkpd bench model` or export.")
+_BENCHES = flags.DEFINE_list("benches", [], "Result files of `mamkpd bench model` or export_speed.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the plot.", required=True, allow_override=True)
 
 
