@@ -47,18 +47,14 @@ class Artifact(Description):
             "commit": commit(),
         }
 
-    def by_name(self) -> dict[str, Any]:
-        """The arrays by their dotted names."""
-        return by_name((self.params, self.batch_stats))
-
 
 def describe(model: Description) -> Tree:
     """What `described` reads, in the types of JSON and tuples."""
-    return {field.name: _plain(getattr(model, field.name)) for field in dataclasses.fields(Description)}
-
-
-def _plain(value: Any) -> Any:
-    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
+    return {
+        "config": dataclasses.asdict(model.config),
+        "skeleton": dataclasses.asdict(model.skeleton),
+        "step": model.step,
+    }
 
 
 def described(saved: Any) -> Description:
@@ -71,8 +67,8 @@ def described(saved: Any) -> Description:
     for name, ours in _NORMALIZATION.items():
         if fields.get(name, ours) != ours:
             raise UserError(f"{name} is {fields[name]!r}; expected {ours!r}, by which this package normalises images")
-    names = [field.name for field in dataclasses.fields(Description)]
-    found = from_dict(Description, {name: fields[name] for name in names if name in fields}, "the description")
+    known = {name: fields[name] for name in ("config", "skeleton", "step") if name in fields}
+    found = from_dict(Description, known, "the description")
     found.config.validate()
     check_skeleton(found.skeleton)
     if not 0 <= found.step < 2**31:
@@ -99,8 +95,9 @@ def with_arrays(model: Description, params: Tree, batch_stats: Tree) -> Artifact
     for name, array in by_name((params, batch_stats)).items():
         if not np.isfinite(array).all():
             raise UserError(f"there is NaN or infinity in {name}; give weights that are sound")
-    fields = {field.name: getattr(model, field.name) for field in dataclasses.fields(Description)}
-    return Artifact(**fields, params=params, batch_stats=batch_stats)
+    return Artifact(
+        config=model.config, skeleton=model.skeleton, step=model.step, params=params, batch_stats=batch_stats
+    )
 
 
 def by_name(trees: tuple[Mapping, Mapping]) -> dict[str, Any]:

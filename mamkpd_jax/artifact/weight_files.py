@@ -66,7 +66,7 @@ def load(path: Path) -> Artifact:
 def to_torch(artifact: Artifact) -> dict[str, np.ndarray]:
     """The state dict of `torch_model.MamKPD`."""
     state = {}
-    for name, array in artifact.by_name().items():
+    for name, array in by_name((artifact.params, artifact.batch_stats)).items():
         path, there = torch_name(name), layout(name, array.ndim).there
         state[path] = np.array(there(np.asarray(array)), order="C")  # a copy, which PyTorch may write to
         if path.endswith("running_mean"):
