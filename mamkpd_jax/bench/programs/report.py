@@ -71,10 +71,11 @@ _COLUMNS = (
 
 def rendered(readme: str, results: Path) -> str:
     """README.md with its tables as the result files of a folder have them now."""
-    tables = {"goals": [goal.row(results) for goal in GOALS]}
+    tables: dict[str, list[dict[str, str]]] = {}
     for name, models in _MODELS_OF.items():
         columns = [column for column in _COLUMNS if column.table == name]
         tables[name] = [{"model": one} | {c.title: _cell(c, one, results) for c in columns} for one in models]
+    tables["goals"] = [goal.row(results) for goal in GOALS]
     for name, rows in tables.items():
         block = f"<!-- {name} -->\n\n{table({'rows': rows})}\n\n<!-- end -->"
         readme, found = re.subn(rf"<!-- {name} -->.*?<!-- end -->", lambda _, new=block: new, readme, flags=re.DOTALL)
