@@ -13,8 +13,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, NamedTuple
+
+import numpy as np
 
 
 class Case(NamedTuple):
@@ -58,8 +59,6 @@ def _heatmaps(case: Case) -> Callable[[], Any]:
 
 
 def _step(case: Case) -> Callable[[], Any]:
-    import numpy as np
-
     from mamkpd_jax.skeletons import COCO
     from mamkpd_jax.training.step import make_train_step, shard_batch
 
@@ -81,14 +80,12 @@ def _step(case: Case) -> Callable[[], Any]:
 
 
 def _in_onnxruntime(case: Case) -> Callable[[], Any]:
-    import numpy as np
     import onnxruntime
 
     from mamkpd_jax.skeletons import COCO
 
     config = _config(case)
     _, _, state, *_ = _state(config)
-    fields = {"params": state.params, "batch_stats": state.batch_stats}
     if importlib.util.find_spec("mamkpd_jax.program"):
         from mamkpd_jax.artifact.artifact import Artifact as Model
         from mamkpd_jax.export.formats.onnx import save
@@ -101,7 +98,8 @@ def _in_onnxruntime(case: Case) -> Callable[[], Any]:
     options.intra_op_num_threads = 2
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        save(Model(config=config, skeleton=COCO, step=0, **fields), path, network)
+        weights = {"params": state.params, "batch_stats": state.batch_stats}
+        save(Model(config=config, skeleton=COCO, step=0, **weights), path, network)
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     images = np.random.default_rng(0).normal(size=(case.batch, 3, *case.input_hw)).astype(np.float32)
     return lambda: session.run(None, {"image": images})
@@ -116,8 +114,6 @@ def _config(case: Case) -> Any:
 
 
 def _images(case: Case) -> Any:
-    import numpy as np
-
     return np.random.default_rng(0).integers(0, 256, (case.batch, *case.input_hw, 3), np.uint8)
 
 
@@ -127,18 +123,14 @@ def _state(config: Any) -> tuple[Any, ...]:
     from mamkpd_jax.training.optimizer import optimizer
     from mamkpd_jax.training.state import create_state
 
-    sharding: Any = _first("mamkpd_jax.sharding", "mamkpd_jax.training.mesh")
+    names = "mamkpd_jax.sharding", "mamkpd_jax.training.mesh"  # of one module in several releases
+    sharding: Any = importlib.import_module(next(name for name in names if importlib.util.find_spec(name)))
     mesh, adam = sharding.training_mesh(), optimizer(config.optim, steps_per_epoch=1)
     if importlib.util.find_spec("mamkpd_jax.program"):
         return mesh, adam, create_state(config, COCO, adam, mesh)
     create: Any = create_state
     graphdef, state = create(config, COCO.n_joints, adam, mesh)
     return mesh, adam, state, graphdef
-
-
-def _first(*names: str) -> ModuleType:
-    """The first of these modules that the checkout has: they are the names of one module in several releases."""
-    return importlib.import_module(next(name for name in names if importlib.util.find_spec(name)))
 
 
 def main(folder: str, case: Case, part: str | None = None) -> None:

@@ -4,12 +4,11 @@ It needs the extra `kernel-report`: XLA's CUDA compiler (jax-cuda13-plugin) and 
 """
 
 import contextlib
-import dataclasses
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import jax
@@ -24,12 +23,10 @@ from mamkpd_jax.registry import SCANS
 _DESCRIPTION = """
 gpu_device_info {{
   threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152 fpus_per_core: 128
-  shared_memory_per_core: {shared_memory_per_core} shared_memory_per_block_optin: {shared_memory_per_block}
-  threads_per_core_limit: {threads_per_core} core_count: {cores} clock_rate_ghz: {clock_ghz}
   block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
-  memory_bandwidth: {bandwidth} l2_cache_size: {l2_cache} device_memory_size: {memory}
   cuda_compute_capability {{ major: {capability[0]} minor: {capability[1]} }}
   registers_per_core_limit: 65536 registers_per_block_limit: 65536
+  {fields}
 }}
 platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 12 patch: 0 }}
 runtime_version {{ major: 13 minor: 0 patch: 0 }} device_description_str: "{name}"
@@ -45,50 +42,29 @@ _OPTIONS = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Card:
-    """An NVIDIA GPU, by its data sheet. Sizes in bytes, bandwidth in bytes a second."""
+class Card(NamedTuple):
+    """An NVIDIA GPU, by its data sheet."""
 
     name: str
     capability: tuple[int, int]
-    cores: int
-    clock_ghz: float
-    threads_per_core: int
-    shared_memory_per_core: int
-    shared_memory_per_block: int
-    l2_cache: int
-    memory: int
-    bandwidth: int
+    fields: str  # of XLA's description; sizes in bytes, bandwidth in bytes a second
 
 
-H200 = Card(
-    name="NVIDIA H200",
-    capability=(9, 0),
-    cores=132,
-    clock_ghz=1.98,
-    threads_per_core=2048,
-    shared_memory_per_core=233472,
-    shared_memory_per_block=232448,
-    l2_cache=50 * 2**20,
-    memory=141 * 10**9,
-    bandwidth=4800 * 10**9,
-)
-RTX_4090 = Card(
-    name="NVIDIA GeForce RTX 4090",
-    capability=(8, 9),
-    cores=128,
-    clock_ghz=2.52,
-    threads_per_core=1536,
-    shared_memory_per_core=102400,
-    shared_memory_per_block=101376,
-    l2_cache=72 * 2**20,
-    memory=24 * 2**30,
-    bandwidth=1008 * 10**9,
-)
+_H200 = """
+  threads_per_core_limit: 2048 core_count: 132 clock_rate_ghz: 1.98
+  shared_memory_per_core: 233472 shared_memory_per_block_optin: 232448
+  memory_bandwidth: 4800000000000 l2_cache_size: 52428800 device_memory_size: 141000000000
+"""
+_RTX_4090 = """
+  threads_per_core_limit: 1536 core_count: 128 clock_rate_ghz: 2.52
+  shared_memory_per_core: 102400 shared_memory_per_block_optin: 101376
+  memory_bandwidth: 1008000000000 l2_cache_size: 75497472 device_memory_size: 25769803776
+"""
+H200 = Card("NVIDIA H200", (9, 0), _H200)
+RTX_4090 = Card("NVIDIA GeForce RTX 4090", (8, 9), _RTX_4090)
 
 
-@dataclasses.dataclass(frozen=True)
-class CompiledKernel:
+class CompiledKernel(NamedTuple):
     """The PTX of a Pallas kernel, and its grid."""
 
     ptx: str
@@ -96,11 +72,7 @@ class CompiledKernel:
 
 
 def kernels(function: Callable, arguments: Sequence[jax.ShapeDtypeStruct], card: Card) -> dict[str, CompiledKernel]:
-    """The Pallas kernels that a function calls, compiled for a card, by name and in the order of the calls.
-
-    Raises:
-        UserError: the extra `kernel-report` is missing.
-    """
+    """The Pallas kernels that a function calls, compiled for a card, by name and in the order of the calls."""
     lowered = lower(function, _placed(arguments, card), card)
     with tempfile.TemporaryDirectory() as folder:
         _compile(lowered, {"xla_dump_to": folder})
@@ -110,20 +82,13 @@ def kernels(function: Callable, arguments: Sequence[jax.ShapeDtypeStruct], card:
 
 
 def program(function: Callable, arguments: Sequence[Any], card: Card) -> jax.stages.Compiled:
-    """A function of trees of shapes as a whole program for a card.
-
-    Raises:
-        UserError: the extra `kernel-report` is missing.
-    """
+    """A function of trees of shapes as a whole program for a card."""
     return _compile(lower(function, _placed(arguments, card), card), {})
 
 
 @contextlib.contextmanager
 def kernels_can_run() -> Iterator[None]:
-    """Lets models have Pallas kernels that are built and traced in this context, though there is no GPU.
-
-    Their scan has to be named.
-    """
+    """Lets models that are built and traced in this context, and name the scan, have Pallas kernels without a GPU."""
     with (
         mock.patch.object(SCANS["pallas_triton"], "platform", None),
         mock.patch.object(layer_norm_kernel, "works", lambda: True),
@@ -141,16 +106,21 @@ def lower(function: Callable, arguments: Sequence[Any], card: Card) -> jax.stage
 def grids(lowered: jax.stages.Lowered) -> dict[str, tuple[int, int, int]]:
     """The grids of the Pallas kernels that a lowered function calls, by name and in the order of the calls."""
     found = {}
-    for operation in _operations(lowered.compiler_ir("stablehlo")):
+
+    def visit(operation: ir.Operation) -> ir.WalkResult:
         if operation.name == "stablehlo.custom_call" and "triton" in str(operation.attributes["call_target_name"]):
             config = ir.DictAttr(operation.attributes["mhlo.backend_config"])
             x, y, z = (ir.IntegerAttr(config[f"grid_{axis}"]).value for axis in "xyz")
             found[ir.StringAttr(config["name"]).value] = x, y, z
+        return ir.WalkResult.ADVANCE
+
+    module: Any = lowered.compiler_ir("stablehlo")
+    module.operation.walk(visit, ir.WalkOrder.PRE_ORDER)
     return found
 
 
 def cuda_folder() -> Path:
-    """The folder of NVIDIA's assembler and device libraries."""
+    """The folder of NVIDIA's assembler and device libraries; raises UserError without the extra `kernel-report`."""
     try:
         import jax_plugins.xla_cuda13  # type: ignore[import-not-found]  # noqa: F401
         import nvidia.cu13 as cuda  # type: ignore[import-not-found]
@@ -159,39 +129,21 @@ def cuda_folder() -> Path:
     return Path(next(iter(cuda.__path__)))
 
 
-def _device(card: Card) -> Any:
-    cuda_folder()
-    description = _DESCRIPTION.format(**dataclasses.asdict(card))
-    return topologies.get_topology_desc("", "cuda", target_config=description, topology="1x1x1").devices[0]
-
-
 def _placed(arguments: Sequence[Any], card: Card) -> Sequence[Any]:
-    here = jax.sharding.SingleDeviceSharding(_device(card))
+    cuda_folder()  # raises where the compiler is missing
+    description = _DESCRIPTION.format(**card._asdict())
+    topology = topologies.get_topology_desc("", "cuda", target_config=description, topology="1x1x1")
+    here = jax.sharding.SingleDeviceSharding(topology.devices[0])
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), arguments)
 
 
 def _compile(lowered: jax.stages.Lowered, options: Mapping[str, Any]) -> jax.stages.Compiled:
-    with _without_cache():
-        return lowered.compile(compiler_options={"xla_gpu_cuda_data_dir": str(cuda_folder()), **options, **_OPTIONS})
-
-
-@contextlib.contextmanager
-def _without_cache() -> Iterator[None]:
-    """Switches off JAX's compilation cache, which keeps such programs, but can't load them without their GPU."""
+    # JAX's compilation cache keeps such programs, but can't load them without their GPU.
     before = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
     jax.config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()
     try:
-        yield
+        return lowered.compile(compiler_options={"xla_gpu_cuda_data_dir": str(cuda_folder()), **options, **_OPTIONS})
     finally:
         jax.config.update("jax_enable_compilation_cache", before)
         compilation_cache.reset_cache()
-
-
-def _operations(module: Any) -> Iterator[Any]:
-    """All operations inside a module or an operation."""
-    for region in module.operation.regions:
-        for block in region:
-            for inner in block:
-                yield inner.operation
-                yield from _operations(inner)

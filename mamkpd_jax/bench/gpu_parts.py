@@ -5,6 +5,7 @@ that one found.
 """
 
 import dataclasses
+import functools
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from mamkpd_jax.files import atomic_folder, write_json
 
 # Of mamkpd_jax.evaluation.report, which imports JAX and more than a machine may have.
 REPORT, PICTURE = "report.json", "predictions.png"
+_SCHEDULE = "schedule.json"
 _START_S, _EVALUATION_S = 20.0, 45.0  # of a training part: until its first step, and after its last
 _LEAST_TRAINING_S, _COMPILE_S, _RETRY_S = 60.0, 60.0, 300.0
 _MARGIN = 0.85  # of the measured speed, so that the learning rate is lowered in time
@@ -102,10 +104,10 @@ class Setting:
         path = self.work / file
         return json.loads(path.read_bytes())["rows"] if path.exists() else []
 
-    def bench(self, name: str, file: str, *more: str) -> Step:
+    def bench(self, name: str, file: str, *more: str, **flags: Any) -> Step:
         """A bench of the package that writes a result."""
-        about = f"--repeats={self.scale.repeats}", f"--output={self.work / file}"
-        return Step(["-m", "mamkpd_jax", "bench", name, *about, *more])
+        flags |= {"repeats": self.scale.repeats, "output": self.work / file}
+        return Step(["-m", "mamkpd_jax", "bench", name, *(f"--{key}={flags[key]}" for key in flags), *more])
 
     def unpacked(self, name: str) -> Path:
         """The folder of a data set, unpacked first where there is only its .zip."""
@@ -122,38 +124,34 @@ class Setting:
 
     def training(self, name: str) -> list[str]:
         """The config of a training on a data set."""
-        data = {"root": self.unpacked(name), "build_dir": self.work / "tfds", "workers": len(os.sched_getaffinity(0))}
-        return [
-            f"--config={self.scale.config.format(name)}",
-            *(f"--config.data.{field}={value}" for field, value in data.items()),
-            f"--config.model.dtype={self.scale.dtype}",
-            f"--config.model.scan={self.scan}",
-            *self.scale.training,
-        ]
+        fields = {"data.root": self.unpacked(name), "data.build_dir": self.work / "tfds"}
+        fields |= {"data.workers": len(os.sched_getaffinity(0))}
+        fields |= {"model.dtype": self.scale.dtype, "model.scan": self.scan}
+        flags = [f"--config.{field}={value}" for field, value in fields.items()]
+        return [f"--config={self.scale.config.format(name)}", *flags, *self.scale.training]
 
 
 def kernels(at: Setting) -> Iterator[Step]:
     """The kernels against the fp32 loop, values and gradients."""
+    about = {"implementations": at.scale.kernel, "workloads": at.scale.workloads, "batches": at.scale.checked_batches}
     for dtype in dict.fromkeys((at.scale.dtype, "float32")):
-        about = "--measure=errors", "--chunks=", f"--implementations={at.scale.kernel}", f"--dtype={dtype}"
-        where = f"--workloads={at.scale.workloads}", f"--batches={at.scale.checked_batches}"
-        yield at.bench("scan", f"kernels_{dtype}.json", *about, *where)
+        yield at.bench("scan", f"kernels_{dtype}.json", measure="errors", chunks="", dtype=dtype, **about)
 
 
 def scan(at: Setting) -> Iterator[Step]:
     """The scan alone: the kernels against `associative`, then the kernels in other cuts."""
-    about = "--measure=times", "--chunks=", f"--dtype={at.scale.dtype}", f"--workloads={at.scale.workloads}"
-    both = f"--implementations={at.scale.kernel},associative"
-    yield at.bench("scan", "scan.json", *about, both, f"--batches={at.scale.batches}")._replace(reserve_s=at.left_s / 3)
-    cuts = f"--implementations={at.scale.kernel}", "--tilings", f"--batches={at.scale.checked_batches}"
-    yield at.bench("scan", "scan_tilings.json", *about, *cuts)
+    about = {"measure": "times", "chunks": "", "dtype": at.scale.dtype, "workloads": at.scale.workloads}
+    both = {"implementations": f"{at.scale.kernel},associative", "batches": at.scale.batches}
+    yield at.bench("scan", "scan.json", **about, **both)._replace(reserve_s=at.left_s / 3)
+    cuts = {"implementations": at.scale.kernel, "batches": at.scale.checked_batches}
+    yield at.bench("scan", "scan_tilings.json", "--tilings", **about, **cuts)
 
 
 def model(at: Setting) -> Iterator[Step]:
     """The forward pass of whole models, with each scan."""
+    about = {"dtype": at.scale.dtype, "batches": at.scale.batches, "variants": at.scale.variants}
     for name in at.scale.scans:
-        about = f"--dtype={at.scale.dtype}", f"--scans={name}", f"--batches={at.scale.batches}"
-        one = at.bench("model", "speed_gpu.json", *about, f"--variants={at.scale.variants}")
+        one = at.bench("model", "speed_gpu.json", scans=name, **about)
         yield one if name == at.scale.scans[-1] else one._replace(reserve_s=at.left_s / 4)
 
 
@@ -161,41 +159,38 @@ def step(at: Setting) -> Iterator[Step]:
     """The training step of Base, on random images and fed by the loader, at the largest batch size that fits."""
     for batch in at.scale.tried_batches:
         if not any(row.get("input") == "loader" for row in at.rows("step.json")):
-            yield at.bench("train", "step.json", "--loader", f"--batches={batch}", *at.training("lspet"))
+            yield at.bench("train", "step.json", "--loader", *at.training("lspet"), batches=batch)
 
 
-def train(name: str) -> Callable[[Setting], Iterator[Step]]:
+def train(name: str, at: Setting) -> Iterator[Step]:
     """Base from scratch on a data set in the time that is left, its evaluation, and its weights in bfloat16."""
-
-    def part(at: Setting) -> Iterator[Step]:
-        file, runs = f"accuracy_{name}.json", at.work / name
-        # The speed decides on the epochs. Where it was not measured in time, that is tried again if there is time.
-        if not _kept(at, name).exists() and at.left_s > _RETRY_S:
-            for one in step(at):
-                yield one._replace(reserve_s=at.left_s - _RETRY_S / 3)
-        flags = [*at.training(name), *schedule(at, name)]
-        run = runs / "base_0"
-        variant = flags[0] + ("," if ":" in flags[0].partition("=")[2] else ":") + "base"
-        if not (run / REPORT).exists():
-            yield Step(["train.py", variant, *flags[1:], "--config.seed=0", f"--workdir={run}"], _EVALUATION_S)
-        weights = at.output / f"base_{name}_bfloat16.safetensors"
-        yield Step(["-m", "mamkpd_jax", "convert", f"--checkpoint={run}", f"--output={weights}", "--dtype=bfloat16"])
-        evaluated = run if (run / REPORT).exists() else run / "eval"
-        if evaluated == run:
-            # In no time it trains nothing, and collects what the run wrote.
-            gather = "--contenders=base", "--minutes=0", f"--workdir={runs}", f"--output={at.work / file}"
-            yield Step(["-m", "mamkpd_jax", "bench", "training_accuracy", *flags, *gather])
-        else:
-            yield Step(["eval.py", variant, *flags[1:], f"--workdir={run}"])
-        if (evaluated / PICTURE).exists():
-            shutil.copyfile(evaluated / PICTURE, at.output / f"{name}_{PICTURE}")
-
-    return part
+    file, runs = f"accuracy_{name}.json", at.work / name
+    # The speed decides on the epochs. Where it was not measured in time, that is tried again if there is time.
+    if not (runs / _SCHEDULE).exists() and at.left_s > _RETRY_S:
+        for one in step(at):
+            yield one._replace(reserve_s=at.left_s - _RETRY_S / 3)
+    flags = [*at.training(name), *schedule(at, name)]
+    run = runs / "base_0"
+    variant = flags[0] + ("," if ":" in flags[0].partition("=")[2] else ":") + "base"
+    if not (run / REPORT).exists():
+        yield Step(["train.py", variant, *flags[1:], "--config.seed=0", f"--workdir={run}"], _EVALUATION_S)
+    weights = at.output / f"base_{name}_bfloat16.safetensors"
+    yield Step(["-m", "mamkpd_jax", "convert", f"--checkpoint={run}", f"--output={weights}", "--dtype=bfloat16"])
+    picture = run / PICTURE
+    if (run / REPORT).exists():
+        # In no time it trains nothing, and collects what the run wrote.
+        gather = "--contenders=base", "--minutes=0", f"--workdir={runs}", f"--output={at.work / file}"
+        yield Step(["-m", "mamkpd_jax", "bench", "training_accuracy", *flags, *gather])
+    else:
+        yield Step(["eval.py", variant, *flags[1:], f"--workdir={run}"])
+        picture = run / "eval" / PICTURE
+    if picture.exists():
+        shutil.copyfile(picture, at.output / f"{name}_{PICTURE}")
 
 
 def schedule(at: Setting, name: str) -> list[str]:
     """The flags of a training that ends in the time left, with the paper's decays in proportion; kept to resume."""
-    kept = _kept(at, name)
+    kept = at.work / name / _SCHEDULE
     if kept.exists():
         return json.loads(kept.read_bytes())
     measured = [row for row in at.rows("step.json") if "images_per_s" in row]
@@ -213,10 +208,6 @@ def schedule(at: Setting, name: str) -> list[str]:
     flags = [f"--config.{field}={value}" for field, value in fields.items()]
     write_json(kept, flags)
     return flags
-
-
-def _kept(at: Setting, name: str) -> Path:
-    return at.work / name / "schedule.json"
 
 
 def fitted(images_per_s: float, seconds: float, instances: int, batch: int) -> dict[str, Any]:
@@ -238,13 +229,12 @@ def fitted(images_per_s: float, seconds: float, instances: int, batch: int) -> d
 
 def peers(at: Setting) -> Iterator[Step]:
     """The forward pass of SimpleBaseline, ViT-S and HRNet-W32 in PyTorch, with Base beside each."""
-    about = f"--variants={at.scale.variants.partition(',')[0]}", f"--scans={at.scan}", f"--dtype={at.scale.dtype}"
+    about = {"variants": at.scale.variants.partition(",")[0], "scans": at.scan, "dtype": at.scale.dtype}
+    half = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.5"}  # JAX would take three quarters of the GPU's memory at its start
     for compiled, names in ((False, at.scale.peers), (True, at.scale.compiled)):
         for name in names:
-            how = f"--batches={at.scale.batches}", f"--peers={name}", f"--compile={compiled}"
-            # JAX would take three quarters of the GPU's memory at its start.
-            half = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.5"}
-            yield at.bench("speed", "speed_gpu.json", *about, *how)._replace(variables=half)
+            one = at.bench("speed", "speed_gpu.json", **about, batches=at.scale.batches, peers=name, compile=compiled)
+            yield one._replace(variables=half)
 
 
 class Part(NamedTuple):
@@ -261,6 +251,6 @@ ALL = (
     Part("scan", scan, 90),
     Part("model", model, 90),
     Part("step", step, 60),
-    Part("lspet", train("lspet")),
+    Part("lspet", functools.partial(train, "lspet")),
 )
-PEERS = (_KERNELS, Part("peers", peers, 300), Part("animalpose", train("animalpose")))
+PEERS = (_KERNELS, Part("peers", peers, 300), Part("animalpose", functools.partial(train, "animalpose")))

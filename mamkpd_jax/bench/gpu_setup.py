@@ -17,7 +17,6 @@ from pathlib import Path
 
 _REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
 _SHOWN = ("jax", "jaxlib", "jax-cuda13-plugin", "jax-cuda12-plugin", "torch", "torchvision", "timm", "triton")
-_NOTES = 10  # of `pip check`, shown
 
 
 def add_system(python: str) -> None:
@@ -77,9 +76,9 @@ def main() -> None:
     install(flags.wheels)
     for line in missing():
         print(f"missing: {line}")
-    problems = pip("check").stdout.splitlines()
+    problems = [line for line in pip("check").stdout.splitlines() if " requires " in line]
     print(f"python {sys.version.split()[0]}, " + ", ".join(f"{name} {version(name) or '-'}" for name in _SHOWN))
-    for line in [line for line in problems if " requires " in line][:_NOTES]:
+    for line in problems[:10]:
         print(f"note: {line}")
     if version("jax") is None:
         sys.exit("error: this Python has no jax; give PYTHON=python3, one that has jax for CUDA")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mamkpd_jax.bench.goals import GOALS
-from mamkpd_jax.bench.markdown import table
+from mamkpd_jax.bench.markdown import flat, table
 
 _GPU_FILES = ("speed_gpu.json", "accuracy_lspet.json", "accuracy_animalpose.json")
 _OF_SCAN = ("workload", "batch", "implementation", "forward.median_ms", "forward+backward.median_ms")
@@ -34,7 +34,7 @@ def summary(parts: Mapping[str, Mapping[str, Any]], work: Path, *, rehearsal: bo
         lines += ["## Goals", "", table({"rows": [goal.row(work) for goal in GOALS if goal.file in _GPU_FILES]}), ""]
     lines += ["## Correctness of the kernels", "", *_correctness(results), ""]
     for title, file, columns in _TABLES:
-        if rows := [_flat(row) for row in results.get(file, {}).get("rows", [])]:
+        if rows := [flat(row) for row in results.get(file, {}).get("rows", [])]:
             shown = [name for name in columns if any(name in row for row in rows)]
             lines += [f"## {title}", "", table({"rows": rows}, shown), ""]
     return "\n".join(lines)
@@ -51,10 +51,3 @@ def _correctness(results: Mapping[str, Any]) -> list[str]:
             line += f"largest error of a gradient {worst:.1e}"
             lines.append(line + (f"; wrong or failed: {'; '.join(wrong)}" if wrong else ""))
     return lines or ["not measured"]
-
-
-def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in row.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return flat

@@ -43,12 +43,11 @@ def _kernels(name: str, computations: dict[str, dict[str, _Instruction]]) -> lis
         if one.operation in ("call", "while"):
             found += _kernels(called[0], computations)
             continue
-        read = 0
-        for i, operand in enumerate(one.operands):
-            n_bytes = instructions[operand].n_bytes
-            read += _read(computations[called[0]], i, n_bytes) if one.operation == "fusion" else n_bytes
+        read = [instructions[operand].n_bytes for operand in one.operands]
+        if one.operation == "fusion":
+            read = [_read(computations[called[0]], i, n_bytes) for i, n_bytes in enumerate(read)]
         origin = re.search(r'op_name="([^"]*)"', one.rest)
-        found.append(Kernel(one.name, origin[1] if origin else "", read + one.n_bytes))
+        found.append(Kernel(one.name, origin[1] if origin else "", sum(read) + one.n_bytes))
     return found
 
 
@@ -84,8 +83,5 @@ def _computations(text: str) -> dict[str, dict[str, _Instruction]]:
 def _bytes(shape: str) -> int:
     """Of a shape, such as "(bf16[64,32]{1,0}, s32[])"."""
     found = re.findall(r"\b([a-z]+\d*)\[([\d,]*)\]", shape)
-    return sum(_size(kind) * math.prod(map(int, filter(None, dims.split(",")))) for kind, dims in found)
-
-
-def _size(kind: str) -> int:
-    return _SIZES.get(kind) or max(1, int(re.sub(r"\D", "", kind)) // 8)
+    sizes = {kind: _SIZES.get(kind) or max(1, int(re.sub(r"\D", "", kind)) // 8) for kind, _ in found}
+    return sum(sizes[kind] * math.prod(map(int, filter(None, dims.split(",")))) for kind, dims in found)

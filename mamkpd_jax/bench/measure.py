@@ -11,22 +11,18 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
+from mamkpd_jax.bench.markdown import cell, flat
 from mamkpd_jax.environment import environment
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import write_json
 
 # Several benches define flags of one name, and tests import them into one process: hence allow_override.
-_OUTPUT = flags.DEFINE_string(
-    "output", None, "A JSON file for the results; without it they are only printed.", allow_override=True
-)
-REPEATS = flags.DEFINE_integer(
-    "repeats", 60, "Timed rounds, after three of warm-up; the medians of both halves are reported.", lower_bound=2
-)
+_OUTPUT = flags.DEFINE_string("output", None, "A JSON file for the results, printed too.", allow_override=True)
+REPEATS = flags.DEFINE_integer("repeats", 60, "Timed rounds, after three of warm-up.", lower_bound=2)
 _PEAK = flags.DEFINE_float("peak_tflops", None, "The device's highest dense rate in bfloat16, for the MFU.")
 
 
 def define_variants(default: list[str]) -> flags.FlagHolder[list[str]]:
-    """The flag `--variants=small,base`."""
     return flags.DEFINE_list("variants", default, "Names of the table of variants.", allow_override=True)
 
 
@@ -36,7 +32,6 @@ def define_dtype(*dtypes: str) -> flags.FlagHolder[str]:
 
 
 def define_minutes() -> flags.FlagHolder[float]:
-    """The flag `--minutes`."""
     text = "When to stop after the work at hand; the same command resumes."
     return flags.DEFINE_float("minutes", 9.0, text, allow_override=True)
 
@@ -54,10 +49,7 @@ _PEAK_TFLOPS = {
 
 
 def mfu(flop_per_s: float) -> float | None:
-    """A rate of arithmetic as a part of the device's highest; None where that is not known.
-
-    The highest one is the dense rate in bfloat16, whatever the dtype, so that all of a device stand on one scale.
-    """
+    """A rate as a share of the device's highest in bfloat16, whatever the dtype; None where that is not known."""
     peak_tflops = _PEAK.value or _PEAK_TFLOPS.get(jax.devices()[0].device_kind)
     return None if peak_tflops is None else flop_per_s / 1e12 / peak_tflops
 
@@ -77,11 +69,9 @@ def copy_bandwidth() -> float:
 
 
 def times_ms(contenders: Mapping[str, Callable[[int], Any]], repeats: int, warmups: int = 3) -> dict[str, list[float]]:
-    """Times of functions that take the number of the call, all in turn in each round, so that drift meets all alike.
+    """Times of functions of the call's number, which take turns in each round so that drift meets all alike.
 
-    The number lets a function take other inputs each time, so that none is left in a cache. Before each timed call is
-    one that is not: of several runtimes in one process, each finds the caches of the one before, whose threads still
-    spin. On two CPU cores that made a model in onnxruntime take 84 ms which takes 68 when it runs again and again.
+    Every timed call is preceded by an untimed one: the runtime before leaves other caches, and threads that still spin.
     """
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for i in range(repeats + warmups):
@@ -95,7 +85,7 @@ def times_ms(contenders: Mapping[str, Callable[[int], Any]], repeats: int, warmu
 
 
 def summary_ms(times: Sequence[float]) -> dict[str, float]:
-    """Median of all, of each half, and the 95th percentile, in milliseconds."""
+    """Median of all, of each half to show drift, and the 95th percentile."""
     half = len(times) // 2
     return {
         "median_ms": statistics.median(times),
@@ -106,11 +96,7 @@ def summary_ms(times: Sequence[float]) -> dict[str, float]:
 
 
 def rows_so_far(setting: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows that the file of `--output` has, if it was measured here, at this commit and in this setting.
-
-    Raises:
-        UserError: the file is something else than a result.
-    """
+    """The rows that the file of `--output` has, if it was measured here, at this commit and in this setting."""
     if _OUTPUT.value is None or not Path(_OUTPUT.value).exists():
         return []
     try:
@@ -130,3 +116,25 @@ def write(rows: Any, **about: Any) -> None:
     """Writes rows, the environment and what else is known `about` them to the JSON file of `--output`."""
     if _OUTPUT.value is not None:
         write_json(Path(_OUTPUT.value), {"environment": environment(), **about, "rows": rows})
+
+
+def reason(error: Exception) -> str:
+    """The first line of an error's message: why a contender has no measurement, most often too little memory."""
+    return (str(error) or repr(error)).splitlines()[0]
+
+
+class Lines:
+    """Prints rows one by one as lines of a table. A dot in a column's name leads into a row's own table."""
+
+    def __init__(self, *columns: str):
+        self._widths = {name: 0 for name in columns}
+
+    def print(self, row: Mapping[str, Any]) -> None:
+        values = {name: value for name, value in flat(row).items() if value is not None}
+        lines = [{name: cell(values.get(name, "-")) for name in self._widths}]
+        if not any(self._widths.values()):
+            lines.insert(0, {name: name for name in self._widths})
+        for line in lines:
+            self._widths = {name: max(width, len(line[name])) for name, width in self._widths.items()}
+        for line in lines:
+            print("  ".join(f"{line[name]:{width}}" for name, width in self._widths.items()).rstrip(), flush=True)

@@ -87,3 +87,17 @@ def test_a_file_that_is_no_result_is_left_as_it_is(content, tmp_path, monkeypatc
     with pytest.raises(UserError, match="which is no result of a bench; give another file"):
         measure.rows_so_far({})
     assert path.read_text(encoding="utf-8") == content
+
+
+def test_lines_have_a_header_and_columns_in_line(capsys):
+    lines = measure.Lines("name", "forward.median_ms", "mfu", "error")
+    lines.print({"name": "a long one", "forward": {"median_ms": 1.23456, "unseen": 0}, "mfu": None})
+    lines.print({"name": "b", "error": measure.reason(MemoryError("too large\nby far"))})
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0].strip() for line in told] == ["name", "a long one", "b"]
+    assert [line.split()[-3:] for line in told[1:]] == [["1.235", "-", "-"], ["-", "too", "large"]]
+    assert told[0].index("forward") == told[1].index("1.235") == told[2].index("-")
+
+
+def test_an_error_without_a_message_has_its_name_for_a_reason():
+    assert measure.reason(MemoryError()) == "MemoryError()"

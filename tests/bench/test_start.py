@@ -14,6 +14,6 @@ def test_starts_share_a_cache(workdir, tmp_path):
     (tmp_path / "picture.jpg").write_bytes(items()[0]["image"])
     (tmp_path / "run").symlink_to(workdir)
     assert start_s(tmp_path, tmp_path / "cache") > 0
-    (entry,) = (tmp_path / "cache").rglob("jit_predict-*-cache")
+    (entry,) = (tmp_path / "cache").rglob("jit_program-*-cache")
     assert start_s(tmp_path, tmp_path / "cache") > 0
-    assert list((tmp_path / "cache").rglob("jit_predict-*-cache")) == [entry], "the second start has the same program"
+    assert list((tmp_path / "cache").rglob("jit_program-*-cache")) == [entry], "the second start has the same program"

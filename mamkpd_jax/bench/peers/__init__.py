@@ -14,13 +14,7 @@ _NARROWEST = 1 / 64  # one channel in the first layer
 
 
 def check(peer: str) -> tuple[str, float]:
-    """The name and width of a peer, told as NAME or NAME:WIDTH.
-
-    The width is that by which `simple_baseline`'s channels are multiplied; timm's backbones have their own width alone.
-
-    Raises:
-        UserError: there is no such peer, it does not come in this width, or its package is not installed.
-    """
+    """The name of a peer, and the factor of its channels, from NAME or NAME:WIDTH; UserError if it can't be built."""
     name, _, told = peer.partition(":")
     if name not in PEERS:
         raise UserError(f"there is no peer {name!r}; expected one of {', '.join(PEERS)}")

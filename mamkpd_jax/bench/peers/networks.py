@@ -4,7 +4,7 @@
 """
 
 import itertools
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -21,28 +21,25 @@ class Peer(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: nn.Module, head: nn.Module):
+    def __init__(self, backbone: nn.Module, head: nn.Module, features: Callable[[Tensor], Tensor] | None = None):
+        """`features` applies the backbone to crops, where that is not just a call of it."""
         super().__init__()
-        self.backbone, self.head = backbone, head
+        self.backbone, self.head, self._features = backbone, head, features or backbone.__call__
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         crops = (images.permute(0, 3, 1, 2) - self.mean) / self.std
         crops = crops.contiguous(memory_format=torch.channels_last)
-        return self.head(self.backbone(crops)).float()
+        return self.head(self._features(crops)).float()
 
 
 def build(peer: str, n_joints: int, input_hw: tuple[int, int]) -> Peer:
-    """A peer as `check` reads it.
-
-    Raises:
-        UserError: as `check`.
-    """
+    """A peer as `check` reads it; raises UserError as that does."""
     name, width = check(peer)
     if name == RESIZABLE:
         return _simple_baseline(n_joints, width)
-    return {"hrnet_w32": _hrnet_w32, "vit_s": _vit_s}[name](n_joints, input_hw)
+    return _hrnet_w32(n_joints) if name == "hrnet_w32" else _vit_s(n_joints, input_hw)
 
 
 def cost(model: Peer, input_hw: tuple[int, int]) -> tuple[int, int]:
@@ -55,21 +52,21 @@ def cost(model: Peer, input_hw: tuple[int, int]) -> tuple[int, int]:
     return sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops() // 2
 
 
-def _simple_baseline(n_joints: int, width: float = 1.0) -> Peer:
+def _simple_baseline(n_joints: int, width: float) -> Peer:
     """SimpleBaseline with ResNet-50. Source: Xiao et al., arXiv 1804.06208."""
     backbone = ResNet50(round(64 * width))
     return Peer(backbone, _deconv_head(backbone.out_channels, round(256 * width), 3, n_joints))
 
 
-def _hrnet_w32(n_joints: int, input_hw: tuple[int, int]) -> Peer:
+def _hrnet_w32(n_joints: int) -> Peer:
     """HRNet-W32, of whose last stage the finest branch alone is used. Source: Sun et al., arXiv 1902.09212."""
-    del input_hw
     import timm  # type: ignore[import-not-found]
 
     backbone = timm.create_model("hrnet_w32", features_only=True, feature_location="", out_indices=(1,))
     last = backbone.stage4[-1]
     last.fuse_layers = last.fuse_layers[:1]
-    return Peer(_First(backbone), _heatmaps(backbone.feature_info.channels()[0], n_joints))
+    head = _heatmaps(backbone.feature_info.channels()[0], n_joints)
+    return Peer(backbone, head, lambda crops: backbone(crops)[0])
 
 
 def _vit_s(n_joints: int, input_hw: tuple[int, int]) -> Peer:
@@ -79,7 +76,13 @@ def _vit_s(n_joints: int, input_hw: tuple[int, int]) -> Peer:
     backbone = timm.create_model(
         "vit_small_patch16_224", img_size=input_hw, num_classes=0, global_pool="", drop_path_rate=0.1
     )
-    return Peer(_Tokens(backbone, input_hw), _deconv_head(backbone.num_features, 256, 2, n_joints))
+    grid_hw = input_hw[0] // 16, input_hw[1] // 16
+
+    def features(crops: Tensor) -> Tensor:
+        tokens = backbone.forward_features(crops)[:, backbone.num_prefix_tokens :]
+        return tokens.transpose(1, 2).unflatten(2, grid_hw)
+
+    return Peer(backbone, _deconv_head(backbone.num_features, 256, 2, n_joints), features)
 
 
 class ResNet50(nn.Module):
@@ -90,12 +93,7 @@ class ResNet50(nn.Module):
 
     def __init__(self, width: int = 64):
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, width, 7, 2, 3, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(3, 2, 1),
-        )
+        self.stem = nn.Sequential(*_convolution(3, width, 7, 2), nn.MaxPool2d(3, 2, 1))
         self.out_channels = width
         blocks = []
         for stage, depth in enumerate((3, 4, 6, 3)):
@@ -116,47 +114,21 @@ class _Bottleneck(nn.Module):
     def __init__(self, channels: int, width: int, stride: int):
         super().__init__()
         self.residual = nn.Sequential(
-            nn.Conv2d(channels, width, 1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width, 4 * width, 1, bias=False),
-            nn.BatchNorm2d(4 * width),
+            *_convolution(channels, width, 1),
+            *_convolution(width, width, 3, stride),
+            *_convolution(width, 4 * width, 1)[:-1],
         )
         self.shortcut = nn.Identity()
         if stride != 1 or channels != 4 * width:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(channels, 4 * width, 1, stride, bias=False), nn.BatchNorm2d(4 * width)
-            )
+            self.shortcut = nn.Sequential(*_convolution(channels, 4 * width, 1, stride)[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.relu(self.residual(x) + self.shortcut(x), inplace=True)
 
 
-class _First(nn.Module):
-    """A backbone's first map of features."""
-
-    def __init__(self, backbone: nn.Module):
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.backbone(x)[0]
-
-
-class _Tokens(nn.Module):
-    """A ViT's tokens of patches as a map of features."""
-
-    def __init__(self, vit: Any, input_hw: tuple[int, int]):
-        super().__init__()
-        self.vit = vit
-        self._grid_hw = input_hw[0] // 16, input_hw[1] // 16
-
-    def forward(self, x: Tensor) -> Tensor:
-        tokens = self.vit.forward_features(x)[:, self.vit.num_prefix_tokens :]
-        return tokens.transpose(1, 2).unflatten(2, self._grid_hw)
+def _convolution(n_in: int, n_out: int, size: int, stride: int = 1) -> list[nn.Module]:
+    convolution = nn.Conv2d(n_in, n_out, size, stride, size // 2, bias=False)
+    return [convolution, nn.BatchNorm2d(n_out), nn.ReLU(inplace=True)]
 
 
 def _deconv_head(channels: int, width: int, n_deconvs: int, n_joints: int) -> nn.Module:

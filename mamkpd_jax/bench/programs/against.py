@@ -3,16 +3,14 @@
 git worktree add ../old 9e0c1b9
 mamkpd bench against --other=../old --output=benchmarks/results/against_cpu.json
 
-Each checkout has its own process, with this Python and the same random inputs. One waits while the other computes, so
-that both drift alike. A ratio is this checkout's time over the other's, the median of all rounds. --parts also prints
-the time of each part of the model in JAX, from the same rounds. `small-onnx-1` needs the extra `onnx`.
+Each checkout has its own process, with this Python and the same random inputs; they take turns. A ratio is this
+checkout's time over the other's, the median of all rounds. `small-onnx-1` needs the extra `onnx`.
 """
 
 import importlib
 import statistics
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,51 +27,45 @@ _CASES = flags.DEFINE_list("cases", list(CASES), "What to time.", allow_override
 _PARTS = flags.DEFINE_bool("parts", False, "Times each part of the model, too.", allow_override=True)
 
 
-class Process:
-    """Runs one call of a case in a checkout on request. `part` is left out of the model."""
+def _started(folder: Path, case: str, part: str | None) -> subprocess.Popen[str]:
+    """A process of a checkout for a case. `part` is left out of the model."""
+    command = [sys.executable, against_worker.__file__, str(folder), case, *([part] if part else [])]
+    return subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def __init__(self, folder: Path, case: str, part: str | None):
-        command = [sys.executable, against_worker.__file__, str(folder), case, *([part] if part else [])]
-        self._process = subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def ms(self) -> float:
-        """The time of one call, after an untimed one."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise UserError(f"a process ended: {self._process.args}; its message is above")
-        return float(answer)
-
-    def close(self) -> None:
-        self._process.communicate()
+def _ms(process: subprocess.Popen[str]) -> float:
+    """The time of one call in a process, after an untimed one."""
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    answer = process.stdout.readline()
+    if not answer:
+        raise UserError(f"a process ended: {process.args}; its message is above")
+    return float(answer)
 
 
 def row(case: str) -> dict[str, Any]:
     """A case's times in both checkouts."""
     folders = {"this": repository.root(), "other": Path(_OTHER.value).resolve()}
     parts = (None, *PARTS) if _PARTS.value and CASES[case].what != "onnx" else (None,)
-    processes = {(name, part): Process(folder, case, part) for part in parts for name, folder in folders.items()}
+    processes = {(name, part): _started(folder, case, part) for part in parts for name, folder in folders.items()}
     try:
         for process in processes.values():  # one after the other: each compiles
-            process.ms()
-        rounds = [{key: process.ms() for key, process in processes.items()} for _ in range(measure.REPEATS.value)]
+            _ms(process)
+        rounds = [{key: _ms(process) for key, process in processes.items()} for _ in range(measure.REPEATS.value)]
     finally:
         for process in processes.values():
-            process.close()
+            process.communicate()
     times = {key: [one[key] for one in rounds] for key in processes}
     ratios = sorted(one["this", None] / one["other", None] for one in rounds)
     quartiles = [ratios[len(ratios) // 4], ratios[3 * len(ratios) // 4]]
-    about = {"case": case, "ratio": statistics.median(ratios), "quartiles": quartiles}
-    return about | {name: measure.summary_ms(times[name, None]) | _parts(times, name) for name in folders}
-
-
-def _parts(times: Mapping[tuple[str, str | None], Sequence[float]], name: str) -> dict[str, Any]:
-    """The time of each part in a checkout, if the parts were timed."""
-    median = {part: statistics.median(values) for (of, part), values in times.items() if of == name}
-    whole, lacking = median[None], {part: ms for part, ms in median.items() if part}
-    return {"parts_ms": by_part(whole, lacking)} if lacking else {}
+    about: dict[str, Any] = {"case": case, "ratio": statistics.median(ratios), "quartiles": quartiles}
+    for name in folders:
+        about[name] = measure.summary_ms(times[name, None])
+        if len(parts) > 1:
+            lacking = {part: statistics.median(times[name, part]) for part in PARTS}
+            about[name]["parts_ms"] = by_part(about[name]["median_ms"], lacking)
+    return about
 
 
 def main() -> None:

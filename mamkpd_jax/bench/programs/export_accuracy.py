@@ -7,6 +7,7 @@ The run's data set must be where its config says. Crops, flip test and metrics a
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -34,18 +35,13 @@ def _contenders(artifact: Artifact, folder: Path) -> dict[str, tuple[PredictCrop
     options = Options(flip_test=artifact.config.eval.flip_test)
     in_torch = CropPredictor(onnx.twin(artifact), flip_test=options.flip_test)
 
+    @torch.inference_mode()
     def torch_predict(images: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        with torch.inference_mode():
-            return in_torch(torch.from_numpy(images))
+        return in_torch(torch.from_numpy(images))
 
     def onnx_predict(path: Path) -> PredictCrops:
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-
-        def predict(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            points, scores = session.run(["points", "scores"], {"image": images})
-            return np.asarray(points), np.asarray(scores)
-
-        return predict
+        session: Any = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        return lambda images: session.run(["points", "scores"], {"image": images})
 
     mib = sum(leaf.nbytes for leaf in jax.tree.leaves((artifact.params, artifact.batch_stats))) / 2**20
     contenders = {"jax": (jax.jit(program_of(artifact, options)), mib), "torch": (torch_predict, mib)}

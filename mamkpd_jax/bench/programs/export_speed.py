@@ -2,7 +2,7 @@
 
 mamkpd bench export_speed --variant=small --threads=2 --output=benchmarks/results/export_cpu.json
 
-The weights are random: no time depends on them. All contenders take turns in one process with the same threads.
+The weights are random. All contenders take turns in one process with the same threads.
 """
 
 import os
@@ -22,10 +22,7 @@ from mamkpd_jax.program import NETWORK, program_of
 
 _VARIANT = flags.DEFINE_enum("variant", "small", sorted(VARIANTS), "The model.")
 _THREADS = flags.DEFINE_integer("threads", os.cpu_count() or 1, "Threads of every contender.", lower_bound=1)
-_COMPILE = flags.DEFINE_bool(
-    "compile", False, "The twin compiled too, which needs a C++ compiler and minutes.", allow_override=True
-)
-
+_COMPILE = flags.DEFINE_bool("compile", False, "The twin compiled too: it needs a C++ compiler.", allow_override=True)
 _BATCHES = (1, 8)
 
 Run = Callable[[np.ndarray], Any]
@@ -41,9 +38,7 @@ def _contenders(variant: str, threads: int) -> dict[str, Run]:
 
     torch.set_num_threads(threads)
     artifact = random_weights(variant)
-
     in_jax = jit(program_of(artifact, NETWORK))
-    eager = onnx.twin(artifact)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
 
@@ -55,15 +50,11 @@ def _contenders(variant: str, threads: int) -> dict[str, Run]:
         return lambda images: session.run(None, {"image": images})
 
     def in_torch(model: Callable[[torch.Tensor], torch.Tensor]) -> Run:
-        def run(images: np.ndarray) -> torch.Tensor:
-            with torch.inference_mode():
-                return model(torch.from_numpy(images))
-
-        return run
+        return torch.inference_mode()(lambda images: model(torch.from_numpy(images)))
 
     contenders: dict[str, Run] = {
         "jax": lambda images: jax.block_until_ready(in_jax(images.transpose(0, 2, 3, 1))),
-        "torch, eager": in_torch(eager),
+        "torch, eager": in_torch(onnx.twin(artifact)),
         "onnxruntime": in_onnxruntime("fp32"),
         "onnxruntime, fp16": in_onnxruntime("fp16"),
         "onnxruntime, int8": in_onnxruntime("int8"),
@@ -80,11 +71,12 @@ def main() -> None:
         # XLA takes a thread a core that it may run on: the one way to give every contender the same threads.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: _THREADS.value])
     contenders, rows = _contenders(_VARIANT.value, _THREADS.value), []
+    lines = measure.Lines("contender", "batch", "median_ms", "crops_per_s")
     for batch in _BATCHES:
         images = np.random.default_rng(0).normal(size=(batch, 3, *INPUT_HW)).astype(np.float32)
         calls = {name: lambda _, run=run, images=images: run(images) for name, run in contenders.items()}
         for name, times in measure.times_ms(calls, measure.REPEATS.value).items():
             values = measure.summary_ms(times)
             rows.append({"contender": name, "batch": batch, **values, "crops_per_s": batch / values["median_ms"] * 1e3})
-            print("{contender:17} batch {batch}  {median_ms:8.1f} ms  {crops_per_s:7.1f} crops/s".format(**rows[-1]))
+            lines.print(rows[-1])
     measure.write(rows, variant=_VARIANT.value, input_hw=INPUT_HW, threads=_THREADS.value)

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +52,7 @@ class Driver:
     """Runs parts and keeps their state and results in `setting.output`."""
 
     def __init__(self, setting: Setting, seconds: float, since_s: float, *, rehearsal: bool = False):
-        """Takes up what an earlier call left in the output folder, also where its --work is gone.
-
-        Raises:
-            UserError: the output folder is of something else.
-        """
+        """Takes up what an earlier call left in the output folder; raises UserError if that is of something else."""
         self._setting, self._rehearsal = setting, rehearsal
         self._limits, self._end_s = seconds / _LIMITS_FOR_S, time.monotonic() + since_s + seconds - time.time()
         for folder in (setting.work, setting.output):
@@ -67,9 +63,8 @@ class Driver:
             return
         saved = json.loads(kept.read_bytes())
         if saved.get("rehearsal") is not rehearsal:
-            raise UserError(
-                f"{kept} is of {'no' if rehearsal else 'a'} rehearsal; give another OUT=FOLDER and WORK=FOLDER"
-            )
+            kind = "no" if rehearsal else "a"
+            raise UserError(f"{kept} is of {kind} rehearsal; give another OUT=FOLDER and WORK=FOLDER")
         self.parts = saved["parts"]
         for name, result in saved["results"].items():
             if not (setting.work / name).exists():
@@ -121,16 +116,11 @@ class Driver:
     def _call(self, step: Step, limit_s: float, tick: Callable[[], None]) -> int | None:
         """A program's exit status; None if it reached the limit, and was ended with all its processes."""
         command = [sys.executable, "-c", _TIED, *step.command]
-        variables = {**_variables(self._setting.work), **dict(self._setting.scale.variables)}
+        variables = _variables(self._setting.work) | dict(self._setting.scale.variables) | dict(step.variables)
         with (self._setting.output / LOG).open("a", encoding="utf-8") as log:
             print(f"\n$ {shlex.join(['python', *step.command])}", file=log, flush=True)
             process = subprocess.Popen(
-                command,
-                cwd=repository.root(),
-                env=os.environ | variables | dict(step.variables),
-                stdout=log,
-                stderr=log,
-                process_group=0,
+                command, cwd=repository.root(), env=os.environ | variables, stdout=log, stderr=log, process_group=0
             )
             try:
                 return _wait(process, limit_s, tick)
@@ -167,7 +157,7 @@ def _wait(process: subprocess.Popen, limit_s: float, tick: Callable[[], None]) -
     return None
 
 
-def _variables(work: Path) -> Mapping[str, str]:
+def _variables(work: Path) -> dict[str, str]:
     """Of all programs: compilers keep what they make for the next program and call, and the GPU is theirs alone."""
     return {
         "PYTHONUNBUFFERED": "1",
@@ -179,11 +169,7 @@ def _variables(work: Path) -> Mapping[str, str]:
 
 
 def chosen(name: str) -> Sequence[Part]:
-    """The parts that --part names.
-
-    Raises:
-        UserError: there are none of this name.
-    """
+    """The parts that --part names; raises UserError if there are none of this name."""
     groups = {"all": ALL, "peers": PEERS} | {part.name: (part,) for part in (*ALL, *PEERS) if part.name != "peers"}
     if name not in groups:
         raise UserError(f"--part is {name!r}; expected one of {', '.join(groups)}")
@@ -193,7 +179,8 @@ def chosen(name: str) -> Sequence[Part]:
 def main() -> None:
     repository.root()  # raises before the first part
     scale = REHEARSAL if _REHEARSE.value else Scale()
-    setting = Setting(Path(_DATA.value).absolute(), Path(_WORK.value).absolute(), Path(_OUTPUT.value).absolute(), scale)
+    data, work, output = (Path(folder.value).absolute() for folder in (_DATA, _WORK, _OUTPUT))
+    setting = Setting(data, work, output, scale)
     since_s = time.time() if _SINCE.value is None else _SINCE.value
     driver = Driver(setting, _SECONDS.value, since_s, rehearsal=_REHEARSE.value)
     for part in chosen(_PART.value):

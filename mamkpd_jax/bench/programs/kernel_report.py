@@ -20,11 +20,11 @@ import jax.numpy as jnp
 
 from mamkpd_jax.bench import measure
 from mamkpd_jax.bench.described_gpu import H200, RTX_4090, Card, CompiledKernel, cuda_folder, kernels
+from mamkpd_jax.bench.programs.scan import with_gradients
 from mamkpd_jax.ops.selective_scan import pallas_triton
 from mamkpd_jax.ops.selective_scan.tiling import plan
 from mamkpd_jax.ops.selective_scan.workloads import WORKLOADS, Workload
 
-_CARDS = H200, RTX_4090
 # The shape that the kernels' bounds are stated for, and the model's own.
 _WORKLOADS = {"bound: rank 6, 64 channels": Workload(64, 48, 192, 6)} | WORKLOADS
 _BATCHES = 1, 64  # in segments, and one program a walk
@@ -57,17 +57,13 @@ def loops(assembly: str) -> list[collections.Counter[str]]:
         if target and int(target[1], 16) < address:
             back.append((int(target[1], 16), address))
     inner = [loop for loop in back if not any(loop[0] <= o[0] and o[1] <= loop[1] for o in back if o != loop)]
-    return [
-        collections.Counter(
-            re.sub(r"^@!?U?P\w+\s+", "", text).split()[0].split(".")[0] for at, text in code if a <= at <= b
-        )
-        for a, b in inner
-    ]
+    kinds = [(at, re.sub(r"^@!?U?P\w+\s+", "", text).split()[0].split(".")[0]) for at, text in code]
+    return [collections.Counter(kind for at, kind in kinds if a <= at <= b) for a, b in inner]
 
 
 def rows() -> Iterator[dict[str, Any]]:
     """One row a workload, batch, kernel and card, for bf16 activations."""
-    for (name, work), batch, card in itertools.product(_WORKLOADS.items(), _BATCHES, _CARDS):
+    for (name, work), batch, card in itertools.product(_WORKLOADS.items(), _BATCHES, (H200, RTX_4090)):
         scan = plan(range(4), work.h, work.w, work.d, work.n, work.rank, interpret=False).for_batch(batch)
         for kernel, compiled in _kernels(work.shapes(batch, jnp.bfloat16), card).items():
             assembly, usage = machine_code(compiled.ptx)
@@ -95,32 +91,18 @@ def rows() -> Iterator[dict[str, Any]]:
 def _kernels(arguments: Sequence[jax.ShapeDtypeStruct], card: Card) -> dict[str, CompiledKernel]:
     """The kernels of a scan and of its gradients, by what they do."""
     forward = kernels(pallas_triton.ss2d, arguments, card)["selective_scan_forward"]
-    with_gradients = kernels(_with_gradients, arguments, card)
-    names = {name: name.removeprefix("selective_scan_").replace("_", " ") for name in with_gradients}
+    both = kernels(with_gradients(pallas_triton.ss2d), arguments, card)
+    names = {name: name.removeprefix("selective_scan_").replace("_", " ") for name in both}
     names["selective_scan_forward"] = "forward with checkpoints"
-    return {"forward": forward} | {names[name]: kernel for name, kernel in with_gradients.items()}
-
-
-def _with_gradients(*arrays: jax.Array) -> Any:
-    y, pullback = jax.vjp(pallas_triton.ss2d, *arrays)
-    return y, pullback(y)
-
-
-def _version(tool: Path) -> str:
-    return re.findall(r"V([\d.]+)", subprocess.run([tool, "--version"], capture_output=True, text=True).stdout)[-1]
+    return {"forward": forward} | {names[name]: kernel for name, kernel in both.items()}
 
 
 def main() -> None:
-    cuda_folder()  # raises before the first line is printed
+    version = subprocess.run([cuda_folder() / "bin" / "ptxas", "--version"], capture_output=True, text=True).stdout
+    found, assembler = [], re.findall(r"V([\d.]+)", version)[-1]
+    lines = measure.Lines("workload", "batch", "kernel", "sm", "instructions_mean", "most", "registers", "spills")
     print("instructions per 32 channels, token and direction")
-    print(f"{'workload':28}{'batch':>5}  {'kernel':26}{'sm':>3}{'mean':>7}{'most':>7}{'registers':>11}{'spills':>8}")
-    found, assembler = [], _version(cuda_folder() / "bin" / "ptxas")
     for row in rows():
         found.append(row)
-        most = max(row["instructions_by_direction"])
-        print(
-            f"{row['workload']:28}{row['batch']:5}  {row['kernel']:26}{row['sm']:3}{row['instructions_mean']:7}{most:7}"
-            f"{row['registers']:11}{row['spills']:8}",
-            flush=True,
-        )
+        lines.print(row | {"most": max(row["instructions_by_direction"])})
         measure.write(found, ptxas=assembler)

@@ -22,49 +22,38 @@ _convolve = functools.partial(lax.conv_general_dilated, dimension_numbers=("NHWC
 _FP32 = jnp.dtype("float32")
 
 
-def _depthwise(stride: int) -> Callable[[Array, Array], Array]:
-    def layer(x: Array, kernel: Array) -> Array:
-        d = x.shape[-1]
-        pads = ((1, 1), (1, 1))
-        return _convolve(x, kernel.reshape(3, 3, 1, d), (stride, stride), pads, feature_group_count=d)
+Function = Callable[[Array, Array], Array]  # of a map and a kernel
 
-    return layer
+_image = functools.partial(_convolve, window_strides=(2, 2), padding=((3, 3), (3, 3)))
+_deconv = functools.partial(_convolve, window_strides=(1, 1), padding=((2, 2), (2, 2)), lhs_dilation=(2, 2))
 
 
-def _deconv(x: Array, kernel: Array) -> Array:
-    return _convolve(x, kernel, (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2))
+def _depthwise(x: Array, kernel: Array, stride: int = 1) -> Array:
+    d = x.shape[-1]
+    return _convolve(x, kernel.reshape(3, 3, 1, d), (stride, stride), ((1, 1), (1, 1)), feature_group_count=d)
 
 
-def _image(x: Array, kernel: Array) -> Array:
-    return _convolve(x, kernel, (2, 2), ((3, 3), (3, 3)))
-
-
-def _ours(layer: nnx.Module) -> Callable[[Array, Array], Array]:
+def _ours(layer: nnx.Module) -> Function:
     graphdef, _ = nnx.split(layer)
-
-    def run(x: Array, kernel: Array) -> Array:
-        return nnx.merge(graphdef, {"kernel": kernel}, copy=True)(x)
-
-    return run
+    return lambda x, kernel: nnx.merge(graphdef, {"kernel": kernel}, copy=True)(x)
 
 
-def cases() -> dict[str, tuple[tuple[int, ...], Any, Callable[[Array, Array], Array]]]:
+def cases() -> dict[str, tuple[tuple[int, ...], Any, Function]]:
     """By name: the shape of the input, our layer, and the same by the general convolution. Shapes are Base's."""
     make = functools.partial(DepthwiseConv, use_bias=False, dtype=_FP32, rngs=nnx.Rngs(0))
     image = functools.partial(ImageConv, dtype=_FP32, rngs=nnx.Rngs(0))
     return {
         "image": ((256, 192, 3), image(96), _image),
         "image, a quarter of the width": ((256, 192, 3), image(24), _image),
-        "depth-wise, stem": ((128, 96, 96), make(96), _depthwise(1)),
-        "depth-wise, down to stage 1": ((128, 96, 96), make(96, stride=2), _depthwise(2)),
-        "depth-wise, stage 2": ((32, 24, 192), make(192), _depthwise(1)),
+        "depth-wise, stem": ((128, 96, 96), make(96), _depthwise),
+        "depth-wise, down to stage 1": ((128, 96, 96), make(96, stride=2), functools.partial(_depthwise, stride=2)),
+        "depth-wise, stage 2": ((32, 24, 192), make(192), _depthwise),
         "deconvolution, second": ((32, 24, 96), Deconv(96, 96, dtype=_FP32, rngs=nnx.Rngs(0)), _deconv),
     }
 
 
 def main() -> None:
-    rows = []
-    print(f"{'layer':30}{'':20}{'ours ms':>10}{'general ms':>12}{'ratio':>7}")
+    rows, lines = [], measure.Lines("layer", "direction", "ours.median_ms", "general.median_ms", "ratio")
     for name, (shape, layer, general) in cases().items():
         x = jax.random.normal(jax.random.key(0), (_BATCH.value, *shape))
         kernel = jax.random.normal(jax.random.key(1), layer.kernel.shape)
@@ -75,19 +64,11 @@ def main() -> None:
             times = {k: measure.summary_ms(v) for k, v in measure.times_ms(calls, measure.REPEATS.value).items()}
             ratio = times["general"]["median_ms"] / times["ours"]["median_ms"]
             rows.append({"layer": name, "direction": direction, **times, "ratio": ratio, "largest_error": float(error)})
-            print(
-                f"{name:30}{direction:20}{times['ours']['median_ms']:10.2f}{times['general']['median_ms']:12.2f}{ratio:7.1f}"
-            )
+            lines.print(rows[-1])
     measure.write(rows, batch=_BATCH.value)
 
 
-def _call(function: Callable[[Array, Array], Array], direction: str, x: Array, kernel: Array) -> Callable[[int], Array]:
-    if direction == "forward":
-        compiled = jax.jit(function)
-        return lambda _: compiled(x, kernel)
-
-    def loss(x: Array, kernel: Array) -> Array:
-        return jnp.sum(jnp.square(function(x, kernel)))
-
-    gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
-    return lambda _: gradient(x, kernel)
+def _call(function: Function, direction: str, x: Array, kernel: Array) -> Callable[[int], Any]:
+    gradients = jax.grad(lambda *arrays: jnp.sum(jnp.square(function(*arrays))), argnums=(0, 1))
+    compiled = jax.jit(function if direction == "forward" else gradients)
+    return lambda _: compiled(x, kernel)

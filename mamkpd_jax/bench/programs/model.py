@@ -2,18 +2,14 @@
 
 mamkpd bench model --variants=small,base,large --batches=1,64,256 --output=benchmarks/results/model.json
 
-Input is uint8 crops on the device, output is heatmaps. The weights are random: no time depends on them. All contenders
-of a variant and batch size take turns in one process, on inputs that take turns too. One that does not fit in memory is
-reported and left out. On a CPU: --dtype=float32 --batches=1,8. After --minutes the same command resumes with what
---output lacks; results of another commit or device are replaced. --parts also prints the times of the scan, the
-depth-wise convolutions, the norms, the activations and the dense products.
+Input is uint8 crops on the device, output is heatmaps, weights are random. All contenders of a variant and batch size
+take turns. One that does not fit in memory is reported. On a CPU: --dtype=float32 --batches=1,8. After --minutes the
+same command resumes with what --output lacks; results of another commit or device are replaced.
 
-A row's `memory_mib` is weights, one input, result and scratch (PyTorch tells it on a GPU alone). `of_copy_bandwidth`
-is the traffic that XLA counts in its program over time, as a part of what a large copy reaches: caches can lift it
-above 1.
+`memory_mib` is weights, one input, result and scratch (PyTorch tells it on a GPU alone). `of_copy_bandwidth` is the
+rate of XLA's memory traffic as a part of a large copy's: caches can lift it above 1.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -38,13 +34,12 @@ VARIANTS = measure.define_variants(["small", "base", "large"])
 _BATCHES = cli.define_whole_numbers("batches", [1, 64, 256], "Batch sizes.")
 _DTYPE = measure.define_dtype("bfloat16", "float32")
 _SCANS = flags.DEFINE_list("scans", [], "Implementations of the scan; by default all that run here.")
-_TORCH = flags.DEFINE_multi_enum(
-    "torch", [], ["eager", "compiled"], "The PyTorch twin too, in these ways, on the same kind of device."
-)
-_PARTS = flags.DEFINE_bool(
-    "parts", False, "Times each model in JAX without each of its parts, too.", allow_override=True
-)
+_TORCH = flags.DEFINE_multi_enum("torch", [], ["eager", "compiled"], "The PyTorch twin too, on such a device.")
+_PARTS = flags.DEFINE_bool("parts", False, "Times models in JAX without each of their parts, too.", allow_override=True)
 _MINUTES = measure.define_minutes()
+
+_MEMORY = ("argument", "output", "temp")
+_SHOWN = ("contender", "batch", "median_ms", "crops_per_s", "error")
 
 
 class Ready(NamedTuple):
@@ -59,8 +54,7 @@ class Ready(NamedTuple):
 Prepare = Callable[[Sequence[np.ndarray]], Ready]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Contender:
+class Contender(NamedTuple):
     """A way to run a model, and the model's size."""
 
     model: str
@@ -75,8 +69,11 @@ def contenders(name: str) -> dict[str, Contender]:
     scans = choice.ranked(platform)
     if unknown := set(_SCANS.value) - set(scans):
         raise UserError(f"--scans names {min(unknown)!r}; on {platform} there are {', '.join(scans)}")
-    lacking = (None, *PARTS) if _PARTS.value else (None,)
-    ways = {_way(scan, part): _in_jax(artifact, scan, part) for scan in _SCANS.value or scans for part in lacking}
+    ways = {}
+    for scan in _SCANS.value or scans:
+        ways[f"jax, {scan}"] = _in_jax(artifact, scan, None)
+        if _PARTS.value:
+            ways |= {f"jax, {scan}, without {part}": _in_jax(artifact, scan, part) for part in PARTS}
     ways |= {f"torch, {how}": in_torch(_twin(artifact, how == "compiled")) for how in _TORCH.value}
     parts = costs(artifact.config, artifact.skeleton).values()
     params, macs = sum(part.params for part in parts), sum(part.macs for part in parts)
@@ -90,7 +87,7 @@ def run(groups: Iterable[Mapping[str, Contender]]) -> None:
     """
     deadline_s = time.monotonic() + 60 * _MINUTES.value
     setting = {"dtype": _DTYPE.value, "input_hw": list(INPUT_HW), "repeats": measure.REPEATS.value}
-    bandwidth, rows = measure.copy_bandwidth(), None
+    bandwidth, rows, lines = measure.copy_bandwidth(), None, measure.Lines(*_SHOWN)
     for group in groups:
         rows = measure.rows_so_far(setting) if rows is None else rows  # which asks what is loaded: the group is first
         for batch in _BATCHES.value:
@@ -101,6 +98,8 @@ def run(groups: Iterable[Mapping[str, Contender]]) -> None:
                 return
             others = [row for row in rows if row["batch"] != batch or row["contender"] not in group]
             new = timed(group, batch, bandwidth)
+            for row in new:
+                lines.print(row)
             _print_parts(new)
             rows = others + new
             measure.write(rows, **setting, copy_bandwidth_gb_s=bandwidth / 1e9)
@@ -108,11 +107,7 @@ def run(groups: Iterable[Mapping[str, Contender]]) -> None:
 
 
 def timed(group: Mapping[str, Contender], batch: int, bandwidth: float) -> list[dict[str, Any]]:
-    """A row a contender on random crops: its measurements, or the reason why it can't run.
-
-    Args:
-        bandwidth: of a copy on the device, in bytes a second.
-    """
+    """A row a contender on random crops: its measurements, or why it can't run. `bandwidth` is a copy's in bytes/s."""
     shape = (batch, *INPUT_HW, 3)
     rng, n = np.random.default_rng(0), measure.n_inputs(int(np.prod(shape)))
     inputs = [rng.integers(0, 256, shape, np.uint8) for _ in range(n)]
@@ -124,35 +119,22 @@ def timed(group: Mapping[str, Contender], batch: int, bandwidth: float) -> list[
             start = time.perf_counter()
             prepared = one.prepare(inputs)
             prepared.call(0)
-            rows[name] |= {"first_call_s": time.perf_counter() - start}
+            rows[name]["first_call_s"] = time.perf_counter() - start
             ready[name] = prepared
-        except Exception as error:  # most often too little memory, which is a result too
-            rows[name] |= {"error": str(error).splitlines()[0]}
-            print(f"{name:36} batch {batch:4}  failed: {rows[name]['error']}")
+        except Exception as error:
+            rows[name]["error"] = measure.reason(error)
     calls = {name: prepared.call for name, prepared in ready.items()}
     for name, times in measure.times_ms(calls, measure.REPEATS.value).items():
-        rows[name] |= _values(group[name], ready[name], batch, times, bandwidth)
-        print("{contender:36} batch {batch:4}  {median_ms:9.2f} ms, {crops_per_s:9.1f} crops/s".format(**rows[name]))
+        summary, (_, memory_bytes, moved_bytes) = measure.summary_ms(times), ready[name]
+        calls_per_s = 1e3 / summary["median_ms"]
+        rows[name] |= {
+            **summary,
+            "crops_per_s": batch * calls_per_s,
+            "mfu": measure.mfu(2 * group[name].macs * batch * calls_per_s),
+            "memory_mib": memory_bytes and memory_bytes / 2**20,
+            "of_copy_bandwidth": moved_bytes and moved_bytes * calls_per_s / bandwidth,
+        }
     return list(rows.values())
-
-
-def _values(
-    one: Contender, ready: Ready, batch: int, times: Sequence[float], bandwidth: float
-) -> dict[str, float | None]:
-    summary = measure.summary_ms(times)
-    crops_per_s = batch / summary["median_ms"] * 1e3
-    traffic = ready.moved_bytes and ready.moved_bytes * crops_per_s / batch
-    return {
-        **summary,
-        "crops_per_s": crops_per_s,
-        "mfu": measure.mfu(2 * one.macs * crops_per_s),
-        "memory_mib": ready.memory_bytes and ready.memory_bytes / 2**20,
-        "of_copy_bandwidth": traffic and traffic / bandwidth,
-    }
-
-
-def _way(scan: str, part: str | None) -> str:
-    return f"jax, {scan}" + (f", without {part}" if part else "")
 
 
 def _print_parts(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -178,8 +160,7 @@ def _in_jax(artifact: Artifact, scan: str, part: str | None) -> Prepare:
         count: Any = compiled.cost_analysis() or {}
         return Ready(
             call=lambda i: jax.block_until_ready(compiled(params, batch_stats, crops[i % len(crops)])),
-            memory_bytes=memory
-            and sum(getattr(memory, f"{of}_size_in_bytes") for of in ("argument", "output", "temp")),
+            memory_bytes=memory and sum(getattr(memory, f"{of}_size_in_bytes") for of in _MEMORY),
             moved_bytes=count.get("bytes accessed"),
         )
 

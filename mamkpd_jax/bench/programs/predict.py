@@ -90,7 +90,7 @@ def many(predictor: Predictor, scene: np.ndarray, folder: Path) -> dict[str, dic
 
 
 def main() -> None:
-    rows = []
+    rows, lines = [], measure.Lines("model", "flip_test", "part", "median_ms", "p95_ms", "share_of_parts")
     with tempfile.TemporaryDirectory() as folder:
         people = []
         for i, item in enumerate(items()):
@@ -105,8 +105,7 @@ def main() -> None:
                 for part, row in times.items():
                     share = {} if part == _WHOLE else {"share_of_parts": row["median_ms"] / total}
                     rows.append({"model": name, "flip_test": flip_test, "part": part, **row, **share})
-                    text = "{model:24} flip {flip_test!s:6}{part:20}{median_ms:9.2f} ms  p95 {p95_ms:9.2f} ms"
-                    print(text.format(**rows[-1]) + "".join(f"{value:8.1%}" for value in share.values()), flush=True)
+                    lines.print(rows[-1])
         name, predictor = next(_predictors(flip_test=False))
         memory = many(predictor, decode_image(people[0][0].read_bytes()), Path(folder))
     for part, values in memory.items():

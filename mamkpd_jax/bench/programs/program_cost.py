@@ -3,14 +3,13 @@
 mamkpd bench program_cost --variants=base --batches=1,64 --output=benchmarks/program_cost.json
 
 It needs the extra `kernel-report`. The GPU is an H200, the dtype bfloat16, the scan the Pallas kernels. `forward`
-makes heatmaps of uint8 crops; `gradients` is the loss and its gradients, without the optimizer. Each kernel's bytes are
-what it reads and writes without a cache; at the bandwidth of a large copy they bound the speed. --top=20 prints the
-kernels that move most.
+makes heatmaps of uint8 crops; `gradients` is the loss and its gradients, without the optimizer. Bytes are counted as
+if there were no cache; at the bandwidth of a large copy they bound the speed.
 """
 
 import collections
-import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,7 @@ from absl import flags
 
 from mamkpd_jax import cli
 from mamkpd_jax.bench import described_gpu, hlo, measure
-from mamkpd_jax.bench.weights import INPUT_HW
-from mamkpd_jax.config import Config, DataConfig, EvalConfig
+from mamkpd_jax.bench.weights import INPUT_HW, config_of
 from mamkpd_jax.model.mamkpd import abstract, split, variant
 from mamkpd_jax.program import Options, cast_once, make_program
 from mamkpd_jax.skeletons import COCO
@@ -40,11 +38,7 @@ _COPY_BANDWIDTH = 4.3e12  # bytes a second that a large copy on an H200 reads an
 
 
 def row(name: str, program: str, batch: int) -> tuple[dict[str, Any], str]:
-    """What a variant's program costs, and its text.
-
-    Raises:
-        UserError: the extra `kernel-report` is missing.
-    """
+    """What a variant's program costs, and its text."""
     with described_gpu.kernels_can_run():
         compiled = described_gpu.program(*_function(name, program, batch), described_gpu.H200)
     text, memory = str(compiled.as_text()), compiled.memory_analysis()
@@ -62,14 +56,12 @@ def row(name: str, program: str, batch: int) -> tuple[dict[str, Any], str]:
 
 def _function(name: str, program: str, batch: int) -> tuple[Callable, Sequence[Any]]:
     """A function, and the shapes of its arguments."""
-    model = dataclasses.replace(variant(name), dtype="bfloat16", scan="pallas_triton")
-    data = DataConfig(dataset="synthetic_people", input_hw=INPUT_HW)
-    config = Config(model=model, data=data, eval=EvalConfig(flip_test=False))
+    config = config_of(name, dtype="bfloat16", scan="pallas_triton")
     _, params, batch_stats = split(abstract(config, COCO))
     images = jax.ShapeDtypeStruct((batch, *INPUT_HW, 3), jnp.uint8)
     if program == "forward":
         params = jax.eval_shape(functools.partial(cast_once, config=config, skeleton=COCO), params)
-        options = Options(flip_test=False, decode=False, scan=model.scan)
+        options = Options(flip_test=False, decode=False, scan=config.model.scan)
         return make_program(config, COCO, options), (params, batch_stats, images)
     examples = {
         "image": images,
@@ -85,34 +77,25 @@ def _print_largest(text: str, batch: int) -> None:
     kernels = sorted(hlo.kernels(text), key=lambda kernel: -kernel.moved_bytes)
     for kernel in kernels[: _TOP.value]:
         print(f"  {kernel.moved_bytes / batch / 1e6:8.2f} MB  {kernel.name:40} {kernel.origin[-70:]}")
-    kinds, counts = collections.Counter(), collections.Counter()
+    kinds = collections.defaultdict(list)
     for kernel in kernels:
-        kind = kernel.name.split(".")[0]
-        kinds[kind] += kernel.moved_bytes
-        counts[kind] += 1
-    for kind, n_bytes in kinds.most_common(_TOP.value):
-        print(f"  {n_bytes / batch / 1e6:8.2f} MB in {counts[kind]:3} of {kind}")
+        kinds[kernel.name.split(".")[0]].append(kernel.moved_bytes)
+    for kind, moved in sorted(kinds.items(), key=lambda item: -sum(item[1]))[: _TOP.value]:
+        print(f"  {sum(moved) / batch / 1e6:8.2f} MB in {len(moved):3} of {kind}")
 
 
 def main() -> None:
     for name in _VARIANTS.value:
         variant(name)  # raises before the first program is compiled, as the next line does
     described_gpu.cuda_folder()  # raises before the first line is printed
-    print(f"{'variant':20}{'program':12}{'batch':>6}{'kernels':>9}{'MB a crop':>11}{'scratch MiB':>13}")
-    rows = []
-    for name in _VARIANTS.value:
-        for program in _PROGRAMS.value:
-            for batch in _BATCHES.value:
-                cost, text = row(name, program, batch)
-                rows.append(cost)
-                print(
-                    f"{name:20}{program:12}{batch:6}{cost['kernels']:9}{cost['mb_per_crop']:11.1f}"
-                    f"{cost['scratch_mib']:13.0f}",
-                    flush=True,
-                )
-                if _TOP.value:
-                    _print_largest(text, batch)
-                if _HLO.value:
-                    Path(_HLO.value).mkdir(parents=True, exist_ok=True)
-                    Path(_HLO.value, f"{name}_{program}_{batch}.hlo").write_text(text, encoding="utf-8")
-                measure.write(rows)
+    rows, lines = [], measure.Lines("variant", "program", "batch", "kernels", "mb_per_crop", "scratch_mib")
+    for name, program, batch in itertools.product(_VARIANTS.value, _PROGRAMS.value, _BATCHES.value):
+        cost, text = row(name, program, batch)
+        rows.append(cost)
+        lines.print(cost)
+        if _TOP.value:
+            _print_largest(text, batch)
+        if _HLO.value:
+            Path(_HLO.value).mkdir(parents=True, exist_ok=True)
+            Path(_HLO.value, f"{name}_{program}_{batch}.hlo").write_text(text, encoding="utf-8")
+        measure.write(rows)

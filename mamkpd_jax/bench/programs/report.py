@@ -21,17 +21,8 @@ from mamkpd_jax.bench.peers import PEERS
 from mamkpd_jax.plots.plot import COLOURS, new_figure
 
 _MODELS = ("small", "base", "large", *PEERS)
-_ABLATIONS = (
-    "base",
-    "without_stem",
-    "without_cmm",
-    "patch_merging",
-    "without_stem_and_cmm",
-    "ablation_a",
-    "ablation_b",
-    "ablation_c",
-    "ablation_d",
-)
+_ABLATIONS = ("base", "without_stem", "without_cmm", "patch_merging", "without_stem_and_cmm")
+_ABLATIONS += tuple(f"ablation_{letter}" for letter in "abcd")
 _FEW = 20  # points that are marked one by one
 _CURVES = "accuracy_lspet_narrow.json"
 
@@ -39,17 +30,14 @@ _CURVES = "accuracy_lspet_narrow.json"
 class Column(NamedTuple):
     """A column of a table: its title, the file that it is of, and what it shows of the file's rows of one model."""
 
+    table: str
     title: str
     file: str
     shown: Callable[[Sequence[Row]], str]
 
 
-def _median_ms(batch: int) -> Callable[[Sequence[Row]], str]:
-    return lambda rows: f"{fastest(rows, batch)['median_ms']:.3g} ms"
-
-
-def _crops_per_s(batch: int) -> Callable[[Sequence[Row]], str]:
-    return lambda rows: f"{fastest(rows, batch)['crops_per_s']:.3g} /s"
+def _fastest(batch: int, value: str, unit: str) -> Callable[[Sequence[Row]], str]:
+    return lambda rows: f"{fastest(rows, batch)[value]:.3g} {unit}"
 
 
 def _score(rows: Sequence[Row]) -> str:
@@ -62,48 +50,33 @@ def _size(rows: Sequence[Row]) -> str:
     return f"{rows[0]['parameters'] / 1e6:.3g} M, {rows[0]['GMACs']:.3g} GMACs"
 
 
-TABLES: dict[str, tuple[Sequence[str], Sequence[Column]]] = {
-    "speed": (
-        _MODELS,
-        (
-            Column("size", "speed_cpu.json", _size),
-            Column("2 CPU cores, batch 1", "speed_cpu.json", _median_ms(1)),
-            Column("2 CPU cores, batch 8", "speed_cpu.json", _crops_per_s(8)),
-            Column("GPU, batch 1", "speed_gpu.json", _median_ms(1)),
-            Column("GPU, batch 64", "speed_gpu.json", _crops_per_s(64)),
-            Column("GPU, batch 256", "speed_gpu.json", _crops_per_s(256)),
-        ),
-    ),
-    "accuracy": (
-        _MODELS,
-        (
-            Column("size, narrow, of lspet", "accuracy_lspet_narrow.json", _size),
-            Column("lspet, narrow", "accuracy_lspet_narrow.json", _score),
-            Column("animalpose, narrow", "accuracy_animalpose_narrow.json", _score),
-            Column("lspet, full size", "accuracy_lspet.json", _score),
-            Column("animalpose, full size", "accuracy_animalpose.json", _score),
-        ),
-    ),
-    "ablations": (
-        _ABLATIONS,
-        (
-            Column("size, narrow", "ablations_lspet_narrow.json", _size),
-            Column("lspet, narrow", "ablations_lspet_narrow.json", _score),
-            Column("lspet, full size", "ablations_lspet.json", _score),
-        ),
-    ),
-}
+_MODELS_OF = {"speed": _MODELS, "accuracy": _MODELS, "ablations": _ABLATIONS}  # the rows of each table
+_COLUMNS = (
+    Column("speed", "size", "speed_cpu.json", _size),
+    Column("speed", "2 CPU cores, batch 1", "speed_cpu.json", _fastest(1, "median_ms", "ms")),
+    Column("speed", "2 CPU cores, batch 8", "speed_cpu.json", _fastest(8, "crops_per_s", "/s")),
+    Column("speed", "GPU, batch 1", "speed_gpu.json", _fastest(1, "median_ms", "ms")),
+    Column("speed", "GPU, batch 64", "speed_gpu.json", _fastest(64, "crops_per_s", "/s")),
+    Column("speed", "GPU, batch 256", "speed_gpu.json", _fastest(256, "crops_per_s", "/s")),
+    Column("accuracy", "size, narrow, of lspet", "accuracy_lspet_narrow.json", _size),
+    Column("accuracy", "lspet, narrow", "accuracy_lspet_narrow.json", _score),
+    Column("accuracy", "animalpose, narrow", "accuracy_animalpose_narrow.json", _score),
+    Column("accuracy", "lspet, full size", "accuracy_lspet.json", _score),
+    Column("accuracy", "animalpose, full size", "accuracy_animalpose.json", _score),
+    Column("ablations", "size, narrow", "ablations_lspet_narrow.json", _size),
+    Column("ablations", "lspet, narrow", "ablations_lspet_narrow.json", _score),
+    Column("ablations", "lspet, full size", "ablations_lspet.json", _score),
+)
 
 
 def rendered(readme: str, results: Path) -> str:
     """README.md with its tables as the result files of a folder have them now."""
-    tables = {
-        name: [
-            {"model": model, **{column.title: _cell(column, model, results) for column in columns}} for model in models
-        ]
-        for name, (models, columns) in TABLES.items()
-    }
-    for name, rows in {**tables, "goals": [goal.row(results) for goal in GOALS]}.items():
+    tables: dict[str, list[dict[str, str]]] = {}
+    for name, models in _MODELS_OF.items():
+        columns = [column for column in _COLUMNS if column.table == name]
+        tables[name] = [{"model": one} | {c.title: _cell(c, one, results) for c in columns} for one in models]
+    tables["goals"] = [goal.row(results) for goal in GOALS]
+    for name, rows in tables.items():
         block = f"<!-- {name} -->\n\n{table({'rows': rows})}\n\n<!-- end -->"
         readme, found = re.subn(rf"<!-- {name} -->.*?<!-- end -->", lambda _, new=block: new, readme, flags=re.DOTALL)
         if found != 1:

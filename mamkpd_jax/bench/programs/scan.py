@@ -9,7 +9,7 @@ with each cut of `TILINGS` that differs from the default for the workload and ba
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -31,13 +31,8 @@ _WORKLOADS = flags.DEFINE_list("workloads", list(WORKLOADS), "Names of ops/selec
 _BATCHES = cli.define_whole_numbers("batches", [1, 64, 256], "Batch sizes.")
 _DTYPE = measure.define_dtype("bfloat16", "float16", "float32")
 _STATES = flags.DEFINE_integer("d_state", 1, "States a channel.", lower_bound=1, upper_bound=16)
-_CHUNKS = flags.DEFINE_list(
-    "chunks", ["16", "256", "whole"], "Tokens a chunk of `associative`, which is timed with its default too."
-)
-
-_IMPLEMENTATIONS = flags.DEFINE_list(
-    "implementations", [], "Names of implementations; by default all meant for this device."
-)
+_CHUNKS = flags.DEFINE_list("chunks", ["16", "256", "whole"], "Tokens a chunk of `associative`, beside its default.")
+_IMPLEMENTATIONS = flags.DEFINE_list("implementations", [], "By default all that are meant for this device.")
 _TILINGS = flags.DEFINE_bool("tilings", False, "The kernels in other cuts too; bench/programs/scan.py has the table.")
 _MEASURES = flags.DEFINE_multi_enum("measure", ["errors", "times"], ["errors", "times"], "What is measured.")
 
@@ -55,19 +50,24 @@ _ERROR_LIMITS = {4: (2e-6, 1e-5), 2: (1e-2, 2e-2)}  # of values and gradients, b
 _LARGEST_CHECKED_BATCH = 64  # no larger one is cut for the kernels in another way
 # What the kernels issue for 32 channels, a token and a direction at rank 6 and 64 channels (`kernel_report`).
 _INSTRUCTIONS = {"forward": 32, "forward+backward": 88}
+_SHOWN = (
+    *(f"{direction}{what}" for direction in _INSTRUCTIONS for what in (".median_ms", " of floor", ".scratch_mib")),
+    *("value_error", "gradient_error", "correct", "failed", *(f"{direction}.error" for direction in _INSTRUCTIONS)),
+)
 
 Scan = Callable[..., Any]  # of `ss2d_scan`'s arguments
 
 
-def contenders(chunks: Sequence[str]) -> dict[str, Scan]:
-    """All that are meant for this device, or those of --implementations, by name; `associative` in these chunks too."""
+def contenders() -> dict[str, Scan]:
+    """Those of --implementations, or all that are meant for this device; `associative` in --chunks too."""
     platform = export.default_export_platform()
     here = [name for name in SCANS.names() if choice.runs_here(name)]
     chosen = _IMPLEMENTATIONS.value or choice.ranked(platform)
     if unknown := set(chosen) - set(here):
         raise UserError(f"--implementations names {min(unknown)!r}; on {platform} there are {', '.join(here)}")
     named = {name: functools.partial(ss2d_scan, implementation=name) for name in chosen}
-    return named | {f"associative, {chunk}": _in_dtype(_associative(chunk)) for chunk in chunks}
+    chunks = {f"associative, {chunk}": functools.partial(_associative, chunk) for chunk in _CHUNKS.value}
+    return named | {name: _in_dtype(scan) for name, scan in chunks.items()}
 
 
 def with_tilings(scans: Mapping[str, Scan], work: Workload, batch: int) -> dict[str, Scan]:
@@ -85,12 +85,9 @@ def with_tilings(scans: Mapping[str, Scan], work: Workload, batch: int) -> dict[
     return found
 
 
-def _associative(chunk: str) -> Scan:
-    def ss2d(u: Array, *others: Array) -> Array:
-        size = u.shape[1] * u.shape[2] if chunk == "whole" else int(chunk)
-        return by_sequence.ss2d(functools.partial(associative.scan, chunk=size), u, *others)
-
-    return ss2d
+def _associative(chunk: str, u: Array, *others: Array) -> Array:
+    size = u.shape[1] * u.shape[2] if chunk == "whole" else int(chunk)
+    return by_sequence.ss2d(functools.partial(associative.scan, chunk=size), u, *others)
 
 
 def _in_dtype(scan: Scan) -> Scan:
@@ -117,15 +114,12 @@ def errors(scan: Scan, work: Workload, batch: int, dtype: jnp.dtype) -> dict[str
     try:
         y, gradients = jax.block_until_ready(jax.jit(with_gradients(scan))(*arguments))
     except Exception as error:  # as in `times`
-        return {"value_error": None, "gradient_error": None, "correct": False, "failed": str(error).splitlines()[0]}
+        return {"value_error": None, "gradient_error": None, "correct": False, "failed": measure.reason(error)}
     value = _relative(y, true_y)
     gradient = max(_relative(ours, true) for ours, true in zip(gradients, true_gradients, strict=True))
     value_limit, gradient_limit = _ERROR_LIMITS[dtype.itemsize]
-    return {
-        "value_error": value,
-        "gradient_error": gradient,
-        "correct": value < value_limit and gradient < gradient_limit,
-    }
+    correct = value < value_limit and gradient < gradient_limit
+    return {"value_error": value, "gradient_error": gradient, "correct": correct}
 
 
 @functools.lru_cache(maxsize=1)
@@ -167,29 +161,31 @@ def times(
     activations, weights = arguments[:2], arguments[2:]
     n_inputs = measure.n_inputs(sum(x.nbytes for x in activations))
     inputs = [[jnp.roll(x, i, axis=2) for x in activations] for i in range(n_inputs)]
-    compiled, failed = {}, {}
+    compiled, found = {}, {}
     for name, scan in scans.items():
         try:
-            function = with_gradients(scan) if gradients else scan
-            compiled[name] = jax.jit(function).lower(*arguments).compile()
-            jax.block_until_ready(compiled[name](*arguments))
+            function = jax.jit(with_gradients(scan) if gradients else scan).lower(*arguments).compile()
+            jax.block_until_ready(function(*arguments))
+            compiled[name] = function
         except Exception as error:  # too little memory, or a kernel that does not compile
-            failed[name] = {"error": str(error).splitlines()[0]}
-            compiled.pop(name, None)
+            found[name] = {"error": measure.reason(error)}
     calls = {name: lambda i, run=run: run(*inputs[i % n_inputs], *weights) for name, run in compiled.items()}
     all_ms = measure.times_ms(calls, measure.REPEATS.value)
-    scratch = {name: run.memory_analysis().temp_size_in_bytes / 2**20 for name, run in compiled.items()}
-    return failed | {name: measure.summary_ms(all_ms[name]) | {"scratch_mib": scratch[name]} for name in compiled}
+    for name, run in compiled.items():
+        scratch_mib = run.memory_analysis().temp_size_in_bytes / 2**20
+        found[name] = measure.summary_ms(all_ms[name]) | {"scratch_mib": scratch_mib}
+    return found
 
 
-def rows(scans: Mapping[str, Scan], name: str, batch: int, dtype: jnp.dtype, bandwidth: float) -> list[dict[str, Any]]:
+def rows(
+    scans: Mapping[str, Scan], name: str, work: Workload, batch: int, dtype: jnp.dtype, bandwidth: float
+) -> list[dict[str, Any]]:
     """A row a contender: what --measure names, of a workload and batch size."""
-    work = dataclasses.replace(WORKLOADS[name], n=_STATES.value)
     found: list[dict[str, Any]] = [{"workload": name, "batch": batch, "implementation": one} for one in scans]
     if "errors" in _MEASURES.value:
         found = [row | errors(scans[row["implementation"]], work, batch, dtype) for row in found]
     if "times" in _MEASURES.value:
-        for direction in ("forward", "forward+backward"):
+        for direction in _INSTRUCTIONS:
             measured = times(scans, direction != "forward", work, batch, dtype)
             floor = {"floor_ms": floor_ms(work, batch, dtype.itemsize, direction, bandwidth)}
             found = [row | {direction: measured[row["implementation"]] | floor} for row in found]
@@ -198,37 +194,21 @@ def rows(scans: Mapping[str, Scan], name: str, batch: int, dtype: jnp.dtype, ban
 
 def main() -> None:
     dtype = jnp.dtype(_DTYPE.value)
-    scans = contenders(_CHUNKS.value)
+    scans = contenders()
     setting = {"dtype": _DTYPE.value, "d_state": _STATES.value, "measured": _MEASURES.value}
-    setting |= {"repeats": measure.REPEATS.value}
+    setting["repeats"] = measure.REPEATS.value
     bandwidth, done = measure.copy_bandwidth(), measure.rows_so_far(setting)
-    print(
-        f"{'workload':20}{'batch':>6}  {'implementation':42}{'forward ms':>12}{'of floor':>9}{'MiB':>7}"
-        f"{'+backward ms':>14}{'of floor':>9}{'MiB':>7}{'value error':>13}{'gradient':>10}"
-    )
+    lines = measure.Lines("workload", "batch", "implementation", *_SHOWN)
     for batch, name in itertools.product(_BATCHES.value, _WORKLOADS.value):
         work = dataclasses.replace(WORKLOADS[name], n=_STATES.value)
         of_batch = with_tilings(scans, work, batch) if _TILINGS.value else scans
         others = [row for row in done if (row["workload"], row["batch"]) != (name, batch)]
         if of_batch.keys() <= {row["implementation"] for row in done if row not in others}:
             continue
-        new = rows(of_batch, name, batch, dtype, bandwidth)
+        new = rows(of_batch, name, work, batch, dtype, bandwidth)
         done = others + new
-        print(*map(_line, new), sep="\n", flush=True)
+        for row in new:
+            timed = [direction for direction in _INSTRUCTIONS if "median_ms" in row.get(direction, {})]
+            ratios = {f"{of} of floor": row[of]["floor_ms"] / row[of]["median_ms"] for of in timed}
+            lines.print(row | ratios)
         measure.write(done, **setting, copy_bandwidth_gb_s=bandwidth / 1e9)
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    line = f"{row['workload']:20}{row['batch']:6}  {row['implementation']:42}"
-    for direction, width in (("forward", 12), ("forward+backward", 14)):
-        found = row.get(direction, {})
-        if "median_ms" in found:
-            of_floor = found["floor_ms"] / found["median_ms"]
-            line += f"{found['median_ms']:{width}.3f}{of_floor:9.1%}{found['scratch_mib']:7.1f}"
-        else:
-            line += f"{'failed' if 'error' in found else '-':>{width}}{'':16}"
-    if "correct" not in row:
-        return line
-    if "failed" in row:
-        return f"{line}  {row['failed']}"
-    return line + f"{row['value_error']:13.1e}{row['gradient_error']:10.1e}{'' if row['correct'] else '  WRONG'}"

@@ -3,8 +3,8 @@
 mamkpd bench speed --variants=small,base,large --peers=simple_baseline,hrnet_w32,vit_s --batches=1,64,256 \
     --compile --output=benchmarks/results/speed.json
 
-It has the flags of `mamkpd bench model`, but here all models take turns together. Compare only rows of one file and
-batch size: they took turns. On a CPU `taskset` gives all contenders the same cores.
+It has the flags of `mamkpd bench model`, but here all models take turns together: compare only rows of one file and
+batch size. On a CPU `taskset` gives all contenders the same cores.
 """
 
 from absl import flags
@@ -35,9 +35,7 @@ def _peer(name: str) -> dict[str, model.Contender]:
 def main() -> None:
     for name in _PEERS.value:
         check(name)
-    all_of_them = {}
-    for name in model.VARIANTS.value:
-        all_of_them |= model.contenders(name)
-    for name in _PEERS.value:
-        all_of_them |= _peer(name)
-    model.run([all_of_them])
+    contenders = {}
+    for group in (*map(model.contenders, model.VARIANTS.value), *map(_peer, _PEERS.value)):
+        contenders |= group
+    model.run([contenders])

@@ -1,8 +1,6 @@
-"""Time of whole runs of `predict` on one image: with an empty compilation cache, then with a filled one.
+"""Time of whole runs of `predict` on one image: in each round with a new compilation cache, then with the filled one.
 
 mamkpd bench start --variants=base --output=benchmarks/results/start.json
-
-Each round starts the program twice, with a new cache folder.
 """
 
 import subprocess
@@ -40,7 +38,7 @@ def rounds(folder: Path, repeats: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    rows = []
+    rows, lines = [], measure.Lines("model", "part", "median_ms")
     for name in _VARIANTS.value:
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "picture.jpg").write_bytes(items()[0]["image"])
@@ -48,5 +46,5 @@ def main() -> None:
             times = rounds(Path(folder), measure.REPEATS.value)
         for part, row in times.items():
             rows.append({"model": name, "part": part, **measure.summary_ms(row)})
-            print("{model:10}{part:14}{median_ms:9.0f} ms".format(**rows[-1]), flush=True)
+            lines.print(rows[-1])
     measure.write(rows)

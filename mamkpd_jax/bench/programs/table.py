@@ -20,7 +20,5 @@ def main() -> None:
     try:
         text = table(json.loads(path.read_bytes()), _COLUMNS.value)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"--result names {path}, no result of a bench ({error!r}); give a file that --output made"
-        ) from error
+        raise UserError(f"--result names {path}, no result of a bench ({error!r}); give a file of --output") from error
     print(text)

@@ -2,14 +2,13 @@
 
 mamkpd bench train --config=configs/coco_base.py --batches=2 --output=benchmarks/results/train.json
 
-Each batch size times the step on random images. With --loader a second row has the same step fed from the config's
-data set, as training feeds it. A batch size that does not fit in memory has the reason in its row. MFU is the share of
+The step runs on random images; with --loader a second row has it fed from the config's data set. MFU is the share of
 the device's highest dense rate in bfloat16, for devices whose rate is known or given.
 """
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -37,6 +36,8 @@ _LOADER = flags.DEFINE_bool("loader", False, "The step fed by the loader too, fr
 
 # The loader's processes start, and keep some batches ready: fewer steps than these would measure the stock alone.
 _FIRST_BATCHES, _LOADER_REPEATS = 20, 4
+_COLUMNS = ("batch", "input", "compile_s", "median_ms", "mean_ms", "images_per_s", "mfu", "peak_memory_gib")
+_COLUMNS += ("data_wait", "error")
 
 
 def rows(config: Config, batch_size: int, dataset: PoseData | None) -> Iterator[dict[str, Any]]:
@@ -115,23 +116,18 @@ def main() -> None:
     config.validate()
     dataset = open_dataset(config) if _LOADER.value else None
     found: list[dict[str, Any]] = []
-    print(" batch input    compile s   step ms  images/s    MFU  peak GiB  waits")
+    lines = measure.Lines(*_COLUMNS)
     for batch_size in _BATCHES.value:
-        try:
-            for row in rows(config, batch_size, dataset):
-                found.append(row)
-                print(_line(row), flush=True)
-                measure.write(found)
-        except UserError:
-            raise
-        except Exception as error:  # most often too little memory, which is a result too
-            found.append({"batch": batch_size, "error": str(error).splitlines()[0]})
-            print(f"{batch_size:6} failed: {found[-1]['error']}", flush=True)
+        for row in _rows_or_error(config, batch_size, dataset):
+            found.append(row)
+            lines.print(row)
             measure.write(found)
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    step_ms = row.get("median_ms", row.get("mean_ms"))
-    line = f"{row['batch']:6} {row['input']:8}{row['compile_s']:10.1f}{step_ms:10.1f}{row['images_per_s']:10.2f}"
-    line += f"{'-' if row['mfu'] is None else format(row['mfu'], '.1%'):>7}{row['peak_memory_gib']:10.2f}"
-    return line + (f"{row['data_wait']:7.1%}" if "data_wait" in row else f"{'-':>7}")
+def _rows_or_error(config: Config, batch_size: int, dataset: PoseData | None) -> Iterator[dict[str, Any]]:
+    try:
+        yield from rows(config, batch_size, dataset)
+    except UserError:
+        raise
+    except Exception as error:
+        yield {"batch": batch_size, "error": measure.reason(error)}

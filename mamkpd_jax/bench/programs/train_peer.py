@@ -27,7 +27,7 @@ from mamkpd_jax.data.pipeline import DamageGuard, train_batches
 from mamkpd_jax.environment import environment
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation import report
-from mamkpd_jax.evaluation.evaluator import Evaluator, PredictCrops
+from mamkpd_jax.evaluation.evaluator import Evaluator
 from mamkpd_jax.files import atomic_write, write_json
 from mamkpd_jax.heads._head import Head, head_of
 from mamkpd_jax.heads.heatmap import HeatmapHead
@@ -38,12 +38,8 @@ from mamkpd_jax.training.schedule import Schedule
 
 _CONFIG = cli.define_config()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True, allow_override=True)
-_PEER = flags.DEFINE_string(
-    "peer",
-    None,
-    f"The network, of {', '.join(PEERS)}; simple_baseline:0.25 has a quarter of its channels.",
-    required=True,
-)
+_PEER_TEXT = f"The network, of {', '.join(PEERS)}; simple_baseline:0.25 has a quarter of its channels."
+_PEER = flags.DEFINE_string("peer", None, _PEER_TEXT, required=True)
 _COMPILE = flags.DEFINE_bool("compile", False, "By torch.compile.", allow_override=True)
 
 _DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -54,12 +50,13 @@ class Training:
     """A peer, its Adam and how far it is."""
 
     def __init__(self, model: Peer, config: Config, head: Head, steps_per_epoch: int, compiled: bool):
-        self.model, self.config, self.head, self.step = model.to(_DEVICE), config, head, 0
+        self.model, self.config, self.step = model.to(_DEVICE), config, 0
         self.adam = torch.optim.Adam(model.parameters())
         if compiled:
             model.compile()
         self._learning_rate = jax.jit(learning_rate(config.optim, steps_per_epoch))
         self._targets = jax.jit(head.encode)
+        self._keypoints = jax.jit(lambda outputs, mirrored: head.decode((outputs + head.flip(mirrored)) / 2))
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Tensor]:
         """One step on a batch of `train_batches`; loss and gradient norm."""
@@ -79,20 +76,12 @@ class Training:
         self.step += 1
         return {"loss": loss.detach(), "grad_norm": norm}
 
-    def predictor(self) -> PredictCrops:
-        """Crops to joints by the flip test and the decoding of eval.py."""
-
-        @jax.jit
-        def points(heatmaps: jax.Array, mirrored: jax.Array) -> tuple[jax.Array, jax.Array]:
-            return self.head.decode((heatmaps + self.head.flip(mirrored)) / 2)
-
-        def predict(images: np.ndarray) -> tuple[jax.Array, jax.Array]:
-            self.model.eval()
-            with torch.inference_mode():
-                both = [self._predicted(_tensor(crops)) for crops in (images, images[:, :, ::-1])]
-            return points(*(jnp.asarray(heatmaps.permute(0, 2, 3, 1).cpu().numpy()) for heatmaps in both))
-
-        return predict
+    def predict(self, images: np.ndarray) -> tuple[jax.Array, jax.Array]:
+        """Keypoints and scores of crops, by the flip test and the decoding of eval.py."""
+        self.model.eval()
+        with torch.inference_mode():
+            both = [self._predicted(_tensor(crops)) for crops in (images, images[:, :, ::-1])]
+        return self._keypoints(*(jnp.asarray(heatmaps.permute(0, 2, 3, 1).cpu().numpy()) for heatmaps in both))
 
     def save(self, path: Path, batches: Any) -> None:
         """Saves all that a bit-exact resume needs."""
@@ -101,7 +90,6 @@ class Training:
             torch.save({**state, "batches": batches.get_state()}, temporary)
 
     def restore(self, path: Path, batches: Any) -> None:
-        """Loads what `save` wrote."""
         state = torch.load(path, map_location=_DEVICE, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.adam.load_state_dict(state["adam"])
@@ -114,11 +102,7 @@ class Training:
 
 
 def train(config: Config, workdir: Path, peer: str, compiled: bool) -> None:
-    """Trains to the last epoch, from the checkpoint of `workdir` if there is one, and writes what train.py writes.
-
-    Raises:
-        UserError: a config field or the data set can't be right.
-    """
+    """Trains to the last epoch, from the checkpoint of `workdir` if there is one, and writes what train.py writes."""
     config.validate()
     if config.optim.optimizer != "adam" or config.optim.ema_decay or config.optim.accumulate != 1:
         raise UserError("peers are trained by plain Adam; set no other optimizer, ema_decay or accumulate to compare")
@@ -156,7 +140,7 @@ def train(config: Config, workdir: Path, peer: str, compiled: bool) -> None:
                     if training.step % config.checkpoint_every_steps == 0:
                         training.save(checkpoint, batches)
                 training.save(checkpoint, batches)
-                evaluation = evaluator(interruption.checked(training.predictor()))
+                evaluation = evaluator(interruption.checked(training.predict))
                 logger.log_evaluation(stop, evaluation.metrics, report.picture(evaluation.results, dataset))
         except Interrupted:
             training.save(checkpoint, batches)

@@ -3,15 +3,14 @@
 mamkpd bench training_accuracy --config=configs/lspet.py --config.data.root=data/lspet --workdir=runs/lspet \
     --contenders=base,simple_baseline,hrnet_w32,vit_s --seeds=0,1,2 --output=benchmarks/results/accuracy_lspet.json
 
-A contender is a row of the table of variants (small, base, ablation_a, ...), trained by train.py, or a peer
-(simple_baseline, hrnet_w32, vit_s; simple_baseline:0.25 has a quarter of its channels), trained by the bench
-train_peer. All have the same crops in the same order, targets, loss, optimizer, schedule and evaluator. After --minutes
-the runs save and stop, and the same command resumes them. Runs that --output has already, of any contender, stay in it
-and are not trained again. On a CPU take the narrow scale: --config=configs/narrow.py:lspet
---contenders=base,simple_baseline:0.1875 --at_once=2.
+A contender is a variant (small, base, ablation_a, ...), trained by train.py, or a peer (simple_baseline, hrnet_w32,
+vit_s; simple_baseline:0.25 has a quarter of its channels), trained by the bench train_peer. All else is the same. After
+--minutes the runs save and stop, and the same command resumes them. Runs that --output has already stay in it. On a
+CPU: --config=configs/narrow.py:lspet --contenders=base,simple_baseline:0.1875 --at_once=2.
 """
 
 import dataclasses
+import itertools
 import json
 import os
 import queue
@@ -65,11 +64,6 @@ class Run:
     folder: Path
 
     @property
-    def name(self) -> tuple[str, int]:
-        """Its key in a file of results."""
-        return self.contender, self.seed
-
-    @property
     def command(self) -> list[str]:
         """The command that trains it, or resumes."""
         flag = flags.FLAGS["config"]
@@ -83,11 +77,7 @@ class Run:
         return [sys.executable, *program, f"--config={file}", *overrides, f"--workdir={self.folder}"]
 
     def train(self, deadline_s: float) -> None:
-        """Trains until it is complete or the time is up.
-
-        Raises:
-            UserError: the training failed.
-        """
+        """Trains until it is complete or the time is up; raises UserError if the training fails."""
         if (self.folder / REPORT).exists() or time.monotonic() > deadline_s:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -117,13 +107,12 @@ class Run:
             del config["data"][place]
         log = [json.loads(line) for line in (self.folder / METRICS).read_text(encoding="utf-8").splitlines()]
         where = json.loads((self.folder / ENVIRONMENT).read_bytes())
-        curves: dict[str, list[list[float]]] = {}
-        for record in log:
-            for name, value in record.items():
-                if name.startswith(("train/loss", "eval/")):
-                    curves.setdefault(name, []).append([record["step"], value])
         steps = [record for record in log if "train/loss" in record]
-        headline = next(name for name in curves if name.startswith("eval/"))
+        headline = next(name for record in log for name in record if name.startswith("eval/"))
+        curves = {
+            name: [[record["step"], record[name]] for record in log if name in record]
+            for name in ("train/loss", headline)
+        }
         return {
             "contender": self.contender,
             "seed": self.seed,
@@ -137,16 +126,12 @@ class Run:
             "environment": {name: where[name] for name in ("device", "n_devices", "commit")},
             "report": report,
             "config": config,
-            "curves": {name: curves.get(name, []) for name in ("train/loss", headline)},
+            "curves": curves,
         }
 
 
 def recorded(file: Path) -> dict[tuple[str, int], dict[str, Any]]:
-    """The runs of a file of results by contender and seed; empty if there is no such file.
-
-    Raises:
-        UserError: the file has another content.
-    """
+    """The runs of a file of results by contender and seed; empty if there is no such file."""
     if not file.exists():
         return {}
     try:
@@ -156,11 +141,7 @@ def recorded(file: Path) -> dict[tuple[str, int], dict[str, Any]]:
 
 
 def check_setting(result: dict[str, Any], config: Config) -> None:
-    """Checks that a result is comparable: all but the network is that of `config`.
-
-    Raises:
-        UserError: the run had other data, another schedule or another evaluation.
-    """
+    """Raises UserError if the run had other data, another schedule or another evaluation than `config`."""
     where = {name: getattr(config.data, name) for name in _PLACES}
     was = from_dict(Config, result["config"] | {"data": result["config"]["data"] | where})
     alike = ("data.", "optim.", "eval.", "init_from", "model.dtype", "model.d_state", "model.drop_path")
@@ -179,11 +160,7 @@ def check_setting(result: dict[str, Any], config: Config) -> None:
 
 
 def train(runs: Sequence[Run], deadline_s: float) -> None:
-    """Trains --at_once runs side by side, each with its share of the cores, until the time is up.
-
-    Raises:
-        UserError: some failed; the others were trained all the same.
-    """
+    """Trains --at_once runs side by side until the time is up. One that fails (UserError) does not stop the others."""
     # A thread's cores are those of the processes that it starts.
     cores, lanes = sorted(os.sched_getaffinity(0)), queue.SimpleQueue()
     for i in range(_AT_ONCE.value):
@@ -200,17 +177,9 @@ def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for contender in dict.fromkeys(result["contender"] for result in results):
         of_it = [result for result in results if result["contender"] == contender]
         values = [result["value"] for result in of_it]
-        rows.append(
-            {
-                "contender": contender,
-                "parameters": of_it[0]["params"],
-                "GMACs": of_it[0]["macs"] / 1e9,
-                "seeds": len(values),
-                of_it[0]["metric"]: statistics.mean(values),
-                "lowest": min(values),
-                "highest": max(values),
-            }
-        )
+        about = {"contender": contender, "parameters": of_it[0]["params"], "GMACs": of_it[0]["macs"] / 1e9}
+        about |= {"seeds": len(values), of_it[0]["metric"]: statistics.mean(values)}
+        rows.append(about | {"lowest": min(values), "highest": max(values)})
     return rows
 
 
@@ -222,30 +191,25 @@ def _cost(config: dict[str, Any], n_joints: int) -> dict[str, int]:
 
 def main() -> None:
     deadline_s = time.monotonic() + 60 * _MINUTES.value
-    for contender in _CONTENDERS.value:
-        if contender in VARIANTS:
-            continue
+    for contender in sorted(set(_CONTENDERS.value) - set(VARIANTS)):
         if contender.partition(":")[0] not in PEERS:
             raise UserError(f"--contenders names {contender!r}; expected of {', '.join((*VARIANTS, *PEERS))}")
         check(contender)
     folder = Path(_WORKDIR.value)
-    runs = [
-        Run(name, seed, folder / f"{name.replace(':', '_x')}_{seed}")
-        for seed in dict.fromkeys(_SEEDS.value)
-        for name in dict.fromkeys(_CONTENDERS.value)
-    ]
+    names = itertools.product(_SEEDS.value, _CONTENDERS.value)
+    runs = {(name, seed): Run(name, seed, folder / f"{name.replace(':', '_x')}_{seed}") for seed, name in names}
     done = recorded(Path(_OUTPUT.value))
-    for result in (*done.values(), *(result for run in runs if (result := run.result()))):
+    for result in (*done.values(), *(result for run in runs.values() if (result := run.result()))):
         check_setting(result, _CONFIG.value)
     try:
-        train([run for run in runs if run.name not in done], deadline_s)
+        train([run for key, run in runs.items() if key not in done], deadline_s)
     finally:
-        done |= {run.name: result for run in runs if (result := run.result())}
+        done |= {key: result for key, run in runs.items() if (result := run.result())}
         results = list(done.values())
         rows = summary(results)
         write_json(Path(_OUTPUT.value), {"environment": environment(), "rows": rows, "runs": results})
     if rows:
         print(table({"rows": rows}))
-    n_done = sum(run.name in done for run in runs)
+    n_done = len(runs.keys() & done)
     rest = "" if n_done == len(runs) else "; the same command resumes the others"
     print(f"{n_done} of {len(runs)} runs are done{rest}")
