@@ -11,7 +11,7 @@ import pytest
 
 from mamkpd_jax.bench import described_gpu
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.ops.selective_scan import pallas_triton
+from mamkpd_jax.ops.selective_scan.implementations import pallas_triton
 from mamkpd_jax.ops.selective_scan.workloads import WORKLOADS, Workload
 
 

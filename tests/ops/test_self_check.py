@@ -13,15 +13,8 @@ from flax import nnx
 from jax import export
 from jax.sharding import AxisType, PartitionSpec
 
-from mamkpd_jax.ops.selective_scan import (
-    by_sequence,
-    choice,
-    pallas_triton,
-    selective_scan,
-    self_check,
-    sequential,
-    ss2d_scan,
-)
+from mamkpd_jax.ops.selective_scan import by_sequence, choice, selective_scan, self_check, ss2d_scan
+from mamkpd_jax.ops.selective_scan.implementations import pallas_triton, sequential
 from mamkpd_jax.ops.selective_scan.workloads import Workload
 from mamkpd_jax.registry import SCANS
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from mamkpd_jax.bench import measure
 from mamkpd_jax.bench.described_gpu import H200, RTX_4090, Card, CompiledKernel, cuda_folder, kernels
 from mamkpd_jax.bench.programs.scan import with_gradients
-from mamkpd_jax.ops.selective_scan import pallas_triton
+from mamkpd_jax.ops.selective_scan.implementations import pallas_triton
 from mamkpd_jax.ops.selective_scan.tiling import plan
 from mamkpd_jax.ops.selective_scan.workloads import WORKLOADS, Workload
 

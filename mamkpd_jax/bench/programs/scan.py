@@ -22,7 +22,8 @@ from mamkpd_jax.bench import measure
 from mamkpd_jax.environment import gpu_property
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.ops.cross_scan import DIRECTIONS
-from mamkpd_jax.ops.selective_scan import associative, by_sequence, choice, pallas_triton, ss2d_scan
+from mamkpd_jax.ops.selective_scan import by_sequence, choice, ss2d_scan
+from mamkpd_jax.ops.selective_scan.implementations import associative, pallas_triton
 from mamkpd_jax.ops.selective_scan.tiling import plan
 from mamkpd_jax.ops.selective_scan.workloads import WORKLOADS, Workload
 from mamkpd_jax.registry import SCANS

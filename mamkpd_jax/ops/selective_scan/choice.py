@@ -50,7 +50,7 @@ def ranked(platform: str) -> list[str]:
 def _choose(platform: str) -> Implementation:
     """The best implementation that passes its check, logged once, on this platform.
 
-    In what is lowered for another platform, or with a symbolic batch, the best serializable one takes its place.
+    In what is lowered for another platform, or with a symbolic batch, the serializable default takes its place.
     """
     faults = {}
     for name in ranked(platform):
@@ -63,7 +63,9 @@ def _choose(platform: str) -> Implementation:
         logging.warning(message, other, jax.local_devices()[0].device_kind, faults[other], name)
     logging.info("selective scan on %s: %s", platform, name)
     chosen = SCANS[name]
-    return chosen if chosen.serializable else by_platform(lambda: {**serializable(), platform: chosen})
+    if chosen.serializable:
+        return chosen
+    return by_platform(lambda: {"default": serializable()["default"], platform: chosen})
 
 
 def serializable() -> dict[str, Implementation]:

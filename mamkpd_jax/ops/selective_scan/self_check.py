@@ -13,7 +13,8 @@ import numpy as np
 from jax import Array
 
 from mamkpd_jax.ops.cross_scan import DIRECTIONS
-from mamkpd_jax.ops.selective_scan import by_sequence, sequential
+from mamkpd_jax.ops.selective_scan import by_sequence
+from mamkpd_jax.ops.selective_scan.implementations import sequential
 from mamkpd_jax.ops.selective_scan.tiling import Scan
 
 # A map of all directions in segments, which single images are scanned in too, with one token a chunk.

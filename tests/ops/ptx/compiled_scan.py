@@ -12,7 +12,8 @@ import pytest
 from jax.experimental import pallas as pl
 
 from mamkpd_jax.bench import described_gpu
-from mamkpd_jax.ops.selective_scan import pallas_triton, selective_scan, ss2d_scan
+from mamkpd_jax.ops.selective_scan import selective_scan, ss2d_scan
+from mamkpd_jax.ops.selective_scan.implementations import pallas_triton
 from mamkpd_jax.registry import SCANS
 from tests.ops.loops import plain_loop, ss2d_loop
 from tests.ops.ptx.emulator import Kernel

@@ -15,7 +15,8 @@ import pytest
 
 from mamkpd_jax.bench import described_gpu
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.ops.selective_scan import operands, pallas_triton, pallas_triton_vjp, segments, tiling
+from mamkpd_jax.ops.selective_scan import operands, pallas_triton_vjp, segments, tiling
+from mamkpd_jax.ops.selective_scan.implementations import pallas_triton
 from mamkpd_jax.ops.selective_scan.walk import Walk
 from tests.ops.ptx.compiled_scan import Case, CompiledScan, error
 from tests.ops.ptx.emulator import Kernel

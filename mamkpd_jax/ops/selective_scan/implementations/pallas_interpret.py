@@ -2,8 +2,8 @@
 
 import functools
 
-from mamkpd_jax.ops.selective_scan import pallas_triton
 from mamkpd_jax.ops.selective_scan.implementation import Implementation
+from mamkpd_jax.ops.selective_scan.implementations import pallas_triton
 
 IMPLEMENTATION = Implementation(
     ss2d=functools.partial(pallas_triton.ss2d, interpret=True),
