@@ -4,6 +4,7 @@ import difflib
 import errno
 import logging
 import os
+import re
 import select
 import signal
 import sys
@@ -153,7 +154,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
         # ml_collections puts a whole traceback into its message; its last line is the reason.
         lines = str(error).splitlines()
         reason = lines[-1] if "Traceback" in str(error) else "; ".join(lines)
-        _fail(f"{reason} (see --help)")
+        missing = re.sub(r"flag --(\S+)=None: .* must have a value other than None\.", r"--\1 is missing", reason)
+        _fail(f"{missing} (see --help)")
     except OSError as error:
         _fail(f"--config: {str(error).splitlines()[-1].strip()}; give {_EXAMPLE}")
     except UserError as error:
