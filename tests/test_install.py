@@ -154,7 +154,7 @@ def test_requirements_alone_serve_every_command(bare: Environment):
 
 @pytest.mark.slow
 def test_a_bench_without_its_repository_is_refused(bare: Environment):
-    with bare.start("-m", "mamkpd_jax", "bench", "gpu", "--data=.", "--work=work", "--output=out") as process:
+    with bare.start("mamkpd", "bench", "gpu", "--data=.", "--work=work", "--output=out") as process:
         _, err = process.communicate()
     assert process.returncode == 1 and "this bench needs the repository" in err, err
 
