@@ -16,7 +16,7 @@ from mamkpd_jax.errors import UserError
 
 
 class Registry:
-    """The public modules of a package, and what `add` adds, by name; of a module, one of its attributes.
+    """The public modules of a package by name, and the entries that `add` adds. A module's entry is an attribute.
 
     Args:
         field: what messages call the place that names come from, such as "config.data.dataset".

@@ -1,4 +1,4 @@
-"""Saved configs: read back as they were, another version's refused by name, differences told."""
+"""Saved configs: read back as they were, another version's refused by name, differences reported."""
 
 import dataclasses
 import json

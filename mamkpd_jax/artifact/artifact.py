@@ -16,7 +16,7 @@ from mamkpd_jax.skeletons import Skeleton, check_skeleton
 
 Tree = dict[str, Any]
 
-# By which the package normalises images: told to others, and checked.
+# The package normalises images by these. Files record them, and readers check them.
 _NORMALIZATION = {"mean": list(MEAN), "std": list(STD)}
 
 

@@ -103,7 +103,7 @@ def write_failure_as_user_error(message: Callable[[str], str]) -> Iterator[None]
     try:
         yield
     except (OSError, ValueError) as error:
-        # TensorStore tells a full disk as a ValueError, and puts the system's words last, after all files and ranges.
+        # TensorStore reports a full disk as a ValueError whose last words are the system's, after all files and ranges.
         if isinstance(error, ValueError) and "os_error_code" not in str(error):
             raise
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error).rsplit(": ", 1)[-1]

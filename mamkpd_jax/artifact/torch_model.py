@@ -350,7 +350,7 @@ class MamKPD(nn.Module):
     """Crops of one person or animal, normalised [b, 3, h, w], to outputs of a head, such as heatmaps [b, j, h, w].
 
     Args:
-        description: what a weights file tells of its model: `config`, with the sizes and the head, `skeleton`,
+        description: a weights file's metadata: `config`, with the sizes and the head, `skeleton`,
             `flip_indices`, `mean` and `std` (of RGB, 0 to 255); more is kept as it is.
     """
 
@@ -409,9 +409,9 @@ class MamKPD(nn.Module):
 
 
 def described(about: str | None, path: str | Path) -> dict[str, Any]:
-    """What a file of weights tells of its model."""
+    """Parses the description of the model in a weights file's metadata."""
     if about is None:
-        raise ValueError(f"{path} tells of no model under the key {METADATA_KEY!r}; give a file of `mamkpd convert`")
+        raise ValueError(f"{path} has no description under the key {METADATA_KEY!r}; give a file of `mamkpd convert`")
     return json.loads(about)
 
 

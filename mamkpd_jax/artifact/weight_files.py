@@ -22,7 +22,7 @@ SUFFIXES = (".safetensors", ".pth")
 DTYPES = ("float32", "bfloat16")
 METADATA_KEY = "mamkpd"  # as in torch_model, which imports nothing of this package
 _ROUNDED = ("weight", "x_proj", "dt_weight")
-_NAMED = 5  # differences told one by one
+_NAMED = 5  # differences named one by one
 
 
 def save(artifact: Artifact, path: Path, dtype: str = "float32") -> None:
@@ -75,7 +75,7 @@ def to_torch(artifact: Artifact) -> dict[str, np.ndarray]:
 
 
 def from_torch(state: Mapping[str, np.ndarray], description: Any) -> Artifact:
-    """The inverse of `to_torch`, by what `Artifact.description` told.
+    """The inverse of `to_torch`, by `Artifact.description`.
 
     Raises:
         UserError: the weights are not those of the model that is described; names what differs.

@@ -1,4 +1,4 @@
-"""Draws the paper's figures from checkpoints, logs and results of one's own.
+"""Draws the paper's figures from your checkpoints, logs and results.
 
 mamkpd plots features --checkpoint=DIR[,DIR] --image=FILE [--box=X,Y,WIDTH,HEIGHT] --output=DIR
     What the stem and the stages see in a picture, a row a checkpoint (figures 4 and 5: one with and one without CMM).

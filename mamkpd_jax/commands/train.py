@@ -40,7 +40,7 @@ _CONFIG = cli.define_config()
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run: checkpoints, logs, report.", required=True, allow_override=True
 )
-_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Compile, run one step, tell time and memory, and leave nothing.")
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Compile, run one step, print time and memory, and write nothing.")
 _CACHE = compilation_cache.define_flag()
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "Join a run of several processes, described by SLURM, Kubernetes, Open MPI or the next flags."

@@ -111,7 +111,7 @@ class Predictor:
                 outside the image. None: takes every score, and raises for a bad box.
 
         Raises:
-            UserError: an image can't be read, or a box is bad. `stream` goes on.
+            UserError: an image can't be read, or a box is bad. `stream` continues after it.
         """
         one = isinstance(images, str | Path | np.ndarray)
         several = [images] if one else list(images)

@@ -1,1 +1,1 @@
-"""The paper's figures, from checkpoints, logs and results of one's own."""
+"""The paper's figures, from your checkpoints, logs and results."""

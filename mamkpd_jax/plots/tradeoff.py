@@ -65,7 +65,7 @@ _ABOVE, _BELOW = (5, 3), (5, -9)  # a point's name, in points of type
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A point of one's own, and what must be known to read it."""
+    """A measured point, and what must be known to read it."""
 
     point: Point
     boxes: str

@@ -20,7 +20,7 @@ SOURCE = Path(sys.argv[1])
 with safe_open(SOURCE, framework="numpy") as file:
     STATE = {name: file.get_tensor(name) for name in file.keys()}
     ABOUT = json.loads(file.metadata()[METADATA_KEY])
-READ = ("config", "skeleton", "step", "mean", "std")  # the rest is only told
+READ = ("config", "skeleton", "step", "mean", "std")  # nothing reads the rest
 
 
 def _places(fields: Any, *parents: Any) -> list[tuple]:

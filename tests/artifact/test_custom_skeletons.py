@@ -31,7 +31,7 @@ _NAMED_ANEW = {
 
 @pytest.fixture
 def custom(tiny: Config, coco_mini_root: Path, tmp_path: Path) -> Config:
-    """Three steps on the real persons as a set of one's own; its files are in the folder `set`."""
+    """Three steps on the real persons as a user's own data set; its files are in the folder `set`."""
     root = tmp_path / "set"
     shutil.copytree(coco_mini_root, root)
     (root / "bird.json").write_text(json.dumps(_NAMED_ANEW), encoding="utf-8")

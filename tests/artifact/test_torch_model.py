@@ -262,7 +262,7 @@ def test_a_file_of_something_else_is_told(tmp_path):
     torch.save(weight, tmp_path / "model.pth")
     safetensors.torch.save_file(weight, tmp_path / "model.safetensors")
     for suffix in ("pth", "safetensors"):
-        with pytest.raises(ValueError, match=rf"model.{suffix} tells of no model under the key 'mamkpd'"):
+        with pytest.raises(ValueError, match=rf"model.{suffix} has no description under the key 'mamkpd'"):
             getattr(torch_model.MamKPD, f"from_{suffix}")(tmp_path / f"model.{suffix}")
 
 

@@ -1,4 +1,4 @@
-"""Boxes of low score and bad ones are left out, and only the latter are told."""
+"""Boxes of low score and bad ones are left out; only the bad ones are reported."""
 
 import numpy as np
 import pytest

@@ -6,7 +6,7 @@ Input is uint8 crops on the device, output is heatmaps, weights are random. All 
 take turns. One that does not fit in memory is reported. On a CPU: --dtype=float32 --batches=1,8. After --minutes the
 same command resumes with what --output lacks; results of another commit or device are replaced.
 
-`memory_mib` is weights, one input, result and scratch (PyTorch tells it on a GPU alone). `of_copy_bandwidth` is the
+`memory_mib` is weights, one input, result and scratch (PyTorch reports it on a GPU alone). `of_copy_bandwidth` is the
 rate of XLA's memory traffic as a part of a large copy's: caches can lift it above 1.
 """
 
