@@ -35,6 +35,7 @@ _REMEDIES = {
 _EXTRAS = {
     **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
     **dict.fromkeys(("anyio", "starlette", "uvicorn"), "demo"),
+    "huggingface_hub": "hub",
     "torch": "torch",
     "matplotlib": "plots",
 }
@@ -72,6 +73,15 @@ class _ConfigParser(config_flags.ConfigFileFlagParser):
 
 def _config_names() -> list[str]:
     return sorted(path.stem for path in _CONFIGS.glob("*.py"))
+
+
+def define_checkpoint(default: str | None = None) -> flags.FlagHolder[str | None]:
+    """The flag `--checkpoint=NAME|DIR|FILE`: a trained model; required where there is no default."""
+    text = (
+        "A model by name, as `mamkpd models` lists them, or hf://OWNER/NAME; the folder of a training run; or a "
+        ".safetensors or .pth file."
+    )
+    return flags.DEFINE_string("checkpoint", default, text, required=default is None, allow_override=True)
 
 
 def define_weights_choice() -> tuple[flags.FlagHolder[bool], flags.FlagHolder[bool]]:

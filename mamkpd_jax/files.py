@@ -1,6 +1,7 @@
-"""Atomic writes: a file or a folder is complete or absent."""
+"""Files that are as they should be: atomic writes, by which one is complete or absent, and checksums."""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -8,6 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from mamkpd_jax.errors import UserError
 
 _REMOVALS = 100  # tries, 0.1 s apart
 
@@ -47,6 +50,16 @@ def write_json(path: Path, data: Any) -> None:
     """Writes data as JSON, atomically; raises ValueError for NaN, which JSON lacks."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def check_digest(path: Path, sha256: str, remedy: str) -> None:
+    """Raises UserError, with what to do, if a file is missing or its SHA-256 is another."""
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}); {remedy}") from error
+    if found != sha256:
+        raise UserError(f"{path} is damaged (SHA-256 {found[:12]}..., expected {sha256[:12]}...); {remedy}")
 
 
 def _remove(folder: Path) -> None:

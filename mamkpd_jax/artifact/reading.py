@@ -4,16 +4,21 @@ from pathlib import Path
 
 from mamkpd_jax.artifact.artifact import Artifact
 from mamkpd_jax.artifact.checkpoints import read_checkpoint
+from mamkpd_jax.artifact.named import find
 from mamkpd_jax.artifact.weight_files import SUFFIXES, load
 from mamkpd_jax.errors import UserError
 
 
-def read_artifact(path: Path, *, best: bool = False, ema: bool = True) -> Artifact:
-    """The artifact of a training run's folder, as `read_checkpoint` takes it, or of a file, as `load` does.
+def read_artifact(source: str | Path, *, best: bool = False, ema: bool = True) -> Artifact:
+    """The artifact of a named model, of an address hf://OWNER/NAME, of a training run's folder or of a file.
+
+    Args:
+        best: of a folder, as `read_checkpoint` takes it; `ema` too.
 
     Raises:
         UserError: there are no weights.
     """
+    path = find(source)
     if path.is_dir():
         return read_checkpoint(path, best=best, ema=ema)
     if path.suffix not in SUFFIXES:

@@ -1,6 +1,6 @@
 """Converts weights between a training run's folder and files for PyTorch.
 
-mamkpd convert --checkpoint=DIR --output=model.safetensors|model.pth [--dtype=bfloat16]
+mamkpd convert --checkpoint=NAME|DIR --output=model.safetensors|model.pth [--dtype=bfloat16]
 mamkpd convert --input=model.safetensors|model.pth --output=DIR|model.safetensors|model.pth
 """
 
@@ -9,12 +9,13 @@ from pathlib import Path
 from absl import flags
 
 from mamkpd_jax import cli
-from mamkpd_jax.artifact.checkpoints import read_checkpoint, write_checkpoint
+from mamkpd_jax.artifact.checkpoints import write_checkpoint
+from mamkpd_jax.artifact.reading import read_artifact
 from mamkpd_jax.artifact.weight_files import DTYPES, SUFFIXES, load, save
 from mamkpd_jax.errors import UserError
 
 _CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "Folder of a training run, to be written to a file.", allow_override=True
+    "checkpoint", None, "A model's name or the folder of a training run, to be written to a file.", allow_override=True
 )
 _BEST, _EMA = cli.define_weights_choice()
 _INPUT = flags.DEFINE_string(
@@ -34,7 +35,7 @@ def main() -> None:
             raise UserError(
                 f"{output} can't hold {_DTYPE.value} weights; name a .safetensors file, or leave out --dtype"
             )
-        artifact = read_checkpoint(Path(checkpoint), best=_BEST.value, ema=_EMA.value)
+        artifact = read_artifact(checkpoint, best=_BEST.value, ema=_EMA.value)
         save(artifact, output, _DTYPE.value)
     elif file is not None and checkpoint is None:
         _check_suffix(Path(file))

@@ -1,27 +1,26 @@
 """Serves a local page on which to try a model.
 
-mamkpd demo --checkpoint=DIR|FILE [--boxes=yolox_s.onnx] [--host=127.0.0.1] [--port=8000]
+mamkpd demo [--checkpoint=NAME|DIR|FILE] [--boxes=yolox_s.onnx] [--host=127.0.0.1] [--port=8000]
 
-Drop a picture on the page or choose one, draw boxes around people or animals, and see joints, scores and heatmaps.
+Drop a picture on the page or choose one, and see joints, scores and heatmaps of the people or animals in it. Draw boxes
+around those that the detector misses.
 Pictures stay in this process's memory: nothing is written, and nothing leaves the machine.
 """
 
 import socket
-from pathlib import Path
 
 from absl import flags
 
-from mamkpd_jax import compilation_cache
+from mamkpd_jax import cli, compilation_cache
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.inference.detectors import NANODET, find_detector
 
-_CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "Folder of a training run, or a .safetensors or .pth file.", required=True, allow_override=True
-)
+_CHECKPOINT = cli.define_checkpoint("people")
 _BOXES = flags.DEFINE_string(
     "boxes",
-    "whole",
-    "The boxes that are proposed: 'whole' takes the picture as one; a detector's .onnx file, in the output form of "
-    "YOLOX or RTMDet, finds people.",
+    NANODET,
+    "The boxes that are proposed: 'nanodet' finds people or animals, as the model needs; 'whole' takes the picture as "
+    "one box; a detector's .onnx file, in the output form of YOLOX or RTMDet.",
     allow_override=True,
 )
 _HOST = flags.DEFINE_string(
@@ -39,8 +38,6 @@ def main() -> None:
 
     from mamkpd_jax import Predictor
     from mamkpd_jax.demo.server import make_app, warm_up
-    from mamkpd_jax.inference.boxes import whole_image
-    from mamkpd_jax.inference.onnx_detector import OnnxDetector
 
     compilation_cache.enable(_CACHE.value)
     host, port = _HOST.value, _PORT.value
@@ -51,7 +48,7 @@ def main() -> None:
             f"can't listen on {host}, port {port} ({error.strerror}); give another --host or --port"
         ) from error
     predictor = Predictor.from_pretrained(_CHECKPOINT.value, batch_size=1)
-    detector = whole_image if _BOXES.value == "whole" else OnnxDetector(Path(_BOXES.value))
+    detector = find_detector(_BOXES.value, predictor.skeleton)
     print("compiling the model", flush=True)
     warm_up(predictor)
     print(f"open http://{host}:{listener.getsockname()[1]} in a browser; Ctrl-C ends", flush=True)

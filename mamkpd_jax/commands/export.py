@@ -1,6 +1,6 @@
 """Exports a checkpoint to ONNX or StableHLO, to be run without this package.
 
-mamkpd export --checkpoint=DIR --output=FILE.onnx|FILE.stablehlo|DIR [--normalize] [--flip_test] ...
+mamkpd export --checkpoint=NAME|DIR|FILE --output=FILE.onnx|FILE.stablehlo|DIR [--normalize] [--flip_test] ...
 
 DIR, a new folder, gets model.stablehlo and model.json, which says what the model takes and gives.
 """
@@ -10,12 +10,12 @@ from pathlib import Path
 from absl import flags
 
 from mamkpd_jax import cli, compilation_cache
-from mamkpd_jax.artifact.checkpoints import read_checkpoint
+from mamkpd_jax.artifact.reading import read_artifact
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.program import Options
 from mamkpd_jax.registry import EXPORTS
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a training run.", required=True, allow_override=True)
+_CHECKPOINT = cli.define_checkpoint()
 _BEST, _EMA = cli.define_weights_choice()
 _OUTPUT = flags.DEFINE_string(
     "output", None, "A file NAME.onnx or NAME.stablehlo, or a new folder.", required=True, allow_override=True
@@ -35,7 +35,7 @@ def main() -> None:
     form = EXPORTS[output.suffix[1:] or "stablehlo"]  # a folder holds StableHLO
     if _PRECISION.value not in form.precisions:
         raise UserError(f"--precision={_PRECISION.value}: {output} can have {', '.join(form.precisions)}; choose one")
-    artifact = read_checkpoint(Path(_CHECKPOINT.value), best=_BEST.value, ema=_EMA.value)
+    artifact = read_artifact(_CHECKPOINT.value, best=_BEST.value, ema=_EMA.value)
     options = Options(normalize=_NORMALIZE.value, flip_test=_FLIP_TEST.value, decode=_DECODE.value)
     form.save(artifact, output, options, _PRECISION.value)
     files = list(output.iterdir()) if output.is_dir() else [output]

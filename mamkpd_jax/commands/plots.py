@@ -44,7 +44,7 @@ def _features() -> None:
     from mamkpd_jax.artifact.reading import read_artifact
     from mamkpd_jax.plots.features import features, row
 
-    image, boxes = Path(_given(_IMAGE)), None if _BOX.value is None else [_BOX.value]
+    image, boxes = Path(_given(_IMAGE)), "whole" if _BOX.value is None else [_BOX.value]
     paths = [Path(path).absolute() for path in _given(_CHECKPOINT)]
     # A row is as high as its crop: its name has room for what tells the checkpoints apart, not for whole paths.
     parent = os.path.commonpath([path.parent for path in paths])

@@ -1,39 +1,43 @@
-"""Finds poses in pictures, a video or a camera, with a trained model.
+"""Finds the poses of people or animals in pictures, a video or a camera.
 
-mamkpd predict --checkpoint=DIR|FILE --input=FILE|FOLDER|GLOB|VIDEO|camera --output=DIR
+mamkpd predict --input=FILE|FOLDER|GLOB|VIDEO|camera [--checkpoint=NAME|DIR|FILE] [--output=DIR]
 
-  the whole picture is one person   --input=photo.jpg
-  a folder, with detected boxes     --input=val2017 --boxes=detections.json
-  a folder, with a detector         --input=photos --boxes=yolox_s.onnx          needs pip install onnxruntime
-  a video, joints smoothed          --input=clip.mp4 --boxes=yolox_s.onnx --detect_every=5 --smooth
+  a photo of people                 --input=photo.jpg
+  a folder of animals               --input=photos --checkpoint=animals
+  your model, your detector         --input=photos --checkpoint=runs/base --boxes=yolox_s.onnx
+  boxes from a file                 --input=val2017 --boxes=detections.json
+  one person fills the picture      --input=photo.jpg --boxes=whole
+  a video, joints smoothed          --input=clip.mp4 --detect_every=5 --smooth
   the second camera, until Ctrl-C   --input=camera:1
 
 --output gets results.json (COCO's results form), pictures/ or the video, and for pictures a JSON file each in poses/.
-The same command again does the pictures that are missing. A picture that can't be read and a box that can't be used
-are listed at the end, and the exit status is 3.
+The same command with the same --output does the pictures that are missing. A picture that can't be read and a box that
+can't be used are listed at the end, and the exit status is 3. `mamkpd models` lists the names for --checkpoint.
 """
 
 import dataclasses
+import itertools
 import re
 import sys
 from pathlib import Path
 
-from absl import flags, logging
+from absl import flags
 
 from mamkpd_jax import cli, compilation_cache
+from mamkpd_jax.artifact.named import names
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference import video
-from mamkpd_jax.inference.boxes import Detector, whole_image
+from mamkpd_jax.inference.boxes import Detector
 from mamkpd_jax.inference.boxes_file import BoxesFile
-from mamkpd_jax.inference.onnx_detector import FORMS, OnnxDetector
+from mamkpd_jax.inference.coco_classes import parse_classes
+from mamkpd_jax.inference.detectors import NANODET, find_detector
+from mamkpd_jax.inference.onnx_detector import FORMS
 from mamkpd_jax.inference.pictures import Pictures, find_pictures, predict_pictures
 from mamkpd_jax.inference.predictor import Predictor
 from mamkpd_jax.inference.results import OutputOptions
 from mamkpd_jax.skeletons import JOINT_THRESHOLD, Skeleton
 
-_CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "Folder of a training run, or a .safetensors or .pth file.", required=True, allow_override=True
-)
+_CHECKPOINT = cli.define_checkpoint("people")
 _BEST, _EMA = cli.define_weights_choice()
 _INPUT = flags.DEFINE_string(
     "input",
@@ -42,20 +46,35 @@ _INPUT = flags.DEFINE_string(
     required=True,
     allow_override=True,
 )
-_OUTPUT = flags.DEFINE_string("output", None, "Folder of what is found.", required=True, allow_override=True)
+_OUTPUT = flags.DEFINE_string(
+    "output",
+    None,
+    "Folder for what is found. Default: runs/predict, or the first new one of runs/predict-2, ...",
+    allow_override=True,
+)
 _BOXES = flags.DEFINE_string(
     "boxes",
-    "whole",
-    "Where the people or animals are: 'whole' takes each picture as one box; a .json file in COCO's detections or "
-    "annotation form; a detector's .onnx file in the output form of YOLOX or RTMDet.",
+    NANODET,
+    "Where the people or animals are: 'nanodet' finds them; 'whole' takes each picture as one box; a .json file in "
+    "COCO's detections or annotation form; a detector's .onnx file in the output form of YOLOX or RTMDet, which needs "
+    "pip install onnxruntime.",
     allow_override=True,
 )
 _THRESHOLD = flags.DEFINE_float(
-    "box_threshold", 0.3, "Boxes with a lower score are left out; 0 keeps all, as eval.py does.", 0.0, 1.0
+    "box_threshold",
+    None,
+    "Boxes with a lower score are left out; 0 keeps all, as eval.py does. Default: 0.29 with nanodet, else 0.3.",
+    0.0,
+    1.0,
 )
 _CATEGORY = flags.DEFINE_integer("category", 1, "The category_id of the boxes to take from a file, and of the results.")
-_DETECTOR = flags.DEFINE_enum("detector", "auto", FORMS, "Whose output form a .onnx file has; auto tells by itself.")
-_CLASSES = flags.DEFINE_list("classes", ["0"], "Classes of a .onnx detector that count; 0 is COCO's person.")
+_DETECTOR = flags.DEFINE_enum("detector", "auto", FORMS, "Whose output form a .onnx file has; auto finds it out.")
+_CLASSES = flags.DEFINE_list(
+    "classes",
+    None,
+    "The detector's classes that count, by name or index, such as dog,cat or 16,15. Default: person or COCO's ten "
+    "animals, as the model needs.",
+)
 _FLIP_TEST = flags.DEFINE_bool(
     "flip_test", None, "See each crop in the mirror too. Default: as the model's config.", allow_override=True
 )
@@ -65,6 +84,7 @@ _UPRIGHT = flags.DEFINE_bool(
 )
 _SUPPRESS = flags.DEFINE_bool("suppress", True, "Keep the best of poses that are nearly the same, as eval.py does.")
 _DRAW = flags.DEFINE_bool("draw", True, "Write pictures or the video with the poses drawn.")
+_PRINT = flags.DEFINE_bool("print", False, "Print the keypoints of each pose.")
 _JOINTS = flags.DEFINE_float("joint_threshold", JOINT_THRESHOLD, "Joints with a score up to it are not drawn.")
 _EVERY = flags.DEFINE_integer(
     "detect_every", 1, "Of a video: frames a detection; in between the boxes follow the poses.", lower_bound=1
@@ -73,15 +93,18 @@ _SMOOTH = flags.DEFINE_bool("smooth", False, "Of a video: smooth the joints by t
 _FRAMES = flags.DEFINE_integer("max_frames", None, "Of a video or camera: stop after so many.", lower_bound=1)
 _CACHE = compilation_cache.define_flag()
 
+_FILE_THRESHOLD = 0.3
+
 
 def main() -> None:
     compilation_cache.enable(_CACHE.value)
     options = OutputOptions(
-        output=Path(_OUTPUT.value),
+        output=Path(_OUTPUT.value) if _OUTPUT.value else _new_folder(),
         category_id=_CATEGORY.value,
-        box_threshold=_THRESHOLD.value,
+        box_threshold=_box_threshold(),
         suppress=_SUPPRESS.value,
         draw=_DRAW.value,
+        print_keypoints=_PRINT.value,
         joint_threshold=_JOINTS.value,
     )
     camera = re.fullmatch(r"camera(?::(\d+))?", _INPUT.value)
@@ -91,7 +114,8 @@ def main() -> None:
         wrong = _of_video(Path(_INPUT.value), options)
     else:
         wrong = _of_pictures(find_pictures(_INPUT.value, options.output), options)
-    print(f"the poses are in {options.output / 'results.json'}")
+    pictures = f", drawn in {options.output}" if options.draw else ""
+    print(f"the poses are in {options.output / 'results.json'}{pictures}")
     if wrong:
         print("\n".join([f"{len(wrong)} things went wrong:", *wrong]), file=sys.stderr)
         sys.exit(3)
@@ -100,7 +124,7 @@ def main() -> None:
 def _of_pictures(pictures: Pictures, options: OutputOptions) -> list[str]:
     predictor = _predictor()
     settings = {
-        "checkpoint": str(Path(_CHECKPOINT.value).resolve()),
+        "checkpoint": _CHECKPOINT.value if _CHECKPOINT.value in names() else str(Path(_CHECKPOINT.value).resolve()),
         "step": predictor.step,
         "ema": _EMA.value,
         "boxes": _BOXES.value,
@@ -115,7 +139,7 @@ def _of_video(source: Path | int, options: OutputOptions) -> list[str]:
     predictor = _predictor()
     boxes = _boxes(predictor.skeleton)
     if isinstance(boxes, BoxesFile):
-        raise UserError(f"--boxes={_BOXES.value} is of pictures; a video takes a detector's .onnx file, or whole")
+        raise UserError(f"--boxes={_BOXES.value} is of pictures; a video takes a detector")
     tracking = video.TrackingOptions(detect_every=_EVERY.value, smooth=_SMOOTH.value, max_frames=_FRAMES.value)
     return video.predict_video(predictor, source, boxes, options, tracking)
 
@@ -132,16 +156,20 @@ def _predictor() -> Predictor:
 
 
 def _boxes(skeleton: Skeleton) -> Detector | BoxesFile:
-    path = Path(_BOXES.value)
-    if _BOXES.value == "whole":
-        logging.info("--boxes is whole: each picture is taken as the box of one person or animal")
-        return whole_image
-    if path.suffix == ".json":
-        return BoxesFile(path, _CATEGORY.value, skeleton)
-    if path.suffix == ".onnx":
-        try:
-            classes = [int(index) for index in _CLASSES.value]
-        except ValueError as error:
-            raise UserError(f"--classes={','.join(_CLASSES.value)} are no numbers") from error
-        return OnnxDetector(path, form=_DETECTOR.value, classes=classes, threshold=_THRESHOLD.value)
-    raise UserError(f"--boxes={path}: expected whole, a .json file of boxes or a .onnx file of a detector")
+    if Path(_BOXES.value).suffix == ".json":
+        return BoxesFile(Path(_BOXES.value), _CATEGORY.value, skeleton)
+    classes = None if _CLASSES.value is None else parse_classes(_CLASSES.value)
+    return find_detector(_BOXES.value, skeleton, classes=classes, threshold=_THRESHOLD.value, form=_DETECTOR.value)
+
+
+def _box_threshold() -> float:
+    """The lowest score of a box that is used. A detector has applied its own."""
+    if _THRESHOLD.value is not None:
+        return _THRESHOLD.value
+    return _FILE_THRESHOLD if Path(_BOXES.value).suffix == ".json" else 0.0
+
+
+def _new_folder() -> Path:
+    """The first of runs/predict, runs/predict-2, ... that is not there."""
+    names = itertools.chain(["predict"], (f"predict-{n}" for n in itertools.count(2)))
+    return next(folder for name in names if not (folder := Path("runs") / name).exists())

@@ -77,7 +77,7 @@ def train(config: Config, workdir: Path, *, only_dry: bool = False) -> dict[str,
     skeleton = dataset.skeleton
     state = create_state(config, skeleton, adam, mesh)
     if config.init_from:
-        artifact = read_artifact(Path(config.init_from))
+        artifact = read_artifact(config.init_from)
         state = start_from(state, artifact, config.init_from, head_of(config, skeleton).joint_layers)
     train_step = make_train_step(state, adam, config, skeleton, mesh)
     if only_dry:

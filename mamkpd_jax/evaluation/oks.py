@@ -62,3 +62,11 @@ def rescore(box_scores: Float[np.ndarray, " n"], joint_scores: Float[np.ndarray,
     count = good.sum(axis=1)
     mean = np.where(good, joint_scores, 0.0).sum(axis=1) / np.maximum(count, 1)
     return np.where(count > 0, box_scores * mean, box_scores)
+
+
+def iou(boxes: Float[np.ndarray, "n 4"], box: Float[np.ndarray, "4"]) -> Float[np.ndarray, " n"]:
+    """Intersection over union of boxes x, y, width, height with one."""
+    low = np.maximum(boxes[:, :2], box[:2])
+    high = np.minimum(boxes[:, :2] + boxes[:, 2:], box[:2] + box[2:])
+    common = np.maximum(high - low, 0).prod(axis=1)
+    return common / (boxes[:, 2:].prod(axis=1) + box[2:].prod() - common)

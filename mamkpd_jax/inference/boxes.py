@@ -2,11 +2,14 @@
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 from numpy.typing import ArrayLike
 
 from mamkpd_jax.errors import UserError
+
+_GREY = 114
 
 
 class Boxes(NamedTuple):
@@ -27,6 +30,17 @@ def whole_image(image: UInt8[np.ndarray, "h w 3"]) -> Boxes:
     """The whole image as one box: the detector of a single person or animal."""
     height, width = image.shape[:2]
     return Boxes(np.array([[0.0, 0.0, width, height]]), np.ones(1))
+
+
+def letterbox(
+    image: UInt8[np.ndarray, "h w 3"], output_hw: tuple[int, int]
+) -> tuple[UInt8[np.ndarray, "h2 w2 3"], float]:
+    """The image in the upper left of a grey one, as large as it fits, and the scale that this took."""
+    scale = min(output_hw[0] / image.shape[0], output_hw[1] / image.shape[1])
+    height, width = (max(1, int(side * scale)) for side in image.shape[:2])
+    letter = np.full((*output_hw, 3), _GREY, np.uint8)
+    letter[:height, :width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return letter, scale
 
 
 def as_boxes(xywh: ArrayLike, scores: ArrayLike | None = None) -> Boxes:

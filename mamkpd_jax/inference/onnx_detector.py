@@ -12,11 +12,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.inference.boxes import Boxes
+from mamkpd_jax.inference.boxes import Boxes, letterbox
 
 FORMS = ("auto", "yolox", "rtmdet")
 _STRIDES = (8, 16, 32)
-_GREY = 114
 _NMS_IOU = 0.45
 _DYNAMIC_HW = (640, 640)  # of a file that leaves the size open
 # Of BGR. Source: MMDetection's RTMDet configs; YOLOX takes bytes as they are.
@@ -101,17 +100,6 @@ class OnnxDetector:
         xywh = np.column_stack([centres - sizes / 2, sizes])
         kept = np.array(cv2.dnn.NMSBoxes(xywh.tolist(), scores.tolist(), 0.0, _NMS_IOU), np.int64).reshape(-1)
         return np.column_stack([xywh[kept, :2], xywh[kept, :2] + xywh[kept, 2:]]), scores[kept]
-
-
-def letterbox(
-    image: UInt8[np.ndarray, "h w 3"], output_hw: tuple[int, int]
-) -> tuple[UInt8[np.ndarray, "h2 w2 3"], float]:
-    """The image in the upper left of a grey one, as large as it fits, and the scale that this took."""
-    scale = min(output_hw[0] / image.shape[0], output_hw[1] / image.shape[1])
-    height, width = (max(1, int(side * scale)) for side in image.shape[:2])
-    letter = np.full((*output_hw, 3), _GREY, np.uint8)
-    letter[:height, :width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    return letter, scale
 
 
 def _grids(input_hw: Sequence[int]) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 1"]]:

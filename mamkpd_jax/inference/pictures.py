@@ -8,23 +8,22 @@ was done.
 import dataclasses
 import glob
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 from absl import logging
-from jaxtyping import UInt8
 from tqdm import tqdm
 
 from mamkpd_jax.data.annotation_files import read_json
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.files import atomic_write, write_json
+from mamkpd_jax.files import write_json
 from mamkpd_jax.inference.boxes import Detector
 from mamkpd_jax.inference.boxes_file import BoxesFile, trailing_number
+from mamkpd_jax.inference.coco_classes import subject
 from mamkpd_jax.inference.predictor import Predictor
-from mamkpd_jax.inference.results import OutputOptions
+from mamkpd_jax.inference.results import OutputOptions, PoseResult
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".jp2", ".avif", ".gif", ".ppm", ".pgm")
 
@@ -68,6 +67,8 @@ def predict_pictures(
 ) -> list[str]:
     """Predicts what is not yet in the folder, gathers all of it, and returns a line for each thing that went wrong.
 
+    It prints a line for each picture.
+
     Args:
         settings: what a second run must have in common with the first, in JSON's types.
 
@@ -85,17 +86,22 @@ def predict_pictures(
     paths = [pictures.path(name) for name in missing]
     inputs = ((path, boxes if file is None else file.of(path)) for path in paths)
     results = predictor.stream(inputs, box_threshold=options.box_threshold, keep_pixels=options.draw)
-    wrong = []
+    wrong, before_s = [], time.perf_counter()
     for name, result in zip(tqdm(missing, unit="picture", disable=None), results, strict=True):
         if isinstance(result, UserError):
             wrong.append(str(result))
             continue
         result = result.without_duplicates() if options.suppress else result
         if options.draw:
-            _write_picture(_picture(output, name), result.draw(threshold=options.joint_threshold))
+            result.save(_picture(output, name), threshold=options.joint_threshold)
         about = {"file_name": name, "height": result.image_hw[0], "width": result.image_hw[1]}
         poses = result.to_coco(category_id=options.category_id)
         write_json(_poses(output, name), {**about, "poses": poses, "left_out": result.left_out})
+        now_s = time.perf_counter()
+        tqdm.write(_line(pictures.path(name), result, now_s - before_s))
+        if options.print_keypoints:
+            tqdm.write(_keypoints(result))
+        before_s = now_s
     done = {name: read_json(_poses(output, name)) for name in pictures.names if _poses(output, name).exists()}
     write_json(output / "results.json", _gathered(pictures, done, file))
     return wrong + [f"{pictures.path(n)}: {reason}; it was left out" for n in done for reason in done[n]["left_out"]]
@@ -111,6 +117,20 @@ def _gathered(pictures: Pictures, done: Mapping[str, Any], boxes: BoxesFile | No
         image_id = known if known is not None else numbers[place] if usable else place + 1
         results += [{**pose, "image_id": image_id, "file_name": name} for pose in done.get(name, {}).get("poses", [])]
     return results
+
+
+def _line(path: Path, result: PoseResult, seconds: float) -> str:
+    return f"{path}: {subject(result.skeleton, len(result))} found, {seconds:.2f} s"
+
+
+def _keypoints(result: PoseResult) -> str:
+    """A line for each pose and for each of its keypoints: x and y in pixels of the picture, and the score."""
+    lines, width = [], max(map(len, result.skeleton.joints))
+    for pose, score, box, scores in zip(result.keypoints, result.pose_scores, result.boxes, result.scores, strict=True):
+        lines.append(f"  score {score:.2f}, box " + " ".join(f"{value:.0f}" for value in box))
+        for joint, (x, y), joint_score in zip(result.skeleton.joints, pose, scores, strict=True):
+            lines.append(f"    {joint:{width}} {x:8.1f} {y:8.1f} {joint_score:6.2f}")
+    return "\n".join(lines)
 
 
 def _check_settings(output: Path, settings: Mapping[str, Any]) -> None:
@@ -132,9 +152,3 @@ def _poses(output: Path, name: str) -> Path:
 def _picture(output: Path, name: str) -> Path:
     path = output / "pictures" / name
     return path if path.suffix.lower() in (".jpg", ".jpeg", ".png") else path.with_name(f"{path.name}.png")
-
-
-def _write_picture(path: Path, image: UInt8[np.ndarray, "h w 3"]) -> None:
-    with atomic_write(path) as temporary:
-        if not cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-            raise UserError(f"{path} can't be written; look for a full disk")

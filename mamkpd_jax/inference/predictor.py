@@ -19,14 +19,15 @@ from mamkpd_jax.data.functional import from_crops
 from mamkpd_jax.data.transforms import eval_crop_of
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.heads._head import head_of
-from mamkpd_jax.inference.boxes import Boxes, as_boxes, usable, whole_image
+from mamkpd_jax.inference.boxes import Boxes, Detector, as_boxes, usable
+from mamkpd_jax.inference.detectors import NANODET, find_detector
 from mamkpd_jax.inference.results import Image, PoseResult, read
 from mamkpd_jax.program import Options, cast_once, compiled, make_program
 from mamkpd_jax.sharding import data_mesh, replicated
 
 _READ_THREADS = 4
 
-# Boxes [n, 4] of an image, those with their scores [n], something that finds them, or None for the whole image.
+# Boxes [n, 4] of an image, those with their scores [n], what finds them, or its name as `find_detector` takes it.
 BoxesOf = Any
 
 
@@ -72,6 +73,7 @@ class Predictor:
         self.step = artifact.step
         self.batch_size = batch_size
         self._upright = upright
+        self._detectors: dict[str, Detector] = {}  # those that were asked for by name
         self._crop = eval_crop_of(config, self.skeleton)
         self._head = head_of(config, self.skeleton)
         mesh = data_mesh(jax.devices()[:1])
@@ -84,10 +86,14 @@ class Predictor:
         self._decode: Callable[[Array], tuple[Array, Array]] = jit(self._head.decode)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, *, best: bool = False, ema: bool = True, **options: Any) -> "Predictor":
-        """A predictor with the weights of a training run's folder, or of a .safetensors or .pth file.
+    def from_pretrained(
+        cls, source: str | Path = "people", *, best: bool = False, ema: bool = True, **options: Any
+    ) -> "Predictor":
+        """A predictor with the weights of a named model, a training run's folder or a file.
 
         Args:
+            source: "people" or "animals", which come with the package, a name that `mamkpd models --add` has given, an
+                address hf://OWNER/NAME, a training run's folder, or a .safetensors or .pth file.
             best: of a folder: the checkpoint with the best evaluation, not the newest.
             ema: of a folder: the moving average of the parameters, where the run has one.
             options: those of `Predictor`.
@@ -95,18 +101,18 @@ class Predictor:
         Raises:
             UserError: there are no weights.
         """
-        return cls(read_artifact(Path(path), best=best, ema=ema), **options)
+        return cls(read_artifact(source, best=best, ema=ema), **options)
 
     def __call__(
-        self, images: Image | Sequence[Image], boxes: BoxesOf = None, *, box_threshold: float | None = None
+        self, images: Image | Sequence[Image], boxes: BoxesOf = NANODET, *, box_threshold: float | None = None
     ) -> list[PoseResult]:
         """The poses of each image.
 
         Args:
             images: one or a list of paths or arrays, uint8 RGB [h, w, 3].
-            boxes: of the image, or a list with those of each image: [n, 4] as x, y, width, height in pixels, or
-                (boxes, scores). None: the whole image is the box. Any function from an image to boxes and scores
-                finds them.
+            boxes: "nanodet", the package's detector, finds them; "whole": the whole image is the box. A detector's
+                .onnx file, or any function from an image to boxes and scores, finds them too. Or the boxes of the
+                image, or a list with those of each image: [n, 4] as x, y, width, height in pixels, or (boxes, scores).
             box_threshold: leaves out boxes with a lower score, and bad ones: those that have NaN or no area or lie
                 outside the image. None: takes every score, and raises for a bad box.
 
@@ -115,7 +121,7 @@ class Predictor:
         """
         one = isinstance(images, str | Path | np.ndarray)
         several = [images] if one else list(images)
-        of_each = [boxes] * len(several) if one or boxes is None or callable(boxes) else [*boxes]
+        of_each = [boxes] * len(several) if one or isinstance(boxes, str) or callable(boxes) else [*boxes]
         if len(of_each) != len(several):
             raise UserError(f"there are {len(several)} images and boxes of {len(of_each)}; give boxes for each image")
         results = []
@@ -172,7 +178,7 @@ class Predictor:
             found.extend(_finished(*batch))
         yield from self._complete(waiting, found)
 
-    def heatmaps(self, image: Image, boxes: BoxesOf = None, *, box_threshold: float | None = None) -> CropHeatmaps:
+    def heatmaps(self, image: Image, boxes: BoxesOf = NANODET, *, box_threshold: float | None = None) -> CropHeatmaps:
         """The poses of an image, decoded from the heatmaps that are given with them, the flip test included.
 
         Raises:
@@ -196,7 +202,7 @@ class Predictor:
     def crops(
         self,
         image: Image,
-        boxes: BoxesOf = None,
+        boxes: BoxesOf = NANODET,
         *,
         box_threshold: float | None = None,
         keep_pixels: bool = False,
@@ -209,13 +215,22 @@ class Predictor:
         pixels = read(image, upright=self._upright)
         try:
             threshold = -np.inf if box_threshold is None else box_threshold
-            found, left_out = usable(_find(pixels, boxes), pixels.shape[:2], threshold)
+            found, left_out = usable(self._boxes(pixels, boxes), pixels.shape[:2], threshold)
             if left_out and box_threshold is None:
                 raise UserError(left_out[0])
         except UserError as error:
             raise UserError(f"{'the image' if isinstance(image, np.ndarray) else image}: {error}") from error
         crops = self._crop.of_boxes(pixels, found.xywh)
         return Crops(*crops, found, left_out, pixels.shape[:2], pixels if keep_pixels else image)
+
+    def _boxes(self, image: UInt8[np.ndarray, "h w 3"], boxes: BoxesOf) -> Boxes:
+        if isinstance(boxes, str):
+            if boxes not in self._detectors:
+                self._detectors[boxes] = find_detector(boxes, self.skeleton)
+            boxes = self._detectors[boxes]
+        if callable(boxes):
+            boxes = boxes(image)
+        return as_boxes(*boxes) if isinstance(boxes, tuple) and len(boxes) == 2 else as_boxes(boxes)
 
     def _start(self, crops: Sequence[UInt8[np.ndarray, "h w 3"]], *, alone: bool = False) -> tuple[Array, Array, int]:
         """Sends a batch to the device, and does not wait for it: what `_finished` takes.
@@ -264,14 +279,6 @@ class Predictor:
 def _finished(points: Array, scores: Array, n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Waits for a batch on the device, and gives the points and scores of its n crops; the rest is padding."""
     return zip(np.asarray(points, np.float64)[:n], np.asarray(scores, np.float64)[:n], strict=True)
-
-
-def _find(image: UInt8[np.ndarray, "h w 3"], boxes: BoxesOf) -> Boxes:
-    if boxes is None:
-        return whole_image(image)
-    if callable(boxes):
-        boxes = boxes(image)
-    return as_boxes(*boxes) if isinstance(boxes, tuple) and len(boxes) == 2 else as_boxes(boxes)
 
 
 def _ahead(pool: ThreadPoolExecutor, function: Callable, items: Iterable[tuple], n: int) -> Iterator[Any]:

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -11,6 +12,7 @@ from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.coco_results import NMS_THRESHOLD, coco_result
 from mamkpd_jax.evaluation.oks import oks_nms, rescore
+from mamkpd_jax.files import atomic_write
 from mamkpd_jax.skeletons import JOINT_THRESHOLD, Skeleton
 from mamkpd_jax.visualize import draw_pose
 
@@ -75,6 +77,21 @@ class PoseResult:
             draw_pose(picture, joints, self.skeleton, threshold=threshold, label=label)
         return picture
 
+    def save(self, path: str | Path, image: UInt8[np.ndarray, "h w 3"] | None = None, **options: Any) -> None:
+        """Writes the picture that `draw` returns, whose options are taken, atomically.
+
+        Raises:
+            UserError: the suffix is not of a picture that OpenCV writes, or the disk is full.
+        """
+        picture = cv2.cvtColor(self.draw(image, **options), cv2.COLOR_RGB2BGR)
+        with atomic_write(Path(path)) as temporary:
+            try:
+                written = cv2.imwrite(str(temporary), picture)
+            except cv2.error as error:
+                raise UserError(f"{path} can't be written; expected a suffix such as .jpg or .png") from error
+            if not written:
+                raise UserError(f"{path} can't be written; look for a full disk")
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class OutputOptions:
@@ -85,6 +102,7 @@ class OutputOptions:
     box_threshold: float = 0.3  # boxes with a lower score are left out
     suppress: bool = True  # keep only the best of poses that are nearly the same
     draw: bool = True
+    print_keypoints: bool = False
     joint_threshold: float = JOINT_THRESHOLD  # joints with a score up to it are not drawn
 
 

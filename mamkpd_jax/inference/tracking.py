@@ -6,7 +6,7 @@ import numpy as np
 import scipy  # it loads its parts when they are first used: they take a quarter of a second
 from jaxtyping import Float, Int
 
-from mamkpd_jax.evaluation.oks import joint_similarity
+from mamkpd_jax.evaluation.oks import iou, joint_similarity
 from mamkpd_jax.inference.boxes import Boxes
 from mamkpd_jax.inference.results import PoseResult
 from mamkpd_jax.skeletons import JOINT_THRESHOLD
@@ -76,11 +76,3 @@ class Tracker:
         areas_px = (track.area_px + result.areas_px) / 2
         oks = joint_similarity(result.keypoints, track.keypoints, areas_px, result.skeleton.sigmas).mean(axis=1)
         return (oks + iou(result.boxes, track.box)) / 2
-
-
-def iou(boxes: Float[np.ndarray, "n 4"], box: Float[np.ndarray, "4"]) -> Float[np.ndarray, " n"]:
-    """Intersection over union of boxes x, y, width, height with one."""
-    low = np.maximum(boxes[:, :2], box[:2])
-    high = np.minimum(boxes[:, :2] + boxes[:, 2:], box[:2] + box[2:])
-    common = np.maximum(high - low, 0).prod(axis=1)
-    return common / (boxes[:, 2:].prod(axis=1) + box[2:].prod() - common)

@@ -1,6 +1,8 @@
 """The program as a user runs it: a folder of good and bad pictures, a second run, and mistakes told in one line."""
 
 import json
+import os
+import re
 import shutil
 import struct
 import subprocess
@@ -101,19 +103,91 @@ def test_a_folder_is_completed_by_a_second_run(run, folder, shared_data):
     assert status == 1 and "holds poses of a run with flip_test False, and this one has True" in errors
 
 
-def test_without_boxes_the_whole_picture_is_one_and_that_is_said(run, folder, tmp_path):
-    status, printed, errors = run(f"--input={folder}/0*.jpg", f"--output={tmp_path / 'out'}")
-    assert status == 0 and "each picture is taken as the box of one person" in errors
-    assert printed == f"the poses are in {tmp_path / 'out' / 'results.json'}\n"
+def test_whole_takes_each_picture_as_a_box(run, folder, tmp_path):
+    output = tmp_path / "out"
+    status, printed, _ = run(f"--input={folder}/0*.jpg", f"--output={output}", "--boxes=whole", "--nodraw")
+    assert status == 0
+    *lines, last = printed.splitlines()
+    assert [re.sub(r"\d+\.\d\d s", "S s", line) for line in lines] == [
+        f"{folder}/{name:012}.jpg: 1 person found, S s" for name in (40083, 196141, 197388)
+    ]
+    assert last == f"the poses are in {output / 'results.json'}"
     results = json.loads((tmp_path / "out" / "results.json").read_bytes())
     assert [r["image_id"] for r in results] == [40083, 196141, 197388]
+
+
+@pytest.fixture
+def shipped(tmp_path):
+    """Runs the program in a new folder with the models and the detector of the package; returns as `run` does."""
+
+    def start(*flags: str) -> tuple[int, str, str]:
+        command, environment = [sys.executable, "-m", "mamkpd_jax", "predict"], os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [*command, *flags], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return start
+
+
+def test_a_photo_is_all_that_is_needed(shipped, shared_data, tmp_path):
+    photo = shared_data / "coco_mini" / "000000197388.jpg"
+    for folder in ("predict", "predict-2"):
+        status, printed, errors = shipped(f"--input={photo}", "--print")
+        assert status == 0, errors
+        head, *poses, last = printed.splitlines()
+        n = int(re.fullmatch(rf"{photo}: (\d) people found, \d+\.\d\d s", head)[1])
+        assert n >= 2 and len(poses) == n * (1 + 14) and poses[1].split()[0] == "right_ankle"
+        assert last == f"the poses are in runs/{folder}/results.json, drawn in runs/{folder}"
+        results = json.loads((tmp_path / "runs" / folder / "results.json").read_bytes())
+        assert len(results) == n and all(len(pose["keypoints"]) == 3 * 14 for pose in results)
+        drawn, image = cv2.imread(str(tmp_path / "runs" / folder / "pictures" / photo.name)), cv2.imread(str(photo))
+        assert drawn.shape == image.shape and (drawn != image).any()
+
+
+def test_a_picture_without_people_is_said_and_written(shipped, tmp_path):
+    cv2.imwrite(str(tmp_path / "wall.png"), np.full((120, 160, 3), 90, np.uint8))
+    status, printed, _ = shipped("--input=wall.png")
+    assert status == 0 and re.match(r"wall.png: no people found, \d+\.\d\d s\n", printed)
+    assert json.loads((tmp_path / "runs" / "predict" / "results.json").read_bytes()) == []
+    assert (tmp_path / "runs" / "predict" / "pictures" / "wall.png").exists()
+
+
+def test_animals_are_found_by_their_model(shipped, shared_data):
+    status, printed, errors = shipped(f"--input={shared_data / 'ap10k' / 'images'}", "--checkpoint=animals")
+    assert status == 0, errors
+    assert [line.split(": ")[1].split(",")[0] for line in printed.splitlines()[:-1]] == ["1 animal found"] * 2
+
+
+@pytest.mark.slow  # half a minute
+def test_a_video_needs_no_other_flag(shipped, shared_data, tmp_path):
+    """60 frames: a view that moves over a photo of a skier."""
+    image = cv2.imread(str(shared_data / "coco_mini" / "000000000785.jpg"))
+    film = cv2.VideoWriter(str(tmp_path / "clip.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 30, (480, 400))
+    for i in range(60):
+        film.write(np.ascontiguousarray(image[10:410, 100 + i : 580 + i]))
+    film.release()
+    status, _, errors = shipped("--input=clip.mp4", "--detect_every=5")
+    assert status == 0, errors
+    results = json.loads((tmp_path / "runs" / "predict" / "results.json").read_bytes())
+    skier = [pose for pose in results if pose["track_id"] == 1]
+    assert {pose["frame"] for pose in skier} == set(range(60))
+    assert (tmp_path / "runs" / "predict" / "clip.mp4").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--input=none.jpg", "--output=x"], "--input=none.jpg: no picture, nor a folder"),
-        (["--input=docs", "--output=x", "--boxes=yolo.pt"], "--boxes=yolo.pt: expected whole"),
+        (
+            ["--input=docs", "--output=x", "--checkpoint=peple"],
+            "peple is no model, folder or file; expected animals, people",
+        ),
+        (
+            ["--input=docs", "--output=x", "--classes=cats"],
+            "--classes names 'cats'; expected an index, or one of person",
+        ),
+        (["--input=docs", "--output=x", "--boxes=yolo.pt"], "the detector is 'yolo.pt'; expected nanodet, whole"),
     ],
 )
 def test_mistakes_are_told_in_one_line(run, flags, message):

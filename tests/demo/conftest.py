@@ -36,7 +36,7 @@ def demo(workdir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[De
     folder = tmp_path_factory.mktemp("demo")
     root = Path(__file__).parents[2]
     environment = os.environ | {"PYTHONPATH": str(root), "TMPDIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "mamkpd_jax", "demo", f"--checkpoint={workdir}", "--port=0"]
+    command = [sys.executable, "-m", "mamkpd_jax", "demo", f"--checkpoint={workdir}", "--boxes=whole", "--port=0"]
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         # It closes its output when it ends early.

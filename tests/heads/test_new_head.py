@@ -147,13 +147,13 @@ def test_resuming_continues_the_run(config, run):
 
 def test_predictions_are_those_of_the_program(run, picture):
     predictor = Predictor.from_pretrained(run)
-    (result,) = predictor(picture)
+    (result,) = predictor(picture, "whole")
     assert result.scores == pytest.approx(np.full((1, 17), 0.9))
-    crop = predictor.crops(picture).images
+    crop = predictor.crops(picture, "whole").images
     points, _ = program_of(read_checkpoint(run), Options())(crop)
     inside = (np.asarray(points) >= 0).all() and (np.asarray(points) <= [48, 64]).all()
     assert inside and np.ptp(result.keypoints) > 10
-    assert predictor.heatmaps(picture).heatmaps.shape == (1, 1, 1, 17)
+    assert predictor.heatmaps(picture, "whole").heatmaps.shape == (1, 1, 1, 17)
 
 
 def test_files_and_exports_give_the_same_keypoints(run, picture, tmp_path):
@@ -163,7 +163,7 @@ def test_files_and_exports_give_the_same_keypoints(run, picture, tmp_path):
     for a, b in zip(*(jax.tree.leaves(x.params) for x in (artifact, read_checkpoint(tmp_path / "back"))), strict=True):
         np.testing.assert_array_equal(a, b)
 
-    crops = Predictor(artifact).crops(picture).images
+    crops = Predictor(artifact).crops(picture, "whole").images
     expected = np.asarray(program_of(artifact, Options())(crops)[0])
     stablehlo.save(artifact, tmp_path / "model.stablehlo", Options())
     exported = jax.export.deserialize(bytearray((tmp_path / "model.stablehlo").read_bytes()))
@@ -177,7 +177,7 @@ def test_the_twin_and_onnx_give_the_same_keypoints(run, picture, tmp_path):
     from mamkpd_jax.export.formats import onnx
 
     artifact = read_checkpoint(run)
-    crops = Predictor(artifact).crops(picture).images
+    crops = Predictor(artifact).crops(picture, "whole").images
     expected = np.asarray(program_of(artifact, Options())(crops)[0])
     with torch.inference_mode():
         found = CropPredictor(onnx.twin(artifact))(torch.from_numpy(crops))[0]

@@ -84,7 +84,7 @@ def test_the_network_is_compiled_for_two_shapes_only(workdir, pictures):
     image = cv2.imread(str(pictures[0][0]))
     for n in (1, 3, BATCH, BATCH + 1, 5 * BATCH + 2):
         sizes = [(120 + 7 * i, 200 - 5 * i) for i in range(n)]
-        results = predictor([cv2.resize(image, size) for size in sizes])
+        results = predictor([cv2.resize(image, size) for size in sizes], "whole")
         assert [result.image_hw[::-1] for result in results] == sizes
     assert predictor._predict._cache_size() == 2
 
@@ -137,7 +137,7 @@ def test_any_function_finds_boxes(predictor, pictures):
     (found,) = predictor([path], lambda image: (boxes.tolist(), [0.5, 0.25, 0.75]))
     np.testing.assert_array_equal(found.keypoints, given.keypoints)
     np.testing.assert_array_equal(found.box_scores, [0.5, 0.25, 0.75])
-    nothing, whole = predictor([path, path], [[], None])
+    nothing, whole = predictor([path, path], [[], "whole"])
     assert len(nothing) == 0 and nothing.to_coco() == [] and nothing.to_numpy()["keypoints"].shape == (0, 17, 2)
     np.testing.assert_array_equal(whole.boxes, [[0, 0, whole.image_hw[1], whole.image_hw[0]]])
 
@@ -151,7 +151,7 @@ def test_files_are_read_upright_or_as_they_are_stored(workdir, predictor, pictur
     turned.write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
     as_stored = Predictor.from_pretrained(workdir, flip_test=False, batch_size=BATCH, upright=False)
     for reader, pixels in ((predictor, np.rot90(stored, 3)), (as_stored, stored)):
-        result, expected = reader([turned, np.ascontiguousarray(pixels)])
+        result, expected = reader([turned, np.ascontiguousarray(pixels)], "whole")
         assert result.image_hw == pixels.shape[:2] == result.draw().shape[:2]
         np.testing.assert_array_equal(result.keypoints, expected.keypoints)
         drawn = (result.draw(threshold=-np.inf) != pixels).any(axis=-1)
@@ -183,12 +183,13 @@ def test_what_is_no_image_is_told_and_the_others_go_on(predictor, pictures, tmp_
     wrong = [text, empty, tmp_path / "none.jpg", tmp_path, np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3))]
     for image in wrong:
         with pytest.raises(UserError, match="no image|can't be read|expected RGB, uint8"):
-            predictor(image)
-    *errors, result = predictor.stream([(image, None) for image in [*wrong, pictures[0][0]]])
+            predictor(image, "whole")
+    *errors, result = predictor.stream([(image, "whole") for image in [*wrong, pictures[0][0]]])
     assert all(isinstance(error, UserError) for error in errors) and len(result) == 1
 
 
 def test_wrong_weights_and_counts_are_told(workdir, predictor, pictures, tmp_path):
+    (tmp_path / "model.onnx").touch()
     with pytest.raises(UserError, match="neither the folder"):
         Predictor.from_pretrained(tmp_path / "model.onnx")
     with pytest.raises(UserError, match="no checkpoints"):
@@ -196,7 +197,7 @@ def test_wrong_weights_and_counts_are_told(workdir, predictor, pictures, tmp_pat
     with pytest.raises(UserError, match="batch size is 0"):
         Predictor.from_pretrained(workdir, batch_size=0)
     with pytest.raises(UserError, match="2 images and boxes of 1"):
-        predictor([pictures[0][0]] * 2, [None])
+        predictor([pictures[0][0]] * 2, ["whole"])
 
 
 def test_importing_the_package_loads_no_jax():

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from mamkpd_jax.evaluation.oks import iou
 from mamkpd_jax.inference.results import PoseResult
-from mamkpd_jax.inference.tracking import Tracker, iou
+from mamkpd_jax.inference.tracking import Tracker
 from mamkpd_jax.skeletons import COCO
 
 _BODY = np.random.default_rng(0).uniform(0.1, 0.9, (17, 2)) * [40, 100]

@@ -19,8 +19,8 @@ _VARIANTS = measure.define_variants(["base"])
 
 def start_s(folder: Path, cache: Path) -> float:
     """Seconds of one run, for the image and the checkpoint in `folder`."""
-    command = [sys.executable, "-m", "mamkpd_jax", "predict", "--flip_test", f"--compilation_cache={cache}"]
-    command += [f"--checkpoint={folder / 'run'}", f"--input={folder / 'picture.jpg'}"]
+    command = [sys.executable, "-m", "mamkpd_jax", "predict", "--boxes=whole", f"--compilation_cache={cache}"]
+    command += ["--flip_test", f"--checkpoint={folder / 'run'}", f"--input={folder / 'picture.jpg'}"]
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as output:
         subprocess.run([*command, f"--output={output}"], check=True, capture_output=True)

@@ -1,0 +1,32 @@
+"""The model `animals` that comes with the package: a narrow MamKPD on Animal-Pose, 20 keypoints.
+
+mamkpd train --config=animals --config.data.root=data/animalpose --workdir=runs/animals
+mamkpd convert --checkpoint=runs/animals --output=animals.safetensors --dtype=bfloat16
+
+Hardware, time and score: docs/models.md.
+"""
+
+from mamkpd_jax.config import Config, DataConfig, EvalConfig, HeatmapConfig, ModelConfig, OptimConfig
+
+
+def get_config() -> Config:
+    return Config(
+        model=ModelConfig(depths=(1, 2, 3), dims=(48, 96, 192), decoder_dim=48, drop_path=0.0),
+        head=HeatmapConfig(codec="dark", sigma_px=8.0),
+        data=DataConfig(
+            dataset="custom_coco",
+            root="data/animalpose",
+            train_annotations="animalpose_train.json",
+            val_annotations="animalpose_val.json",
+            skeleton="animalpose",
+            input_hw=(128, 128),
+            augmentation="hrnet",
+            workers=0,
+        ),
+        optim=OptimConfig(
+            batch_size=16, epochs=200, learning_rate=2e-3, decay_epochs=(160, 185), warmup_steps=200, ema_decay=0.9995
+        ),
+        # No flip test: it would double the time of each prediction.
+        eval=EvalConfig(metrics=("pck_box@0.1", "coco"), batch_size=50, flip_test=False, every_epochs=5),
+        checkpoint_every_steps=500,
+    )

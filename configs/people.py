@@ -1,0 +1,32 @@
+"""The model `people` that comes with the package: a narrow MamKPD on Leeds Sports Pose Extended, 14 keypoints.
+
+mamkpd train --config=people --config.data.root=data/lspet --workdir=runs/people
+mamkpd convert --checkpoint=runs/people --output=people.safetensors --dtype=bfloat16
+
+Hardware, time and score: docs/models.md.
+"""
+
+from mamkpd_jax.config import Config, DataConfig, EvalConfig, HeatmapConfig, ModelConfig, OptimConfig
+
+
+def get_config() -> Config:
+    return Config(
+        model=ModelConfig(depths=(1, 2, 3), dims=(48, 96, 192), decoder_dim=48, drop_path=0.0),
+        head=HeatmapConfig(codec="dark", sigma_px=8.0),
+        data=DataConfig(
+            dataset="custom_coco",
+            root="data/lspet",
+            train_annotations="lspet_train.json",
+            val_annotations="lspet_val.json",
+            skeleton="lspet",
+            input_hw=(128, 96),
+            augmentation="hrnet",
+            workers=0,
+        ),
+        optim=OptimConfig(
+            batch_size=16, epochs=160, learning_rate=2e-3, decay_epochs=(130, 150), warmup_steps=200, ema_decay=0.9995
+        ),
+        # No flip test: it would double the time of each prediction.
+        eval=EvalConfig(metrics=("pck_torso@0.2", "pck_head@0.5"), batch_size=50, flip_test=False, every_epochs=5),
+        checkpoint_every_steps=500,
+    )

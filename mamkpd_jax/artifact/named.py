@@ -1,0 +1,123 @@
+"""Models by name: those that come with the package, those that the user adds, and those of the Hugging Face Hub.
+
+A model NAME is a card NAME.json in the package's weights/ or in the user's folder. The card names the weights file
+beside it and the file's SHA-256.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from mamkpd_jax.artifact.artifact import Artifact
+from mamkpd_jax.artifact.weight_files import save
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.files import check_digest, write_json
+
+FOLDER_VARIABLE = "MAMKPD_MODELS"  # the environment variable that names the user's folder
+HUB = "hf://"
+_HUB_FILE = "model.safetensors"
+_HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/(.+))?")  # OWNER/NAME, revision, file
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_PACKAGE = Path(__file__).parents[1] / "weights"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """What a folder says of a model; `about` holds the card's other fields, which only readers want."""
+
+    path: Path
+    sha256: str
+    about: dict[str, Any]
+
+
+def user_folder() -> Path:
+    """The folder of the user's own models: $MAMKPD_MODELS, else one in the user's cache folder."""
+    return Path(os.environ.get(FOLDER_VARIABLE) or platformdirs.user_cache_path("mamkpd_jax") / "models")
+
+
+def names() -> list[str]:
+    """The names of all models, the package's first."""
+    return list(_card_files())
+
+
+def read_card(name: str) -> Card:
+    """The card of a model in `names`; raises UserError if it is damaged."""
+    file = _card_files()[name]
+    try:
+        about = json.loads(file.read_bytes())
+        return Card(path=file.with_name(about.pop("file")), sha256=str(about.pop("sha256")), about=about)
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{file} is not the card of a model ({reason}); {_remedy(name)}") from error
+
+
+def add(name: str, artifact: Artifact) -> Path:
+    """Makes a model known to all processes of this user by a name, and replaces the user's own one of that name.
+
+    Returns:
+        The weights file in `user_folder`.
+
+    Raises:
+        UserError: the name is not of letters, digits, "-" and "_", or is one of the package's.
+        OSError: the user's folder can't be written.
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(f"the name of a model is {name!r}; expected letters, digits, - and _")
+    if (_PACKAGE / f"{name}.json").exists():
+        raise UserError(f"{name} is a model of the package; choose another name")
+    path = user_folder() / f"{name}.safetensors"
+    save(artifact, path)
+    write_json(path.with_suffix(".json"), {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
+    return path
+
+
+def find(source: str | Path) -> Path:
+    """The weights file or the run's folder of a name, of an address hf://OWNER/NAME, or of a path.
+
+    A known name precedes a file or folder of that name, which ./NAME is.
+
+    Raises:
+        UserError: nothing is there, or a file is damaged or can't be downloaded.
+    """
+    if isinstance(source, str) and source.startswith(HUB):
+        return _from_hub(source)
+    if isinstance(source, str) and source in names():
+        card = read_card(source)
+        check_digest(card.path, card.sha256, _remedy(source))
+        return card.path
+    if not Path(source).exists():
+        raise UserError(
+            f"{source} is no model, folder or file; expected {', '.join(names())}, the folder of a training run, a "
+            f".safetensors or .pth file, or {HUB}OWNER/NAME"
+        )
+    return Path(source)
+
+
+def _card_files() -> dict[str, Path]:
+    ours, theirs = ({file.stem: file for file in sorted(f.glob("*.json"))} for f in (_PACKAGE, user_folder()))
+    return ours | {name: file for name, file in theirs.items() if name not in ours}
+
+
+def _remedy(name: str) -> str:
+    """What to do about a damaged model."""
+    return "install mamkpd_jax again" if (_PACKAGE / f"{name}.json").exists() else f"add it again by --add={name}"
+
+
+def _from_hub(address: str) -> Path:
+    """Downloads a model, or takes it from the cache of huggingface_hub (the extra `hub`)."""
+    import huggingface_hub
+
+    match = _HUB_NAME.fullmatch(address.removeprefix(HUB))
+    if match is None:
+        raise UserError(f"{address}: expected {HUB}OWNER/NAME, with @REVISION and /FILE where they matter")
+    repository, revision, file = match.groups()
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, file or _HUB_FILE, revision=revision))
+    except (OSError, ValueError) as error:  # what it raises is of these two kinds
+        raise UserError(f"{address} can't be downloaded: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,82 @@
+"""A model of people and the package's detector on COCO's validation photos: PCK of the common keypoints, and recall.
+
+mamkpd bench photos --coco=data/coco --checkpoint=people --output=benchmarks/results/photos.json
+
+The model may have other keypoints than COCO: those of the same name count. Each pose is predicted in the labelled box,
+and in the detected box that has the highest IoU with it. Without a detected box of IoU 0.5 its keypoints are wrong.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from mamkpd_jax import cli
+from mamkpd_jax.bench import measure
+from mamkpd_jax.data.annotation_files import check_annotations, read_json
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.evaluation.oks import iou
+from mamkpd_jax.inference.detectors import find_detector
+from mamkpd_jax.inference.predictor import Predictor
+from mamkpd_jax.inference.results import PoseResult
+from mamkpd_jax.registry import METRICS
+from mamkpd_jax.skeletons import COCO, make_skeleton
+
+_COCO = flags.DEFINE_string("coco", "data/coco", "Folder with annotations/ and val2017/.", allow_override=True)
+_CHECKPOINT = cli.define_checkpoint("people")
+_METRIC = "pck_torso@0.2"
+_LEAST_IOU = 0.5
+
+
+def rows(predictor: Predictor, folder: Path) -> list[dict[str, Any]]:
+    """A row for the labelled boxes and one for the detected ones, each with PCK by keypoint."""
+    path = folder / "annotations" / "person_keypoints_val2017.json"
+    truth = read_json(path)
+    check_annotations(path, truth, COCO.n_joints)
+    names = [joint for joint in COCO.joints if joint in predictor.skeleton.joints]
+    if not names:
+        raise UserError(f"the model's skeleton {predictor.skeleton.name} has no keypoint of COCO's names")
+    common, places = make_skeleton("common", {"joints": names}), [COCO.joints.index(name) for name in names]
+    people = [a for a in truth["annotations"] if not a["iscrowd"] and a["num_keypoints"]]
+    labels = [a | {"keypoints": np.reshape(a["keypoints"], (-1, 3))[places].ravel().tolist()} for a in people]
+    with_common = {a["id"] for a in labels if any(a["keypoints"][2::3])}
+    files = {image["id"]: folder / "val2017" / image["file_name"] for image in truth["images"]}
+    by_image = {i: [a for a in labels if a["image_id"] == i] for i in files}
+    detector = find_detector("nanodet", predictor.skeleton)
+
+    given = ((files[i], np.array([a["bbox"] for a in by_image[i]], np.float64).reshape(-1, 4)) for i in files)
+    detected = ((files[i], detector) for i in files)
+    found = []
+    for name, inputs in (("labelled", given), ("nanodet", detected)):
+        results, hits = [], 0
+        for i, poses in zip(files, predictor.stream(inputs), strict=True):
+            if isinstance(poses, UserError):
+                raise poses
+            chosen = _poses_of(by_image[i], poses, names)
+            results += [result for result in chosen if result["annotation_id"] in with_common]
+            hits += len(chosen)
+        scores = METRICS[_METRIC](_METRIC).evaluate({"annotations": labels}, results, common)
+        about = {"boxes": name, "people": len(labels), "recall": hits / len(labels)}
+        found.append(about | scores.values)
+    return found
+
+
+def _poses_of(annotations: list[dict[str, Any]], poses: PoseResult, names: list[str]) -> list[dict[str, Any]]:
+    """The pose of each annotation that has a box, in COCO's results form with the joints `names`."""
+    joints, results = [poses.skeleton.joints.index(name) for name in names], []
+    for annotation in annotations:
+        overlaps = iou(poses.boxes, np.array(annotation["bbox"], np.float64))
+        if overlaps.max(initial=0) >= _LEAST_IOU:
+            best = overlaps.argmax()
+            keypoints = np.column_stack([poses.keypoints[best], poses.scores[best]])[joints]
+            results.append({"annotation_id": annotation["id"], "keypoints": keypoints.ravel().tolist()})
+    return results
+
+
+def main() -> None:
+    found = rows(Predictor.from_pretrained(_CHECKPOINT.value), Path(_COCO.value))
+    lines = measure.Lines(*found[0])
+    for row in found:
+        lines.print(row)
+    measure.write(found, model=_CHECKPOINT.value)

@@ -1,0 +1,58 @@
+"""Which of the 80 classes of a detector trained on COCO are the subjects of a pose model."""
+
+from collections.abc import Sequence
+
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.skeletons import Skeleton
+
+# Source: the order of COCO's 80 detection classes, of which these are people and animals.
+PERSON = {"person": 0}
+ANIMALS = {
+    **{"bird": 14, "cat": 15, "dog": 16, "horse": 17, "sheep": 18},
+    **{"cow": 19, "elephant": 20, "bear": 21, "zebra": 22, "giraffe": 23},
+}
+N_CLASSES = 80
+_BY_NAME = PERSON | ANIMALS
+_OF_SKELETON = {
+    **dict.fromkeys(("coco", "mpii", "lspet"), PERSON),
+    **dict.fromkeys(("ap10k", "animalpose"), ANIMALS),
+    **{name: {name: index} for name, index in _BY_NAME.items()},  # a data set of one category is named after it
+}
+
+
+def classes_of(skeleton: Skeleton) -> list[int]:
+    """The classes that a skeleton's model is for.
+
+    Raises:
+        UserError: the skeleton is neither a ready one nor named after such a class.
+    """
+    if skeleton.name not in _OF_SKELETON:
+        raise UserError(
+            f"no class of COCO is known for the skeleton {skeleton.name}; name some by --classes, or give boxes, or "
+            "'whole' to take each picture as one box"
+        )
+    return list(_OF_SKELETON[skeleton.name].values())
+
+
+def parse_classes(names: Sequence[str]) -> list[int]:
+    """Classes from their names or indices.
+
+    Raises:
+        UserError: a name is unknown.
+    """
+    for name in names:
+        if name not in _BY_NAME and not name.isdecimal():
+            raise UserError(f"--classes names {name!r}; expected an index, or one of {', '.join(_BY_NAME)}")
+    return [_BY_NAME.get(name) or int(name) if name.isdecimal() else _BY_NAME[name] for name in names]
+
+
+def subject(skeleton: Skeleton, n: int) -> str:
+    """What n poses of a skeleton are called, with their number: "no people", "1 person", "3 animals", "1 pose"."""
+    match _OF_SKELETON.get(skeleton.name):
+        case None:
+            one, several = "pose", "poses"
+        case classes if classes == PERSON:
+            one, several = "person", "people"
+        case _:
+            one, several = "animal", "animals"
+    return f"{n or 'no'} {one if n == 1 else several}"

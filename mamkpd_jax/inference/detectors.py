@@ -1,0 +1,42 @@
+"""Detectors by name."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.inference.boxes import Detector, whole_image
+from mamkpd_jax.inference.coco_classes import classes_of
+from mamkpd_jax.inference.nanodet import NanoDet
+from mamkpd_jax.inference.onnx_detector import OnnxDetector
+from mamkpd_jax.skeletons import Skeleton
+
+NANODET, WHOLE = "nanodet", "whole"
+
+
+def find_detector(
+    name: str,
+    skeleton: Skeleton,
+    *,
+    classes: Sequence[int] | None = None,
+    threshold: float | None = None,
+    form: str = "auto",
+) -> Detector:
+    """The detector of a name: "nanodet", "whole" or the path of an ONNX file.
+
+    Args:
+        classes: of COCO's, those that count; None: those that the skeleton's model is for.
+        threshold: boxes with a lower score are left out; None: the detector's own.
+        form: of an ONNX file, as `OnnxDetector` takes it.
+
+    Raises:
+        UserError: there is no such detector.
+    """
+    if name == WHOLE:
+        return whole_image
+    if name != NANODET and Path(name).suffix != ".onnx":
+        raise UserError(f"the detector is {name!r}; expected {NANODET}, {WHOLE}, or a detector's .onnx file")
+    classes = classes or classes_of(skeleton)
+    at = {} if threshold is None else {"threshold": threshold}
+    if name == NANODET:
+        return NanoDet(classes, **at)
+    return OnnxDetector(Path(name), form=form, classes=classes, **at)

@@ -1,0 +1,46 @@
+"""Listing and adding models by name, as a user does."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.inference.conftest import config, random_weights, workdir
+
+__all__ = ["config", "random_weights", "workdir"]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs a command with a user's folder of models; returns its status, output and errors."""
+
+    def start(*arguments: str, folder=tmp_path / "models") -> tuple[int, str, str]:
+        environment = os.environ | {"MAMKPD_MODELS": str(folder)}
+        command = [sys.executable, "-m", "mamkpd_jax", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        return done.returncode, done.stdout, done.stderr
+
+    return start
+
+
+def test_an_added_model_is_listed_and_used(run, workdir, shared_data, tmp_path):
+    status, printed, _ = run("models", "--add=mine", f"--checkpoint={workdir}")
+    assert status == 0 and printed == f"mine: {tmp_path / 'models' / 'mine.safetensors'}\n"
+    status, printed, _ = run("models")
+    assert status == 0 and [line.split()[0] for line in printed.splitlines()] == ["animals", "people", "mine"]
+    photo, output = shared_data / "coco_mini" / "000000000785.jpg", tmp_path / "out"
+    status, printed, errors = run("predict", "--checkpoint=mine", f"--input={photo}", f"--output={output}")
+    assert status == 0 and "1 person" in printed, errors
+
+
+def test_a_folder_that_can_not_be_written_is_one_line(run, workdir, tmp_path):
+    (tmp_path / "file").touch()
+    status, _, errors = run("models", "--add=mine", f"--checkpoint={workdir}", folder=tmp_path / "file" / "models")
+    [line] = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert status == 1 and "a file is where a folder should be: give another folder" in line
+
+
+def test_a_name_without_a_model_is_refused(run):
+    status, _, errors = run("models", "--add=mine")
+    assert status == 1 and "error: --checkpoint is missing; give the model that --add names" in errors
