@@ -12,7 +12,7 @@ from mamkpd_jax.config import Config, DataConfig, EvalConfig, HeatmapConfig, Mod
 def get_config() -> Config:
     return Config(
         model=ModelConfig(depths=(1, 2, 3), dims=(48, 96, 192), decoder_dim=48, drop_path=0.0),
-        head=HeatmapConfig(codec="dark", sigma_px=8.0),
+        head=HeatmapConfig(codec="dark", sigma_px=4.0),
         data=DataConfig(
             dataset="custom_coco",
             root="data/lspet",

@@ -75,13 +75,14 @@ def _config_names() -> list[str]:
     return sorted(path.stem for path in _CONFIGS.glob("*.py"))
 
 
-def define_checkpoint(default: str | None = None) -> flags.FlagHolder[str | None]:
+def define_checkpoint(default: str | None = None) -> flags.FlagHolder[str]:
     """The flag `--checkpoint=NAME|DIR|FILE`: a trained model; required where there is no default."""
     text = (
         "A model by name, as `mamkpd models` lists them, or hf://OWNER/NAME; the folder of a training run; or a "
         ".safetensors or .pth file."
     )
-    return flags.DEFINE_string("checkpoint", default, text, required=default is None, allow_override=True)
+    flag: Any = flags.DEFINE_string("checkpoint", default, text, required=default is None, allow_override=True)
+    return flag  # required, so never None
 
 
 def define_weights_choice() -> tuple[flags.FlagHolder[bool], flags.FlagHolder[bool]]:

@@ -57,6 +57,7 @@ _COMMANDS = {
 _ELSEWHERE = {
     "demo": "test_the_demo_extra_alone",
     "peers": "test_the_peers_extra_alone",
+    "hub": "tests/artifact/test_named.py",
     "dev": "`make test` is run with it",
     "cuda12": "it needs a GPU, and takes 5.5 GB",
     "cuda13": "as cuda12",
@@ -133,9 +134,10 @@ def with_extra(bare: Environment, folder: Path, source: Path, tmp_path: Path):
 
 
 @pytest.mark.slow  # a minute of installing
-def test_installed_package_needs_no_repository(bare: Environment):
+def test_installed_package_needs_no_repository(bare: Environment, shared_data: Path):
     """`bare` has trained by a config's name, in a folder outside the repository."""
     assert str(ROOT) not in bare.run("python", "-c", _WHERE) and (bare.work / "run" / "report.json").exists()
+    assert "people found" in bare.run("mamkpd", "predict", f"--input={shared_data / 'coco_mini'}"), "by shipped models"
     people = ROOT / "docs" / "people"
     predict = ("mamkpd", "predict", "--checkpoint=run", f"--input={people}", "--output=people")
     assert "results.json" in bare.run(*predict, f"--boxes={people / 'boxes.json'}")

@@ -4,6 +4,8 @@ mamkpd plots features --checkpoint=DIR[,DIR] --image=FILE [--box=X,Y,WIDTH,HEIGH
     What the stem and the stages see in a picture, a row a checkpoint (figures 4 and 5: one with and one without CMM).
 mamkpd plots poses --checkpoint=DIR --annotations=FILE --images=DIR [--truth] [--label] --output=DIR
     Predicted poses on pictures of a data set, in the boxes of its annotation file in COCO's form (figures 6 and 7).
+mamkpd plots sheet --images=DIR --output=DIR
+    All pictures of a folder on one, such as those that `mamkpd predict` has drawn.
 mamkpd plots curves --workdir=DIR[,DIR ...] --output=DIR
     The course of training runs, from their metrics.jsonl.
 mamkpd plots tradeoff [--reports=FILE[,FILE ...]] [--benches=FILE[,FILE ...]] --output=DIR
@@ -29,7 +31,7 @@ _CHECKPOINT = flags.DEFINE_list(
 _IMAGE = flags.DEFINE_string("image", None, "A picture.")
 _BOX = flags.DEFINE_list("box", None, "Where in it the person or animal is: x, y, width, height. Default: all over it.")
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "An annotation file in COCO's form.", allow_override=True)
-_IMAGES = flags.DEFINE_string("images", None, "The folder of the annotated pictures.")
+_IMAGES = flags.DEFINE_string("images", None, "The folder of the pictures.")
 _COUNT = flags.DEFINE_integer("count", 12, "How many pictures, evenly chosen.", lower_bound=1)
 _TRUTH = flags.DEFINE_bool("truth", False, "Show the labelled poses at the left of the predicted ones.")
 _LABEL = flags.DEFINE_bool("label", False, "Write the scores beside the joints.")
@@ -37,6 +39,8 @@ _WORKDIR = flags.DEFINE_list("workdir", None, "Folders of training runs.", allow
 _REPORTS = flags.DEFINE_list("reports", [], "Files report.json of eval.py, on COCO.")
 _BENCHES = flags.DEFINE_list("benches", [], "Result files of `mamkpd bench model` or export_speed.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the plot.", required=True, allow_override=True)
+
+_TILE_HW, _COLUMNS = (360, 480), 4  # of a sheet
 
 
 def _features() -> None:
@@ -56,18 +60,23 @@ def _features() -> None:
 
 
 def _poses() -> None:
-    import cv2
-
     from mamkpd_jax import Predictor
     from mamkpd_jax.plots.poses import poses, samples
 
     predictor = Predictor.from_pretrained(_given(_CHECKPOINT)[0], upright=False)
     chosen = samples(Path(_given(_ANNOTATIONS)), Path(_given(_IMAGES)), predictor.skeleton, _COUNT.value)
     sheet = poses(predictor, chosen, truth=_TRUTH.value, label=_LABEL.value)
-    path = Path(_OUTPUT.value) / "poses.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    print(path)
+    _write(sheet, "poses")
+
+
+def _sheet() -> None:
+    from mamkpd_jax.inference.pictures import find_pictures
+    from mamkpd_jax.inference.results import read
+    from mamkpd_jax.visualize import contact_sheet
+
+    pictures = find_pictures(_given(_IMAGES), Path(_OUTPUT.value))
+    images = [read(pictures.path(name), upright=True) for name in pictures.names]
+    _write(contact_sheet(images, tile_hw=_TILE_HW, columns=_COLUMNS), "sheet")
 
 
 def _curves() -> None:
@@ -81,6 +90,15 @@ def _tradeoff() -> None:
 
     points = measured([Path(path) for path in _REPORTS.value], [Path(path) for path in _BENCHES.value])
     _save(tradeoff(points), "tradeoff")
+
+
+def _write(sheet: Any, name: str) -> None:
+    import cv2
+
+    path = Path(_OUTPUT.value) / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    print(path)
 
 
 def _given(flag: flags.FlagHolder) -> Any:
@@ -97,6 +115,5 @@ def _save(figure: Any, name: str) -> None:
 
 
 # Each plot imports what it needs when it is made.
-main = cli.Choice(
-    "plot", {"features": _features, "poses": _poses, "curves": _curves, "tradeoff": _tradeoff}, lambda: __doc__ or ""
-)
+_PLOTS = {"features": _features, "poses": _poses, "sheet": _sheet, "curves": _curves, "tradeoff": _tradeoff}
+main = cli.Choice("plot", _PLOTS, lambda: __doc__ or "")

@@ -24,7 +24,7 @@ _SIDE = 416
 _STRIDES = (8, 16, 32)
 _BINS = 11  # a side's distance from a cell's centre is a distribution over 0 to 10 strides
 _NMS_IOU = 0.45  # Choice: 0.6, as NanoDet has it, keeps twice as many duplicates
-_MEAN, _STD = np.float32((103.53, 116.28, 123.675)), np.float32((57.375, 57.12, 58.395))  # of BGR
+_MEAN, _STD = np.array([[103.53, 116.28, 123.675], [57.375, 57.12, 58.395]], np.float32)  # of BGR
 
 
 class NanoDet:

@@ -41,7 +41,7 @@ def test_curves_of_a_log(tmp_path):
 
 def test_help_tells_of_every_figure_and_mistakes_are_told_in_a_line(tmp_path):
     text = _run("--help").stdout
-    assert all(f"mamkpd plots {name} " in text for name in ("features", "poses", "curves", "tradeoff"))
+    assert all(f"mamkpd plots {name} " in text for name in ("features", "poses", "sheet", "curves", "tradeoff"))
     for arguments, line in (
         (["speed"], "error: there is no plot 'speed'; did you mean 'poses'?"),
         (["curves", f"--output={tmp_path}"], "error: --workdir is missing (see --help)"),

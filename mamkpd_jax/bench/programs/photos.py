@@ -1,11 +1,17 @@
-"""A model of people and the package's detector on COCO's validation photos: PCK of the common keypoints, and recall.
+"""A model of people with the package's detector on COCO's validation photos: PCK of common keypoints, recall, speed.
 
 mamkpd bench photos --coco=data/coco --checkpoint=people --output=benchmarks/results/photos.json
 
 The model may have other keypoints than COCO: those of the same name count. Each pose is predicted in the labelled box,
 and in the detected box that has the highest IoU with it. Without a detected box of IoU 0.5 its keypoints are wrong.
+Timed are whole runs of `mamkpd predict` with a filled compilation cache, and further pictures with two people.
 """
 
+import itertools
+import subprocess
+import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +31,8 @@ from mamkpd_jax.skeletons import COCO, make_skeleton
 
 _COCO = flags.DEFINE_string("coco", "data/coco", "Folder with annotations/ and val2017/.", allow_override=True)
 _CHECKPOINT = cli.define_checkpoint("people")
+_STARTS = flags.DEFINE_integer("starts", 5, "Timed runs of the whole program.", lower_bound=2)
+_PICTURES = 30  # with two people, timed
 _METRIC = "pck_torso@0.2"
 _LEAST_IOU = 0.5
 
@@ -74,9 +82,44 @@ def _poses_of(annotations: list[dict[str, Any]], poses: PoseResult, names: list[
     return results
 
 
+def pictures_ms(predictor: Predictor, folder: Path) -> list[float]:
+    """Milliseconds from the file to its drawn picture, one picture with two people after the other."""
+    files = sorted((folder / "val2017").glob("*.jpg"))
+    two = itertools.islice((file for file in files if len(predictor(file)[0]) == 2), _PICTURES)
+    times = []
+    with tempfile.TemporaryDirectory() as output:
+        for file in list(two):
+            start = time.perf_counter()
+            (result,) = predictor(file)
+            result.save(Path(output) / "drawn.jpg")
+            times.append(1e3 * (time.perf_counter() - start))
+    return times
+
+
+def starts_ms(checkpoint: str, picture: Path, n: int) -> list[float]:
+    """Milliseconds of `mamkpd predict` from its start to its end; a first run, not timed, fills its cache."""
+    times = []
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "mamkpd_jax", "predict", f"--checkpoint={checkpoint}", f"--input={picture}"]
+        for i in range(n + 1):
+            start = time.perf_counter()
+            flags_of_run = f"--output={folder}/{i}", f"--compilation_cache={folder}/cache"
+            subprocess.run([*command, *flags_of_run], check=True, capture_output=True)
+            times.append(1e3 * (time.perf_counter() - start))
+    return times[1:]
+
+
 def main() -> None:
-    found = rows(Predictor.from_pretrained(_CHECKPOINT.value), Path(_COCO.value))
+    folder, predictor = Path(_COCO.value), Predictor.from_pretrained(_CHECKPOINT.value)
+    found = rows(predictor, folder)
     lines = measure.Lines(*found[0])
     for row in found:
         lines.print(row)
-    measure.write(found, model=_CHECKPOINT.value)
+    picture = next((folder / "val2017").glob("*.jpg"))
+    speed = {
+        "start to end of the program": measure.summary_ms(starts_ms(_CHECKPOINT.value, picture, _STARTS.value)),
+        "a further picture with two people": measure.summary_ms(pictures_ms(predictor, folder)),
+    }
+    for part, times in speed.items():
+        print(f"{part}: median {times['median_ms']:.0f} ms, 95th percentile {times['p95_ms']:.0f} ms")
+    measure.write(found, model=_CHECKPOINT.value, speed=speed)
