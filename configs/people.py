@@ -11,7 +11,7 @@ from mamkpd_jax.config import Config, DataConfig, EvalConfig, HeatmapConfig, Mod
 
 def get_config() -> Config:
     return Config(
-        model=ModelConfig(depths=(1, 2, 3), dims=(48, 96, 192), decoder_dim=48, drop_path=0.0),
+        model=ModelConfig(depths=(1, 2, 3), dims=(40, 80, 160), decoder_dim=40, drop_path=0.0),
         head=HeatmapConfig(codec="dark", sigma_px=4.0),
         data=DataConfig(
             dataset="custom_coco",
@@ -19,7 +19,7 @@ def get_config() -> Config:
             train_annotations="lspet_train.json",
             val_annotations="lspet_val.json",
             skeleton="lspet",
-            input_hw=(128, 96),
+            input_hw=(128, 128),
             augmentation="hrnet",
             workers=0,
         ),
