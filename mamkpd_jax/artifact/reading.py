@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from mamkpd_jax.artifact.artifact import Artifact
-from mamkpd_jax.artifact.checkpoints import read_checkpoint
 from mamkpd_jax.artifact.named import find
 from mamkpd_jax.artifact.weight_files import SUFFIXES, load
 from mamkpd_jax.errors import UserError
@@ -20,6 +19,8 @@ def read_artifact(source: str | Path, *, best: bool = False, ema: bool = True) -
     """
     path = find(source)
     if path.is_dir():
+        from mamkpd_jax.artifact.checkpoints import read_checkpoint  # orbax takes 0.2 s
+
         return read_checkpoint(path, best=best, ema=ema)
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path} is neither the folder of a training run nor a {' or '.join(SUFFIXES)} file")

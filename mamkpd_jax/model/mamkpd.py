@@ -108,8 +108,15 @@ class ParamKeys(nnx.Rngs):
 
 
 def abstract(config: Config, skeleton: Skeleton) -> MamKPD:
-    """A model with shapes in place of arrays, for its structure."""
-    return nnx.eval_shape(lambda: MamKPD(config, skeleton, rngs=ParamKeys(0)))
+    """A model with shapes in place of arrays, for its structure. Calls with equal arguments share it: don't change it."""
+    key = repr((config, skeleton))
+    if key not in _ABSTRACT:
+        _ABSTRACT[key] = nnx.eval_shape(lambda: MamKPD(config, skeleton, rngs=ParamKeys(0)))
+    return _ABSTRACT[key]
+
+
+# A start of `mamkpd predict` needs it four times, and each takes a tenth of a second.
+_ABSTRACT: dict[str, MamKPD] = {}
 
 
 def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict[str, Any], dict[str, Any]]:

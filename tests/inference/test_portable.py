@@ -21,7 +21,7 @@ for name in Windows.missing - {"posix"}:  # os has it already
 import numpy
 from mamkpd_jax import Predictor
 
-(pose,) = Predictor.from_pretrained(sys.argv[1], flip_test=False)(numpy.zeros((80, 60, 3), numpy.uint8))
+(pose,) = Predictor.from_pretrained(sys.argv[1], flip_test=False)(numpy.zeros((80, 60, 3), numpy.uint8), "whole")
 print(*pose.keypoints.shape)
 """
 
