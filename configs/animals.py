@@ -3,6 +3,7 @@
 mamkpd train --config=animals --config.data.root=data/animalpose --workdir=runs/animals
 mamkpd convert --checkpoint=runs/animals --output=animals.safetensors --dtype=bfloat16
 
+`mamkpd pose-release --release=DIR --root=data/animalpose` makes the annotation files from the official release.
 Hardware, time and score: docs/models.md.
 """
 

@@ -3,6 +3,7 @@
 mamkpd train --config=people --config.data.root=data/lspet --workdir=runs/people
 mamkpd convert --checkpoint=runs/people --output=people.safetensors --dtype=bfloat16
 
+`mamkpd pose-release --release=DIR --root=data/lspet` makes the annotation files from the official release.
 Hardware, time and score: docs/models.md.
 """
 
