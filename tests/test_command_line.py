@@ -37,7 +37,9 @@ def test_help_lists_all_commands(arguments):
 
 def test_help_of_a_command_shows_its_docstring_and_flags():
     text = _mamkpd("predict", "--help").stdout
-    assert text.startswith("Finds the poses of people or animals") and "--box_threshold" in text and "--[no]best" in text
+    assert (
+        text.startswith("Finds the poses of people or animals") and "--box_threshold" in text and "--[no]best" in text
+    )
 
 
 def test_train_py_is_the_train_command():

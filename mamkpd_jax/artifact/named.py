@@ -106,7 +106,9 @@ def _card_files() -> dict[str, Path]:
 
 def _remedy(name: str) -> str:
     """What to do about a damaged model."""
-    return "install mamkpd_jax again" if (_PACKAGE / f"{name}.json").exists() else f"add it again by --add={name}"
+    if (_PACKAGE / f"{name}.json").exists():
+        return "install mamkpd_jax again"
+    return f"add it again by `mamkpd models --add={name}`"
 
 
 def _from_hub(address: str) -> Path:

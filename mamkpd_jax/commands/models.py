@@ -18,10 +18,14 @@ _ADD = flags.DEFINE_string("add", None, "The new model's name; one of the user's
 _CHECKPOINT = cli.define_checkpoint("")
 _BEST, _EMA = cli.define_weights_choice()
 
+_COLUMNS = ("name", "size", "finds", "speed", "score")  # the last three are fields of a card
+_WIDTHS = (12, 10, 28, 26, 0)
+
 
 def main() -> None:
     if _ADD.value is None:
-        print("\n".join(map(_row, names())))
+        for row in (_COLUMNS, *map(_row, names())):
+            print("".join(f"{cell:{width}}" for cell, width in zip(row, _WIDTHS, strict=True)).rstrip())
     elif not _CHECKPOINT.value:
         raise UserError("--checkpoint is missing; give the model that --add names")
     else:
@@ -29,7 +33,7 @@ def main() -> None:
         print(f"{_ADD.value}: {add(_ADD.value, artifact)}")
 
 
-def _row(name: str) -> str:
+def _row(name: str) -> list[str]:
     card = read_card(name)
-    size = f"{card.path.stat().st_size / 2**20:.1f} MiB"
-    return f"{name:12}{size:>9}  {card.about.get('summary', card.path)}"
+    size = f"{card.path.stat().st_size / 2**20:.1f} MiB" if card.path.exists() else "missing"
+    return [name, size, *(str(card.about.get(field, "-")) for field in _COLUMNS[2:])]

@@ -108,7 +108,7 @@ class ParamKeys(nnx.Rngs):
 
 
 def abstract(config: Config, skeleton: Skeleton) -> MamKPD:
-    """A model with shapes in place of arrays, for its structure. Calls with equal arguments share it: don't change it."""
+    """A model with shapes in place of arrays, for its structure. Equal arguments share one: don't change it."""
     key = repr((config, skeleton))
     if key not in _ABSTRACT:
         _ABSTRACT[key] = nnx.eval_shape(lambda: MamKPD(config, skeleton, rngs=ParamKeys(0)))

@@ -2,7 +2,6 @@
 
 import hashlib
 import http.server
-import json
 import os
 import shutil
 import subprocess
@@ -78,7 +77,7 @@ def test_a_damaged_model_is_refused(weights, tmp_path, monkeypatch):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(UserError, match=r"mine.safetensors is damaged \(SHA-256 .*; add it again by --add=mine"):
+    with pytest.raises(UserError, match=r"mine.safetensors is damaged \(.*; add it again by `mamkpd models --add=mine`"):
         read_artifact("mine")
     path.unlink()
     with pytest.raises(UserError, match="can't be read"):
@@ -176,4 +175,4 @@ def test_a_model_that_the_hub_lacks_is_one_line(hub):
 def test_cards_have_what_the_list_shows():
     for name in SHIPPED:
         about = named.read_card(name).about
-        assert json.dumps(about) and about["summary"]
+        assert all(isinstance(about[field], str) and about[field] for field in ("finds", "speed", "score"))

@@ -28,7 +28,8 @@ def test_an_added_model_is_listed_and_used(run, workdir, shared_data, tmp_path):
     status, printed, _ = run("models", "--add=mine", f"--checkpoint={workdir}")
     assert status == 0 and printed == f"mine: {tmp_path / 'models' / 'mine.safetensors'}\n"
     status, printed, _ = run("models")
-    assert status == 0 and [line.split()[0] for line in printed.splitlines()] == ["animals", "people", "mine"]
+    assert status == 0 and [line.split()[0] for line in printed.splitlines()] == ["name", "animals", "people", "mine"]
+    assert "20 keypoints of animals" in printed and "PCK@0.2" in printed
     photo, output = shared_data / "coco_mini" / "000000000785.jpg", tmp_path / "out"
     status, printed, errors = run("predict", "--checkpoint=mine", f"--input={photo}", f"--output={output}")
     assert status == 0 and "1 person" in printed, errors
