@@ -146,6 +146,7 @@ def run(main: Callable[[], None] | Choice) -> None:
     """Parses the flags and calls `main`; mistakes and missing extras end it with a line, exit status 1."""
     while isinstance(main, Choice):
         main = main.take()
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]  # for file names of other scripts
     # absl shows the docstring and the flags of the script that was started.
     sys.modules["__main__"].__doc__ = sys.modules[main.__module__].__doc__
     for flag in flags.FLAGS.get_key_flags_for_module(main.__module__):

@@ -1,4 +1,4 @@
-"""Files that are as they should be: atomic writes, by which one is complete or absent, and checksums."""
+"""Atomic writes, which leave a file or a folder complete or absent, and checksums."""
 
 import contextlib
 import hashlib

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import filelock
 import platformdirs
 
 from mamkpd_jax.artifact.artifact import Artifact
@@ -23,13 +24,13 @@ FOLDER_VARIABLE = "MAMKPD_MODELS"  # the environment variable that names the use
 HUB = "hf://"
 _HUB_FILE = "model.safetensors"
 _HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/(.+))?")  # OWNER/NAME, revision, file
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")  # some file systems don't tell capitals from small letters
 _PACKAGE = Path(__file__).parents[1] / "weights"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """What a folder says of a model; `about` holds the card's other fields, which only readers want."""
+    """What a folder says of a model. `about` has the fields of the card that are shown to people."""
 
     path: Path
     sha256: str
@@ -48,7 +49,9 @@ def names() -> list[str]:
 
 def read_card(name: str) -> Card:
     """The card of a model in `names`; raises UserError if it is damaged."""
-    file = _card_files()[name]
+    file = _card_files().get(name)
+    if file is None:
+        raise UserError(f"there is no model {name!r}; expected one of {', '.join(names())}")
     try:
         about = json.loads(file.read_bytes())
         return Card(path=file.with_name(about.pop("file")), sha256=str(about.pop("sha256")), about=about)
@@ -64,23 +67,35 @@ def add(name: str, artifact: Artifact) -> Path:
         The weights file in `user_folder`.
 
     Raises:
-        UserError: the name is not of letters, digits, "-" and "_", or is one of the package's.
+        UserError: as `check_new`.
         OSError: the user's folder can't be written.
     """
+    check_new(name)
+    folder = user_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(folder / ".lock"):
+        save(artifact, folder / f".{name}.safetensors")
+        digest = hashlib.sha256((folder / f".{name}.safetensors").read_bytes()).hexdigest()
+        # The digest in its name: a reader of the old card still finds the old file.
+        path = (folder / f".{name}.safetensors").replace(folder / f"{name}.{digest[:12]}.safetensors")
+        write_json(folder / f"{name}.json", {"file": path.name, "sha256": digest})
+        for old in set(folder.glob(f"{name}.*.safetensors")) - {path}:
+            old.unlink()
+    return path
+
+
+def check_new(name: str) -> None:
+    """Raises UserError if no model of the user can have this name."""
     if not _NAME.fullmatch(name):
-        raise UserError(f"the name of a model is {name!r}; expected letters, digits, - and _")
+        raise UserError(f"the name of a model is {name!r}; expected small letters, digits, - and _")
     if (_PACKAGE / f"{name}.json").exists():
         raise UserError(f"{name} is a model of the package; choose another name")
-    path = user_folder() / f"{name}.safetensors"
-    save(artifact, path)
-    write_json(path.with_suffix(".json"), {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
-    return path
 
 
 def find(source: str | Path) -> Path:
     """The weights file or the run's folder of a name, of an address hf://OWNER/NAME, or of a path.
 
-    A known name precedes a file or folder of that name, which ./NAME is.
+    A known name precedes a file or folder of the same name: ./NAME is that one.
 
     Raises:
         UserError: nothing is there, or a file is damaged or can't be downloaded.
@@ -91,7 +106,7 @@ def find(source: str | Path) -> Path:
         card = read_card(source)
         check_digest(card.path, card.sha256, _remedy(source))
         return card.path
-    if not Path(source).exists():
+    if not source or not Path(source).exists():
         raise UserError(
             f"{source} is no model, folder or file; expected {', '.join(names())}, the folder of a training run, a "
             f".safetensors or .pth file, or {HUB}OWNER/NAME"
@@ -100,15 +115,16 @@ def find(source: str | Path) -> Path:
 
 
 def _card_files() -> dict[str, Path]:
-    ours, theirs = ({file.stem: file for file in sorted(f.glob("*.json"))} for f in (_PACKAGE, user_folder()))
-    return ours | {name: file for name, file in theirs.items() if name not in ours}
+    files = [file for folder in (user_folder(), _PACKAGE) for file in folder.glob("*.json")]
+    found = {file.stem: file for file in files if _NAME.fullmatch(file.stem)}
+    return dict(sorted(found.items(), key=lambda item: (item[1].parent != _PACKAGE, item[0])))
 
 
 def _remedy(name: str) -> str:
     """What to do about a damaged model."""
     if (_PACKAGE / f"{name}.json").exists():
         return "install mamkpd_jax again"
-    return f"add it again by `mamkpd models --add={name}`"
+    return f"add it again by `mamkpd models --add={name} --checkpoint=...`"
 
 
 def _from_hub(address: str) -> Path:
@@ -121,5 +137,6 @@ def _from_hub(address: str) -> Path:
     repository, revision, file = match.groups()
     try:
         return Path(huggingface_hub.hf_hub_download(repository, file or _HUB_FILE, revision=revision))
-    except (OSError, ValueError) as error:  # what it raises is of these two kinds
-        raise UserError(f"{address} can't be downloaded: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # the HTTP client's errors and the Hub's have no common base
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{address} can't be downloaded: {reason}") from error

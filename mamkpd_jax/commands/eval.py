@@ -4,6 +4,8 @@ mamkpd eval --config=NAME|FILE --workdir=DIR [--config.SECTION.FIELD=VALUE ...]
     Scores the newest checkpoint of a training run on the validation split, in ground-truth boxes or in those of
     --config.eval.detections=FILE. Prints a table, and writes report.json, results.json (COCO's results form),
     predictions.png and worst.png.
+mamkpd eval --config=NAME|FILE --checkpoint=NAME|FILE --output=DIR [--config.SECTION.FIELD=VALUE ...]
+    The same for a named model or a file of weights.
 mamkpd eval --config=NAME|FILE --predictions=FILE --annotations=FILE [--report=FILE]
     Scores a results file by the metrics of the config.
 """
@@ -17,7 +19,7 @@ from absl import flags
 
 from mamkpd_jax import cli, compilation_cache
 from mamkpd_jax.artifact.artifact import without_scan
-from mamkpd_jax.artifact.checkpoints import read_checkpoint
+from mamkpd_jax.artifact.reading import read_artifact
 from mamkpd_jax.config import Config, differences
 from mamkpd_jax.data.opening import open_evaluation_data
 from mamkpd_jax.errors import UserError
@@ -34,6 +36,7 @@ _CONFIG = cli.define_config()
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the training run, with its checkpoints.", allow_override=True
 )
+_CHECKPOINT = cli.define_checkpoint("")
 _BEST, _EMA = cli.define_weights_choice()
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the report. Default: WORKDIR/eval.", allow_override=True)
 _PREDICTIONS = flags.DEFINE_string("predictions", None, "A results file to score; for MPII .mat or .npz with preds.")
@@ -44,11 +47,11 @@ _REPORT = flags.DEFINE_string("report", None, "Where to write the scores of --pr
 _CACHE = compilation_cache.define_flag()
 
 
-def evaluate(config: Config, workdir: Path, output: Path, *, best: bool, ema: bool) -> dict[str, float]:
-    """Evaluates a checkpoint of `workdir`, writes the report below `output` and returns the metrics.
+def evaluate(config: Config, source: str | Path, output: Path, *, best: bool, ema: bool) -> dict[str, float]:
+    """Evaluates a model, as `read_artifact` takes it, writes the report below `output` and returns the metrics.
 
     Args:
-        best: the checkpoint with the best evaluation, not the newest.
+        best: of a run, the checkpoint with the best evaluation, not the newest.
         ema: the moving average of the parameters, where the run has one.
 
     Raises:
@@ -57,10 +60,10 @@ def evaluate(config: Config, workdir: Path, output: Path, *, best: bool, ema: bo
     config.validate()
     mesh = data_mesh()
     check_batch("eval.batch_size", config.eval.batch_size, mesh.size)
-    artifact = read_checkpoint(workdir, best=best, ema=ema)
-    check_same_model(f"the checkpoint of {workdir}", differences(artifact.config, without_scan(config)))
+    artifact = read_artifact(source, best=best, ema=ema)
+    check_same_model(f"the checkpoint of {source}", differences(artifact.config, without_scan(config)))
     dataset = open_evaluation_data(config)
-    check_same_joints(f"the checkpoint of {workdir}", artifact.skeleton, dataset.skeleton)
+    check_same_joints(f"the checkpoint of {source}", artifact.skeleton, dataset.skeleton)
     options = Options(flip_test=config.eval.flip_test, scan=config.model.scan)
     predict = compiled(make_program(config, dataset.skeleton, options), mesh)
     arrays = jax.device_put((artifact.params, artifact.batch_stats), replicated(mesh))
@@ -92,12 +95,18 @@ def evaluate_file(config: Config, predictions: Path, annotations: Path, output: 
 def main() -> None:
     compilation_cache.enable(_CACHE.value)
     workdir, predictions, annotations = _WORKDIR.value, _PREDICTIONS.value, _ANNOTATIONS.value
-    if predictions and annotations and not workdir:
+    source = workdir or _CHECKPOINT.value
+    if predictions and annotations and not source:
         evaluate_file(
             _CONFIG.value, Path(predictions), Path(annotations), Path(_REPORT.value) if _REPORT.value else None
         )
-    elif workdir and not (predictions or annotations):
+    elif workdir and not (predictions or annotations or _CHECKPOINT.value):
         output = Path(_OUTPUT.value) if _OUTPUT.value else Path(workdir) / "eval"
         evaluate(_CONFIG.value, Path(workdir), output, best=_BEST.value, ema=_EMA.value)
+    elif source and _OUTPUT.value and not (predictions or annotations or workdir):
+        evaluate(_CONFIG.value, source, Path(_OUTPUT.value), best=_BEST.value, ema=_EMA.value)
     else:
-        raise UserError("give either --workdir, to evaluate a checkpoint, or --predictions and --annotations")
+        raise UserError(
+            "give either --workdir, or --checkpoint and --output, to evaluate a model, or --predictions and "
+            "--annotations"
+        )

@@ -26,7 +26,10 @@ from mamkpd_jax import cli
 from mamkpd_jax.errors import UserError
 
 _CHECKPOINT = flags.DEFINE_list(
-    "checkpoint", None, "Training runs' folders or files of weights; one for poses.", allow_override=True
+    "checkpoint",
+    None,
+    "Names of models, training runs' folders or files of weights; one for poses.",
+    allow_override=True,
 )
 _IMAGE = flags.DEFINE_string("image", None, "A picture.")
 _BOX = flags.DEFINE_list("box", None, "Where in it the person or animal is: x, y, width, height. Default: all over it.")
@@ -49,12 +52,13 @@ def _features() -> None:
     from mamkpd_jax.plots.features import features, row
 
     image, boxes = Path(_given(_IMAGE)), "whole" if _BOX.value is None else [_BOX.value]
-    paths = [Path(path).absolute() for path in _given(_CHECKPOINT)]
+    sources = _given(_CHECKPOINT)
     # A row is as high as its crop: its name has room for what tells the checkpoints apart, not for whole paths.
+    paths = [Path(source).absolute() for source in sources]
     parent = os.path.commonpath([path.parent for path in paths])
     rows = []
-    for path in paths:
-        artifact = read_artifact(path)
+    for source, path in zip(sources, paths, strict=True):
+        artifact = read_artifact(source)
         rows.append(row(str(path.relative_to(parent)), artifact, Predictor(artifact).crops(image, boxes).images[0]))
     _save(features(rows), "features")
 
@@ -74,7 +78,7 @@ def _sheet() -> None:
     from mamkpd_jax.inference.results import read
     from mamkpd_jax.visualize import contact_sheet
 
-    pictures = find_pictures(_given(_IMAGES), Path(_OUTPUT.value))
+    pictures = find_pictures(_given(_IMAGES), Path(_OUTPUT.value) / "sheet.png", flag="images")
     images = [read(pictures.path(name), upright=True) for name in pictures.names]
     _write(contact_sheet(images, tile_hw=_TILE_HW, columns=_COLUMNS), "sheet")
 

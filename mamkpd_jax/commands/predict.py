@@ -20,17 +20,18 @@ import itertools
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
 from mamkpd_jax import cli, compilation_cache
-from mamkpd_jax.artifact.named import names
+from mamkpd_jax.artifact.named import HUB, names, read_card
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference import video
 from mamkpd_jax.inference.boxes import Detector
 from mamkpd_jax.inference.boxes_file import BoxesFile
 from mamkpd_jax.inference.coco_classes import parse_classes
-from mamkpd_jax.inference.detectors import NANODET, find_detector
+from mamkpd_jax.inference.detectors import NANODET, WHOLE, find_detector
 from mamkpd_jax.inference.onnx_detector import FORMS
 from mamkpd_jax.inference.pictures import Pictures, find_pictures, predict_pictures
 from mamkpd_jax.inference.predictor import Predictor
@@ -98,50 +99,62 @@ _FILE_THRESHOLD = 0.3
 
 def main() -> None:
     compilation_cache.enable(_CACHE.value)
+    source = _source()
+    predictor = _predictor()
+    boxes = _boxes(predictor.skeleton)
+    if not isinstance(source, Pictures) and isinstance(boxes, BoxesFile):
+        raise UserError(f"--boxes={_BOXES.value} is of pictures; a video takes a detector")
     options = OutputOptions(
         output=Path(_OUTPUT.value) if _OUTPUT.value else _new_folder(),
         category_id=_CATEGORY.value,
         box_threshold=_box_threshold(),
         suppress=_SUPPRESS.value,
         draw=_DRAW.value,
-        print_keypoints=_PRINT.value,
         joint_threshold=_JOINTS.value,
     )
-    camera = re.fullmatch(r"camera(?::(\d+))?", _INPUT.value)
-    if camera is not None:
-        wrong = _of_video(int(camera[1] or 0), options)
-    elif Path(_INPUT.value).suffix.lower() in video.SUFFIXES:
-        wrong = _of_video(Path(_INPUT.value), options)
+    if isinstance(source, Pictures):
+        settings = _settings(predictor, options)
+        wrong = predict_pictures(predictor, source, boxes, options, settings, print_keypoints=_PRINT.value)
+        drawn = f", drawn in {options.output / 'pictures'}"
     else:
-        wrong = _of_pictures(find_pictures(_INPUT.value, options.output), options)
-    pictures = f", drawn in {options.output}" if options.draw else ""
-    print(f"the poses are in {options.output / 'results.json'}{pictures}")
+        assert not isinstance(boxes, BoxesFile)
+        tracking = video.TrackingOptions(detect_every=_EVERY.value, smooth=_SMOOTH.value, max_frames=_FRAMES.value)
+        wrong = video.predict_video(predictor, source, boxes, options, tracking)
+        drawn = f", drawn in {options.output}"
+    print(f"the poses are in {options.output / 'results.json'}{drawn if options.draw else ''}")
     if wrong:
         print("\n".join([f"{len(wrong)} things went wrong:", *wrong]), file=sys.stderr)
         sys.exit(3)
 
 
-def _of_pictures(pictures: Pictures, options: OutputOptions) -> list[str]:
-    predictor = _predictor()
-    settings = {
-        "checkpoint": _CHECKPOINT.value if _CHECKPOINT.value in names() else str(Path(_CHECKPOINT.value).resolve()),
+def _source() -> Pictures | Path | int:
+    """Pictures, a video file or a camera's number."""
+    camera = re.fullmatch(r"camera(?::(\d+))?", _INPUT.value)
+    if camera is not None:
+        return int(camera[1] or 0)
+    if Path(_INPUT.value).suffix.lower() in video.SUFFIXES:
+        return Path(_INPUT.value)
+    return find_pictures(_INPUT.value, Path(_OUTPUT.value) if _OUTPUT.value else None)
+
+
+def _settings(predictor: Predictor, options: OutputOptions) -> dict[str, Any]:
+    """What a second run into the same folder must have in common with the first."""
+    source = _CHECKPOINT.value
+    if source in names():
+        checkpoint = f"{source} {read_card(source).sha256[:12]}"
+    else:
+        checkpoint = source if source.startswith(HUB) else str(Path(source).resolve())
+    return {
+        "checkpoint": checkpoint,
         "step": predictor.step,
         "ema": _EMA.value,
         "boxes": _BOXES.value,
+        "classes": _CLASSES.value,
+        "detector": _DETECTOR.value,
         "flip_test": predictor.config.eval.flip_test,
         "upright": _UPRIGHT.value,
         **{name: value for name, value in dataclasses.asdict(options).items() if name != "output"},
     }
-    return predict_pictures(predictor, pictures, _boxes(predictor.skeleton), options, settings)
-
-
-def _of_video(source: Path | int, options: OutputOptions) -> list[str]:
-    predictor = _predictor()
-    boxes = _boxes(predictor.skeleton)
-    if isinstance(boxes, BoxesFile):
-        raise UserError(f"--boxes={_BOXES.value} is of pictures; a video takes a detector")
-    tracking = video.TrackingOptions(detect_every=_EVERY.value, smooth=_SMOOTH.value, max_frames=_FRAMES.value)
-    return video.predict_video(predictor, source, boxes, options, tracking)
 
 
 def _predictor() -> Predictor:
@@ -156,20 +169,29 @@ def _predictor() -> Predictor:
 
 
 def _boxes(skeleton: Skeleton) -> Detector | BoxesFile:
-    if Path(_BOXES.value).suffix == ".json":
-        return BoxesFile(Path(_BOXES.value), _CATEGORY.value, skeleton)
+    path = Path(_BOXES.value)
+    if _CLASSES.value is not None and (_BOXES.value == WHOLE or path.suffix == ".json"):
+        raise UserError(f"--classes are a detector's, and --boxes is {_BOXES.value}; leave one of them out")
+    if path.suffix == ".json":
+        return BoxesFile(path, _CATEGORY.value, skeleton)
     classes = None if _CLASSES.value is None else parse_classes(_CLASSES.value)
     return find_detector(_BOXES.value, skeleton, classes=classes, threshold=_THRESHOLD.value, form=_DETECTOR.value)
 
 
 def _box_threshold() -> float:
-    """The lowest score of a box that is used. A detector has applied its own."""
+    """The lowest score of a box that is used; detectors leave out boxes themselves."""
     if _THRESHOLD.value is not None:
         return _THRESHOLD.value
     return _FILE_THRESHOLD if Path(_BOXES.value).suffix == ".json" else 0.0
 
 
 def _new_folder() -> Path:
-    """The first of runs/predict, runs/predict-2, ... that is not there."""
-    names = itertools.chain(["predict"], (f"predict-{n}" for n in itertools.count(2)))
-    return next(folder for name in names if not (folder := Path("runs") / name).exists())
+    """Makes the first of runs/predict, runs/predict-2, ... that is not there."""
+    for n in itertools.count(1):
+        folder = Path("runs") / ("predict" if n == 1 else f"predict-{n}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError

@@ -16,7 +16,9 @@ _BY_NAME = PERSON | ANIMALS
 _OF_SKELETON = {
     **dict.fromkeys(("coco", "mpii", "lspet"), PERSON),
     **dict.fromkeys(("ap10k", "animalpose"), ANIMALS),
-    **{name: {name: index} for name, index in _BY_NAME.items()},  # a data set of one category is named after it
+    # A data set of one or more categories is named after the first.
+    "person": PERSON,
+    **dict.fromkeys(ANIMALS, ANIMALS),
 }
 
 
@@ -28,8 +30,8 @@ def classes_of(skeleton: Skeleton) -> list[int]:
     """
     if skeleton.name not in _OF_SKELETON:
         raise UserError(
-            f"no class of COCO is known for the skeleton {skeleton.name}; name some by --classes, or give boxes, or "
-            "'whole' to take each picture as one box"
+            f"no class of COCO is known for the skeleton {skeleton.name}; set --classes, or let --boxes be 'whole', "
+            "which takes each picture as one box"
         )
     return list(_OF_SKELETON[skeleton.name].values())
 
@@ -43,7 +45,7 @@ def parse_classes(names: Sequence[str]) -> list[int]:
     for name in names:
         if name not in _BY_NAME and not name.isdecimal():
             raise UserError(f"--classes names {name!r}; expected an index, or one of {', '.join(_BY_NAME)}")
-    return [_BY_NAME.get(name) or int(name) if name.isdecimal() else _BY_NAME[name] for name in names]
+    return [int(name) if name.isdecimal() else _BY_NAME[name] for name in names]
 
 
 def subject(skeleton: Skeleton, n: int) -> str:

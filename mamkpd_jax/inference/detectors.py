@@ -34,8 +34,8 @@ def find_detector(
     if name == WHOLE:
         return whole_image
     if name != NANODET and Path(name).suffix != ".onnx":
-        raise UserError(f"the detector is {name!r}; expected {NANODET}, {WHOLE}, or a detector's .onnx file")
-    classes = classes or classes_of(skeleton)
+        raise UserError(f"the boxes are {name!r}; expected {NANODET}, {WHOLE}, or a detector's .onnx file")
+    classes = classes_of(skeleton) if classes is None else classes
     at = {} if threshold is None else {"threshold": threshold}
     if name == NANODET:
         return NanoDet(classes, **at)

@@ -3,7 +3,6 @@
 Source: RangiLyu/nanodet; mamkpd_jax/weights/NOTICE has the origin of the weights.
 """
 
-import functools
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,11 +30,11 @@ class NanoDet:
     """Finds people, animals and the other things of COCO's 80 classes. Threads may share it.
 
     Args:
-        classes: those that count, by their index. A thing that is found as several of them is one box.
+        classes: those that count, by their index. Overlapping boxes of different classes are merged.
         threshold: boxes with a lower score are left out.
 
     Raises:
-        UserError: there is no such class. The first call raises it if the package's file is damaged.
+        UserError: there is no such class, or the package's file is damaged.
     """
 
     def __init__(self, classes: Sequence[int], *, threshold: float = 0.29):
@@ -43,12 +42,9 @@ class NanoDet:
             raise UserError(f"the classes are {list(classes)}; expected some of 0 to {N_CLASSES - 1}")
         self._classes = list(classes)
         self._threshold = threshold
-        self._lock = threading.Lock()
-
-    @functools.cached_property
-    def _net(self) -> Any:
         check_digest(_FILE, _SHA256, "install mamkpd_jax again")
-        return cv2.dnn.readNetFromONNX(str(_FILE))
+        self._net: Any = cv2.dnn.readNetFromONNX(np.frombuffer(_FILE.read_bytes(), np.uint8))
+        self._lock = threading.Lock()
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> Boxes:
         letter, scale = letterbox(image, (_SIDE, _SIDE))
@@ -61,11 +57,11 @@ class NanoDet:
         corners = np.concatenate(
             [_corners(level[0], stride) for level, stride in zip(outputs[n:], _STRIDES, strict=True)]
         )
-        likely = scores >= self._threshold
         height, width = image.shape[:2]
-        corners = np.clip(corners[likely] / scale, 0, [width, height, width, height]).astype(np.float64)
-        scores = scores[likely].astype(np.float64)
+        corners = np.clip(corners / scale, 0, [width, height, width, height])
         xywh = np.column_stack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
+        kept = (scores >= self._threshold) & (xywh[:, 2:] > 0).all(axis=1)  # padding has cells too
+        xywh, scores = xywh[kept].astype(np.float64), scores[kept].astype(np.float64)
         kept = np.array(cv2.dnn.NMSBoxes(xywh.tolist(), scores.tolist(), 0.0, _NMS_IOU), np.int64).reshape(-1)
         return Boxes(xywh[kept], scores[kept])
 

@@ -39,8 +39,13 @@ class Pictures:
         return self.folder / name
 
 
-def find_pictures(pattern: str, output: Path) -> Pictures:
-    """The pictures of a file, a folder (and those below it) or a glob, in order; none of `output`.
+def find_pictures(pattern: str, output: Path | None = None, *, flag: str = "input") -> Pictures:
+    """The pictures of a file, a folder (and those below it) or a glob, in order; none below `output`.
+
+    Results of earlier runs below a folder are left out.
+
+    Args:
+        flag: what messages call the pattern.
 
     Raises:
         UserError: there is none.
@@ -48,12 +53,16 @@ def find_pictures(pattern: str, output: Path) -> Pictures:
     path = Path(pattern)
     if path.is_dir():
         found = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES]
+        results = {run.parent for run in path.rglob("run.json") if (run.parent / "poses").is_dir()}
+        found = [file for file in found if not results & set(file.parents)]
     else:
         names = [pattern] if path.is_file() else glob.glob(pattern, recursive=True)
         found = [Path(name) for name in names if Path(name).is_file()]
-    found = sorted(file for file in found if not file.resolve().is_relative_to(output.resolve()))
+    if output is not None:
+        found = [file for file in found if not file.resolve().is_relative_to(output.resolve())]
     if not found:
-        raise UserError(f"--input={pattern}: no picture, nor a folder or a glob of any ({', '.join(SUFFIXES)})")
+        raise UserError(f"--{flag}={pattern}: no picture, nor a folder or a glob of any ({', '.join(SUFFIXES)})")
+    found = sorted(found)
     folder = path if path.is_dir() else Path(os.path.commonpath([file.parent for file in found]))
     return Pictures(folder=folder, names=tuple(file.relative_to(folder).as_posix() for file in found))
 
@@ -64,10 +73,12 @@ def predict_pictures(
     boxes: Detector | BoxesFile,
     options: OutputOptions,
     settings: Mapping[str, Any],
+    *,
+    print_keypoints: bool = False,
 ) -> list[str]:
     """Predicts what is not yet in the folder, gathers all of it, and returns a line for each thing that went wrong.
 
-    It prints a line for each picture.
+    It prints a line for each picture: what was found, and the seconds since the line before.
 
     Args:
         settings: what a second run must have in common with the first, in JSON's types.
@@ -99,7 +110,7 @@ def predict_pictures(
         write_json(_poses(output, name), {**about, "poses": poses, "left_out": result.left_out})
         now_s = time.perf_counter()
         tqdm.write(_line(pictures.path(name), result, now_s - before_s))
-        if options.print_keypoints:
+        if print_keypoints:
             tqdm.write(_keypoints(result))
         before_s = now_s
     done = {name: read_json(_poses(output, name)) for name in pictures.names if _poses(output, name).exists()}

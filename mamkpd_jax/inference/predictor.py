@@ -1,6 +1,7 @@
 """From images and boxes to poses: a trained model, ready to use."""
 
 import dataclasses
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -74,6 +75,7 @@ class Predictor:
         self.batch_size = batch_size
         self._upright = upright
         self._detectors: dict[str, Detector] = {}  # those that were asked for by name
+        self._detectors_lock = threading.Lock()
         self._crop = eval_crop_of(config, self.skeleton)
         self._head = head_of(config, self.skeleton)
         mesh = data_mesh(jax.devices()[:1])
@@ -121,7 +123,11 @@ class Predictor:
         """
         one = isinstance(images, str | Path | np.ndarray)
         several = [images] if one else list(images)
-        of_each = [boxes] * len(several) if one or isinstance(boxes, str) or callable(boxes) else [*boxes]
+        of_each = (
+            [boxes] * len(several)
+            if one or boxes is None or isinstance(boxes, str | Path) or callable(boxes)
+            else [*boxes]
+        )
         if len(of_each) != len(several):
             raise UserError(f"there are {len(several)} images and boxes of {len(of_each)}; give boxes for each image")
         results = []
@@ -224,13 +230,20 @@ class Predictor:
         return Crops(*crops, found, left_out, pixels.shape[:2], pixels if keep_pixels else image)
 
     def _boxes(self, image: UInt8[np.ndarray, "h w 3"], boxes: BoxesOf) -> Boxes:
-        if isinstance(boxes, str):
-            if boxes not in self._detectors:
-                self._detectors[boxes] = find_detector(boxes, self.skeleton)
-            boxes = self._detectors[boxes]
+        if isinstance(boxes, str | Path):
+            boxes = self._detector(str(boxes))
         if callable(boxes):
             boxes = boxes(image)
+        if boxes is None:
+            raise UserError("the boxes are None; give 'nanodet', 'whole', or x, y, width, height for each")
         return as_boxes(*boxes) if isinstance(boxes, tuple) and len(boxes) == 2 else as_boxes(boxes)
+
+    def _detector(self, name: str) -> Detector:
+        """The detector of a name, made once: threads that read images ask for it."""
+        with self._detectors_lock:
+            if name not in self._detectors:
+                self._detectors[name] = find_detector(name, self.skeleton)
+            return self._detectors[name]
 
     def _start(self, crops: Sequence[UInt8[np.ndarray, "h w 3"]], *, alone: bool = False) -> tuple[Array, Array, int]:
         """Sends a batch to the device, and does not wait for it: what `_finished` takes.

@@ -102,7 +102,6 @@ class OutputOptions:
     box_threshold: float = 0.3  # boxes with a lower score are left out
     suppress: bool = True  # keep only the best of poses that are nearly the same
     draw: bool = True
-    print_keypoints: bool = False
     joint_threshold: float = JOINT_THRESHOLD  # joints with a score up to it are not drawn
 
 

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import write_json
 from mamkpd_jax.inference.boxes import Detector
+from mamkpd_jax.inference.coco_classes import subject
 from mamkpd_jax.inference.predictor import Predictor
 from mamkpd_jax.inference.results import OutputOptions, PoseResult
 from mamkpd_jax.inference.smoothing import OneEuro
@@ -79,6 +80,8 @@ def predict_video(
         raise UserError(f"{name} has no frame that can be decoded; copy the file again")
     film.close()
     write_json(options.output / "results.json", results)
+    n_tracks = len({pose["track_id"] for pose in results})
+    print(f"{name}: {n} frames, {subject(predictor.skeleton, n_tracks)} found")
     if len(finished_s) > 1:  # compiling is a matter of the first
         rate = (len(finished_s) - 1) / (finished_s[-1] - finished_s[0])
         logging.info("%d frames, %.1f frames a second after the first", n, rate)

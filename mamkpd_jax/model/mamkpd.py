@@ -107,16 +107,16 @@ class ParamKeys(nnx.Rngs):
         return jax.random.fold_in(jax.random.key(self._seed), self._n - 1)
 
 
+# By what they are of: a start of `mamkpd predict` needs one four times, and each takes a tenth of a second.
+_ABSTRACT: dict[str, MamKPD] = {}
+
+
 def abstract(config: Config, skeleton: Skeleton) -> MamKPD:
     """A model with shapes in place of arrays, for its structure. Equal arguments share one: don't change it."""
-    key = repr((config, skeleton))
+    key = repr((config, skeleton, HEADS[config.head.kind]))
     if key not in _ABSTRACT:
         _ABSTRACT[key] = nnx.eval_shape(lambda: MamKPD(config, skeleton, rngs=ParamKeys(0)))
     return _ABSTRACT[key]
-
-
-# A start of `mamkpd predict` needs it four times, and each takes a tenth of a second.
-_ABSTRACT: dict[str, MamKPD] = {}
 
 
 def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict[str, Any], dict[str, Any]]:

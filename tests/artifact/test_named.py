@@ -1,5 +1,6 @@
 """Models by name: the package's, the user's, and those of a stand-in for the Hugging Face Hub."""
 
+import dataclasses
 import hashlib
 import http.server
 import os
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +50,7 @@ def test_shipped_models_load(name):
     assert not Path(root).is_absolute() and not Path(artifact.config.data.build_dir).is_absolute(), root
 
 
-def test_names_are_those_of_the_package_and_of_the_user(weights):
+def test_package_names_come_first(weights):
     assert named.names() == list(SHIPPED)
     named.add("mine", weights)
     assert named.names() == [*SHIPPED, "mine"]
@@ -56,18 +58,18 @@ def test_names_are_those_of_the_package_and_of_the_user(weights):
 
 def test_an_added_model_is_found_by_its_name(weights, user_folder):
     path = named.add("mine", weights)
-    assert path == user_folder / "mine.safetensors" == named.find("mine")
+    assert path.parent == user_folder and path == named.find("mine")
     found = read_artifact("mine")
     np.testing.assert_array_equal(
         found.params["decoder"]["head"]["kernel"], weights.params["decoder"]["head"]["kernel"]
     )
-    named.add("mine", found)  # a second time replaces it
-    assert read_artifact("mine").step == weights.step
+    named.add("mine", dataclasses.replace(found, step=8))
+    assert read_artifact("mine").step == 8 and not path.exists(), "it is replaced"
 
 
-@pytest.mark.parametrize("name", ["people", "a b", "../a", "", "a.b"])
-def test_a_name_that_can_not_be_is_refused(name, weights, user_folder):
-    with pytest.raises(UserError, match="is a model of the package|expected letters, digits"):
+@pytest.mark.parametrize("name", ["people", "a b", "../a", "", "a.b", "Mine"])
+def test_bad_names_are_refused(name, weights, user_folder):
+    with pytest.raises(UserError, match="is a model of the package|expected small letters, digits"):
         named.add(name, weights)
     assert not user_folder.exists()
 
@@ -77,12 +79,12 @@ def test_a_damaged_model_is_refused(weights, tmp_path, monkeypatch):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(UserError, match=r"mine.safetensors is damaged \(.*; add it again by `mamkpd models --add=mine`"):
+    with pytest.raises(UserError, match=r"mine.*safetensors is damaged .*; add it again by `mamkpd models --add=mine"):
         read_artifact("mine")
     path.unlink()
     with pytest.raises(UserError, match="can't be read"):
         read_artifact("mine")
-    path.with_suffix(".json").write_text("[]", encoding="utf-8")
+    (path.parent / "mine.json").write_text("[]", encoding="utf-8")
     with pytest.raises(UserError, match="is not the card of a model"):
         read_artifact("mine")
 
@@ -96,6 +98,21 @@ def test_a_damaged_model_is_refused(weights, tmp_path, monkeypatch):
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(UserError, match="peple is no model, folder or file; expected animals, people, the folder"):
         read_artifact("peple")
+
+
+def test_unfinished_files_are_no_models(weights, user_folder):
+    named.add("mine", weights)
+    (user_folder / "mine.partial.json").write_text("{", encoding="utf-8")  # as a killed process leaves it
+    assert named.names() == [*SHIPPED, "mine"]
+
+
+def test_adding_and_reading_at_once(weights):
+    named.add("mine", weights)
+    with ThreadPoolExecutor(4) as pool:
+        adding = [pool.submit(named.add, "mine", dataclasses.replace(weights, step=i)) for i in range(8)]
+        reading = [pool.submit(named.read_card, "mine") for _ in range(40)]
+        assert all(future.result() for future in (*adding, *reading))
+    assert named.find("mine").exists()
 
 
 def test_a_name_precedes_a_folder_of_that_name(tmp_path, monkeypatch):
@@ -165,7 +182,7 @@ def test_a_model_of_the_hub(hub, weights):
     assert other.returncode == 0 and Path(other.stdout.strip()).name == "m.safetensors", other.stderr
 
 
-def test_a_model_that_the_hub_lacks_is_one_line(hub):
+def test_missing_hub_models_are_one_line(hub):
     for address in ("hf://someone/other", "hf://someone"):
         done = hub(address)
         *_, last = done.stderr.strip().splitlines()

@@ -26,13 +26,21 @@ def run(tmp_path):
 
 def test_an_added_model_is_listed_and_used(run, workdir, shared_data, tmp_path):
     status, printed, _ = run("models", "--add=mine", f"--checkpoint={workdir}")
-    assert status == 0 and printed == f"mine: {tmp_path / 'models' / 'mine.safetensors'}\n"
+    assert status == 0 and printed.startswith(f"mine: {tmp_path / 'models' / 'mine.'}")
     status, printed, _ = run("models")
     assert status == 0 and [line.split()[0] for line in printed.splitlines()] == ["name", "animals", "people", "mine"]
     assert "20 keypoints of animals" in printed and "PCK@0.2" in printed
     photo, output = shared_data / "coco_mini" / "000000000785.jpg", tmp_path / "out"
     status, printed, errors = run("predict", "--checkpoint=mine", f"--input={photo}", f"--output={output}")
     assert status == 0 and "1 person" in printed, errors
+
+
+def test_a_broken_card_spoils_only_its_own_line(run, tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "bad.json").write_text("[]", encoding="utf-8")
+    status, printed, _ = run("models")
+    *_, people, bad = printed.splitlines()
+    assert status == 0 and people.startswith("people ") and bad.split() == ["bad", "damaged", "-", "-", "-"]
 
 
 def test_a_folder_that_can_not_be_written_is_one_line(run, workdir, tmp_path):

@@ -43,7 +43,7 @@ def test_help_tells_of_every_figure_and_mistakes_are_told_in_a_line(tmp_path):
     text = _run("--help").stdout
     assert all(f"mamkpd plots {name} " in text for name in ("features", "poses", "sheet", "curves", "tradeoff"))
     for arguments, line in (
-        (["speed"], "error: there is no plot 'speed'; did you mean 'poses'?"),
+        (["pose"], "error: there is no plot 'pose'; did you mean 'poses'?"),
         (["curves", f"--output={tmp_path}"], "error: --workdir is missing (see --help)"),
         (["curves"], "error: --output is missing (see --help)"),
     ):

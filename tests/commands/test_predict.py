@@ -136,13 +136,25 @@ def test_a_photo_is_all_that_is_needed(shipped, shared_data, tmp_path):
         status, printed, errors = shipped(f"--input={photo}", "--print")
         assert status == 0, errors
         head, *poses, last = printed.splitlines()
-        n = int(re.fullmatch(rf"{photo}: (\d) people found, \d+\.\d\d s", head)[1])
+        n = int(re.fullmatch(rf"{re.escape(str(photo))}: (\d) people found, \d+\.\d\d s", head)[1])
         assert n >= 2 and len(poses) == n * (1 + 14) and poses[1].split()[0] == "right_ankle"
-        assert last == f"the poses are in runs/{folder}/results.json, drawn in runs/{folder}"
+        assert last == f"the poses are in runs/{folder}/results.json, drawn in runs/{folder}/pictures"
         results = json.loads((tmp_path / "runs" / folder / "results.json").read_bytes())
         assert len(results) == n and all(len(pose["keypoints"]) == 3 * 14 for pose in results)
         drawn, image = cv2.imread(str(tmp_path / "runs" / folder / "pictures" / photo.name)), cv2.imread(str(photo))
         assert drawn.shape == image.shape and (drawn != image).any()
+
+
+def test_results_are_no_input_and_no_other_settings_resume(shipped, shared_data, tmp_path):
+    shutil.copy(shared_data / "coco_mini" / "000000000785.jpg", tmp_path / "写真.jpg")
+    status, printed, errors = shipped("--input=.", "--output=runs/mine")
+    assert status == 0 and printed.startswith("写真.jpg: 1 person found"), errors
+    status, printed, _ = shipped("--input=.", "--print")
+    assert status == 0 and printed.count("found") == 1, "the drawn picture is no input"
+    status, _, errors = shipped("--input=.", "--output=runs/mine", "--classes=dog")
+    assert status == 1 and "runs/mine holds poses of a run with classes None, and this one has ['dog']" in errors
+    status, _, _ = shipped("--input=.", "--output=runs/mine", "--print")
+    assert status == 0, "printing is no setting"
 
 
 def test_a_picture_without_people_is_said_and_written(shipped, tmp_path):
@@ -187,7 +199,11 @@ def test_a_video_needs_no_other_flag(shipped, shared_data, tmp_path):
             ["--input=docs", "--output=x", "--classes=cats"],
             "--classes names 'cats'; expected an index, or one of person",
         ),
-        (["--input=docs", "--output=x", "--boxes=yolo.pt"], "the detector is 'yolo.pt'; expected nanodet, whole"),
+        (
+            ["--input=docs", "--output=x", "--classes=dog", "--boxes=whole"],
+            "--classes are a detector's, and --boxes is whole",
+        ),
+        (["--input=docs", "--output=x", "--boxes=yolo.pt"], "the boxes are 'yolo.pt'; expected nanodet, whole"),
     ],
 )
 def test_mistakes_are_told_in_one_line(run, flags, message):

@@ -10,6 +10,7 @@ from mamkpd_jax.data.functional import decode_image
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.oks import iou
 from mamkpd_jax.inference import nanodet
+from mamkpd_jax.inference.boxes import Boxes, usable
 from mamkpd_jax.inference.coco_classes import ANIMALS, classes_of, parse_classes, subject
 from mamkpd_jax.inference.detectors import find_detector
 from mamkpd_jax.inference.nanodet import NanoDet
@@ -72,13 +73,20 @@ def test_a_damaged_file_is_refused(tmp_path, monkeypatch):
     (tmp_path / "nanodet_g.onnx").write_bytes(b"cut")
     monkeypatch.setattr(nanodet, "_FILE", tmp_path / "nanodet_g.onnx")
     with pytest.raises(UserError, match="is damaged .*; install mamkpd_jax again"):
-        NanoDet([0])(np.zeros((8, 8, 3), np.uint8))
+        NanoDet([0])
+
+
+def test_every_box_has_an_area(pictures):
+    """At a threshold of 0, where the cells in the padding count too."""
+    image = decode_image(pictures[0][0].read_bytes())
+    xywh, _ = NanoDet([0], threshold=0.0)(image)
+    assert len(xywh) > 100 and usable(Boxes(xywh, np.ones(len(xywh))), image.shape[:2], 0.0)[1] == ()
 
 
 def test_classes_follow_the_model():
     assert classes_of(COCO) == classes_of(LSPET) == [0]
-    assert classes_of(ANIMALPOSE) == list(range(14, 24)) and classes_of(DOG) == [ANIMALS["dog"]]
-    with pytest.raises(UserError, match="no class of COCO is known for the skeleton hand; name some by --classes"):
+    assert classes_of(ANIMALPOSE) == list(range(14, 24)) and classes_of(DOG) == list(ANIMALS.values())
+    with pytest.raises(UserError, match="no class of COCO is known for the skeleton hand; set --classes"):
         find_detector("nanodet", HAND)
     assert isinstance(find_detector("nanodet", HAND, classes=[0]), NanoDet)
     assert parse_classes(["dog", "person", "79"]) == [16, 0, 79]

@@ -196,6 +196,9 @@ def test_wrong_weights_and_counts_are_told(workdir, predictor, pictures, tmp_pat
         Predictor.from_pretrained(tmp_path)
     with pytest.raises(UserError, match="batch size is 0"):
         Predictor.from_pretrained(workdir, batch_size=0)
+    for images, boxes in ((pictures[0][0], None), ([pictures[0][0]], None), ([pictures[0][0]], [None])):
+        with pytest.raises(UserError, match="the boxes are None; give 'nanodet', 'whole'"):
+            predictor(images, boxes)
     with pytest.raises(UserError, match="2 images and boxes of 1"):
         predictor([pictures[0][0]] * 2, ["whole"])
 
