@@ -67,12 +67,16 @@ def add(name: str, artifact: Artifact) -> Path:
         The weights file in `user_folder`.
 
     Raises:
-        UserError: as `check_new`.
-        OSError: the user's folder can't be written.
+        UserError: as `check_new`, or the user's folder can't be made.
+        OSError: it can't be written.
     """
     check_new(name)
     folder = user_folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror
+        raise UserError(f"{folder} can't be written ({reason}); set {FOLDER_VARIABLE} to another folder") from error
     with filelock.FileLock(folder / ".lock"):
         save(artifact, folder / f".{name}.safetensors")
         digest = hashlib.sha256((folder / f".{name}.safetensors").read_bytes()).hexdigest()

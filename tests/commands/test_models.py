@@ -43,11 +43,12 @@ def test_a_broken_card_spoils_only_its_own_line(run, tmp_path):
     assert status == 0 and people.startswith("people ") and bad.split() == ["bad", "damaged", "-", "-", "-"]
 
 
-def test_a_folder_that_can_not_be_written_is_one_line(run, workdir, tmp_path):
+def test_an_unwritable_folder_is_one_line(run, workdir, tmp_path):
     (tmp_path / "file").touch()
-    status, _, errors = run("models", "--add=mine", f"--checkpoint={workdir}", folder=tmp_path / "file" / "models")
-    [line] = [line for line in errors.splitlines() if line.startswith("error: ")]
-    assert status == 1 and "a file is where a folder should be: give another folder" in line
+    for folder in (tmp_path / "file" / "models", "/proc/models"):
+        status, _, errors = run("models", "--add=mine", f"--checkpoint={workdir}", folder=folder)
+        *_, line = errors.splitlines()
+        assert status == 1 and line.startswith(f"error: {folder} can't be written (") and "set MAMKPD_MODELS" in line
 
 
 def test_a_name_without_a_model_is_refused(run):
