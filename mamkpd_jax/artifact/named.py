@@ -111,9 +111,10 @@ def find(source: str | Path) -> Path:
         check_digest(card.path, card.sha256, _remedy(source))
         return card.path
     if not source or not Path(source).exists():
+        named = "" if isinstance(source, Path) else f"{', '.join(names())}, {HUB}OWNER/NAME, "
         raise UserError(
-            f"{source} is no model, folder or file; expected {', '.join(names())}, the folder of a training run, a "
-            f".safetensors or .pth file, or {HUB}OWNER/NAME"
+            f"{source} is no model, folder or file; expected {named}the folder of a training run, or a .safetensors or "
+            ".pth file"
         )
     return Path(source)
 

@@ -52,7 +52,7 @@ def test_the_joints_go_with_the_weights(file, custom, shared_data, tmp_path):
     assert list(weights.skeleton.joints) == expected and weights.skeleton.name == ("bird" if file else "person")
 
     picture = shared_data / "coco_mini" / "000000000785.jpg"
-    (pose,) = Predictor(weights)(picture)[0].keypoints
+    (pose,) = Predictor(weights)(picture, "whole")[0].keypoints
     for i, suffix in enumerate((".safetensors", ".pth")):
         if suffix == ".pth":
             pytest.importorskip("torch")
@@ -62,7 +62,7 @@ def test_the_joints_go_with_the_weights(file, custom, shared_data, tmp_path):
         assert (back.skeleton, back.step) == (weights.skeleton, 3)
         for a, b in zip(*(jax.tree.leaves((w.params, w.batch_stats)) for w in (weights, back)), strict=True):
             np.testing.assert_array_equal(a, b)
-        found = Predictor.from_pretrained(tmp_path / f"back{i}")(picture)[0]
+        found = Predictor.from_pretrained(tmp_path / f"back{i}")(picture, "whole")[0]
         assert found.skeleton == weights.skeleton
         np.testing.assert_array_equal(found.keypoints[0], pose)
 

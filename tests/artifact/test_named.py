@@ -96,7 +96,7 @@ def test_a_damaged_model_is_refused(weights, tmp_path, monkeypatch):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(UserError, match="peple is no model, folder or file; expected animals, people, the folder"):
+    with pytest.raises(UserError, match="peple is no model, folder or file; expected animals, people, hf://OWNER"):
         read_artifact("peple")
 
 

@@ -99,8 +99,8 @@ def test_a_dry_run_tells_what_the_run_takes_and_leaves_nothing(tiny, tmp_path, r
         ("train.py", ["--coordinator=localhost:1"], "--num_processes, --process_id is missing"),
         ("train.py", ["--workdir=/proc/none"], "can't be written"),
         ("train.py", ["extra"], "unexpected argument 'extra'"),
-        ("eval.py", [], "no checkpoints in"),
-        ("eval.py", ["--config.eval.detections=/nowhere.json"], "no checkpoint"),
+        ("eval.py", [], "new is no model, folder or file; expected the folder of a training run"),
+        ("eval.py", ["--config.eval.detections=/nowhere.json"], "new is no model, folder or file"),
     ],
 )
 def test_mistakes_are_told_in_one_line(program, flags, line, tiny, tmp_path, run):
@@ -119,7 +119,11 @@ def test_mistakes_are_told_in_one_line(program, flags, line, tiny, tmp_path, run
         ("optim.accumulate", 3, "config.optim.accumulate=3 does not divide config.optim.batch_size=4"),
         ("model.scan", "pallas_triton", "'pallas_triton', which runs on cuda alone, and this is cpu"),
         ("fsdp", 2, "config.fsdp is 2, which does not divide the 1 devices"),
-        ("init_from", "/nowhere", "/nowhere is neither the folder of a training run nor a"),
+        (
+            "init_from",
+            "/nowhere",
+            "/nowhere is no model, folder or file; expected animals, people, hf://OWNER/NAME, the folder of",
+        ),
     ],
 )
 def test_a_config_that_can_not_be_right_is_refused(field, value, line, tiny, tmp_path):
