@@ -1,10 +1,10 @@
-"""The model `animals` that comes with the package: a narrow MamKPD on Animal-Pose, 20 keypoints.
+"""Trains the successor of the shipped model `animals`: a narrow MamKPD on Animal-Pose, 20 keypoints.
 
 mamkpd train --config=animals --config.data.root=data/animalpose --workdir=runs/animals
 mamkpd convert --checkpoint=runs/animals --output=animals.safetensors --dtype=bfloat16
 
 `mamkpd pose-release --release=DIR --root=data/animalpose` makes the annotation files from the official release.
-Hardware, time and score: docs/models.md.
+Score so far: docs/models.md. The weights that are shipped now are older and smaller.
 """
 
 from mamkpd_jax.config import Config, DataConfig, EvalConfig, HeatmapConfig, ModelConfig, OptimConfig

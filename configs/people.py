@@ -1,10 +1,10 @@
-"""The model `people` that comes with the package: a narrow MamKPD on Leeds Sports Pose Extended, 14 keypoints.
+"""Trains the successor of the shipped model `people`: a narrow MamKPD on Leeds Sports Pose Extended, 14 keypoints.
 
 mamkpd train --config=people --config.data.root=data/lspet --workdir=runs/people
 mamkpd convert --checkpoint=runs/people --output=people.safetensors --dtype=bfloat16
 
 `mamkpd pose-release --release=DIR --root=data/lspet` makes the annotation files from the official release.
-Hardware, time and score: docs/models.md.
+Score so far: docs/models.md. The weights that are shipped now are older and smaller.
 """
 
 from mamkpd_jax.config import Config, DataConfig, EvalConfig, HeatmapConfig, ModelConfig, OptimConfig

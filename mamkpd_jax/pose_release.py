@@ -120,7 +120,11 @@ def box_around(joints: Float[np.ndarray, "labelled 2"]) -> Float[np.ndarray, "4"
 
 
 def _read_lspet(path: Path) -> Release:
-    """Choice: pixels count from 1, as in MATLAB. The release does not say so; the data of the shipped models agrees."""
+    """The content of joints.mat.
+
+    Choice: pixels count from 1, as in MATLAB. The release does not specify it. The shipped
+    models' training data agrees.
+    """
     (joints,) = read_arrays(path, "joints")
     if joints.ndim != 3 or joints.shape[:2] != (LSPET.n_joints, 3):
         raise UserError(f"{path} has joints of shape {joints.shape}; expected (14, 3, images): give {_LSPET}'s file")
@@ -131,7 +135,10 @@ def _read_lspet(path: Path) -> Release:
 
 
 def _read_animalpose(path: Path) -> Release:
-    """Choice: pixels are taken as they are, as for the shipped models. The release does not say where they start."""
+    """The content of keypoints.json.
+
+    Choice: pixels are used unchanged, as in the shipped models' training data. The release does not specify them.
+    """
     content = read_json(path)
     try:
         images = {int(i): str(name) for i, name in content["images"].items()}

@@ -16,7 +16,6 @@ can't be used are listed at the end, and the exit status is 3. `mamkpd models` l
 """
 
 import dataclasses
-import itertools
 import re
 import sys
 from pathlib import Path
@@ -69,7 +68,7 @@ _THRESHOLD = flags.DEFINE_float(
     1.0,
 )
 _CATEGORY = flags.DEFINE_integer("category", 1, "The category_id of the boxes to take from a file, and of the results.")
-_DETECTOR = flags.DEFINE_enum("detector", "auto", FORMS, "Whose output form a .onnx file has; auto finds it out.")
+_DETECTOR = flags.DEFINE_enum("detector", "auto", FORMS, "Whose output form a .onnx file has; auto detects it.")
 _CLASSES = flags.DEFINE_list(
     "classes",
     None,
@@ -187,11 +186,11 @@ def _box_threshold() -> float:
 
 def _new_folder() -> Path:
     """Makes the first of runs/predict, runs/predict-2, ... that is not there."""
-    for n in itertools.count(1):
-        folder = Path("runs") / ("predict" if n == 1 else f"predict-{n}")
+    n, folder = 1, Path("runs/predict")
+    while True:
         try:
             folder.mkdir(parents=True)
+            return folder
         except FileExistsError:
-            continue
-        return folder
-    raise AssertionError
+            n += 1
+            folder = Path(f"runs/predict-{n}")

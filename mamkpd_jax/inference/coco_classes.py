@@ -30,8 +30,8 @@ def classes_of(skeleton: Skeleton) -> list[int]:
     """
     if skeleton.name not in _OF_SKELETON:
         raise UserError(
-            f"no class of COCO is known for the skeleton {skeleton.name}; set --classes, or let --boxes be 'whole', "
-            "which takes each picture as one box"
+            f"no class of COCO is known for the skeleton {skeleton.name}; set --classes, or --boxes=whole to "
+            "take each picture as one box"
         )
     return list(_OF_SKELETON[skeleton.name].values())
 
