@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from mamkpd_jax.data.annotation_files import check_annotations, read_arrays, read_json
+from mamkpd_jax.data.annotation_files import read_arrays, read_json
 from mamkpd_jax.data.builders.images import check_folder, read_image
-from mamkpd_jax.data.functional import clip_box
+from mamkpd_jax.data.functional import box_around, clip_box
+from mamkpd_jax.data.labels import usable_labels
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import atomic_write
 from mamkpd_jax.skeletons import ANIMALPOSE, LSPET, Skeleton
@@ -68,7 +69,7 @@ def convert(folder: Path, root: Path) -> dict[str, int]:
             dropped["in neither split"] += 1
             continue
         if image_id not in images:
-            height, width = read_image(folder / "images" / pose.image)[1]
+            height, width = read_image(folder / "images" / pose.image).size_hw
             images[image_id] = {"id": image_id, "file_name": pose.image, "height": height, "width": width}
         annotation = _annotation(i, pose, images[image_id], release.least)
         if isinstance(annotation, str):
@@ -81,7 +82,7 @@ def convert(folder: Path, root: Path) -> dict[str, int]:
             raise UserError(f"{folder} has no pose for {path.name}; give the complete release")
         listed = [images[i] for i in dict.fromkeys(annotation["image_id"] for annotation in kept[split])]
         contents[split] = {"images": listed, "annotations": kept[split], "categories": release.categories}
-        check_annotations(path, contents[split], release.skeleton.n_joints)
+        usable_labels(path, contents[split], release.skeleton).findings.check()
     with atomic_write(paths["train"]) as train, atomic_write(paths["val"]) as val:
         train.write_text(json.dumps(contents["train"]), encoding="utf-8")
         val.write_text(json.dumps(contents["val"]), encoding="utf-8")
@@ -107,16 +108,6 @@ def read_release(folder: Path) -> Release:
 def split_of_block(block: int) -> str | None:
     """The split of a block of images; None: neither."""
     return "val" if block % 10 == 3 else None if block % 20 == 7 else "train"
-
-
-def box_around(joints: Float[np.ndarray, "labelled 2"]) -> Float[np.ndarray, "4"]:
-    """The box (x, y, width, height) around a person's joints.
-
-    Choice: the margin on each side is 4 pixels and 6% of the longer side, because joints lie inside the body.
-    """
-    low, size = joints.min(axis=0), np.ptp(joints, axis=0)
-    margin = 4 + 0.06 * size.max()
-    return np.concatenate([low - margin, size + 2 * margin])
 
 
 def _read_lspet(path: Path) -> Release:

@@ -1,18 +1,13 @@
 """Skeletons: the joints of a data set, which of them mirror each other, and how precisely people place them."""
 
 import dataclasses
-import json
-import math
-import re
-from pathlib import Path
-from typing import Any
 
-from mamkpd_jax.errors import UserError
+from mamkpd_jax.keypoint_names import Meaning, meaning, sides
 
 # Joints with a score up to it are not drawn and don't count in a pose's score. Source: HRNet's test code.
 JOINT_THRESHOLD = 0.2
 
-_DEFAULT_SIGMA = 0.05
+DEFAULT_SIGMA = 0.05  # Choice: of joints for which none was published
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +33,19 @@ class Skeleton:
         for a, b in self.flip_pairs:
             indices[a], indices[b] = b, a
         return tuple(indices)
+
+    @property
+    def meanings(self) -> tuple[Meaning, ...]:
+        """The side and the part of the body of each joint, whatever the spelling of its name."""
+        return sides(self.joints).meanings
+
+    def index(self, joint: str) -> int:
+        """The index of the joint of this meaning: "left_shoulder" may be spelt "leftShoulder" or "shoulder (L)".
+
+        Raises:
+            ValueError: there is none.
+        """
+        return self.meanings.index(meaning(joint))
 
 
 # Source: COCO's annotation files (joints, edges) and COCOeval (sigmas).
@@ -125,7 +133,7 @@ LSPET = Skeleton(
         *("right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "neck", "head_top"),
     ),
     flip_pairs=((0, 5), (1, 4), (2, 3), (6, 11), (7, 10), (8, 9)),
-    sigmas=(_DEFAULT_SIGMA,) * 14,
+    sigmas=(DEFAULT_SIGMA,) * 14,
     upper_body=(6, 7, 8, 9, 10, 11, 12, 13),
     lower_body=(0, 1, 2, 3, 4, 5),
     edges=(
@@ -144,7 +152,7 @@ ANIMALPOSE = Skeleton(
         *("throat", "withers", "tailbase"),
     ),
     flip_pairs=((0, 1), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16)),
-    sigmas=(_DEFAULT_SIGMA,) * 20,
+    sigmas=(DEFAULT_SIGMA,) * 20,
     upper_body=(0, 1, 2, 3, 4, 5, 6, 9, 10, 13, 14, 17, 18),
     lower_body=(7, 8, 11, 12, 15, 16, 19),
     edges=(
@@ -154,115 +162,3 @@ ANIMALPOSE = Skeleton(
 )
 
 SKELETONS = {skeleton.name: skeleton for skeleton in (COCO, MPII, AP10K, LSPET, ANIMALPOSE)}
-
-
-_LEFT = re.compile("left|(?<![a-z])l(?![a-z])")
-_RIGHT = {"left": "right", "l": "r"}
-
-
-def skeleton_of_category(category: Any) -> Skeleton:
-    """The skeleton that a category of a COCO-form file tells of: its 'keypoints' and, if there is one, its 'skeleton'.
-
-    Joints that differ by 'left' and 'right' alone, or by a single 'l' and 'r', mirror each other. Choice: a sigma of
-    0.05 for every joint, and no halves, so that there is no half-body augmentation.
-
-    Raises:
-        UserError: the category names no joints.
-    """
-    fields = category if isinstance(category, dict) else {}
-    joints, edges = fields.get("keypoints"), fields.get("skeleton") or []
-    if not isinstance(joints, list) or not all(isinstance(joint, str) for joint in joints):
-        raise UserError("a category of the annotations has no list 'keypoints' of joints; set config.data.skeleton")
-    if not isinstance(edges, list) or not all(_is_pair(edge) for edge in edges):
-        raise UserError("a category of the annotations has a 'skeleton' that is no list of pairs; repair the file")
-    names = [joint.lower() for joint in joints]
-    mirrored = [_LEFT.sub(lambda left: _RIGHT[left[0]], name) for name in names]
-    pairs = [
-        [i, names.index(other)]
-        for i, (name, other) in enumerate(zip(names, mirrored, strict=True))
-        if other != name and other in names
-    ]
-    # The file's edges count from 1.
-    edges = [[a - 1, b - 1] for a, b in edges]
-    return make_skeleton(str(fields.get("name")), {"joints": joints, "flip_pairs": pairs, "edges": edges})
-
-
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(isinstance(end, int) for end in value)
-
-
-def make_skeleton(name: str, fields: Any) -> Skeleton:
-    """A skeleton of plain lists: names 'joints', numbers 'sigmas', and by index all other fields of `Skeleton`.
-
-    All but the joints may be left out.
-
-    Raises:
-        UserError: an unknown field, no joints, another number of sigmas, an index out of range, a joint in two pairs.
-    """
-    joints = fields.get("joints") if isinstance(fields, dict) else None
-    known = {field.name for field in dataclasses.fields(Skeleton)} - {"name"}
-    if not isinstance(joints, list) or not joints or fields.keys() - known:
-        raise UserError(
-            f"the skeleton {name} is {fields}; expected a list of joints, and of other fields only "
-            f"{', '.join(sorted(known - {'joints'}))}"
-        )
-    try:
-        skeleton = Skeleton(
-            name=name,
-            joints=tuple(str(joint) for joint in joints),
-            flip_pairs=tuple((int(a), int(b)) for a, b in fields.get("flip_pairs", ())),
-            sigmas=tuple(float(sigma) for sigma in fields.get("sigmas", (_DEFAULT_SIGMA,) * len(joints))),
-            upper_body=tuple(int(joint) for joint in fields.get("upper_body", ())),
-            lower_body=tuple(int(joint) for joint in fields.get("lower_body", ())),
-            edges=tuple((int(a), int(b)) for a, b in fields.get("edges", ())),
-        )
-    except (TypeError, ValueError, OverflowError) as error:
-        raise UserError(f"the skeleton {name} has a field that is no list of numbers or pairs: {error}") from error
-    check_skeleton(skeleton)
-    return skeleton
-
-
-def check_skeleton(skeleton: Skeleton) -> None:
-    """Raises UserError for no joints, another number of sigmas, an index out of range, or a joint in two pairs."""
-    name, n = skeleton.name, skeleton.n_joints
-    mirrored = [joint for pair in skeleton.flip_pairs for joint in pair]
-    drawn = [joint for edge in skeleton.edges for joint in edge]
-    if len(set(skeleton.joints)) != n:
-        raise UserError(f"the skeleton {name} has two joints of one name; names must be unique")
-    precise = [0 < sigma < math.inf for sigma in skeleton.sigmas]  # False for NaN, which JSON files can hold
-    if precise != [True] * n or len(set(mirrored)) != len(mirrored):
-        raise UserError(f"the skeleton {name} needs a sigma above 0 for each joint, and each joint in one flip pair")
-    if not {*mirrored, *drawn, *skeleton.upper_body, *skeleton.lower_body} <= set(range(n)):
-        raise UserError(f"the skeleton {name} names joints outside 0 to {n - 1}: indices count from 0")
-
-
-def read_skeleton(path: Path) -> Skeleton:
-    """A skeleton from a JSON file with the fields of `make_skeleton`.
-
-    Raises:
-        UserError: it is no such file.
-    """
-    try:
-        fields = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"config.data.skeleton: {path} is no skeleton file ({error})") from error
-    return make_skeleton(path.stem, fields)
-
-
-def find_skeleton(name: str, categories: Any) -> Skeleton:
-    """A ready skeleton by name, one from a file, or where `name` is empty the one that all of the categories tell of.
-
-    Raises:
-        UserError: there is none, or the categories differ in their joints.
-    """
-    if name in SKELETONS:
-        return SKELETONS[name]
-    if name:
-        return read_skeleton(Path(name))
-    found = [skeleton_of_category(category) for category in categories] if isinstance(categories, list) else []
-    if len({skeleton.joints for skeleton in found}) != 1:
-        raise UserError(
-            f"the {len(found)} categories of the annotations have not the same joints; set config.data.skeleton to a "
-            "ready skeleton or to a skeleton file"
-        )
-    return found[0]

@@ -10,7 +10,8 @@ from jaxtyping import Float, UInt8
 from mamkpd_jax.skeletons import JOINT_THRESHOLD, Skeleton
 
 # Okabe and Ito's palette, told apart by colour-blind people: left, right, middle.
-_LEFT, _RIGHT, _MIDDLE = (230, 159, 0), (86, 180, 233), (240, 228, 66)
+_MIDDLE = (240, 228, 66)
+_COLOURS = {"left": (230, 159, 0), "right": (86, 180, 233), "": _MIDDLE}
 
 
 def draw_pose(
@@ -28,16 +29,16 @@ def draw_pose(
         label: write the score beside each joint.
     """
     shown = keypoints[:, 2] > threshold
+    colours = [_COLOURS[side] for side, _ in skeleton.meanings]
     thickness = max(1, round(max(image.shape) / 250))
     points = [(round(float(x)), round(float(y))) for x, y in np.nan_to_num(keypoints[:, :2])]
     for a, b in skeleton.edges:
         if shown[a] and shown[b]:
-            colours = {_colour(skeleton.joints[a]), _colour(skeleton.joints[b])}
-            colour = colours.pop() if len(colours) == 1 else _MIDDLE
+            colour = colours[a] if colours[a] == colours[b] else _MIDDLE
             cv2.line(image, points[a], points[b], colour, thickness, cv2.LINE_AA)
     for joint in np.flatnonzero(shown):
         cv2.circle(image, points[joint], thickness + 1, (0, 0, 0), -1, cv2.LINE_AA)
-        cv2.circle(image, points[joint], thickness, _colour(skeleton.joints[joint]), -1, cv2.LINE_AA)
+        cv2.circle(image, points[joint], thickness, colours[joint], -1, cv2.LINE_AA)
         if label:
             _write(image, f"{keypoints[joint, 2]:.2f}", (points[joint][0] + 2 * thickness, points[joint][1]))
 
@@ -122,7 +123,3 @@ def contact_sheet(
         top, left = i // columns * height + (height - h) // 2, i % columns * width + (width - w) // 2
         sheet[top : top + h, left : left + w] = cv2.resize(image, (w, h), interpolation=interpolation)
     return sheet
-
-
-def _colour(joint: str) -> tuple[int, int, int]:
-    return _LEFT if joint.startswith("left") else _RIGHT if joint.startswith("right") else _MIDDLE

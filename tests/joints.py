@@ -1,6 +1,7 @@
 """Skeletons of any size, for tests to which the joints' meaning is nothing."""
 
-from mamkpd_jax.skeletons import Skeleton, make_skeleton
+from mamkpd_jax.skeleton_files import make_skeleton
+from mamkpd_jax.skeletons import Skeleton
 
 
 def skeleton_of(n_joints: int) -> Skeleton:

@@ -15,8 +15,9 @@ from scipy.io import savemat
 
 from mamkpd_jax.data.builders.coco_form import prepare
 from mamkpd_jax.data.datasets.custom_coco import CustomCoco
+from mamkpd_jax.data.functional import box_around
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.pose_release import box_around, convert, split_of_block
+from mamkpd_jax.pose_release import convert, split_of_block
 from mamkpd_jax.skeletons import SKELETONS
 from tests.data.places import data_at
 

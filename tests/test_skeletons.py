@@ -8,18 +8,8 @@ from pycocotools.cocoeval import Params
 from scipy.io import loadmat
 
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.skeletons import (
-    ANIMALPOSE,
-    AP10K,
-    COCO,
-    LSPET,
-    MPII,
-    SKELETONS,
-    find_skeleton,
-    make_skeleton,
-    read_skeleton,
-    skeleton_of_category,
-)
+from mamkpd_jax.skeleton_files import find_skeleton, make_skeleton, read_skeleton, skeleton_of_category
+from mamkpd_jax.skeletons import ANIMALPOSE, AP10K, COCO, LSPET, MPII, SKELETONS
 
 # The joints that have no mirror image.
 MIDDLE = {
@@ -133,5 +123,5 @@ def test_files_that_are_no_skeletons_are_named(content, tmp_path):
 
 def test_categories_of_different_joints_need_a_skeleton():
     categories = [{"id": 1, "keypoints": ["a"]}, {"id": 2, "keypoints": ["b"]}]
-    with pytest.raises(UserError, match="the 2 categories .* have not the same joints; set config.data.skeleton"):
+    with pytest.raises(UserError, match="the 2 categories .* have not the same keypoints; set config.data.skeleton"):
         find_skeleton("", categories)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mamkpd_jax.skeletons import make_skeleton
+from mamkpd_jax.skeleton_files import make_skeleton
 from mamkpd_jax.visualize import draw_beside_truth, draw_pose, overlay_heatmap
 
 PAIR = make_skeleton("pair", {"joints": ["left_end", "right_end"], "edges": [[0, 1]]})

@@ -12,7 +12,8 @@ from mamkpd_jax.config import Config, from_dict
 from mamkpd_jax.environment import commit
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.model.mamkpd import MEAN, STD, abstract, split, variant_name
-from mamkpd_jax.skeletons import Skeleton, check_skeleton
+from mamkpd_jax.skeleton_files import check_skeleton
+from mamkpd_jax.skeletons import Skeleton
 
 Tree = dict[str, Any]
 

@@ -14,11 +14,6 @@ from mamkpd_jax.skeletons import MPII
 NO_ANNOTATION = -1  # the annotation_id of a detected box
 _NUMBER = (int, float)
 _LARGEST = 1e9  # beyond it there are no pixels, and products overflow
-_IMAGE_FIELDS = {"id": int, "file_name": str, "height": int, "width": int}
-_ANNOTATION_FIELDS = {
-    **{"id": int, "image_id": int, "category_id": int, "iscrowd": int, "num_keypoints": int},
-    **{"area": _NUMBER, "bbox": list, "keypoints": list},
-}
 _PERSON_FIELDS = {"image": str, "scale": _NUMBER, "center": list, "joints": list, "joints_vis": list}
 
 
@@ -45,32 +40,6 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} can't be read ({error.strerror}); check the path") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is no complete JSON ({error}); copy it again") from error
-
-
-def check_annotations(path: Path, data: Any, n_joints: int) -> None:
-    """Raises UserError with the first reason why a file's content is no keypoint annotation list in COCO's form."""
-    for field in ("images", "annotations"):
-        if not isinstance(data, dict) or not isinstance(data.get(field), list):
-            raise UserError(f"{path} has no list {field!r}; expected a keypoint annotation file in COCO's form")
-    ids = _check_entries(path, "image", data["images"], _IMAGE_FIELDS)
-    _check_entries(path, "annotation", data["annotations"], _ANNOTATION_FIELDS)
-    for annotation in data["annotations"]:
-        what = f"{path}: annotation {annotation['id']}"
-        if annotation["image_id"] not in ids:
-            raise UserError(f"{what} names image {annotation['image_id']}, which is not in the file's list of images")
-        for field, length in (("bbox", 4), ("keypoints", 3 * n_joints)):
-            if not are_numbers(annotation[field], length):
-                raise UserError(
-                    f"{what} has a {field} of {len(annotation[field])} values; expected {length} finite numbers"
-                )
-        if not are_numbers([annotation["area"]], 1):
-            raise UserError(f"{what} has the area {annotation['area']}; expected a finite number")
-        if wrong := set(annotation["keypoints"][2::3]) - {0, 1, 2}:
-            raise UserError(f"{what} has the visibility {min(wrong)}; expected 0 (unlabelled), 1 (hidden) or 2 (seen)")
-        labelled = sum(v > 0 for v in annotation["keypoints"][2::3])
-        if annotation["num_keypoints"] != labelled:
-            # COCOeval would leave out a person with num_keypoints 0, whatever its keypoints say.
-            raise UserError(f"{what} has num_keypoints {annotation['num_keypoints']} and {labelled} labelled keypoints")
 
 
 def check_persons(path: Path, persons: Any, n_joints: int) -> None:
@@ -172,16 +141,6 @@ def _is_detection(entry: Any) -> bool:
 def _has_usable_box(entry: dict[str, Any]) -> bool:
     numbers = [*entry["bbox"], entry["score"]]
     return is_id(entry.get("image_id")) and are_numbers(numbers, 5) and min(entry["bbox"][2:]) > 0
-
-
-def _check_entries(path: Path, kind: str, entries: list, fields: dict[str, Any]) -> set[int]:
-    ids = set()
-    for i, entry in enumerate(entries):
-        _check_fields(path, kind, i, entry, fields)
-        if entry["id"] in ids:
-            raise UserError(f"{path}: two {kind}s have the id {entry['id']}; ids must be unique")
-        ids.add(entry["id"])
-    return ids
 
 
 def _check_fields(path: Path, kind: str, i: int, entry: Any, fields: dict[str, Any]) -> None:

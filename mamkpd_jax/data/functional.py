@@ -24,8 +24,7 @@ def decode_image(data: bytes, *, upright: bool = False) -> UInt8[np.ndarray, "h 
     time, and would give smoother crops to training than evaluation gets.
 
     Args:
-        upright: apply the rotation that is noted in the file's EXIF data. Annotations refer to the stored pixels, so
-            a data set is read without.
+        upright: apply the rotation that is noted in the file's EXIF data.
 
     Raises:
         DamagedImage: they can't be decoded, or to more pixels than the limit.
@@ -47,6 +46,16 @@ def clip_box(box: Float[np.ndarray, "4"], height: int, width: int) -> Float[np.n
     """The part of a ground-truth box inside its image, where the last pixel ends it; of no size if it is outside."""
     corners = np.clip([box[:2], box[:2] + box[2:]], 0.0, [width - 1.0, height - 1.0])
     return np.concatenate([corners[0], corners[1] - corners[0]])
+
+
+def box_around(joints: Float[np.ndarray, "labelled 2"]) -> Float[np.ndarray, "4"]:
+    """The box (x, y, width, height) around the joints of a body.
+
+    Choice: the margin on each side is 4 pixels and 6% of the longer side, because joints lie inside the body.
+    """
+    low, size = joints.min(axis=0), np.ptp(joints, axis=0)
+    margin = 4 + 0.06 * size.max()
+    return np.concatenate([low - margin, size + 2 * margin])
 
 
 def grow_to_aspect(size: Float[np.ndarray, "2"], output_hw: tuple[int, int]) -> Float[np.ndarray, "2"]:

@@ -11,6 +11,7 @@ from mamkpd_jax.data.source import InstanceSource, read_detections
 from mamkpd_jax.data.transforms import PRESETS, TopDownCrop, eval_crop_of
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.registry import DATASETS
+from mamkpd_jax.skeleton_files import one_sided
 from mamkpd_jax.skeletons import Skeleton
 
 
@@ -38,8 +39,8 @@ def open_dataset(config: Config) -> PoseData:
     Raises:
         UserError: its source files are missing, damaged or contradict each other.
     """
-    builder, fields = _opened(config, "train", config.eval.split)
     augmentation, erasing_p = PRESETS[config.data.augmentation], config.data.erasing_p
+    builder, fields = _opened(config, "train", config.eval.split, flips=augmentation is not None)
     crop = dataclasses.replace(fields["eval_crop"], augmentation=augmentation, erasing_p=erasing_p)
     return PoseData(**fields, train=InstanceSource(builder, "train"), train_crop=crop)
 
@@ -54,9 +55,12 @@ def open_evaluation_data(config: Config) -> EvaluationData:
     return EvaluationData(**fields)
 
 
-def _opened(config: Config, *needed: str) -> tuple[CocoFormBuilder, dict[str, Any]]:
+def _opened(config: Config, *needed: str, flips: bool = False) -> tuple[CocoFormBuilder, dict[str, Any]]:
     """The built data set and the fields of `EvaluationData`."""
-    builder = prepare(DATASETS[config.data.dataset](config.data, needed))
+    builder = DATASETS[config.data.dataset](config.data, needed)
+    if flips or config.eval.flip_test:
+        _check_flips(config, builder.skeleton)
+    prepare(builder)
     if config.eval.split not in builder.splits():
         raise UserError(f"config.eval.split is {config.eval.split!r}; {builder.name} has {', '.join(builder.splits())}")
     val = InstanceSource(builder, config.eval.split)
@@ -66,3 +70,13 @@ def _opened(config: Config, *needed: str) -> tuple[CocoFormBuilder, dict[str, An
         "detections": read_detections(val, Path(config.eval.detections)) if config.eval.detections else None,
         "eval_crop": eval_crop_of(config, builder.skeleton),
     }
+
+
+def _check_flips(config: Config, skeleton: Skeleton) -> None:
+    """Raises UserError if a flip would train a left joint as a right one. A skeleton file is taken at its word."""
+    if not config.data.skeleton and (lost := one_sided(skeleton)):
+        raise UserError(
+            f"the keypoint {lost[0]!r} has a side, and no other of {', '.join(skeleton.joints)} is its mirror image: "
+            "flips would exchange none; rename it, list the pairs in a skeleton file (--config.data.skeleton), or set "
+            "--config.data.augmentation=none and --config.eval.flip_test=False"
+        )

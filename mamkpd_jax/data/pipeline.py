@@ -39,7 +39,7 @@ class LoadCrop:
 
     def __call__(self, item: Mapping[str, Any], rng: np.random.Generator | None = None) -> dict[str, Any]:
         try:
-            image, damaged = decode_image(item["image"]), False
+            image, damaged = decode_image(item["image"], upright=item["upright"]), False
         except DamagedImage:
             image, damaged = np.zeros((item["height_px"], item["width_px"], 3), np.uint8), True
         example = self.crop({**item, "image": image}, rng)
@@ -127,7 +127,8 @@ def eval_batches(
         record, rows = image
         content = source.image(record)
         try:
-            crops = crop.of_boxes(decode_image(content["image"]), np.array([boxes[row].xywh for row in rows]))
+            pixels = decode_image(content["image"], upright=content["upright"])
+            crops = crop.of_boxes(pixels, np.array([boxes[row].xywh for row in rows]))
         except DamagedImage:
             return content["file_name"], None
         return content["file_name"], list(zip(rows, *crops, strict=True))

@@ -15,7 +15,7 @@ from mamkpd_jax.data.builders.coco_form import CocoFormBuilder, unusable
 from mamkpd_jax.data.functional import clip_box
 from mamkpd_jax.errors import UserError
 
-# image bytes, image_id, file_name, height_px, width_px, category_id, annotation_id, bbox float64 [4], score,
+# image bytes, image_id, file_name, height_px, width_px, upright, category_id, annotation_id, bbox float64 [4], score,
 # keypoints float64 [j, 3]
 Item = dict[str, Any]
 
@@ -53,7 +53,10 @@ class InstanceSource:
         }
 
     def image(self, record: int) -> dict[str, Any]:
-        """An image's bytes, id, file name and size; `instances` is the JSON of its instances' annotations."""
+        """An image's bytes, id, file name, size, and whether it has to be turned upright.
+
+        `instances` is the JSON of its instances' annotations.
+        """
         content = self._records[record]
         return {
             "image": content["image"],
@@ -61,6 +64,7 @@ class InstanceSource:
             "file_name": content["image/file_name"].decode(),
             "height_px": int(content["image/height"]),
             "width_px": int(content["image/width"]),
+            "upright": bool(content["image/upright"]),
             "instances": content["instances"],
         }
 

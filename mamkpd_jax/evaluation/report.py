@@ -122,7 +122,7 @@ def _beside_truth(
     for record, region, labelled in shown:
         content = dataset.val.image(record)
         try:
-            image = decode_image(content["image"])
+            image = decode_image(content["image"], upright=content["upright"])
         except DamagedImage:
             continue
         if min(region[2:]) <= 0 or region[0] >= image.shape[1] or region[1] >= image.shape[0]:

@@ -5,10 +5,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mamkpd_jax.data.annotation_files import are_numbers, check_annotations, read_json
+from mamkpd_jax.data.annotation_files import are_numbers, read_json
+from mamkpd_jax.data.labels import read_labels
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.keypoint_names import meaning
 from mamkpd_jax.registry import METRICS
-from mamkpd_jax.skeletons import Skeleton, find_skeleton
+from mamkpd_jax.skeletons import Skeleton
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +37,10 @@ class Metric:
     def check(self, ground_truth: dict[str, Any], skeleton: Skeleton, *, detected: bool = False) -> None:
         """Raises UserError if no results can be scored by it; `detected` says that theirs are detected boxes."""
         needs = f"config.eval.metrics names {self.name}, which needs"
-        if missing := [joint for joint in self.joints if joint not in skeleton.joints]:
-            raise UserError(f"{needs} the joint {missing[0]}, and {skeleton.name} has none; give another metric")
+        if missing := [joint for joint in self.joints if meaning(joint) not in skeleton.meanings]:
+            raise UserError(
+                f"{needs} the joint {missing[0]}, and {skeleton.name} has none, in any spelling; give another metric"
+            )
         for annotation in ground_truth["annotations"]:
             if missing := [field for field in self.fields if field not in annotation]:
                 raise UserError(
@@ -95,9 +99,8 @@ def score_files(
     if own:
         truth, results, joints = own[0](predictions, annotations)
     else:
-        truth, results = read_json(annotations), read_json(predictions)
-        joints = skeleton or find_skeleton("", truth.get("categories", []) if isinstance(truth, dict) else [])
-        check_annotations(annotations, truth, joints.n_joints)
+        labels, results = read_labels(annotations, skeleton), read_json(predictions)
+        truth, joints = labels.content, labels.skeleton
         check_poses(results, joints)
     for scorer in scorers:
         scorer.check(truth, joints)

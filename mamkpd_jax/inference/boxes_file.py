@@ -9,7 +9,8 @@ from typing import Any
 from mamkpd_jax.data.annotation_files import check_detections, read_json
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.boxes import Boxes, as_boxes
-from mamkpd_jax.skeletons import Skeleton, skeleton_of_category
+from mamkpd_jax.skeleton_files import skeleton_of_category
+from mamkpd_jax.skeletons import Skeleton
 
 
 class BoxesFile:

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mamkpd_jax import Predictor
-from mamkpd_jax.data.annotation_files import check_annotations, read_json
+from mamkpd_jax.data.labels import read_labels
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.results import read
-from mamkpd_jax.skeletons import Skeleton, find_skeleton
+from mamkpd_jax.skeletons import Skeleton
 from mamkpd_jax.visualize import contact_sheet, draw_beside_truth, draw_region
 
 _TILE_HW = (450, 600)
@@ -31,18 +31,17 @@ def samples(annotations: Path, images: Path, skeleton: Skeleton, n: int) -> list
     Raises:
         UserError: the file is damaged, has other joints than the skeleton, or labels none.
     """
-    data = read_json(annotations)
-    check_annotations(annotations, data, skeleton.n_joints)
-    if (joints := find_skeleton("", data.get("categories")).joints) != skeleton.joints:
+    labels = read_labels(annotations)
+    if (joints := labels.skeleton.joints) != skeleton.joints:
         raise UserError(
             f"{annotations} labels {', '.join(joints)}; the checkpoint finds {', '.join(skeleton.joints)}: give one "
             "that was trained on this data set"
         )
     by_image = defaultdict(list)
-    for annotation in data["annotations"]:
+    for annotation in labels.annotations:
         if annotation["num_keypoints"] and not annotation["iscrowd"] and min(annotation["bbox"][2:]) > 0:
             by_image[annotation["image_id"]].append(annotation)
-    names = {image["id"]: image["file_name"] for image in data["images"]}
+    names = {image["id"]: image["file_name"] for image in labels.images}
     if not by_image:
         raise UserError(f"{annotations} has no picture with labelled joints; give another")
     chosen = np.unique(np.linspace(0, len(by_image) - 1, n).astype(int))

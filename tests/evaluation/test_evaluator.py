@@ -57,9 +57,9 @@ def test_each_image_is_decoded_once(tiny, monkeypatch):
     """The 12 persons of the four images are in three batches."""
     decoded = []
 
-    def counted(data: bytes) -> np.ndarray:
+    def counted(data: bytes, *, upright: bool) -> np.ndarray:
         decoded.append(data)
-        return decode_image(data)
+        return decode_image(data, upright=upright)
 
     dataset = open_dataset(tiny)
     tiny.eval.batch_size = 4

@@ -14,7 +14,8 @@ from mamkpd_jax.inference.boxes import Boxes, usable
 from mamkpd_jax.inference.coco_classes import ANIMALS, classes_of, parse_classes, subject
 from mamkpd_jax.inference.detectors import find_detector
 from mamkpd_jax.inference.nanodet import NanoDet
-from mamkpd_jax.skeletons import ANIMALPOSE, COCO, LSPET, make_skeleton
+from mamkpd_jax.skeleton_files import make_skeleton
+from mamkpd_jax.skeletons import ANIMALPOSE, COCO, LSPET
 
 HAND = make_skeleton("hand", {"joints": ["wrist"]})
 DOG = make_skeleton("dog", {"joints": ["nose"]})

@@ -20,14 +20,15 @@ from absl import flags
 
 from mamkpd_jax import cli
 from mamkpd_jax.bench import measure
-from mamkpd_jax.data.annotation_files import check_annotations, read_json
+from mamkpd_jax.data.labels import read_labels
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.oks import iou
 from mamkpd_jax.inference.detectors import find_detector
 from mamkpd_jax.inference.predictor import Predictor
 from mamkpd_jax.inference.results import PoseResult
 from mamkpd_jax.registry import METRICS
-from mamkpd_jax.skeletons import COCO, make_skeleton
+from mamkpd_jax.skeleton_files import make_skeleton
+from mamkpd_jax.skeletons import COCO
 
 _COCO = flags.DEFINE_string("coco", "data/coco", "Folder with annotations/ and val2017/.", allow_override=True)
 _CHECKPOINT = cli.define_checkpoint("people")
@@ -40,14 +41,15 @@ _LEAST_IOU = 0.5
 def rows(predictor: Predictor, folder: Path) -> list[dict[str, Any]]:
     """A row for the labelled boxes and one for the detected ones, each with PCK by keypoint."""
     path = folder / "annotations" / "person_keypoints_val2017.json"
-    truth = read_json(path)
-    check_annotations(path, truth, COCO.n_joints)
+    truth = read_labels(path, COCO).content
     names = [joint for joint in COCO.joints if joint in predictor.skeleton.joints]
     if not names:
         raise UserError(f"the model's skeleton {predictor.skeleton.name} has no keypoint of COCO's names")
     common, places = make_skeleton("common", {"joints": names}), [COCO.joints.index(name) for name in names]
     people = [a for a in truth["annotations"] if not a["iscrowd"] and a["num_keypoints"]]
-    labels = [a | {"keypoints": np.reshape(a["keypoints"], (-1, 3))[places].ravel().tolist()} for a in people]
+    labels: list[dict[str, Any]] = [
+        a | {"keypoints": np.reshape(a["keypoints"], (-1, 3))[places].ravel().tolist()} for a in people
+    ]
     with_common = {a["id"] for a in labels if any(a["keypoints"][2::3])}
     files = {image["id"]: folder / "val2017" / image["file_name"] for image in truth["images"]}
     by_image = {i: [a for a in labels if a["image_id"] == i] for i in files}

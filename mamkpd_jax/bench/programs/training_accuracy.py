@@ -38,7 +38,7 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.report import REPORT, RESULTS
 from mamkpd_jax.files import write_json
 from mamkpd_jax.model.mamkpd import VARIANTS
-from mamkpd_jax.skeletons import make_skeleton
+from mamkpd_jax.skeleton_files import make_skeleton
 from mamkpd_jax.training.logs import ENVIRONMENT, METRICS
 
 _CONFIG = cli.define_config()

@@ -10,32 +10,43 @@ from typing import Any
 from absl import logging
 
 from mamkpd_jax.config import DataConfig
-from mamkpd_jax.data.annotation_files import check_annotations, read_json
+from mamkpd_jax.data.annotation_files import read_json
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder
-from mamkpd_jax.data.builders.images import check_folder, read_image
+from mamkpd_jax.data.builders.images import check_folder, named, read_image, state_of
+from mamkpd_jax.data.labels import read_labels, size_of
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.skeletons import Skeleton, find_skeleton
+from mamkpd_jax.skeleton_files import find_skeleton, flips
+from mamkpd_jax.skeletons import Skeleton
 
 Files = dict[str, tuple[str, str]]  # annotation file and image folder by split, below `config.data.root`
 _HINT = "give the folder of the data set's files by --config.data.root"
 
 
 class CocoFiles(CocoFormBuilder, skip_registration=True):
-    """The configuration's name is a digest of annotations, joints and image folders' names: others are built anew."""
+    """The configuration's name is a digest of annotations, images' sizes and times, and joints: others are built anew.
+
+    Images are read stored or upright as their labelled sizes tell, and where these don't, as `config.data.exif` says.
+    """
 
     def __init__(self, data: DataConfig, needed: Collection[str] | None = None):
         """The splits `needed`, by default all, and of the others those whose files are there."""
         root, files = Path(data.root), self.files(data)
         if not root.is_dir():
             raise UserError(f"the data folder {root} does not exist; {_HINT}")
-        paths = {split: (root / annotations, root / images) for split, (annotations, images) in files.items()}
         needed = files if needed is None else needed
-        self._files = {s: (a, i) for s, (a, i) in paths.items() if s in needed or (a.is_file() and i.is_dir())}
-        digest = hashlib.sha256()
-        for split, (path, _) in self._files.items():
+        self._files, self._exif = {}, data.exif
+        digest = hashlib.sha256(data.exif.encode())
+        for split, (annotations, images) in files.items():
+            path, folder = root / annotations, root / images
             if not path.is_file():
-                raise UserError(f"{path} is missing; {_HINT}")
-            digest.update(path.read_bytes() + f"{split} {files[split][1]}".encode())
+                if split in needed:
+                    raise UserError(f"{path} is missing; {_HINT}")
+                continue
+            content = path.read_bytes()
+            state, complete = state_of(folder, named(content, "file_name"))
+            if split in needed or complete:
+                self._files[split] = path, folder
+                digest.update(content + f"{split} {images} {state}".encode())
         self.skeleton = self.known_skeleton(data) or self._skeleton_of_categories()
         digest.update(repr(self.skeleton).encode())
         super().__init__(f"{self.skeleton.name}_{digest.hexdigest()[:16]}", data.build_dir)
@@ -50,24 +61,27 @@ class CocoFiles(CocoFormBuilder, skip_registration=True):
 
     def examples(self, split: str) -> Iterator[tuple[dict[str, Any], bytes, list[dict[str, Any]]]]:
         path, folder = self._files[split]
-        data = read_json(path)
-        check_annotations(path, data, self.skeleton.n_joints)
-        check_folder(folder, [image["file_name"] for image in data["images"]])
+        labels = read_labels(path, self.skeleton)
+        check_folder(folder, [image["file_name"] for image in labels.images])
         by_image = defaultdict(list)
-        for annotation in data["annotations"]:
+        for annotation in labels.annotations:
             by_image[annotation["image_id"]].append(annotation)
-        for image in data["images"]:
-            content, _ = read_image(folder / image["file_name"], (image["height"], image["width"]))
-            yield image, content, by_image[image["id"]]
+        for image in labels.images:
+            file = read_image(folder / image["file_name"], size_of(image), exif=self._exif)
+            if file.rotated:
+                labels.findings.add("noted", file.rotation, image["file_name"])
+            height, width = file.size_hw
+            about = {"height": height, "width": width, "upright": file.upright}
+            yield image | about, file.content, by_image[image["id"]]
+        self.notes[split] = labels.findings.lines()
+        self.left_out[split] = labels.left_out
 
     def _skeleton_of_categories(self) -> Skeleton:
         path, _ = next(iter(self._files.values()))
-        data = read_json(path)
-        skeleton = find_skeleton("", data.get("categories", []) if isinstance(data, dict) else [])
-        if not skeleton.flip_pairs:
-            logging.warning(
-                "%s: no two joints differ by left and right alone (%s), so that flips exchange none; if some mirror "
-                "each other, name them in a skeleton file by --config.data.skeleton",
-                *(path, ", ".join(skeleton.joints)),
-            )
+        content = read_json(path)
+        try:
+            skeleton = find_skeleton("", content.get("categories") if isinstance(content, dict) else None)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        logging.info("%s: %s", path, flips(skeleton))
         return skeleton

@@ -43,12 +43,14 @@ class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     it raises UserError if their files are missing or can't be right.
     """
 
-    VERSION = tfds.core.Version("2.0.0")
+    VERSION = tfds.core.Version("2.1.0")
     CLIPS_BOXES = True  # whether the protocol trains and evaluates on the part of a box inside its image
     skeleton: Skeleton
 
     def __init__(self, config: str, build_dir: str):
         """The data set as it is, or will be, below `build_dir`; `config` names the variant and goes into the path."""
+        self.notes: dict[str, list[str]] = {}  # by split, what is odd about its files
+        self.left_out: dict[str, int] = {}  # by split, annotations that `examples` does not give
         variant = tfds.core.BuilderConfig(name=config)
         super().__init__(data_dir=Path(build_dir).absolute(), config=variant, file_format="array_record")
 
@@ -68,7 +70,10 @@ class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @abc.abstractmethod
     def examples(self, split: str) -> Iterator[tuple[dict[str, Any], bytes, list[dict[str, Any]]]]:
-        """Each image's entry in COCO's form, its bytes and its annotations; raises UserError for what can't be used."""
+        """Each image's entry in COCO's form, its bytes and its annotations; raises UserError for what can't be used.
+
+        An entry with a true 'upright' is of an image that has to be turned as its EXIF data says.
+        """
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
@@ -80,13 +85,14 @@ class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     "image/file_name": tfds.features.Text(),
                     "image/height": np.int64,
                     "image/width": np.int64,
+                    "image/upright": np.bool_,
                     # JSON, because TFDS stores arrays of float64 in 32 bits, which moves boxes.
                     "instances": tfds.features.Text(),
                 }
             ),
             # Records stay in the order that they are generated in: the index of instances counts on it.
             disable_shuffling=True,
-            metadata=tfds.core.MetadataDict(instances={}, counts={}),
+            metadata=tfds.core.MetadataDict(instances={}, counts={}, notes={}),
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
@@ -109,12 +115,17 @@ class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     instances.append(kept)
             truth["images"].append({field: image[field] for field in _IMAGE_FIELDS})
             about = {f"image/{field}": image[field] for field in _IMAGE_FIELDS}
+            about["image/upright"] = image.get("upright", False)
             yield record, {"image": content, **about, "instances": json.dumps(instances)}
         if not places:
-            raise UserError(f"{self.name}: the split {split} has no instance with a labelled keypoint; check its files")
+            reasons = ", ".join(f"{n} {reason}" for reason, n in counts.items() if n) or "no annotation"
+            raise UserError(f"{self.name}: the split {split} has no instance to use ({reasons}); check its files")
         self.ground_truth_path(split).write_text(json.dumps(truth), encoding="utf-8")
         metadata: Any = self.info.metadata
         metadata["instances"][split] = places
+        metadata["notes"][split] = self.notes.get(split, [])
+        if self.left_out.get(split):
+            counts["left out"] = self.left_out[split]
         metadata["counts"][split] = dict(counts) | {name: len(part) for name, part in truth.items()}
 
     def ground_truth_path(self, split: str) -> Path:
@@ -147,6 +158,8 @@ def prepare(builder: CocoFormBuilder) -> CocoFormBuilder:
     counts: dict = builder.info.metadata["counts"]  # type: ignore[index]
     for split, count in counts.items():
         logging.info("%s %s: %s", builder.name, split, ", ".join(f"{n} {name}" for name, n in count.items()))
+        for note in builder.info.metadata["notes"][split]:  # type: ignore[index]
+            logging.info("%s %s: %s", builder.name, split, note)
     return builder
 
 

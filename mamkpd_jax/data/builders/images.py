@@ -1,12 +1,39 @@
 """Image files, checked while a data set is built."""
 
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.errors import UserError
 
+STORED, UPRIGHT = "stored", "upright"  # the pixels of a file, and the picture as viewers show it
 _TAIL_BYTES = 4096
 _ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}  # how a JPEG and a PNG begin and end
+_EXIF = (b"Exif", b"eXIf", b"EXIF")  # in JPEG, PNG and WebP files
+
+
+class ImageFile(NamedTuple):
+    """An image as labels refer to it."""
+
+    content: bytes
+    size_hw: tuple[int, int]
+    upright: bool  # turned as its EXIF data says
+    rotated: bool  # the EXIF data says anything else than "as stored"
+    by_size: bool  # the labelled size tells which of the two it is
+
+    @property
+    def rotation(self) -> str:
+        """What is done about the EXIF data, and why."""
+        kind = UPRIGHT if self.upright else STORED
+        why = "the labelled size" if self.by_size else f"config.data.exif={kind}"
+        return f"image with a rotation in its EXIF data, read {kind} because of {why}"
 
 
 def check_folder(folder: Path, names: list[str]) -> None:
@@ -20,8 +47,38 @@ def check_folder(folder: Path, names: list[str]) -> None:
         )
 
 
-def read_image(path: Path, size_hw: tuple[int, int] | None = None) -> tuple[bytes, tuple[int, int]]:
-    """An image's bytes, and its height and width, which must be `size_hw` if that is given.
+def named(content: bytes, field: str) -> list[str]:
+    """The values of a text field anywhere in a JSON file, for image names.
+
+    Decoding all of COCO's training annotations would take ten times as long.
+    """
+    names = re.findall(rb'"%s"\s*:\s*("(?:[^"\\]|\\.)*")' % field.encode(), content)
+    found = []
+    for name in names:
+        with contextlib.suppress(ValueError):  # such a file is refused when it is read
+            found.append(json.loads(name).replace("\\", "/"))
+    return found
+
+
+def state_of(folder: Path, names: Iterable[str]) -> tuple[str, bool]:
+    """A digest of the sizes and modification times of images, and whether all of them are there.
+
+    The digest changes when an image is replaced or deleted.
+    """
+    digest, complete = hashlib.sha256(), folder.is_dir()
+    for name in names:
+        try:
+            stat = (folder / name).stat()
+        except (OSError, ValueError):  # ValueError: no file can have this name
+            digest.update(f"{name!r} missing".encode())
+            complete = False
+        else:
+            digest.update(f"{name!r} {stat.st_size} {stat.st_mtime_ns}".encode())
+    return digest.hexdigest(), complete
+
+
+def read_image(path: Path, size_hw: tuple[int, int] | None = None, *, exif: str = STORED) -> ImageFile:
+    """An image, stored or upright: whichever has the size `size_hw`, and where both or neither is known `exif`.
 
     Raises:
         UserError: the file is cut off, no image, or of another size than the annotations say.
@@ -30,12 +87,20 @@ def read_image(path: Path, size_hw: tuple[int, int] | None = None) -> tuple[byte
     ends = [end for start, end in _ENDS.items() if content.startswith(start)]
     cut_off = not content or (ends and ends[0] not in content[-_TAIL_BYTES:])
     try:
-        height, width = decode_image(b"" if cut_off else content).shape[:2]
+        stored = decode_image(b"" if cut_off else content)
+        upright = decode_image(content, upright=True) if any(mark in content for mark in _EXIF) else stored
     except DamagedImage as error:
         raise UserError(f"{path} is a truncated or damaged image ({len(content)} bytes); copy it again") from error
-    if size_hw is not None and (height, width) != size_hw:
+    sizes = {STORED: stored.shape[:2], UPRIGHT: upright.shape[:2]}
+    fitting = [name for name, size in sizes.items() if size_hw in (size, None)]
+    if not fitting:
+        sides = [f"{width}x{height}" for height, width in dict.fromkeys(sizes.values())]
+        assert size_hw is not None
         raise UserError(
-            f"{path} is {width}x{height} pixels, and the annotations say {size_hw[1]}x{size_hw[0]} (width x height); "
-            "give the images that were annotated, unrotated"
+            f"{path} is {' (turned by its EXIF data '.join(sides)}{')' * (len(sides) - 1)} pixels, and the annotations "
+            f"say {size_hw[1]}x{size_hw[0]} (width x height); give the images that were annotated"
         )
-    return content, (height, width)
+    kind = exif if exif in fitting else fitting[0]
+    height, width = sizes[kind]
+    rotated = not np.array_equal(stored, upright)
+    return ImageFile(content, (height, width), kind == UPRIGHT and rotated, rotated, len(fitting) == 1)

@@ -2,7 +2,8 @@
 
 from mamkpd_jax.config import DataConfig
 from mamkpd_jax.data.builders.coco_files import CocoFiles, Files
-from mamkpd_jax.skeletons import Skeleton, find_skeleton
+from mamkpd_jax.skeleton_files import find_skeleton
+from mamkpd_jax.skeletons import Skeleton
 
 
 class CustomCoco(CocoFiles):

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from mamkpd_jax.config import DataConfig
 from mamkpd_jax.data.annotation_files import check_persons, read_json, read_mpii_truth
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder
-from mamkpd_jax.data.builders.images import check_folder, read_image
+from mamkpd_jax.data.builders.images import check_folder, named, read_image, state_of
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import MPII
 
@@ -31,7 +31,8 @@ class Mpii(CocoFormBuilder):
     def __init__(self, data: DataConfig, needed: Collection[str] = ()):
         del needed  # the digest is of the annotations of both splits
         self._annotations, self._images = Path(data.root) / "annot", Path(data.root) / "images"
-        digest = hashlib.sha256()
+        self._exif = data.exif
+        digest = hashlib.sha256(data.exif.encode())
         for name in (*_FILES.values(), _HEADS):
             path = self._annotations / name
             if not path.is_file():
@@ -39,7 +40,8 @@ class Mpii(CocoFormBuilder):
                     f"{path} is missing; give the folder of MPII's annot/ and images/ by --config.data.root "
                     "(`mamkpd mpii-release` makes annot/ from the official release)"
                 )
-            digest.update(path.read_bytes())
+            content = path.read_bytes()
+            digest.update(content + state_of(self._images, named(content, "image"))[0].encode())
         super().__init__(digest.hexdigest()[:16], data.build_dir)
 
     def splits(self) -> tuple[str, ...]:
@@ -49,9 +51,10 @@ class Mpii(CocoFormBuilder):
         by_image = self.annotations(split)
         check_folder(self._images, list(by_image))
         for image_id, (name, annotations) in enumerate(by_image.items()):
-            content, (height, width) = read_image(self._images / name)
-            image = {"id": image_id, "file_name": name, "height": height, "width": width}
-            yield image, content, [annotation | {"image_id": image_id} for annotation in annotations]
+            file = read_image(self._images / name, exif=self._exif)
+            height, width = file.size_hw
+            image = {"id": image_id, "file_name": name, "height": height, "width": width, "upright": file.upright}
+            yield image, file.content, [annotation | {"image_id": image_id} for annotation in annotations]
 
     def annotations(self, split: str) -> dict[str, list[dict[str, Any]]]:
         """Annotations in COCO's form, less their image, by image file; those of `val` have a 'head_box'."""

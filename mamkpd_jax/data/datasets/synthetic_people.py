@@ -25,7 +25,7 @@ class SyntheticPeople(CocoFormBuilder):
     skeleton = COCO
 
     # Of the pictures and the records: raised when either changes, so that older builds are not taken for these.
-    VERSION = tfds.core.Version("2.1.0")
+    VERSION = tfds.core.Version("2.2.0")
 
     def __init__(self, data: DataConfig, needed: Collection[str] = ()):
         del needed  # all splits are drawn

@@ -46,12 +46,12 @@ def _evaluate(ground_truth: dict[str, Any], results: Sequence[dict[str, Any]], s
     corners = np.array([annotation["head_box"] for annotation in annotations], np.float64).reshape(-1, 2, 2)
     heads = 0.6 * np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1)
     labelled = joints[..., 2] > 0
-    labelled[:, [skeleton.joints.index(name) for name in _MASKED]] = False
+    labelled[:, [skeleton.index(name) for name in _MASKED]] = False
     right, at_tenth, at_11 = (correct(points, joints[..., :2], heads, at) & labelled for at in (0.5, 0.1, 0.11))
     rates = joint_rates(right, labelled)
     values = {"mpii/Mean_weighted": _share(right, labelled), "mpii/Mean": mean_rate(rates)}
     for group, names in _GROUPS.items():
-        values[f"mpii/{group}"] = mean_rate(rates[[skeleton.joints.index(name) for name in names]])
+        values[f"mpii/{group}"] = mean_rate(rates[[skeleton.index(name) for name in names]])
     values |= {
         "mpii/Mean_weighted@0.1": _share(at_tenth, labelled),
         "mpii/Mean@0.1": mean_rate(joint_rates(at_tenth, labelled)),

@@ -117,7 +117,7 @@ def _lengths(
 ) -> Float[np.ndarray, " n"]:
     if normaliser == "box":
         return np.array([max(a["bbox"][2:]) for a in annotations], np.float64)
-    pairs = np.array([[skeleton.joints.index(name) for name in pair] for pair in _NORMALISERS[normaliser]])
+    pairs = np.array([[skeleton.index(name) for name in pair] for pair in _NORMALISERS[normaliser]])
     a, b = joints[:, pairs[:, 0]], joints[:, pairs[:, 1]]
     both = (a[..., 2] > 0) & (b[..., 2] > 0)
     total = (np.linalg.norm(a[..., :2] - b[..., :2], axis=-1) * both).sum(axis=1)

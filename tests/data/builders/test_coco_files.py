@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from mamkpd_jax.config import Config, DataConfig, EvalConfig
-from mamkpd_jax.data.annotation_files import check_annotations
 from mamkpd_jax.data.builders.coco_form import prepare, unusable
 from mamkpd_jax.data.builders.images import check_folder
 from mamkpd_jax.data.datasets.ap10k import Ap10k
 from mamkpd_jax.data.datasets.custom_coco import CustomCoco
 from mamkpd_jax.data.functional import decode_image
+from mamkpd_jax.data.labels import usable_labels
 from mamkpd_jax.data.opening import open_dataset
 from mamkpd_jax.data.source import InstanceSource
 from mamkpd_jax.errors import UserError
@@ -27,9 +27,11 @@ from tests.data.places import data_at
 def test_the_whole_training_list_of_ap10k(shared_data):
     with gzip.open(shared_data / "ap10k" / "ap10k-train-split1.json.gz") as file:
         data = json.load(file)
-    check_annotations(shared_data / "ap10k", data, AP10K.n_joints)
-    images = {image["id"]: image for image in data["images"]}
-    reasons = Counter(unusable(annotation, images[annotation["image_id"]]) for annotation in data["annotations"])
+    labels = usable_labels(shared_data / "ap10k", data)
+    labels.findings.check()
+    assert labels.skeleton.joints == AP10K.joints and labels.annotations == data["annotations"]
+    images = {image["id"]: image for image in labels.images}
+    reasons = Counter(unusable(annotation, images[annotation["image_id"]]) for annotation in labels.annotations)
     assert len(images) == 7023
     assert reasons == {None: 9122}
 
@@ -108,7 +110,7 @@ def test_other_image_folders_are_another_data_set(tmp_path):
 def test_joints_of_another_skeleton_are_another_data_set(tmp_path):
     """A skeleton file that was edited, say."""
     _set(tmp_path, {"a.png": IMAGE})
-    (tmp_path / "fins.json").write_text('{"joints": ["left", "right"]}', encoding="utf-8")
+    (tmp_path / "fins.json").write_text('{"joints": ["left", "right"], "flip_pairs": []}', encoding="utf-8")
     before = _custom(tmp_path, skeleton=str(tmp_path / "fins.json")).data_path
     (tmp_path / "fins.json").write_text('{"joints": ["left", "right"], "flip_pairs": [[0, 1]]}', encoding="utf-8")
     assert _custom(tmp_path, skeleton=str(tmp_path / "fins.json")).data_path != before
@@ -116,7 +118,7 @@ def test_joints_of_another_skeleton_are_another_data_set(tmp_path):
 
 def test_joints_of_which_none_mirror_each_other_are_told(tmp_path, caplog):
     _set(tmp_path, {"a.png": IMAGE}, names=["fin", "tail"])
-    assert "no two joints differ by left and right alone (fin, tail)" in caplog.text
+    assert "no flip pairs, so that flips exchange none of fin, tail" in caplog.text
 
 
 def test_a_linked_folder_of_images_is_followed_and_a_broken_link_is_told(tmp_path):
@@ -148,7 +150,6 @@ def test_an_image_of_a_kind_that_cant_be_decoded_is_refused(tmp_path):
         ({"bbox": [5, 5, 0, 20]}, "degenerate box"),
         ({"bbox": [5, 5, -3, 20]}, "degenerate box"),
         ({"bbox": [70, 5, 20, 20]}, "degenerate box"),  # outside the image
-        ({"area": 0}, "degenerate box"),
         ({"keypoints": [0] * 6, "num_keypoints": 0}, "no labelled keypoint"),
         ({"iscrowd": 1}, "crowd"),
     ],

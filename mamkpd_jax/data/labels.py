@@ -1,0 +1,267 @@
+"""Keypoint annotations in COCO's form, as people export them: what can be derived is derived, and all of it is counted.
+
+Every annotation that is kept has COCO's fields: id, image_id, category_id, iscrowd, num_keypoints, area, bbox and
+keypoints. docs/your-data.md lists what may be missing.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mamkpd_jax.data.annotation_files import are_numbers, read_json
+from mamkpd_jax.data.findings import Findings, shown
+from mamkpd_jax.data.functional import box_around, clip_box
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.skeleton_files import find_skeleton, has_keypoints
+from mamkpd_jax.skeletons import Skeleton
+
+AREA = 0.53  # Choice: the part of its box that a body covers, as for the sets that have no areas. Source: MMPose.
+_MISSING = (None, [], "")
+
+
+class Labels(NamedTuple):
+    """The content of an annotation file."""
+
+    images: list[dict[str, Any]]  # id, file_name, and height and width or None
+    annotations: list[dict[str, Any]]
+    skeleton: Skeleton
+    left_out: int  # annotations that are not among these
+    findings: Findings
+
+    @property
+    def content(self) -> dict[str, list[dict[str, Any]]]:
+        """Images and annotations in COCO's form."""
+        return {"images": self.images, "annotations": self.annotations}
+
+
+def read_labels(path: Path, skeleton: Skeleton | None = None) -> Labels:
+    """The labels of a file, `usable_labels`.
+
+    Raises:
+        UserError: the file is missing or damaged, or a field of it can be neither used nor derived.
+    """
+    labels = usable_labels(path, read_json(path), skeleton)
+    labels.findings.check()
+    return labels
+
+
+def usable_labels(path: Path, content: Any, skeleton: Skeleton | None = None) -> Labels:
+    """The labels of a file's content; what can't be used is refused in the `findings`, and left out here.
+
+    Args:
+        path: what messages call the content.
+        skeleton: None: that of the content's categories.
+
+    Raises:
+        UserError: the content is no annotation file in COCO's form, or has no skeleton.
+    """
+    for field in ("images", "annotations"):
+        if not isinstance(content, dict) or not isinstance(content.get(field), list):
+            raise UserError(f"{path} has no list {field!r}; expected a keypoint annotation file in COCO's form")
+    categories = content.get("categories")
+    try:
+        skeleton = skeleton or find_skeleton("", categories)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    findings = Findings(path)
+    images = _images(content["images"], findings)
+    left_out = _categories_without_keypoints(categories, findings)
+    reader = _Annotations({image["id"]: image for image in images}, left_out, skeleton.n_joints, findings)
+    entries = _with_ids(content["annotations"], "annotation", findings)
+    annotations = [a for a in (reader.read(entry) for entry in entries) if a is not None]
+    seen = {annotation["image_id"] for annotation in annotations}
+    for image in images:
+        if image["id"] not in seen:
+            findings.add("noted", "image without an annotation", image["file_name"])
+    return Labels(images, annotations, skeleton, len(content["annotations"]) - len(annotations), findings)
+
+
+def size_of(image: dict[str, Any]) -> tuple[int, int] | None:
+    """Height and width of an image's entry, if it has them."""
+    return (image["height"], image["width"]) if image["height"] else None
+
+
+def as_id(value: Any) -> int | None:
+    """An integer of at most 63 bits, also from 3.0 or "3"; None: it is none."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    elif isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+        value = int(value)
+    return value if type(value) is int and abs(value) < 2**63 else None
+
+
+def _with_ids(entries: list[Any], kind: str, findings: Findings) -> Iterable[dict[str, Any]]:
+    """The entries that are tables with an id of their own, which is numbered where no entry has one."""
+    none_has = not any(isinstance(entry, dict) and entry.get("id") is not None for entry in entries)
+    seen = set()
+    for i, entry in enumerate(entries):
+        name = f"{kind} no. {i}"
+        if not isinstance(entry, dict):
+            findings.refuse(name, "entry", shown(entry), "a table of fields")
+            continue
+        if none_has and kind == "annotation":
+            findings.add("derived", "id missing in all annotations: numbered", name)
+            entry = entry | {"id": i + 1}
+        number = _id(entry, "id", name, findings)
+        if number in seen:
+            findings.refuse(f"a second {kind}", "id", shown(number), "one that no other has")
+        elif number is not None:
+            seen.add(number)
+            yield entry | {"id": number}
+
+
+def _id(entry: dict[str, Any], field: str, name: str, findings: Findings) -> int | None:
+    number = as_id(entry.get(field))
+    if number is None:
+        findings.refuse(name, field, shown(entry.get(field)), "a whole number")
+    elif type(entry[field]) is not int:
+        findings.add("derived", f"{field} is no integer: taken as one", name)
+    return number
+
+
+def _images(entries: list[Any], findings: Findings) -> list[dict[str, Any]]:
+    images, names = [], set()
+    for entry in _with_ids(entries, "image", findings):
+        where, name = f"image {entry['id']}", entry.get("file_name")
+        if not isinstance(name, str) or not name:
+            findings.refuse(where, "file_name", shown(name), "a path below the image folder")
+            continue
+        if "\\" in name:
+            findings.add("derived", "file_name with backslashes: taken as slashes", where)
+            name = name.replace("\\", "/")
+        if name in names:
+            findings.add("noted", "file_name that another image has too", name)
+        names.add(name)
+        size = {side: _side(entry.get(side), side, where, findings) for side in ("height", "width")}
+        if None in size.values():
+            findings.add("derived", "height or width missing: that of the image file", where)
+            size = dict.fromkeys(size)
+        images.append({**entry, **size, "file_name": name})
+    return images
+
+
+def _side(value: Any, side: str, where: str, findings: Findings) -> int | None:
+    number = as_id(value)
+    if value is None or number == 0:
+        return None
+    if number is None or not 0 < number < 2**31:
+        findings.refuse(where, side, shown(value), "a number of pixels")
+        return None
+    return number
+
+
+def _categories_without_keypoints(categories: Any, findings: Findings) -> dict[int, str]:
+    """Names of the categories that have only boxes, by id, if another one has keypoints."""
+    entries = [c for c in categories if isinstance(c, dict)] if isinstance(categories, list) else []
+    if not any(has_keypoints(category) for category in entries):
+        return {}
+    ids = {as_id(category.get("id")): str(category.get("name")) for category in entries if not has_keypoints(category)}
+    for name in ids.values():
+        findings.add("ignored", "category without keypoints", name)
+    return {number: name for number, name in ids.items() if number is not None}
+
+
+class _Annotations:
+    """Reads annotations one by one."""
+
+    def __init__(self, images: dict[int, dict[str, Any]], left_out: dict[int, str], n_joints: int, findings: Findings):
+        self._images, self._left_out, self._n_joints, self._findings = images, left_out, n_joints, findings
+
+    def read(self, entry: dict[str, Any]) -> dict[str, Any] | None:
+        """The annotation with all of COCO's fields; None: it is left out or refused."""
+        where, add = f"annotation {entry['id']}", self._findings.add
+        if (category := _id(entry, "category_id", where, self._findings)) is None:
+            return None
+        if category in self._left_out:
+            add("ignored", f"annotation of {self._left_out[category]}, which has no keypoints", where)
+            return None
+        if (image_id := _id(entry, "image_id", where, self._findings)) is None:
+            return None
+        if (image := self._images.get(image_id)) is None:
+            self._findings.refuse(where, "image_id", shown(image_id), "that of an image in the file's list")
+            return None
+        keypoints, crowd = self._keypoints(entry, where), self._crowd(entry, where)
+        box = self._box(entry, keypoints, image, where)
+        if keypoints is None or crowd is None or box is None:
+            return None
+        labelled = sum(v > 0 for v in keypoints[2::3])
+        if entry.get("num_keypoints") is None:
+            add("derived", "num_keypoints missing: counted", where)
+        elif entry["num_keypoints"] != labelled:
+            add("derived", "num_keypoints other than the labelled keypoints: counted again", where)
+        if (area := self._area(entry, box, where)) is None:
+            return None
+        fields = {"image_id": image_id, "category_id": category, "iscrowd": crowd, "num_keypoints": labelled}
+        return {**entry, **fields, "area": area, "bbox": box, "keypoints": keypoints}
+
+    def _keypoints(self, entry: dict[str, Any], where: str) -> list[Any] | None:
+        values, length = entry.get("keypoints"), 3 * self._n_joints
+        if values in _MISSING:
+            self._findings.add("ignored", "annotation without keypoints: no instance to train on", where)
+            return [0] * length
+        expected = f"{length} finite numbers, x, y and visibility of {self._n_joints} keypoints"
+        if not isinstance(values, list) or len(values) != length:
+            found = f"{len(values)} values" if isinstance(values, list) else shown(values)
+            self._findings.refuse(where, "keypoints", found, expected)
+            return None
+        if wrong := [v for v in values[2::3] if isinstance(v, bool) or v not in (0, 1, 2)]:
+            self._findings.refuse(where, "visibility", shown(wrong[0]), "0 (unlabelled), 1 (hidden) or 2 (seen)")
+            return None
+        if not are_numbers(values, length):
+            # What an unlabelled keypoint has for a place does not matter.
+            values = [v if values[i // 3 * 3 + 2] else 0 for i, v in enumerate(values)]
+            if not are_numbers(values, length):
+                self._findings.refuse(where, "keypoints", shown(values), expected)
+                return None
+            self._findings.add("derived", "unlabelled keypoint without a place: put to 0, 0", where)
+        return values
+
+    def _crowd(self, entry: dict[str, Any], where: str) -> int | None:
+        value = entry.get("iscrowd")
+        if value is None:
+            self._findings.add("derived", "iscrowd missing: taken as 0", where)
+        elif value not in (0, 1):
+            self._findings.refuse(where, "iscrowd", shown(value), "0 or 1")
+            return None
+        if value:
+            self._findings.add("ignored", "crowd: no instance to train on", where)
+        return int(value or 0)
+
+    def _box(
+        self, entry: dict[str, Any], keypoints: list[Any] | None, image: dict[str, Any], where: str
+    ) -> list[Any] | None:
+        box = entry.get("bbox")
+        if box not in _MISSING:
+            if not are_numbers(box, 4):
+                self._findings.refuse(where, "bbox", shown(box), "4 finite numbers: x, y, width, height")
+                return None
+            self._note_outside(keypoints, image, where)
+            return box
+        points = np.array(keypoints or [], np.float64).reshape(-1, 3)
+        points = points[points[:, 2] > 0, :2]
+        if not len(points):
+            self._findings.add("ignored", "annotation with neither bbox nor labelled keypoint", where)
+            return None
+        self._findings.add("derived", "bbox missing: around the labelled keypoints", where)
+        self._note_outside(keypoints, image, where)
+        around = box_around(points)
+        return (clip_box(around, image["height"], image["width"]) if image["height"] else around).tolist()
+
+    def _note_outside(self, keypoints: list[Any] | None, image: dict[str, Any], where: str) -> None:
+        points = np.array(keypoints or [], np.float64).reshape(-1, 3)
+        points = points[points[:, 2] > 0, :2]
+        if image["height"] and ((points < 0) | (points > [image["width"], image["height"]])).any():
+            self._findings.add("noted", "labelled keypoint outside its image", where)
+
+    def _area(self, entry: dict[str, Any], box: list[Any], where: str) -> int | float | None:
+        area = entry.get("area")
+        if area is not None and not are_numbers([area], 1):
+            self._findings.refuse(where, "area", shown(area), "a finite number of pixels")
+            return None
+        if area is not None and area > 0:
+            return area
+        why = "missing" if area is None else "not above 0"
+        self._findings.add("derived", f"area {why}: {AREA} of the box", where)
+        return AREA * max(box[2], 0) * max(box[3], 0)

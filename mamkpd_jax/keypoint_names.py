@@ -1,0 +1,80 @@
+"""Left and right in the names of keypoints, in the spellings that data sets use."""
+
+import functools
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_LETTER, _SMALL = r"[^\W\d_]", r"[^\W\d_A-Z]"
+_HUMP = rf"(?=[A-Z]{_SMALL})"  # the next word of a name such as "lHand"
+# How a name can mark a side, the surest way first: by a word, by a letter on its own ("eye_l", "hand (L)", "handL",
+# "lHand"), by a letter that nothing sets apart ("lhand", "LHAND", "HANDL").
+_MARKS = (
+    re.compile("left|right", re.IGNORECASE),
+    re.compile(rf"(?<!{_LETTER})[LRlr](?!{_LETTER})|(?<={_SMALL})[LR](?!{_LETTER})|(?<!{_LETTER})[LRlr]{_HUMP}"),
+    re.compile(rf"^[LRlr](?={_LETTER})|(?<=[A-Z]{{2}})[LR]$"),
+)
+# The marks that count even where no other keypoint has the other side: not in "upright", nor the vertebra "L5".
+_SURE = re.compile(
+    rf"(?<!{_LETTER})(?i:left|right)|(?<={_SMALL})(?:Left|Right)(?!{_SMALL})"
+    rf"|(?<!\w)[LRlr](?!\w)|(?<=_)[LRlr](?!{_LETTER}|\d)|(?<!{_LETTER})[LRlr](?=_)|(?<={_SMALL})[LR](?!{_LETTER}|\d)"
+    rf"|(?<![^\W_])[LRlr]{_HUMP}"
+)
+
+
+class Meaning(NamedTuple):
+    """What the name of a keypoint says, whatever its spelling."""
+
+    side: str  # "left", "right" or ""
+    part: str  # without its side, spaces and capitals, such as "shoulder"
+
+
+class Sides(NamedTuple):
+    """Which keypoints mirror each other, by their names."""
+
+    pairs: tuple[tuple[int, int], ...]  # indices, the left one first
+    one_sided: tuple[int, ...]  # those whose names have a side, and of which the other side is missing
+    meanings: tuple[Meaning, ...]  # of every name
+
+
+@functools.cache
+def sides(names: tuple[str, ...]) -> Sides:
+    """Left and right among names. Two mirror each other if their names differ in the mark of the side alone."""
+    found: dict[int, tuple[str, str]] = {}  # side and the rest of the name
+    pairs = []
+    for mark in _MARKS:
+        by_rest: dict[str, dict[str, list[int]]] = defaultdict(lambda: {"left": [], "right": []})
+        for i, name in enumerate(names):
+            for side, rest in _marked(mark, name):
+                if i not in found:
+                    by_rest[rest][side].append(i)
+        for rest, by_side in by_rest.items():
+            both = by_side["left"] + by_side["right"]
+            if [len(one) for one in by_side.values()] == [1, 1] and not found.keys() & set(both):
+                pairs.append((both[0], both[1]))
+                found |= {both[0]: ("left", rest), both[1]: ("right", rest)}
+    one_sided = tuple(i for i, name in enumerate(names) if i not in found and _SURE.search(name))
+    meanings = tuple(Meaning(*_plain(*found[i])) if i in found else meaning(name) for i, name in enumerate(names))
+    return Sides(tuple(sorted(pairs)), one_sided, meanings)
+
+
+def meaning(name: str) -> Meaning:
+    """What a name says for itself, without others to compare it with."""
+    mark = _SURE.search(name)
+    return Meaning(*_plain("", name)) if mark is None else Meaning(*_plain(*_split(name, mark)))
+
+
+def _marked(mark: re.Pattern[str], name: str) -> Iterator[tuple[str, str]]:
+    """The sides that a name can have, each with the rest of the name."""
+    for match in mark.finditer(name):
+        yield _split(name, match)
+
+
+def _split(name: str, match: re.Match[str]) -> tuple[str, str]:
+    side = "left" if match[0][0] in "lL" else "right"
+    return side, f"{name[: match.start()]}|{name[match.end() :]}".lower()
+
+
+def _plain(side: str, rest: str) -> tuple[str, str]:
+    return side, re.sub(r"[\W_]+", "", rest.lower())

@@ -1,0 +1,171 @@
+"""Skeletons of the user's own data: from the categories of annotation files, and from skeleton files."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.keypoint_names import sides
+from mamkpd_jax.skeletons import DEFAULT_SIGMA, SKELETONS, Skeleton
+
+_REMEDY = "repair the file, or set config.data.skeleton"
+
+
+def find_skeleton(name: str, categories: Any) -> Skeleton:
+    """A ready skeleton by name, one from a file, or where `name` is empty that of the categories with keypoints.
+
+    Raises:
+        UserError: there is none, or the categories differ in their joints.
+    """
+    if name in SKELETONS:
+        return SKELETONS[name]
+    if name:
+        return read_skeleton(Path(name))
+    found = [skeleton_of_category(c) for c in categories if has_keypoints(c)] if isinstance(categories, list) else []
+    if not found:
+        raise UserError(
+            "no category of the annotations has a list 'keypoints' of names; add it, or set config.data.skeleton to a "
+            "skeleton file"
+        )
+    if len({skeleton.joints for skeleton in found}) != 1:
+        raise UserError(
+            f"the {len(found)} categories of the annotations have not the same keypoints; set config.data.skeleton to "
+            "a ready skeleton or to a skeleton file"
+        )
+    return found[0]
+
+
+def has_keypoints(category: Any) -> bool:
+    """Whether a category names keypoints. Exports often have a parent category in front, which names none."""
+    return isinstance(category, dict) and bool(category.get("keypoints"))
+
+
+def skeleton_of_category(category: Any) -> Skeleton:
+    """The skeleton that a category of a COCO-form file tells of: its 'keypoints' and, if there is one, its 'skeleton'.
+
+    Flip pairs are found from the names. Choice: a sigma of 0.05 for every joint, and no halves, so that there is no
+    half-body augmentation.
+
+    Raises:
+        UserError: the category names no joints, or has edges of others.
+    """
+    fields = category if isinstance(category, dict) else {}
+    joints, edges = fields.get("keypoints"), fields.get("skeleton") or []
+    if not isinstance(joints, list) or not all(isinstance(joint, str) for joint in joints):
+        raise UserError(f"the 'keypoints' of a category are {joints!r}; expected a list of names: {_REMEDY}")
+    if not isinstance(edges, list) or not all(_is_pair(edge) for edge in edges):
+        raise UserError(f"the 'skeleton' of a category is no list of pairs of numbers; {_REMEDY}")
+    first = _first_index(edges, tuple(joints))
+    edges = [[a - first, b - first] for a, b in edges]
+    return make_skeleton(str(fields.get("name")), {"joints": joints, "edges": edges})
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(type(end) is int for end in value)
+
+
+def _first_index(edges: Sequence[Sequence[int]], joints: tuple[str, ...]) -> int:
+    """What a category's edges count from. COCO's count from 1, and many exporters count from 0.
+
+    Choice: where the numbers don't tell, the reading in which more edges have their mirror image, else COCO's.
+    """
+    ends = {end for edge in edges for end in edge}
+    if 0 in ends or len(joints) in ends:
+        return 0 if 0 in ends else 1
+    mirror = {a: b for pair in sides(joints).pairs for a, b in (pair, pair[::-1])}
+
+    def symmetric(first: int) -> int:
+        drawn = {frozenset(end - first for end in edge) for edge in edges}
+        return sum(frozenset(mirror.get(end, end) for end in edge) in drawn for edge in drawn)
+
+    return 0 if symmetric(0) > symmetric(1) else 1
+
+
+def make_skeleton(name: str, fields: Any) -> Skeleton:
+    """A skeleton of plain lists: names 'joints', numbers 'sigmas', and lists of joints for all other fields.
+
+    A joint in a list is a name or an index from 0. All but the joints may be left out: flip pairs are then found from
+    the names, sigmas are 0.05, and other lists are empty.
+
+    Raises:
+        UserError: an unknown field, no joints, another number of sigmas, an unknown joint, a joint in two pairs.
+    """
+    joints = fields.get("joints") if isinstance(fields, dict) else None
+    known = {field.name for field in dataclasses.fields(Skeleton)} - {"name"}
+    # "$schema" names mamkpd_jax/skeleton.schema.json for editors.
+    if not isinstance(joints, list) or not joints or fields.keys() - known - {"$schema"}:
+        raise UserError(
+            f"the skeleton {name} is {fields}; expected a list of joints, and of other fields only "
+            f"{', '.join(sorted(known - {'joints'}))}"
+        )
+    names = tuple(str(joint) for joint in joints)
+
+    def index(joint: Any) -> int:
+        return names.index(joint) if isinstance(joint, str) else int(joint)
+
+    def pairs(field: str, default: tuple[tuple[int, int], ...] = ()) -> tuple[tuple[int, int], ...]:
+        return tuple((index(a), index(b)) for a, b in fields.get(field, default))
+
+    try:
+        skeleton = Skeleton(
+            name=name,
+            joints=names,
+            flip_pairs=pairs("flip_pairs", sides(names).pairs),
+            sigmas=tuple(float(sigma) for sigma in fields.get("sigmas", (DEFAULT_SIGMA,) * len(joints))),
+            upper_body=tuple(index(joint) for joint in fields.get("upper_body", ())),
+            lower_body=tuple(index(joint) for joint in fields.get("lower_body", ())),
+            edges=pairs("edges"),
+        )
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"the skeleton {name} has a field that is no list of joints or pairs: {error}") from error
+    check_skeleton(skeleton)
+    return skeleton
+
+
+def check_skeleton(skeleton: Skeleton) -> None:
+    """Raises UserError for no joints, another number of sigmas, an index out of range, or a joint in two pairs."""
+    name, n = skeleton.name, skeleton.n_joints
+    mirrored = [joint for pair in skeleton.flip_pairs for joint in pair]
+    drawn = [joint for edge in skeleton.edges for joint in edge]
+    if len(set(skeleton.joints)) != n:
+        raise UserError(f"the skeleton {name} has two joints of one name; names must be unique")
+    precise = [0 < sigma < math.inf for sigma in skeleton.sigmas]  # False for NaN, which JSON files can hold
+    if precise != [True] * n or len(set(mirrored)) != len(mirrored):
+        raise UserError(f"the skeleton {name} needs a sigma above 0 for each joint, and each joint in one flip pair")
+    if not {*mirrored, *drawn, *skeleton.upper_body, *skeleton.lower_body} <= set(range(n)):
+        raise UserError(f"the skeleton {name} names joints outside 0 to {n - 1}: indices count from 0")
+
+
+def read_skeleton(path: Path) -> Skeleton:
+    """A skeleton from a JSON file with the fields of `make_skeleton`.
+
+    Raises:
+        UserError: it is no such file.
+    """
+    try:
+        fields = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"config.data.skeleton: {path} is no skeleton file ({error})") from error
+    return make_skeleton(path.stem, fields)
+
+
+def flips(skeleton: Skeleton) -> str:
+    """A line that says which joints a flip exchanges, for people to check."""
+    names, paired = skeleton.joints, {joint for pair in skeleton.flip_pairs for joint in pair}
+    alone = ", ".join(name for i, name in enumerate(names) if i not in paired) or "none"
+    if not paired:
+        return (
+            f"no flip pairs, so that flips exchange none of {alone}; if some mirror each other, list them in a "
+            "skeleton file (config.data.skeleton)"
+        )
+    pairs = ", ".join(f"{names[a]} - {names[b]}" for a, b in skeleton.flip_pairs)
+    return f"flip pairs: {pairs}; on the midline: {alone}"
+
+
+def one_sided(skeleton: Skeleton) -> list[str]:
+    """The joints whose names have a side, and which mirror no other."""
+    paired = {joint for pair in skeleton.flip_pairs for joint in pair}
+    return [skeleton.joints[i] for i in sides(skeleton.joints).one_sided if i not in paired]
