@@ -20,13 +20,13 @@ def draw_pose(
     skeleton: Skeleton,
     *,
     threshold: float = JOINT_THRESHOLD,
-    label: bool = False,
+    label: str = "",
 ) -> None:
     """Draws a pose on an RGB image, in place: left joints orange, right blue, the middle yellow.
 
     Args:
         keypoints: x, y in pixels, and a score or visibility; joints up to `threshold` are left out.
-        label: write the score beside each joint.
+        label: what is written beside each joint: "score", "index" or nothing.
     """
     shown = keypoints[:, 2] > threshold
     colours = [_COLOURS[side] for side, _ in skeleton.meanings]
@@ -40,7 +40,8 @@ def draw_pose(
         cv2.circle(image, points[joint], thickness + 1, (0, 0, 0), -1, cv2.LINE_AA)
         cv2.circle(image, points[joint], thickness, colours[joint], -1, cv2.LINE_AA)
         if label:
-            _write(image, f"{keypoints[joint, 2]:.2f}", (points[joint][0] + 2 * thickness, points[joint][1]))
+            text = f"{keypoints[joint, 2]:.2f}" if label == "score" else str(joint)
+            _write(image, text, (points[joint][0] + 2 * thickness, points[joint][1]))
 
 
 def _write(image: UInt8[np.ndarray, "h w 3"], text: str, at: tuple[int, int]) -> None:
@@ -59,7 +60,7 @@ def draw_region(
     *,
     height_px: int,
     threshold: float = JOINT_THRESHOLD,
-    label: bool = False,
+    label: str = "",
 ) -> UInt8[np.ndarray, "{height_px} w2 3"]:
     """A region (left, top, right, bottom) of an image, cut at its edges, scaled to a height, with poses on it.
 
@@ -87,7 +88,7 @@ def draw_beside_truth(
     *,
     height_px: int,
     threshold: float = JOINT_THRESHOLD,
-    label: bool = False,
+    label: str = "",
 ) -> UInt8[np.ndarray, "{height_px} w2 3"]:
     """A region as `draw_region` shows it, twice: with the labelled poses at the left, the predicted ones at the right.
 

@@ -125,3 +125,35 @@ def test_categories_of_different_joints_need_a_skeleton():
     categories = [{"id": 1, "keypoints": ["a"]}, {"id": 2, "keypoints": ["b"]}]
     with pytest.raises(UserError, match="the 2 categories .* have not the same keypoints; set config.data.skeleton"):
         find_skeleton("", categories)
+
+
+@pytest.mark.parametrize(
+    ("edges", "expected"),
+    [
+        ([[1, 2], [1, 3], [2, 4], [3, 5]], ((0, 1), (0, 2), (1, 3), (2, 4))),
+        ([[0, 1], [0, 2], [1, 3], [2, 4]], ((0, 1), (0, 2), (1, 3), (2, 4))),
+        ([[1, 3], [2, 4]], ((1, 3), (2, 4))),  # from 0, as only then left mirrors right
+        ([[2, 4], [3, 5]], ((1, 3), (2, 4))),
+        ([], ()),
+    ],
+)
+def test_edges_count_from_0_or_1(edges, expected):
+    names = ["nose", "left_hand", "right_hand", "left_foot", "right_foot"]
+    assert skeleton_of_category({"name": "a", "keypoints": names, "skeleton": edges}).edges == expected
+
+
+def test_flip_pairs_of_a_file_are_taken_at_their_word():
+    names = ["left_hand", "right_hand", "tip"]
+    assert make_skeleton("a", {"joints": names}).flip_pairs == ((0, 1),)
+    assert make_skeleton("a", {"joints": names, "flip_pairs": []}).flip_pairs == ()
+    assert make_skeleton("a", {"joints": names, "flip_pairs": [["tip", "right_hand"]]}).flip_pairs == ((2, 1),)
+
+
+def test_categories_without_keypoints_are_passed_over():
+    categories = [{"id": 0, "name": "robots"}, {"id": 1, "name": "robot", "keypoints": ["a", "b"]}, {"keypoints": []}]
+    assert find_skeleton("", categories).name == "robot"
+
+
+@pytest.mark.parametrize("spelling", ["left_shoulder", "leftShoulder", "Shoulder (L)", "LShoulder", "shoulder_left"])
+def test_joints_are_found_by_their_meaning(spelling):
+    assert make_skeleton("a", {"joints": ["nose", spelling]}).index("left_shoulder") == 1

@@ -13,7 +13,7 @@ def test_a_label_stands_beside_the_joints_that_are_shown():
     keypoints = np.array([[20.0, 60, 0.91], [20, 120, 0.1]])
     plain, labelled = np.zeros((2, 150, 150, 3), np.uint8)
     draw_pose(plain, keypoints, PAIR)
-    draw_pose(labelled, keypoints, PAIR, label=True)
+    draw_pose(labelled, keypoints, PAIR, label="score")
     ys, xs = np.nonzero((plain != labelled).any(axis=2))
     assert ys.size > 20 and xs.min() >= 20, "to the right of the joint"
     assert 40 < ys.min() and ys.max() < 70, "at its height, and none beside the one that is left out"

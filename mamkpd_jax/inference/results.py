@@ -74,7 +74,7 @@ class PoseResult:
         image = read(self.image, upright=self.upright) if image is None else image
         picture = image.copy()
         for joints in np.concatenate([self.keypoints, self.scores[..., None]], axis=-1):
-            draw_pose(picture, joints, self.skeleton, threshold=threshold, label=label)
+            draw_pose(picture, joints, self.skeleton, threshold=threshold, label="score" if label else "")
         return picture
 
     def save(self, path: str | Path, image: UInt8[np.ndarray, "h w 3"] | None = None, **options: Any) -> None:

@@ -67,7 +67,7 @@ def poses(
         (result,) = predictor(image, np.array([annotation["bbox"] for annotation in sample.annotations]))
         whole = (0, 0, image.shape[1], image.shape[0])
         predicted = np.concatenate([result.keypoints, result.scores[..., None]], axis=-1).reshape(len(result), -1)
-        style = {"height_px": _TILE_HW[0], "label": label}
+        style: dict[str, Any] = {"height_px": _TILE_HW[0], "label": "score" if label else ""}
         if truth:
             labelled = [annotation["keypoints"] for annotation in sample.annotations]
             tiles.append(draw_beside_truth(image, whole, labelled, predicted.tolist(), predictor.skeleton, **style))

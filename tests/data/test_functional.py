@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mamkpd_jax.data import functional as F
+from tests.data.exif import turned
 
 SQRT8 = 2.0 * np.sqrt(2.0)
 
@@ -151,19 +152,12 @@ def test_decode_image_refuses_what_is_no_image(data):
         F.decode_image(data)
 
 
-def _turned(jpeg: bytes, orientation: int) -> bytes:
-    """A JPEG with a note in EXIF data on how it lies."""
-    tag = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
-    exif = b"Exif\0\0" + b"II*\0" + struct.pack("<IH", 8, 1) + tag + struct.pack("<I", 0)
-    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
-
-
 @pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
 def test_decode_image_turns_by_exif_data_only_if_asked(orientation, turns):
     data = cv2.imencode(".jpg", RGB[..., ::-1])[1].tobytes()
     stored = F.decode_image(data)
-    np.testing.assert_array_equal(F.decode_image(_turned(data, orientation)), stored)
-    np.testing.assert_array_equal(F.decode_image(_turned(data, orientation), upright=True), np.rot90(stored, turns))
+    np.testing.assert_array_equal(F.decode_image(turned(data, orientation)), stored)
+    np.testing.assert_array_equal(F.decode_image(turned(data, orientation), upright=True), np.rot90(stored, turns))
 
 
 def test_decode_image_refuses_too_many_pixels(monkeypatch):

@@ -83,5 +83,5 @@ class CocoFiles(CocoFormBuilder, skip_registration=True):
             skeleton = find_skeleton("", content.get("categories") if isinstance(content, dict) else None)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
-        logging.info("%s: %s", path, flips(skeleton))
+        logging.log(logging.INFO if skeleton.flip_pairs else logging.WARNING, "%s: %s", path, flips(skeleton))
         return skeleton

@@ -18,9 +18,12 @@ from mamkpd_jax.data.datasets.custom_coco import CustomCoco
 from mamkpd_jax.data.functional import decode_image
 from mamkpd_jax.data.labels import usable_labels
 from mamkpd_jax.data.opening import open_dataset
+from mamkpd_jax.data.pipeline import LoadCrop
 from mamkpd_jax.data.source import InstanceSource
+from mamkpd_jax.data.transforms import eval_crop_of
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import AP10K
+from tests.data.exif import turned
 from tests.data.places import data_at
 
 
@@ -90,9 +93,9 @@ def _set(root, encoded: dict[str, np.ndarray], names: Sequence[str] = ("left_fin
     return _custom(root)
 
 
-def _custom(root: Path, images: str = ".", skeleton: str = "") -> CustomCoco:
+def _custom(root: Path, images: str = ".", **fields: str) -> CustomCoco:
     files = {"train_annotations": "all.json", "val_annotations": "all.json", "train_images": images, "val_images": "."}
-    return CustomCoco(data_at(root, root / "build", **files, skeleton=skeleton))
+    return CustomCoco(data_at(root, root / "build", **files, **fields))
 
 
 def test_the_skeleton_of_the_categories(tmp_path):
@@ -162,3 +165,87 @@ def test_unusable_instances_are_dropped_and_counted(changes, reason, tmp_path):
     (tmp_path / "all.json").write_text(json.dumps(data), encoding="utf-8")
     counts = prepare(builder).info.metadata["counts"]["val"]
     assert counts == {"images": 2, "annotations": 2, "instances": 1, f"dropped: {reason}": 1}
+
+
+WIDE, SQUARE = IMAGE, IMAGE[:, :40]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "labelled_hw", "exif", "upright"),
+    [
+        (WIDE, (40, 60), "upright", False),
+        (WIDE, (60, 40), "stored", True),
+        (WIDE, None, "upright", True),
+        (WIDE, None, "stored", False),
+        (SQUARE, (40, 40), "upright", True),
+        (SQUARE, (40, 40), "stored", False),
+    ],
+)
+def test_labelled_sizes_decide_about_exif_rotations(pixels, labelled_hw, exif, upright, tmp_path):
+    """A quarter turn; where the size does not tell, the config decides."""
+    builder = _set(tmp_path, {"a.jpg": pixels}, bbox=[5, 5, 20, 20])
+    (tmp_path / "a.jpg").write_bytes(turned((tmp_path / "a.jpg").read_bytes(), 6))
+    data = json.loads((tmp_path / "all.json").read_bytes())
+    size = dict(zip(("height", "width"), labelled_hw, strict=True)) if labelled_hw else {}
+    data["images"] = [{"id": 0, "file_name": "a.jpg", **size}]
+    (tmp_path / "all.json").write_text(json.dumps(data), encoding="utf-8")
+    builder = prepare(_custom(tmp_path, exif=exif))
+    item = InstanceSource(builder, "val")[0]
+    height, width = pixels.shape[:2]
+    assert (item["height_px"], item["width_px"]) == ((width, height) if upright else (height, width))
+    stored = decode_image(item["image"])
+    crop = eval_crop_of(Config(), builder.skeleton)
+    expected = crop({"image": np.rot90(stored, 3) if upright else stored, "bbox": item["bbox"]})["image"]
+    np.testing.assert_array_equal(LoadCrop(crop)(item)["image"], expected)
+    (note,) = builder.info.metadata["notes"]["val"][-1:]
+    why = "the labelled size" if labelled_hw and labelled_hw[0] != labelled_hw[1] else f"config.data.exif={exif}"
+    assert f"read {'upright' if upright else 'stored'} because of {why} (a.jpg)" in note
+
+
+def test_a_size_that_is_neither_reading_is_refused(tmp_path):
+    _set(tmp_path, {"a.jpg": WIDE[:30]})
+    (tmp_path / "a.jpg").write_bytes(turned((tmp_path / "a.jpg").read_bytes(), 6))
+    with pytest.raises(UserError, match=r"a.jpg is 60x30 \(turned by its EXIF data 30x60\) pixels, .* say 60x40"):
+        prepare(_custom(tmp_path))
+
+
+def test_a_replaced_image_is_built_anew(tmp_path):
+    first = prepare(_set(tmp_path, {"a.png": IMAGE, "b.png": IMAGE})).data_path
+    assert _custom(tmp_path).data_path == first
+    cv2.imwrite(str(tmp_path / "a.png"), 255 - IMAGE)
+    builder = prepare(_custom(tmp_path))
+    assert builder.data_path != first
+    item = InstanceSource(builder, "val")[0]
+    np.testing.assert_array_equal(decode_image(item["image"]), (255 - IMAGE)[..., ::-1])
+
+
+def test_a_deleted_image_is_named(tmp_path):
+    prepare(_set(tmp_path, {"a.png": IMAGE, "b.png": IMAGE}))
+    (tmp_path / "b.png").unlink()
+    with pytest.raises(UserError, match="lacks 1 of the 2 annotated images, the first b.png"):
+        prepare(_custom(tmp_path))
+
+
+def test_what_is_odd_about_a_file_is_told_at_every_start(tmp_path, caplog):
+    _set(tmp_path, {"a.png": IMAGE}, area=0)
+    caplog.set_level("INFO")
+    for _ in range(2):
+        caplog.clear()
+        counts = prepare(_custom(tmp_path)).info.metadata["counts"]["val"]
+        assert counts == {"images": 1, "annotations": 1, "instances": 1}
+        assert "custom_coco val: derived: 1 x area not above 0: 0.53 of the box (annotation 0)" in caplog.text
+
+
+@pytest.mark.parametrize(("augmentation", "flip_test"), [("mmpose", False), ("none", True)])
+def test_a_side_without_its_mirror_image_is_refused_with_flips(augmentation, flip_test, tmp_path):
+    _set(tmp_path, {"a.png": IMAGE}, names=("nose", "left_fin"))
+    files = {"train_annotations": "all.json", "val_annotations": "all.json", "train_images": ".", "val_images": "."}
+    data = data_at(tmp_path, tmp_path / "build", dataset="custom_coco", augmentation=augmentation, **files)
+    config = Config(data=data, eval=EvalConfig(flip_test=flip_test))
+    with pytest.raises(UserError, match="the keypoint 'left_fin' has a side, and no other of nose, left_fin is its"):
+        open_dataset(config)
+    config.data.augmentation, config.eval.flip_test = "none", False
+    assert len(open_dataset(config).train) == 1
+    (tmp_path / "fish.json").write_text('{"joints": ["nose", "left_fin"], "flip_pairs": []}', encoding="utf-8")
+    config.data.skeleton, config.eval.flip_test = str(tmp_path / "fish.json"), True
+    assert len(open_dataset(config).train) == 1
