@@ -1,12 +1,16 @@
 """Skeletons: indices agree with names and with the figures that others' tools use."""
 
 import json
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 from pycocotools.cocoeval import Params
 from scipy.io import loadmat
 
+import mamkpd_jax
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeleton_files import find_skeleton, make_skeleton, read_skeleton, skeleton_of_category
 from mamkpd_jax.skeletons import ANIMALPOSE, AP10K, COCO, LSPET, MPII, SKELETONS
@@ -157,3 +161,44 @@ def test_categories_without_keypoints_are_passed_over():
 @pytest.mark.parametrize("spelling", ["left_shoulder", "leftShoulder", "Shoulder (L)", "LShoulder", "shoulder_left"])
 def test_joints_are_found_by_their_meaning(spelling):
     assert make_skeleton("a", {"joints": ["nose", spelling]}).index("left_shoulder") == 1
+
+
+SCHEMA = json.loads((Path(mamkpd_jax.__file__).parent / "skeleton.schema.json").read_bytes())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"joints": ["a", "b"]},
+        {
+            "joints": ["a", "b"],
+            "flip_pairs": [["a", "b"]],
+            "edges": [[0, 1]],
+            "sigmas": [0.1, 0.2],
+            "upper_body": ["a"],
+        },
+        {"$schema": "skeleton.schema.json", "joints": ["a"], "flip_pairs": [], "lower_body": [0]},
+        *({name: value for name, value in asdict(s).items() if name != "name"} for s in SKELETONS.values()),
+    ],
+)
+def test_the_schema_accepts_what_is_read(fields):
+    fields = json.loads(json.dumps(fields))
+    Draft202012Validator(SCHEMA).validate(fields)
+    make_skeleton("a", fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({}, {"joints": []}, {"joints": ["a", "a"]}, {"joints": ["a"], "bones": []}, {"joints": ["a"], "edges": [1]}),
+        *(
+            {"joints": ["a"], "sigmas": [0]},
+            {"joints": ["a"], "flip_pairs": [[0]]},
+            {"joints": ["a"], "edges": [[0, -1]]},
+        ),
+    ],
+)
+def test_the_schema_refuses_what_is_refused(fields):
+    assert list(Draft202012Validator(SCHEMA).iter_errors(fields))
+    with pytest.raises(UserError):
+        make_skeleton("a", fields)

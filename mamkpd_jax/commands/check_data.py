@@ -3,7 +3,7 @@
 mamkpd check-data --annotations=FILE --images=DIR [--skeleton=FILE|NAME] [--output=DIR]
 
 It prints the keypoints, which of them mirror each other, the sizes, and all that is missing or odd in the file, with
-what a training does about it. DIR/samples.png shows eight instances. The exit status is 1 if anything has to be repaired.
+what a training does about it. DIR/samples.png shows eight instances. The exit status is 1 if something needs repair.
 docs/your-data.md describes the file's fields.
 """
 

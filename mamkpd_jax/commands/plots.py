@@ -67,7 +67,7 @@ def _poses() -> None:
     from mamkpd_jax import Predictor
     from mamkpd_jax.plots.poses import poses, samples
 
-    predictor = Predictor.from_pretrained(_given(_CHECKPOINT)[0], upright=False)
+    predictor = Predictor.from_pretrained(_given(_CHECKPOINT)[0])
     chosen = samples(Path(_given(_ANNOTATIONS)), Path(_given(_IMAGES)), predictor.skeleton, _COUNT.value)
     sheet = poses(predictor, chosen, truth=_TRUTH.value, label=_LABEL.value)
     _write(sheet, "poses")

@@ -86,7 +86,7 @@ def _read_images(labels: Labels, folder: Path, exif: str) -> dict[int, ImageFile
             return f"{image['file_name']} is missing"
         try:
             return read_image(path, size_of(image), exif=exif)._replace(content=b"")
-        except (UserError, OSError) as error:
+        except UserError as error:
             return str(error).partition(";")[0]
 
     found, findings = {}, labels.findings

@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mamkpd_jax import Predictor
-from mamkpd_jax.data.labels import read_labels
+from mamkpd_jax.data.builders.images import UPRIGHT, read_image
+from mamkpd_jax.data.functional import decode_image
+from mamkpd_jax.data.labels import read_labels, size_of
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.inference.results import read
 from mamkpd_jax.skeletons import Skeleton
 from mamkpd_jax.visualize import contact_sheet, draw_beside_truth, draw_region
 
@@ -22,6 +23,7 @@ class Sample(NamedTuple):
     """A picture with the labelled people or animals in it, in COCO's annotation form."""
 
     path: Path
+    size_hw: tuple[int, int] | None  # as labelled
     annotations: list[dict[str, Any]]
 
 
@@ -41,11 +43,12 @@ def samples(annotations: Path, images: Path, skeleton: Skeleton, n: int) -> list
     for annotation in labels.annotations:
         if annotation["num_keypoints"] and not annotation["iscrowd"] and min(annotation["bbox"][2:]) > 0:
             by_image[annotation["image_id"]].append(annotation)
-    names = {image["id"]: image["file_name"] for image in labels.images}
+    by_id = {image["id"]: image for image in labels.images}
     if not by_image:
         raise UserError(f"{annotations} has no picture with labelled joints; give another")
     chosen = np.unique(np.linspace(0, len(by_image) - 1, n).astype(int))
-    return [Sample(images / names[image], by_image[image]) for image in np.array(list(by_image))[chosen]]
+    entries = [by_id[image_id] for image_id in np.array(list(by_image))[chosen].tolist()]
+    return [Sample(images / entry["file_name"], size_of(entry), by_image[entry["id"]]) for entry in entries]
 
 
 def poses(
@@ -54,7 +57,6 @@ def poses(
     """A sheet of the pictures with the poses that are predicted in the labelled boxes.
 
     Args:
-        predictor: one that does not turn pictures upright, since labels count in the stored pixels.
         truth: show the labelled poses beside the predicted ones, too.
         label: write the joints' scores beside them.
 
@@ -63,7 +65,8 @@ def poses(
     """
     tiles = []
     for sample in samples:
-        image = read(sample.path, upright=False)
+        file = read_image(sample.path, sample.size_hw, exif=UPRIGHT)
+        image = decode_image(file.content, upright=file.upright)
         (result,) = predictor(image, np.array([annotation["bbox"] for annotation in sample.annotations]))
         whole = (0, 0, image.shape[1], image.shape[0])
         predicted = np.concatenate([result.keypoints, result.scores[..., None]], axis=-1).reshape(len(result), -1)

@@ -81,9 +81,12 @@ def read_image(path: Path, size_hw: tuple[int, int] | None = None, *, exif: str 
     """An image, stored or upright: whichever has the size `size_hw`, and where both or neither is known `exif`.
 
     Raises:
-        UserError: the file is cut off, no image, or of another size than the annotations say.
+        UserError: the file is missing, cut off, no image, or of another size than the annotations say.
     """
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}); check the file") from error
     ends = [end for start, end in _ENDS.items() if content.startswith(start)]
     cut_off = not content or (ends and ends[0] not in content[-_TAIL_BYTES:])
     try:
