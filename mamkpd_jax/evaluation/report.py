@@ -20,6 +20,7 @@ from mamkpd_jax.visualize import contact_sheet, draw_beside_truth
 
 FILES = REPORT, RESULTS, PICTURE, WORST = "report.json", "results.json", "predictions.png", "worst.png"
 _SIDES_PX = (32, 96)  # between small, medium and large; COCO's
+_OF_SIZES = ("APM", "APL", "ARM", "ARL")  # COCO's values of medium and of large instances
 _JOINTS = (5, 10, 15)
 _SHOWN = 16  # pairs of pictures
 _TILE_HW = (240, 640)
@@ -36,15 +37,31 @@ def save(folder: Path, evaluation: Evaluation, dataset: EvaluationData, **about:
 
 
 def format_table(metrics: dict[str, float]) -> str:
-    """The values in rows below the name that they share, 'coco' or 'coco/oks'. -1: there is none to score."""
-    groups: dict[str, list[str]] = {}
+    """The values in rows below the name that they share, 'coco' or 'coco/oks'.
+
+    A value of -1, which has no ground truth to score, is shown as '-' and explained below its rows.
+    """
+    groups: dict[str, dict[str, float]] = {}
     for name, value in metrics.items():
         group, _, label = name.rpartition("/")
-        groups.setdefault(group, []).append(f"{label:17} {value:7.3f}")
+        groups.setdefault(group, {})[label] = value
     lines = []
-    for group, cells in groups.items():
-        lines += [group, *("    ".join(cells[i : i + 4]) for i in range(0, len(cells), 4))]
+    for group, values in groups.items():
+        missing = [label for label, value in values.items() if value == -1]
+        cells = [f"{label:17} {'-' if label in missing else f'{value:.3f}':>7}" for label, value in values.items()]
+        lines += [group, *("    ".join(cells[i : i + 4]) for i in range(0, len(cells), 4)), *_explained(missing)]
     return "\n".join(lines)
+
+
+def _explained(missing: Sequence[str]) -> list[str]:
+    """Lines that say why values are missing."""
+    low, high = _SIDES_PX
+    sizes = f"no ground truth of this size (medium: {low} to {high} px, large: above; square root of the area)"
+    reasons = {
+        sizes: [label for label in missing if label in _OF_SIZES],
+        "no labelled ground truth": [label for label in missing if label not in _OF_SIZES],
+    }
+    return [f"{', '.join(labels)}: {reason}" for reason, labels in reasons.items() if labels]
 
 
 def picture(results: list[dict[str, Any]], dataset: EvaluationData) -> UInt8[np.ndarray, "h w 3"]:

@@ -15,7 +15,10 @@ from mamkpd_jax.skeletons import Skeleton
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """The values of a metric by name, the one to judge by first; and a score from 0 to 1 by annotation."""
+    """The values of a metric by name, the one to judge by first; and a score from 0 to 1 by annotation.
+
+    A value without ground truth to score is -1, as in COCO's own evaluation.
+    """
 
     values: dict[str, float]
     instances: dict[int, float]

@@ -1,6 +1,8 @@
 """The report and its error analysis on real images."""
 
+import copy
 import json
+import re
 
 import cv2
 import numpy as np
@@ -67,3 +69,20 @@ def test_the_table_has_every_figure(evaluation):
     for name, value in evaluation.metrics.items():
         assert f"{name.rpartition('/')[2]:17} {value:7.3f}" in table
     assert np.max([len(line) for line in table.splitlines()]) <= 120
+
+
+def test_table_explains_values_without_ground_truth(dataset):
+    truth = dataset.val.ground_truth
+    large = [copy.deepcopy(a) for a in truth["annotations"] if a["num_keypoints"] and a["area"] > 96**2]
+    for annotation in large:
+        annotation["keypoints"][2] = 0  # no nose is labelled
+    fields = ("image_id", "category_id", "keypoints")
+    results = [{field: a[field] for field in fields} | {"score": 1.0} for a in large]
+    metrics = evaluate_coco({**truth, "annotations": large}, results, COCO).values
+    assert metrics["coco/APM"] == metrics["coco/oks/nose"] == -1, "as report.json has them"
+    lines = report.format_table(metrics).splitlines()
+    shown = dict(re.findall(r"(\w+) +(-|\d\.\d{3})(?: |$)", "\n".join(lines), re.MULTILINE))
+    assert {name for name, value in shown.items() if value == "-"} == {"APM", "ARM", "nose"} and len(shown) == 27
+    rows = lines.index("coco/oks")
+    assert lines[rows - 1].startswith("APM, ARM: no ground truth of this size (medium: 32 to 96 px, large: above; ")
+    assert lines[-1] == "nose: no labelled ground truth"
