@@ -45,7 +45,10 @@ class Augmentation:
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """Centre and size of the upper or lower body, now and then, where enough of its joints are labelled."""
         labelled = joints[:, 2] > 0
-        if labelled.sum() < self.half_body_min_joints or rng.random() >= self.half_body_p:
+        # Choice: a skeleton with fewer joints than that needs more than half of them, as the sources do of their 17.
+        few = skeleton.n_joints < self.half_body_min_joints
+        needed = skeleton.n_joints // 2 + 1 if few else self.half_body_min_joints
+        if labelled.sum() < needed or rng.random() >= self.half_body_p:
             return None
         halves = []
         for part, least in zip((skeleton.upper_body, skeleton.lower_body), self.half_body_min_part, strict=True):
@@ -55,6 +58,11 @@ class Augmentation:
         first, second = (upper, lower) if rng.random() < self.half_body_upper_p else (lower, upper)
         half = first or second
         return None if half is None or min(half[1]) <= 0 else (half[0], half[1] * _HALF_BODY_PADDING)
+
+    def has_half_bodies(self, skeleton: Skeleton) -> bool:
+        """Whether `half_body` can find a half of this skeleton at all."""
+        parts = zip((skeleton.upper_body, skeleton.lower_body), self.half_body_min_part, strict=True)
+        return any(len(part) >= least for part, least in parts)
 
     def vary(
         self, centre: np.ndarray, size: np.ndarray, rng: np.random.Generator

@@ -7,7 +7,7 @@ import pytest
 
 from mamkpd_jax.data import functional as F
 from mamkpd_jax.data.transforms import PRESETS, Augmentation, TopDownCrop
-from mamkpd_jax.skeletons import COCO
+from mamkpd_jax.skeletons import COCO, make_skeleton
 
 INPUT_HW = (256, 192)
 STILL = Augmentation(flip_p=0.0, half_body_p=0.0, scale=0.0, rotation_p=0.0, shift_p=0.0)
@@ -121,6 +121,19 @@ def test_half_body_needs_enough_labelled_joints():
     instance["keypoints"][8:, 2] = 0  # eight are left
     plain = TopDownCrop(input_hw=INPUT_HW, skeleton=COCO)(instance)
     np.testing.assert_array_equal(crop(instance, np.random.default_rng(0))["matrix"], plain["matrix"])
+
+
+@pytest.mark.parametrize(("labelled", "cropped"), [(2, False), (3, True), (4, True)])
+def test_small_skeletons_have_half_body_crops(labelled, cropped):
+    """More than half of the joints have to be labelled, of which the upper body has two."""
+    fields = {"joints": ["head", "neck", "tail", "foot"], "upper_body": [0, 1], "lower_body": [2, 3]}
+    skeleton, instance = make_skeleton("bird", fields), _instance()
+    instance["keypoints"] = instance["keypoints"][:4]
+    instance["keypoints"][labelled:, 2] = 0
+    crop = TopDownCrop(input_hw=INPUT_HW, skeleton=skeleton, augmentation=dataclasses.replace(STILL, half_body_p=1.0))
+    plain = dataclasses.replace(crop, augmentation=STILL)
+    matrices = [each(instance, np.random.default_rng(0))["matrix"] for each in (crop, plain)]
+    assert (np.abs(matrices[0] - matrices[1]).max() > 0.1) == cropped
 
 
 def test_unlabelled_joints_stay_unlabelled_on_their_side():
