@@ -32,6 +32,7 @@ from mamkpd_jax.training.guard import NonFiniteGuard
 from mamkpd_jax.training.interruption import Interrupted, Interruption
 from mamkpd_jax.training.logs import Logger
 from mamkpd_jax.training.optimizer import optimizer
+from mamkpd_jax.training.remarks import remarks
 from mamkpd_jax.training.schedule import Schedule
 from mamkpd_jax.training.state import create_state
 from mamkpd_jax.training.step import make_train_step
@@ -70,6 +71,8 @@ def train(config: Config, workdir: Path, *, only_dry: bool = False) -> dict[str,
     with processes.process_0_first():
         dataset = open_dataset(config)
     schedule = Schedule.of(config, len(dataset.train))
+    for level, line in remarks(config, schedule, dataset):
+        logging.log(level, "%s", line)
     batches = train_batches(dataset.train, dataset.train_crop, config, (jax.process_index(), jax.process_count()))
     feed = Feed(batches, mesh, DamageGuard(dataset.train.n_images).check)
 

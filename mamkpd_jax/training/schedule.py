@@ -26,7 +26,8 @@ class Schedule:
         if steps_per_epoch == 0:
             raise UserError(
                 f"the training split has {n_instances} instances, fewer than config.optim.batch_size="
-                f"{config.optim.batch_size}; set a smaller batch"
+                f"{config.optim.batch_size}, so that no batch is full; set --config.optim.batch_size={n_instances} or "
+                "less"
             )
         return Schedule(
             steps_per_epoch, config.optim.epochs * steps_per_epoch, config.eval.every_epochs * steps_per_epoch

@@ -56,7 +56,7 @@ def test_train_and_eval_leave_the_same_report(tiny, tmp_path, run):
 def test_a_run_of_two_devices_goes_on_with_one(tiny, tmp_path, run, devices, caplog):
     tiny.optim.epochs = 1
     status, _, err = run("train.py", tiny, tmp_path, "--config.fsdp=2", **devices(2))
-    assert status == 0, err
+    assert status == 0 and "I config.optim.decay_epochs=(2,): there is no decay at 2" in err, err
     tiny.optim.epochs = 2
     status, _, err = run("train.py", tiny, tmp_path)
     assert status == 0 and "resuming from step 3, of 6 steps" in err, err
