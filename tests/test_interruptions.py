@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import platform
 import random
 import re
 import shlex
@@ -19,6 +20,7 @@ import pytest
 from mamkpd_jax.commands import train
 from mamkpd_jax.data.pipeline import LoadCrop
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.training.lock import HOLDER
 
 POISONED = 1717641  # an annotation of the real persons
 
@@ -117,6 +119,23 @@ def test_a_run_that_is_asked_to_stop_saves_first(number, tiny, tmp_path, start):
     while is_alive(process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not is_alive(process.pid), "its workers have ended"
+
+
+def test_a_workdir_has_one_training_even_after_a_kill(tiny, tmp_path, start, run):
+    """The loader's process, which outlives the killed one for a moment, does not hold the lock."""
+    tiny.optim.epochs, tiny.eval.every_epochs, tiny.data.workers = 10_000, 10_000, 1
+    first = start("train.py", tiny, tmp_path)
+    wait_for(lambda: len(logged(tmp_path)) >= 2, first)
+    who = f"(process {first.pid} on host {platform.node()}, started 20"
+    status, _, err = run("train.py", tiny, tmp_path)
+    first.kill()
+    assert ended(first)[0] == -signal.SIGKILL, "it ran on"
+    last = err.splitlines()[-1]
+    assert status == 1 and last.startswith(f"error: {tmp_path} is in use by another training {who}"), err
+    tiny.optim.epochs = max(logged(tmp_path)) // 3 + 2
+    status, _, err = run("train.py", tiny, tmp_path)
+    assert status == 0 and f"an earlier training in {tmp_path} {who}" in err and "resuming from step" in err, err
+    assert not (tmp_path / HOLDER).exists(), "nothing is said of this one, which finished"
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from mamkpd_jax.training.feed import Feed
 from mamkpd_jax.training.finetune import start_from
 from mamkpd_jax.training.guard import NonFiniteGuard
 from mamkpd_jax.training.interruption import Interrupted, Interruption
+from mamkpd_jax.training.lock import sole_training
 from mamkpd_jax.training.logs import Logger
 from mamkpd_jax.training.optimizer import optimizer
 from mamkpd_jax.training.remarks import remarks
@@ -61,8 +62,8 @@ def train(config: Config, workdir: Path, *, only_dry: bool = False) -> dict[str,
         The metrics of the validation split, as in `workdir`/report.json; none if the run was dry or interrupted.
 
     Raises:
-        UserError: a config field, the data set or a checkpoint in `workdir` can't be right, the loss is not finite, or
-            a checkpoint can't be written.
+        UserError: a config field, the data set or a checkpoint in `workdir` can't be right, another training runs in
+            `workdir`, the loss is not finite, or a checkpoint can't be written.
     """
     config.validate()
     mesh = training_mesh(config.fsdp)
@@ -87,46 +88,49 @@ def train(config: Config, workdir: Path, *, only_dry: bool = False) -> dict[str,
         print(dry_run(config, train_step, state, feed({})[1], schedule.last_step))
         return {}
 
-    guard = NonFiniteGuard(config.optim)
-    checkpointer = Checkpointer(workdir, config, skeleton, before_save=guard.flush)
-    if checkpointer.latest_step is not None:
-        state = checkpointer.restore(state, batches)
-        progress = "done" if state.step >= schedule.last_step else f"resuming from step {state.step}"
-        logging.info("%s: %s, of %d steps", workdir, progress, schedule.last_step)
-    logger = Logger(workdir, config, schedule, int(state.step))
-    options = Options(flip_test=config.eval.flip_test, scan=config.model.scan)
-    predict = compiled(make_program(config, skeleton, options), data_mesh())
-    evaluator = Evaluator(dataset, config)
+    with sole_training(workdir):
+        guard = NonFiniteGuard(config.optim)
+        checkpointer = Checkpointer(workdir, config, skeleton, before_save=guard.flush)
+        if checkpointer.latest_step is not None:
+            state = checkpointer.restore(state, batches)
+            progress = "done" if state.step >= schedule.last_step else f"resuming from step {state.step}"
+            logging.info("%s: %s, of %d steps", workdir, progress, schedule.last_step)
+        logger = Logger(workdir, config, schedule, int(state.step))
+        options = Options(flip_test=config.eval.flip_test, scan=config.model.scan)
+        predict = compiled(make_program(config, skeleton, options), data_mesh())
+        evaluator = Evaluator(dataset, config)
 
-    metrics = {}
-    with Interruption() as interruption:
-        try:
-            for stop in schedule.evaluations(int(state.step)):
-                for step in range(int(state.step) + 1, stop + 1):
-                    interruption.check(step)
-                    batch, on_devices = feed(metrics)
-                    state, metrics = train_step(state, on_devices)
-                    guard.watch(step, batch, metrics)
-                    logger.log_step(step, metrics, feed.waited_s)
-                    checkpointer.maybe_save(step, state, batches, force=step == stop)
-                weights = gathered((state.eval_params, state.batch_stats), mesh)
-                evaluation = evaluator(interruption.checked(partial(predict, *weights)))
-                logger.log_evaluation(stop, evaluation.metrics, report.picture(evaluation.results, dataset))
-                checkpointer.save_best(stop, state, batches, *next(iter(evaluation.metrics.items())))
-        except Interrupted:
-            checkpointer.maybe_save(int(state.step), state, batches, force=True)
-            logging.info("stopped at step %d of %d and saved; the same command resumes", state.step, schedule.last_step)
-            return {}
-        finally:
-            batches.close()
-            logger.close()
-            checkpointer.close()
-    if processes.is_process_0():
-        about = {"step": int(state.step), "split": config.eval.split, "config": dataclasses.asdict(config)}
-        report.save(workdir, evaluation, dataset, **about)
-        print(f"{config.data.dataset}, {config.eval.split}")
-        print(report.format_table(evaluation.metrics))
-        print(f"checkpoints, TensorBoard logs, metrics.jsonl, {', '.join(report.FILES)} are in {workdir}")
+        metrics = {}
+        with Interruption() as interruption:
+            try:
+                for stop in schedule.evaluations(int(state.step)):
+                    for step in range(int(state.step) + 1, stop + 1):
+                        interruption.check(step)
+                        batch, on_devices = feed(metrics)
+                        state, metrics = train_step(state, on_devices)
+                        guard.watch(step, batch, metrics)
+                        logger.log_step(step, metrics, feed.waited_s)
+                        checkpointer.maybe_save(step, state, batches, force=step == stop)
+                    weights = gathered((state.eval_params, state.batch_stats), mesh)
+                    evaluation = evaluator(interruption.checked(partial(predict, *weights)))
+                    logger.log_evaluation(stop, evaluation.metrics, report.picture(evaluation.results, dataset))
+                    checkpointer.save_best(stop, state, batches, *next(iter(evaluation.metrics.items())))
+            except Interrupted:
+                checkpointer.maybe_save(int(state.step), state, batches, force=True)
+                logging.info(
+                    "stopped at step %d of %d and saved; the same command resumes", state.step, schedule.last_step
+                )
+                return {}
+            finally:
+                batches.close()
+                logger.close()
+                checkpointer.close()
+        if processes.is_process_0():
+            about = {"step": int(state.step), "split": config.eval.split, "config": dataclasses.asdict(config)}
+            report.save(workdir, evaluation, dataset, **about)
+            print(f"{config.data.dataset}, {config.eval.split}")
+            print(report.format_table(evaluation.metrics))
+            print(f"checkpoints, TensorBoard logs, metrics.jsonl, {', '.join(report.FILES)} are in {workdir}")
     return evaluation.metrics
 
 
