@@ -1,5 +1,7 @@
 """How the command-line programs start: shared flags, the log, and one line for each mistake of the user."""
 
+import contextlib
+import copy
 import difflib
 import errno
 import logging
@@ -42,8 +44,13 @@ _EXTRAS = {
 _EXAMPLE = "a config's name or file, such as --config=quickstart or --config=configs/quickstart.py"
 
 
-def define_config() -> flags.FlagHolder[Config]:
-    """The flag `--config=NAME|FILE`, with overrides of single fields as `--config.data.root=DIR`."""
+def define_config(default: Callable[[], Config | None] = lambda: None) -> flags.FlagHolder[Config]:
+    """The flag `--config=NAME|FILE`, with overrides of single fields as `--config.data.root=DIR`.
+
+    Args:
+        default: called where there is no --config, when all other flags are parsed. Returns the config to take, or None
+            if the flag is required.
+    """
     config = config_flags.DEFINE_config_file(
         "config",
         None,
@@ -52,14 +59,20 @@ def define_config() -> flags.FlagHolder[Config]:
         lock_config=False,
         allow_override=True,  # as tests import several programs
     )
-    flags.FLAGS["config"].parser = _ConfigParser(name="config", lock_config=False)
+    flags.FLAGS["config"].parser = _ConfigParser(default)
     # ml_collections reports a file that can't be read when a field is first read: hasattr is that reading.
     flags.register_validator("config", lambda config: hasattr(config, "model"), message=f"give {_EXAMPLE}")
     return config
 
 
 class _ConfigParser(config_flags.ConfigFileFlagParser):
-    def parse(self, path: str) -> Any:
+    def __init__(self, default: Callable[[], Config | None]):
+        super().__init__(name="config", lock_config=False)
+        self.default = default
+
+    def parse(self, path: str | Config) -> Any:
+        if isinstance(path, Config):
+            return copy.deepcopy(path)  # the overrides change its fields
         name, colon, argument = path.partition(":")
         if name.isidentifier():  # a path has a suffix
             if name not in _config_names():
@@ -159,6 +172,7 @@ def run(main: Callable[[], None] | Choice) -> None:
 def _parse(argv: Sequence[str]) -> list[str]:
     _log_to_stderr()
     try:
+        _guarded(lambda: _set_default_config(argv))
         rest = flags.FLAGS(list(argv))
     except KeyError as error:
         _fail(_unknown_field(argv, error))
@@ -175,6 +189,18 @@ def _parse(argv: Sequence[str]) -> list[str]:
     if len(rest) > 1:
         _fail(f"unexpected argument {rest[1]!r}; flags are written --name=value (see --help)")
     return rest
+
+
+def _set_default_config(argv: Sequence[str]) -> None:
+    """Takes the program's default where there is no --config, so that the overrides of its fields are known flags."""
+    if "config" not in flags.FLAGS or any(re.match("--?config(=|$)", argument) for argument in argv):
+        return
+    flags.FLAGS.set_gnu_getopt()  # or parsing ends at the value of an override without "="
+    with contextlib.suppress(flags.Error):  # parsing all of them raises it again
+        flags.FLAGS(list(argv), known_only=True)
+    parser: Any = flags.FLAGS["config"].parser
+    if flags.FLAGS.is_parsed() and (config := parser.default()) is not None:
+        flags.FLAGS.set_default("config", config)
 
 
 class _AboveProgressBar(logging.Handler):

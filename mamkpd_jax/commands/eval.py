@@ -1,24 +1,24 @@
 """Evaluates a checkpoint, or a results file of any program.
 
-mamkpd eval --config=NAME|FILE --workdir=DIR [--config.SECTION.FIELD=VALUE ...]
+mamkpd eval --workdir=DIR [--config.SECTION.FIELD=VALUE ...]
     Scores the newest checkpoint of a training run on the validation split, in ground-truth boxes or in those of
     --config.eval.detections=FILE. Prints a table, and writes report.json, results.json (COCO's results form),
-    predictions.png and worst.png.
-mamkpd eval --config=NAME|FILE --checkpoint=NAME|FILE --output=DIR [--config.SECTION.FIELD=VALUE ...]
+    predictions.png and worst.png. The config is the checkpoint's own, or that of --config=NAME|FILE.
+mamkpd eval --checkpoint=NAME|DIR|FILE --output=DIR [--config.SECTION.FIELD=VALUE ...]
     The same for a named model or a file of weights.
 mamkpd eval --config=NAME|FILE --predictions=FILE --annotations=FILE [--report=FILE]
     Scores a results file by the metrics of the config.
 """
 
 import dataclasses
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import jax
 from absl import flags
 
 from mamkpd_jax import cli, compilation_cache
-from mamkpd_jax.artifact.artifact import without_scan
+from mamkpd_jax.artifact.artifact import Artifact, without_scan
 from mamkpd_jax.artifact.reading import read_artifact
 from mamkpd_jax.config import Config, differences
 from mamkpd_jax.data.opening import open_evaluation_data
@@ -32,7 +32,7 @@ from mamkpd_jax.registry import DATASETS
 from mamkpd_jax.sharding import check_batch, data_mesh, replicated
 from mamkpd_jax.training.checkpoint import check_same_joints, check_same_model
 
-_CONFIG = cli.define_config()
+_CONFIG = cli.define_config(lambda: _own_config())
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the training run, with its checkpoints.", allow_override=True
 )
@@ -47,20 +47,18 @@ _REPORT = flags.DEFINE_string("report", None, "Where to write the scores of --pr
 _CACHE = compilation_cache.define_flag()
 
 
-def evaluate(config: Config, source: str | Path, output: Path, *, best: bool, ema: bool) -> dict[str, float]:
-    """Evaluates a model, as `read_artifact` takes it, writes the report below `output` and returns the metrics.
+def evaluate(config: Config, artifact: Artifact, output: Path, *, source: str | Path) -> dict[str, float]:
+    """Evaluates a model, writes the report below `output` and returns the metrics.
 
     Args:
-        best: of a run, the checkpoint with the best evaluation, not the newest.
-        ema: the moving average of the parameters, where the run has one.
+        source: where the model is from, for the messages.
 
     Raises:
-        UserError: a config field, the data set or the checkpoint can't be right.
+        UserError: a config field, the data set or the model can't be right.
     """
     config.validate()
     mesh = data_mesh()
     check_batch("eval.batch_size", config.eval.batch_size, mesh.size)
-    artifact = read_artifact(source, best=best, ema=ema)
     check_same_model(f"the checkpoint of {source}", differences(artifact.config, without_scan(config)))
     dataset = open_evaluation_data(config)
     check_same_joints(f"the checkpoint of {source}", artifact.skeleton, dataset.skeleton)
@@ -94,19 +92,40 @@ def evaluate_file(config: Config, predictions: Path, annotations: Path, output: 
 
 def main() -> None:
     compilation_cache.enable(_CACHE.value)
-    workdir, predictions, annotations = _WORKDIR.value, _PREDICTIONS.value, _ANNOTATIONS.value
-    source = workdir or _CHECKPOINT.value
-    if predictions and annotations and not source:
-        evaluate_file(
-            _CONFIG.value, Path(predictions), Path(annotations), Path(_REPORT.value) if _REPORT.value else None
-        )
-    elif workdir and not (predictions or annotations or _CHECKPOINT.value):
-        output = Path(_OUTPUT.value) if _OUTPUT.value else Path(workdir) / "eval"
-        evaluate(_CONFIG.value, Path(workdir), output, best=_BEST.value, ema=_EMA.value)
-    elif source and _OUTPUT.value and not (predictions or annotations or workdir):
-        evaluate(_CONFIG.value, source, Path(_OUTPUT.value), best=_BEST.value, ema=_EMA.value)
-    else:
-        raise UserError(
-            "give either --workdir, or --checkpoint and --output, to evaluate a model, or --predictions and "
-            "--annotations"
-        )
+    source, predictions, annotations = _source(), _PREDICTIONS.value, _ANNOTATIONS.value
+    if source is not None:
+        output = Path(_OUTPUT.value or Path(source) / "eval")
+        evaluate(_CONFIG.value, _artifact(source), output, source=source)
+    elif predictions and annotations:
+        report_file = Path(_REPORT.value) if _REPORT.value else None
+        evaluate_file(_CONFIG.value, Path(predictions), Path(annotations), report_file)
+
+
+def _source() -> str | Path | None:
+    """The run, name or file of the model to evaluate; None if a results file is to be scored.
+
+    Raises:
+        UserError: the flags name both, or neither.
+    """
+    workdir, checkpoint, files = _WORKDIR.value, _CHECKPOINT.value, (_PREDICTIONS.value, _ANNOTATIONS.value)
+    if workdir and not (checkpoint or any(files)):
+        return Path(workdir)
+    if checkpoint and _OUTPUT.value and not (workdir or any(files)):
+        return checkpoint
+    if all(files) and not (workdir or checkpoint):
+        return None
+    raise UserError(
+        "give either --workdir, or --checkpoint and --output, to evaluate a model, or --predictions and --annotations"
+    )
+
+
+def _own_config() -> Config | None:
+    """The config of the model that the flags name; None for a results file, which has none."""
+    source = _source()
+    return None if source is None else _artifact(source).config
+
+
+@cache
+def _artifact(source: str | Path) -> Artifact:
+    """Reads a model once, for its config and for its weights."""
+    return read_artifact(source, best=_BEST.value, ema=_EMA.value)

@@ -1,5 +1,6 @@
-"""The command `mamkpd eval` on results files of other programs."""
+"""The command `mamkpd eval` on checkpoints without a config, and on results files of other programs."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -10,14 +11,69 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from mamkpd_jax.artifact.artifact import Artifact
+from mamkpd_jax.artifact.checkpoints import write_checkpoint
+from mamkpd_jax.artifact.weight_files import save
 from mamkpd_jax.data.annotation_files import read_mpii_truth
+from tests.artifact.conftest import random_weights
 
+__all__ = ["random_weights"]
+
+_LISTS = {"depths": [1], "dims": [8], "remat_stages": []}  # tuples, as JSON has them
 _MPII = ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Mean", "Mean_weighted")
 
 
 def _eval(*flags: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "mamkpd_jax", "eval", *flags]
     return subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+
+
+@pytest.fixture
+def weights(tiny, random_weights) -> Artifact:
+    """Of a run of associative scans whose data were elsewhere."""
+    tiny.model.scan = "associative"
+    tiny.data.root = "/nowhere"
+    return random_weights(tiny)
+
+
+@pytest.mark.parametrize("model", ["--workdir={folder}/run", "--checkpoint={folder}/model.safetensors"])
+def test_checkpoint_alone_is_evaluated_by_its_config(model, weights, coco_mini_root, tmp_path):
+    """Its fields can be changed, before and after the other flags."""
+    write_checkpoint(weights, tmp_path / "run")
+    save(weights, tmp_path / "model.safetensors")
+    named = (model.format(folder=tmp_path), f"--output={tmp_path / 'out'}")
+    done = _eval("--config.data.root", str(coco_mini_root), *named, "--noconfig.eval.flip_test")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "out" / "report.json").read_bytes())
+    config = report["config"]
+    assert report["step"] == 7 and report["poses"] == 12
+    assert (config["data"]["root"], config["eval"]["flip_test"]) == (str(coco_mini_root), False)
+    assert config["data"]["input_hw"] == [64, 48] and config["eval"]["batch_size"] == 4, "fields of the checkpoint"
+    assert config["model"] == {**dataclasses.asdict(weights.config.model), "scan": "auto"} | _LISTS
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--workdir={folder}/run"], "/nowhere does not exist"),
+        (["--workdir={folder}/run", "--config.head.codec=udp"], "config.head.codec: 'plain' -> 'udp'; give the config"),
+        (
+            ["--workdir={folder}/run", "--config.optim.epoch=1"],
+            "there is no such config field; did you mean --config.o",
+        ),
+        (["--workdir={folder}/run", "--best=x"], "--best=x: "),
+        (["--workdir={folder}"], "no checkpoints in {folder}; give the folder of a training run"),
+        (["--checkpoint=persons", "--output={folder}/out"], "persons is no model, folder or file; expected animals, "),
+        (["--checkpoint=people"], "give either --workdir, or --checkpoint and --output, to evaluate a model, or"),
+        (["--predictions=a", "--annotations=b"], "give a config's name or file, such as --config=quickstart"),
+    ],
+)
+def test_mistakes_without_a_config_are_told(flags, line, weights, tmp_path):
+    write_checkpoint(weights, tmp_path / "run")
+    done = _eval(*(flag.format(folder=tmp_path) for flag in flags))
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and last.startswith("error: ") and line.format(folder=tmp_path) in last, done.stderr
+    assert "Traceback" not in done.stderr and sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
 
 @pytest.fixture

@@ -130,7 +130,7 @@ def picture(shared_data: Path) -> Path:
 def test_training_lowers_the_loss_and_evaluation_scores_it(config, run, tmp_path):
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8")
     assert "eval/coco/AP" in lines
-    again = evaluate(config, run, tmp_path, best=False, ema=True)
+    again = evaluate(config, read_checkpoint(run), tmp_path, source=run)
     assert again["coco/AP50"] > 0.1, "the mean pose alone has some persons right"
     assert show_data(config, tmp_path).stat().st_size > 1000
 
