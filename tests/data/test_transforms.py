@@ -7,7 +7,8 @@ import pytest
 
 from mamkpd_jax.data import functional as F
 from mamkpd_jax.data.transforms import PRESETS, Augmentation, TopDownCrop
-from mamkpd_jax.skeletons import COCO, make_skeleton
+from mamkpd_jax.skeleton_files import make_skeleton
+from mamkpd_jax.skeletons import COCO
 
 INPUT_HW = (256, 192)
 STILL = Augmentation(flip_p=0.0, half_body_p=0.0, scale=0.0, rotation_p=0.0, shift_p=0.0)

@@ -8,7 +8,7 @@ from absl import logging
 from mamkpd_jax.config import OptimConfig
 from mamkpd_jax.data.opening import open_dataset
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.skeletons import make_skeleton
+from mamkpd_jax.skeleton_files import make_skeleton
 from mamkpd_jax.training.remarks import remarks
 from mamkpd_jax.training.schedule import Schedule
 
