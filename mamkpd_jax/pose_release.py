@@ -14,14 +14,13 @@ from jaxtyping import Float
 
 from mamkpd_jax.data.annotation_files import read_arrays, read_json
 from mamkpd_jax.data.builders.images import check_folder, read_image
-from mamkpd_jax.data.functional import box_around, clip_box
+from mamkpd_jax.data.functional import BODY_AREA, box_around, clip_box
 from mamkpd_jax.data.labels import usable_labels
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import atomic_write
 from mamkpd_jax.skeletons import ANIMALPOSE, LSPET, Skeleton
 
 _LSPET = "Leeds Sports Pose Extended"
-_AREA = 0.53  # Choice: the part of a box that its body covers; the releases have no areas
 
 
 class Pose(NamedTuple):
@@ -163,7 +162,7 @@ def _annotation(i: int, pose: Pose, image: dict[str, Any], least: int) -> dict[s
         "category_id": pose.category,
         "iscrowd": 0,
         "bbox": box.tolist(),
-        "area": float(_AREA * box[2] * box[3]),
+        "area": float(BODY_AREA * box[2] * box[3]),
         "num_keypoints": int(labelled.sum()),
         "keypoints": np.column_stack([np.where(labelled[:, None], points, 0), 2 * labelled]).ravel().tolist(),
     }

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
 _MAX_PIXELS = int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"])  # set when the package is imported
+BODY_AREA = 0.53  # Choice: the part of a box that its body covers, for labels without areas
 
 
 class DamagedImage(ValueError):
@@ -49,7 +50,7 @@ def clip_box(box: Float[np.ndarray, "4"], height: int, width: int) -> Float[np.n
 
 
 def box_around(joints: Float[np.ndarray, "labelled 2"]) -> Float[np.ndarray, "4"]:
-    """The box (x, y, width, height) around the joints of a body.
+    """The box (x, y, width, height) around an instance's joints, for labels without boxes.
 
     Choice: the margin on each side is 4 pixels and 6% of the longer side, because joints lie inside the body.
     """

@@ -12,12 +12,11 @@ import numpy as np
 
 from mamkpd_jax.data.annotation_files import are_numbers, read_json
 from mamkpd_jax.data.findings import Findings, shown
-from mamkpd_jax.data.functional import box_around, clip_box
+from mamkpd_jax.data.functional import BODY_AREA, box_around, clip_box
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeleton_files import find_skeleton, has_keypoints
 from mamkpd_jax.skeletons import Skeleton
 
-AREA = 0.53  # Choice: the part of its box that a body covers, as for the sets that have no areas. Source: MMPose.
 _MISSING = (None, [], "")
 
 
@@ -263,5 +262,5 @@ class _Annotations:
         if area is not None and area > 0:
             return area
         why = "missing" if area is None else "not above 0"
-        self._findings.add("derived", f"area {why}: {AREA} of the box", where)
-        return AREA * max(box[2], 0) * max(box[3], 0)
+        self._findings.add("derived", f"area {why}: {BODY_AREA} of the box", where)
+        return BODY_AREA * max(box[2], 0) * max(box[3], 0)

@@ -17,6 +17,7 @@ from absl import logging
 from tqdm import tqdm
 
 from mamkpd_jax.data.annotation_files import read_json
+from mamkpd_jax.data.builders.images import SUFFIXES
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import write_json
 from mamkpd_jax.inference.boxes import Detector
@@ -24,8 +25,6 @@ from mamkpd_jax.inference.boxes_file import BoxesFile, trailing_number
 from mamkpd_jax.inference.coco_classes import subject
 from mamkpd_jax.inference.predictor import Predictor
 from mamkpd_jax.inference.results import OutputOptions, PoseResult
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".jp2", ".avif", ".gif", ".ppm", ".pgm")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

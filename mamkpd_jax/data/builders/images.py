@@ -14,6 +14,7 @@ from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.errors import UserError
 
 STORED, UPRIGHT = "stored", "upright"  # the pixels of a file, and the picture as viewers show it
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".jp2", ".avif", ".gif", ".ppm", ".pgm")
 _TAIL_BYTES = 4096
 _ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}  # how a JPEG and a PNG begin and end
 _EXIF = (b"Exif", b"eXIf", b"EXIF")  # in JPEG, PNG and WebP files
