@@ -78,5 +78,6 @@ DATASETS = Registry("config.data.dataset", "mamkpd_jax.data.datasets", "DATASET"
 SCANS = Registry("config.model.scan", "mamkpd_jax.ops.selective_scan.implementations", "IMPLEMENTATION")
 METRICS = Registry("config.eval.metrics", "mamkpd_jax.evaluation.metrics", "metric", separators="_@")
 EXPORTS = Registry("the suffix of --output, none for a folder,", "mamkpd_jax.export.formats", "FORMAT")
+IMPORTS = Registry("--from", "mamkpd_jax.data.imports", "READ")
 COMMANDS = Registry("the command", "mamkpd_jax.commands", "main")
 BENCHES = Registry("the bench", "mamkpd_jax.bench.programs", "main")

@@ -1,0 +1,46 @@
+"""Converts labels of YOLO, LabelMe, CVAT, Label Studio or DeepLabCut into annotation files in COCO's form.
+
+mamkpd import-data --from=yolo --input=DIR|data.yaml --output=DIR
+mamkpd import-data --from=labelme --input=DIR|FILE.json --output=DIR [--images=DIR]
+mamkpd import-data --from=cvat --input=DIR|FILE.json --output=DIR [--images=DIR]
+mamkpd import-data --from=labelstudio --input=FILE.json --output=DIR [--images=DIR]
+mamkpd import-data --from=dlc --input=DIR|FILE.csv --output=DIR [--images=DIR]
+
+The command writes labels.json, or train.json, val.json and test.json where the source has these splits. It also writes
+skeleton.json where the source has mirror pairs that the keypoints' names don't tell. It prints the counts, the images'
+folder and the next command. Images stay where they are. Boxes are those of the labels, or drawn around the keypoints.
+"""
+
+import shlex
+from pathlib import Path
+
+from absl import flags
+
+from mamkpd_jax.data.imports._coco import write
+from mamkpd_jax.registry import IMPORTS
+
+_FROM = flags.DEFINE_enum("from", None, list(IMPORTS), "The tool or the form of the labels.", required=True)
+_INPUT = flags.DEFINE_string("input", None, "The labels: a file or a folder.", required=True, allow_override=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of the annotation files.", required=True, allow_override=True)
+_IMAGES = flags.DEFINE_string(
+    "images", None, "The folder of the images, where the labels don't tell it.", allow_override=True
+)
+
+
+def main() -> None:
+    images = Path(_IMAGES.value) if _IMAGES.value is not None else None
+    written = write(IMPORTS[_FROM.value](Path(_INPUT.value), images), Path(_OUTPUT.value))
+    for path, (n_images, n_instances) in written.files.items():
+        print(f"{path}: {n_images} images, {n_instances} instances")
+    for what, count in written.left_out.items():
+        print(f"left out: {count} {what}")
+    if written.rotated:
+        print(
+            f"{written.rotated} images are stored rotated, and training reads pixels as they are stored: save these "
+            "images upright, as the labels are (for example with ImageMagick's `mogrify -auto-orient`)"
+        )
+    print(f"the images are in {written.images}")
+    print("next:")
+    for path in written.files:
+        command = ["mamkpd", "check-data", f"--annotations={path}", f"--images={written.images}"]
+        print(shlex.join(command + ([f"--skeleton={written.skeleton}"] if written.skeleton else [])))

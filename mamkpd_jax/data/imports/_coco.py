@@ -1,0 +1,133 @@
+"""Labels of any source as annotation files in COCO's keypoint form."""
+
+import contextlib
+import itertools
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mamkpd_jax.data.annotation_files import check_annotations
+from mamkpd_jax.data.functional import BODY_AREA, box_around, clip_box
+from mamkpd_jax.data.imports._labels import Category, Instance, Labels, Picture
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.files import atomic_write
+from mamkpd_jax.skeletons import make_skeleton, skeleton_of_category
+
+
+class Written(NamedTuple):
+    """What `write` has written."""
+
+    files: dict[Path, tuple[int, int]]  # numbers of images and of instances of each annotation file
+    skeleton: Path | None  # a file with the mirror pairs, where the keypoints' names don't tell them
+    images: Path  # the folder that file names are relative to
+    left_out: Counter[str]
+    rotated: int  # images that are stored rotated
+
+
+def write(labels: Labels, output: Path) -> Written:
+    """Writes a file NAME.json for each split, and skeleton.json where it is needed.
+
+    Raises:
+        UserError: there are no labelled keypoints, categories with different keypoints, an image twice in a split, or
+            a file that exists already. Nothing is written.
+    """
+    pictures = [picture for split in labels.splits.values() for picture in split]
+    if not any(instance.points for picture in pictures for instance in picture.instances):
+        raise UserError(f"the {len(pictures)} labelled images have no keypoint; label keypoints before the import")
+    categories, skeleton = _categories(labels)
+    folder = Path(os.path.commonpath([picture.path.parent for picture in pictures]))
+    contents = _splits(labels, folder, left_out := Counter(labels.left_out))
+    for path, content in contents.items():
+        check_annotations(output / path, content, len(labels.categories[0].keypoints))
+    files = {output / name: (len(c["images"]), len(c["annotations"])) for name, c in contents.items()}
+    contents = {name: content | {"categories": categories} for name, content in contents.items()}
+    _write_new(output, contents | ({"skeleton.json": skeleton} if skeleton else {}))
+    path = output / "skeleton.json" if skeleton else None
+    return Written(files, path, folder, left_out, sum(picture.rotated for picture in pictures))
+
+
+def _categories(labels: Labels) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """The categories in COCO's form; the skeleton file's content, None where their names tell the mirror pairs."""
+    first = labels.categories[0]
+    for other in labels.categories:
+        if other.keypoints != first.keypoints:
+            raise UserError(
+                f"the categories {first.name} and {other.name} have different keypoints, and a model has one set; "
+                "keep the labels of one of them"
+            )
+    categories = [
+        {"id": i, "name": c.name, "keypoints": list(c.keypoints), "skeleton": [[a + 1, b + 1] for a, b in c.edges]}
+        for i, c in enumerate(labels.categories, start=1)
+    ]
+    told = skeleton_of_category(categories[0])  # raises UserError for two keypoints of one name
+    if labels.flip_pairs is None:
+        return categories, None
+    fields = {
+        "joints": list(first.keypoints),
+        "flip_pairs": [list(pair) for pair in labels.flip_pairs],
+        "edges": [list(edge) for edge in first.edges],
+    }
+    known = make_skeleton(first.name, fields).flip_indices == told.flip_indices
+    return categories, None if known else fields
+
+
+def _splits(labels: Labels, folder: Path, left_out: Counter[str]) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """The images and annotations of each file; adds to `left_out`. Ids are unique across the files."""
+    categories = {category.name: (i, category) for i, category in enumerate(labels.categories, start=1)}
+    image_ids, annotation_ids = itertools.count(1), itertools.count(1)
+    contents = {}
+    for split, pictures in labels.splits.items():
+        images: dict[Path, dict[str, Any]] = {}
+        annotations = []
+        for picture in pictures:
+            if picture.path in images:
+                raise UserError(f"{picture.path} is labelled twice; keep one of its labels")
+            name = picture.path.relative_to(folder).as_posix()
+            image = {"id": next(image_ids), "file_name": name, "height": picture.height, "width": picture.width}
+            images[picture.path] = image
+            for instance in picture.instances:
+                i, category = categories[instance.category]
+                fields = _annotation(instance, category, picture)
+                if isinstance(fields, str):
+                    left_out[fields] += 1
+                else:
+                    ids = {"id": next(annotation_ids), "image_id": image["id"], "category_id": i}
+                    annotations.append(ids | fields)
+        contents[f"{split}.json"] = {"images": list(images.values()), "annotations": annotations}
+    return contents
+
+
+def _annotation(instance: Instance, category: Category, picture: Picture) -> dict[str, Any] | str:
+    """An annotation without its ids, or what an instance that can't be one is."""
+    box = instance.box
+    if box is None:
+        if not instance.points:
+            return "instances without keypoint and box"
+        around = box_around(np.array([point[:2] for point in instance.points.values()], np.float64))
+        box = tuple(clip_box(around, picture.height, picture.width).tolist())
+        if not min(box[2:]) > 0:
+            return "instances outside their image"
+    area = BODY_AREA * box[2] * box[3] if instance.area is None else instance.area
+    keypoints = [value for name in category.keypoints for value in instance.points.get(name, (0.0, 0.0, 0))]
+    return {
+        "iscrowd": int(instance.is_crowd),
+        "bbox": list(box),
+        "area": area,
+        "num_keypoints": len(instance.points),
+        "keypoints": keypoints,
+    }
+
+
+def _write_new(output: Path, contents: dict[str, Any]) -> None:
+    """Writes JSON files, all or none."""
+    for name in contents:
+        if (output / name).exists():
+            raise UserError(f"{output / name} is there already; move it away, or give another folder by --output")
+    with contextlib.ExitStack() as files:
+        for name, content in contents.items():
+            temporary = files.enter_context(atomic_write(output / name))
+            temporary.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")

@@ -1,0 +1,129 @@
+"""What the readers of labels have in common: their result, pictures and YAML files.
+
+Choice: coordinates are taken unchanged, shares of an image times its size. Labelling tools count from the upper left
+corner of the first pixel, COCO's annotations too, and the half pixel to its centre is below a labeller's precision.
+"""
+
+import contextlib
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+
+from mamkpd_jax.data.annotation_files import are_numbers
+from mamkpd_jax.data.builders.images import read_image
+from mamkpd_jax.data.functional import decode_image
+from mamkpd_jax.errors import UserError
+
+UNNAMED = "object"  # the category of instances whose labels name none
+_ERRORS = (AttributeError, IndexError, KeyError, OSError, OverflowError, RecursionError, TypeError, ValueError)
+
+
+class Instance(NamedTuple):
+    """The labels of a person, an animal or a thing, in pixels."""
+
+    category: str
+    points: dict[str, tuple[float, float, int]]  # x, y, visibility (1: hidden, 2: seen) of the labelled keypoints
+    box: tuple[float, float, float, float] | None  # x, y, width, height; None: the labels have none
+    area: float | None = None  # None: the labels have none
+    is_crowd: bool = False
+
+
+class Picture(NamedTuple):
+    """An image file with its instances. The size is that of the upright picture, which labelling tools show."""
+
+    path: Path
+    height: int
+    width: int
+    rotated: bool  # the file's EXIF data rotates what is stored
+    instances: list[Instance]
+
+
+class Category(NamedTuple):
+    """A kind of instances."""
+
+    name: str
+    keypoints: tuple[str, ...]
+    edges: tuple[tuple[int, int], ...] = ()  # to draw, by index
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """All labels of a data set."""
+
+    splits: dict[str, list[Picture]]  # by the name of their file; "labels" where the source has no splits
+    categories: list[Category]
+    flip_pairs: tuple[tuple[int, int], ...] | None = None  # None: keypoints' names tell
+    left_out: Counter[str] = dataclasses.field(default_factory=Counter)  # by what it was
+
+
+@contextlib.contextmanager
+def parsing(path: Path, form: str) -> Iterator[None]:
+    """Turns what a file of another form raises inside the block into a UserError of one line."""
+    try:
+        yield
+    except _ERRORS as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{path} is not {form} ({reason}); export it again or repair it") from error
+
+
+def numbers(values: Any, count: int) -> list[float]:
+    """So many finite numbers; raises ValueError for anything else."""
+    if not are_numbers(values, count):
+        raise ValueError(f"{values} where {count} finite numbers were expected")
+    return [float(value) for value in values]
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file; raises UserError if it has none."""
+    with parsing(path, "a YAML file"):
+        try:
+            return yaml.safe_load(path.read_bytes())
+        except yaml.YAMLError as error:
+            raise ValueError(error) from error
+
+
+def find(name: str, folders: Sequence[Path]) -> Path:
+    """The image of a name, which may be a path, in the first folder that has it or its last part.
+
+    Raises:
+        UserError: none has.
+    """
+    parts = Path(name.replace("\\", "/"))
+    for folder in folders:
+        for path in (folder / parts, folder / parts.name):
+            if path.is_file():
+                return Path(os.path.abspath(path))
+    searched = " and ".join(dict.fromkeys(map(str, folders)))
+    raise UserError(f"the labelled image {name} is not in {searched}; give the folder of the images by --images")
+
+
+def read_picture(path: Path, labelled_wh: Sequence[Any] | None = None) -> Picture:
+    """A picture, without instances yet.
+
+    Args:
+        labelled_wh: width and height that the labels were made at.
+
+    Raises:
+        UserError: it is missing, damaged or of another size.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}, a labelled image, is missing; copy the images completely")
+    content, (height, width) = read_image(path)
+    rotated = False
+    if b"exif" in content.lower():
+        upright = decode_image(content, upright=True)
+        rotated = not np.array_equal(upright, decode_image(content))
+        height, width = upright.shape[:2]
+    if labelled_wh is not None and list(labelled_wh) != [width, height]:
+        size = "x".join(map(str, labelled_wh))
+        raise UserError(
+            f"{path} is {width}x{height} pixels, and its labels say {size} (width x height); "
+            "give the images that were labelled by --images"
+        )
+    return Picture(path, height, width, rotated, [])
