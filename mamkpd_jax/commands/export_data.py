@@ -1,0 +1,38 @@
+"""Writes annotation files in COCO's form as pose labels of YOLO.
+
+mamkpd export-data --to=yolo --annotations=train.json [--val_annotations=val.json] --images=DIR --output=DIR
+
+The new folder gets data.yaml, copies of the images in images/ and a text file for each in labels/, for the splits train
+and val. The mirror pairs are those of the keypoints' names, or of --skeleton.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from mamkpd_jax.data.yolo_export import export_yolo
+
+_TO = flags.DEFINE_enum("to", None, ["yolo"], "The form of the labels.", required=True)
+_ANNOTATIONS = flags.DEFINE_string(
+    "annotations", None, "The annotation file of the training split.", required=True, allow_override=True
+)
+_VAL_ANNOTATIONS = flags.DEFINE_string(
+    "val_annotations", None, "The annotation file of the validation split.", allow_override=True
+)
+_IMAGES = flags.DEFINE_string(
+    "images", None, "The folder that the files' names of images are relative to.", required=True, allow_override=True
+)
+_SKELETON = flags.DEFINE_string(
+    "skeleton", "", "A skeleton's name or JSON file, where the keypoints' names don't tell it.", allow_override=True
+)
+_OUTPUT = flags.DEFINE_string("output", None, "A new folder.", required=True, allow_override=True)
+
+
+def main() -> None:
+    given = {"train": _ANNOTATIONS.value, "val": _VAL_ANNOTATIONS.value}
+    files = {split: Path(path) for split, path in given.items() if path is not None}
+    for what, count in export_yolo(files, Path(_IMAGES.value), Path(_OUTPUT.value), _SKELETON.value).items():
+        print(f"{count:7} {what}")
+    if "val" not in files:
+        print("data.yaml names no images to validate with, which Ultralytics needs to train: give --val_annotations")
+    print(f"{Path(_OUTPUT.value) / 'data.yaml'} describes the data set")

@@ -1,0 +1,121 @@
+"""Writes annotation files in COCO's keypoint form as pose labels of YOLO, as Ultralytics trains on them."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mamkpd_jax.data.annotation_files import check_annotations, read_json
+from mamkpd_jax.data.imports._labels import parsing, read_picture
+from mamkpd_jax.data.imports.yolo import label_file
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.files import atomic_folder
+from mamkpd_jax.skeletons import Skeleton, find_skeleton
+
+
+def export_yolo(files: dict[str, Path], images: Path, output: Path, skeleton_name: str = "") -> Counter[str]:
+    """Writes data.yaml, images/SPLIT and labels/SPLIT to a new folder, and returns the counts by what it is.
+
+    Choice: images are copied, so that the folder can be moved to another machine. Crowds are left out, boxes are
+    clipped to the image and keypoints outside it become unlabelled, because Ultralytics drops images with others.
+
+    Args:
+        files: annotation files by split.
+        skeleton_name: a skeleton's name or file; empty: the one that the categories tell of.
+
+    Raises:
+        UserError: a file is missing or can't be right, or the folder exists already. Nothing is written.
+    """
+    if output.exists():
+        raise UserError(f"{output} is there already; move it away, or give another folder by --output")
+    contents = {split: read_json(path) for split, path in files.items()}
+    categories, skeleton = _categories(files, contents, skeleton_name)
+    counts, copies, texts = Counter[str](), {}, {}
+    for split, path in files.items():
+        check_annotations(path, contents[split], skeleton.n_joints)
+        counts[f"images of {split}"] = len(contents[split]["images"])
+        lines = {}
+        for image in contents[split]["images"]:
+            copy, text = _places(path, split, image["file_name"])
+            if text in texts:
+                raise UserError(f"{path}: {image['file_name']} and another image would have one label file; rename it")
+            copies[copy] = read_picture(images / image["file_name"], (image["width"], image["height"])).path
+            lines[image["id"]] = texts[text] = []
+        _add_lines(path, contents[split], list(categories), lines, counts)
+    with atomic_folder(output) as folder:
+        for copy, source in copies.items():
+            (folder / copy).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, folder / copy)
+        for text, lines in texts.items():
+            (folder / text).parent.mkdir(parents=True, exist_ok=True)
+            (folder / text).write_text("".join(lines), encoding="utf-8")
+        fields = _data_yaml(list(files), list(categories.values()), skeleton)
+        (folder / "data.yaml").write_text(yaml.safe_dump(fields, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return counts
+
+
+def _categories(
+    files: dict[str, Path], contents: dict[str, Any], skeleton_name: str
+) -> tuple[dict[int, str], Skeleton]:
+    """The names of the categories by id, in the order of the classes, and their skeleton."""
+    names: dict[str, dict[int, str]] = {}
+    for split, path in files.items():
+        with parsing(path, "an annotation file in COCO's form with categories"):
+            names[split] = {int(c["id"]): str(c["name"]) for c in contents[split]["categories"]}
+    first, *others = files
+    for split in others:
+        if names[split] != names[first]:
+            raise UserError(f"{files[first]} and {files[split]} have different categories; give files of one data set")
+    skeleton = find_skeleton(skeleton_name, contents[first]["categories"])
+    return dict(sorted(names[first].items())), skeleton
+
+
+def _add_lines(
+    path: Path, content: dict[str, Any], ids: list[int], lines: dict[int, list[str]], counts: Counter[str]
+) -> None:
+    """Adds the annotations to the lines of their images, and to the counts."""
+    images = {image["id"]: image for image in content["images"]}
+    for annotation in content["annotations"]:
+        if annotation["category_id"] not in ids:
+            raise UserError(f"{path}: annotation {annotation['id']} is of no category of the file; repair the file")
+        if annotation["iscrowd"]:
+            counts["crowds left out"] += 1
+            continue
+        counts["instances"] += 1
+        image, number = images[annotation["image_id"]], ids.index(annotation["category_id"])
+        lines[image["id"]].append(_line(annotation, number, image, counts))
+
+
+def _line(annotation: dict[str, Any], number: int, image: dict[str, Any], counts: Counter[str]) -> str:
+    width, height = image["width"], image["height"]
+    x, y, w, h = annotation["bbox"]
+    left, right = (min(max(side, 0), width) for side in (x, x + w))
+    top, bottom = (min(max(side, 0), height) for side in (y, y + h))
+    values = [(left + right) / 2 / width, (top + bottom) / 2 / height, (right - left) / width, (bottom - top) / height]
+    text = f"{number} " + " ".join(f"{value:.9f}" for value in values)
+    for px, py, visibility in zip(*[iter(annotation["keypoints"])] * 3, strict=True):
+        inside = 0 <= px <= width and 0 <= py <= height
+        if visibility and not inside:
+            counts["keypoints outside their image, now unlabelled"] += 1
+        text += f" {px / width:.9f} {py / height:.9f} {visibility}" if visibility and inside else " 0 0 0"
+    return text + "\n"
+
+
+def _places(path: Path, split: str, name: str) -> tuple[Path, Path]:
+    """An image's file and its label file below the output folder."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise UserError(f"{path}: the image {name} is outside the images' folder; name files relative to it")
+    copy = Path("images") / split / name
+    return copy, label_file(copy)
+
+
+def _data_yaml(splits: list[str], names: list[str], skeleton: Skeleton) -> dict[str, Any]:
+    return {
+        **{split: f"images/{split}" for split in splits},
+        "kpt_shape": [skeleton.n_joints, 3],
+        "flip_idx": list(skeleton.flip_indices),
+        "names": dict(enumerate(names)),
+        "kpt_names": {i: list(skeleton.joints) for i in range(len(names))},
+    }
