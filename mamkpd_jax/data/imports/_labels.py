@@ -21,6 +21,7 @@ from mamkpd_jax.data.functional import decode_image
 from mamkpd_jax.errors import UserError
 
 UNNAMED = "object"  # the category of instances whose labels name none
+HIDDEN = {"hidden", "occluded"}  # words for keypoints that can't be seen, where a tool has no field for it
 _ERRORS = (AttributeError, IndexError, KeyError, OSError, OverflowError, RecursionError, TypeError, ValueError)
 
 
@@ -60,6 +61,19 @@ class Labels:
     categories: list[Category]
     flip_pairs: tuple[tuple[int, int], ...] | None = None  # None: keypoints' names tell
     left_out: Counter[str] = dataclasses.field(default_factory=Counter)  # by what it was
+
+
+def pooled(pictures: list[Picture], left_out: Counter[str], keypoints: Sequence[str] | None = None) -> Labels:
+    """Labels without splits of a tool whose categories have no keypoints of their own: all have all keypoints.
+
+    Args:
+        keypoints: their names in order; None: in the order of their first appearance.
+    """
+    instances = [instance for picture in pictures for instance in picture.instances]
+    if keypoints is None:
+        keypoints = list(dict.fromkeys(name for instance in instances for name in instance.points))
+    categories = [Category(name, tuple(keypoints)) for name in dict.fromkeys(i.category for i in instances)]
+    return Labels(splits={"labels": pictures}, categories=categories, left_out=left_out)
 
 
 @contextlib.contextmanager
