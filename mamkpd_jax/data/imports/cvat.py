@@ -84,17 +84,17 @@ def _instance(annotation: dict[str, Any], category: Category) -> Instance:
     if not np.isin(rows[:, 2], (0, 1, 2)).all():
         raise ValueError(f"visibility {set(rows[:, 2].tolist()) - {0, 1, 2}}, expected 0, 1 or 2")
     points = {name: (x, y, int(v)) for name, (x, y, v) in zip(category.keypoints, rows.tolist(), strict=True) if v}
-    x, y, width, height = numbers(annotation["bbox"], 4)
+    x, y, width, height = box = numbers(annotation["bbox"], 4)
     (area,) = numbers([annotation["area"]], 1)
-    is_own = not any(_is_around(annotation["bbox"], part) for part in (rows, rows[rows[:, 2] > 0]) if len(part))
-    box = (x, y, width, height) if is_own else None
-    return Instance(category.name, points, box, area if is_own else None, bool(annotation.get("iscrowd")))
+    is_own = not any(_is_around(box, part) for part in (rows, rows[rows[:, 2] > 0]) if len(part))
+    own_box, own_area = ((x, y, width, height), area) if is_own else (None, None)
+    return Instance(category.name, points, own_box, own_area, bool(annotation.get("iscrowd")))
 
 
 def _is_around(box: list[float], keypoints: np.ndarray) -> bool:
     """Whether a box is the rectangle around keypoints."""
     points = keypoints[:, :2]
-    return np.allclose(box, [*points.min(axis=0), *np.ptp(points, axis=0)], rtol=0, atol=_ROUNDED)
+    return bool(np.allclose(box, [*points.min(axis=0), *np.ptp(points, axis=0)], rtol=0, atol=_ROUNDED))
 
 
 READ = read
