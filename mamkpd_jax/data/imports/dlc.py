@@ -1,0 +1,109 @@
+"""Reads DeepLabCut's labels: labeled-data/VIDEO/CollectedData_SCORER.csv of a project.
+
+Choice: the category is "animal", as a project names none. Unique bodyparts of a project with several animals, which
+DeepLabCut gives to an individual "single", are left out, because animals have other keypoints. DeepLabCut does not mark
+hidden keypoints: all labelled ones count as seen.
+"""
+
+import csv
+import math
+import os
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from mamkpd_jax.data.imports._labels import (
+    Category,
+    Instance,
+    Labels,
+    Picture,
+    find,
+    numbers,
+    parsing,
+    read_picture,
+    read_yaml,
+)
+from mamkpd_jax.errors import UserError
+
+_CATEGORY = "animal"
+_UNIQUE = "single"  # the individual of unique bodyparts
+
+
+class _Column(NamedTuple):
+    """The x coordinates of a keypoint, with those of y in the next column."""
+
+    index: int
+    individual: str
+    bodypart: str
+
+
+def read(path: Path, images: Path | None) -> Labels:
+    """The labels of a file, of a video's folder, or of a project with its skeleton.
+
+    Raises:
+        UserError: a file or an image is missing or malformed.
+    """
+    name = "CollectedData_*.csv"
+    files = sorted([*path.glob(name), *path.glob(f"labeled-data/*/{name}")]) if path.is_dir() else [path]
+    if not files:
+        raise UserError(f"{path} has no {name}, nor labeled-data with any; give DeepLabCut's project by --input")
+    keypoints: dict[str, None] = {}
+    left_out = Counter[str]()
+    pictures = [picture for file in files for picture in _pictures(file, images, keypoints, left_out)]
+    config = path / "config.yaml"
+    edges = _edges(config, list(keypoints)) if config.is_file() else ()
+    categories = [Category(_CATEGORY, tuple(keypoints), edges)]
+    return Labels(splits={"labels": pictures}, categories=categories, left_out=left_out)
+
+
+def _pictures(file: Path, images: Path | None, keypoints: dict[str, None], left_out: Counter[str]) -> list[Picture]:
+    """The pictures of a file; adds its bodyparts and what is left out."""
+    folder = Path(os.path.abspath(file.parent))
+    folders = [images, images / folder.name] if images else [folder.parent.parent, folder]
+    pictures = []
+    with parsing(file, "a file CollectedData of DeepLabCut"):
+        rows = list(csv.reader(file.read_text(encoding="utf-8").splitlines()))
+        header = {row[0]: row for row in rows[:4] if row[0] in ("scorer", "individuals", "bodyparts", "coords")}
+        columns = _columns(header)
+        keypoints |= {column.bodypart: None for column in columns if column.individual != _UNIQUE}
+        for row in rows[len(header) :]:
+            picture = read_picture(find("/".join(row[: columns[0].index]), folders))
+            animals: dict[str, Instance] = {}
+            for column in columns:
+                x, y = (float(cell or "nan") for cell in row[column.index : column.index + 2])
+                if math.isnan(x) and math.isnan(y):
+                    continue
+                x, y = numbers([x, y], 2)
+                if column.individual == _UNIQUE:
+                    left_out["unique bodyparts"] += 1
+                else:
+                    animal = animals.setdefault(column.individual, Instance(_CATEGORY, {}, None))
+                    animal.points[column.bodypart] = (x, y, 2)
+            picture.instances.extend(animals.values())
+            pictures.append(picture)
+    return pictures
+
+
+def _columns(header: dict[str, list[str]]) -> list[_Column]:
+    """The columns of x of each keypoint. Those before them are the image's path, in one part or three."""
+    coords, bodyparts = header["coords"], header["bodyparts"]
+    individuals = header.get("individuals", [""] * len(coords))
+    found = [_Column(i, individuals[i], bodyparts[i]) for i, coord in enumerate(coords) if coord == "x"]
+    first = found[0].index
+    if first not in (1, 3) or coords[first:] != ["x", "y"] * len(found):
+        raise ValueError(f"coords {coords}, expected x and y of each bodypart after one or three columns")
+    names = [(column.individual, column.bodypart) for column in found]
+    if len(set(names)) != len(names):
+        raise ValueError("bodyparts has one twice")
+    return found
+
+
+def _edges(config: Path, keypoints: list[str]) -> tuple[tuple[int, int], ...]:
+    """The skeleton of a project's config.yaml, which may name bodyparts that are not labelled."""
+    fields = read_yaml(config)
+    with parsing(config, "a config.yaml of DeepLabCut"):
+        pairs = [tuple(pair) for pair in fields.get("skeleton") or ()]
+        return tuple((keypoints.index(a), keypoints.index(b)) for a, b in pairs if {a, b} <= set(keypoints))
+
+
+READ = read
