@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from tests.data.imports.labelled import write_image
+from tests.data.imports.test_labelme import label, shape
 
 _ROOT = Path(__file__).parents[2]
 
@@ -31,6 +32,18 @@ def test_import_prints_counts_folder_and_next_command(tmp_path):
     assert done.stdout.endswith(f"next:\nmamkpd check-data {annotations} '--images={folder}' {skeleton}\n")
     again = _run("--from=yolo", f"--input={root}", f"--output={output}")
     assert again.returncode == 1 and again.stderr.startswith(f"error: {output / 'train.json'} is there already")
+
+
+def test_import_takes_images_from_elsewhere_and_counts_what_it_leaves_out(tmp_path):
+    write_image(tmp_path / "images" / "a.jpg")
+    shapes = [shape("point", "beak", [50, 50]), shape("polygon", "nest", [1, 1], [9, 1], [9, 9])]
+    label(tmp_path / "labels", "a.jpg", *shapes)
+    (tmp_path / "labels" / "a.jpg").unlink()
+    flags = [f"--input={tmp_path / 'labels'}", f"--output={tmp_path / 'out'}", f"--images={tmp_path / 'images'}"]
+    done = _run("--from=labelme", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "left out: 1 shapes of type polygon\n" in done.stdout
+    assert f"--annotations={tmp_path / 'out' / 'labels.json'} --images={tmp_path / 'images'}\n" in done.stdout
 
 
 def test_unknown_form_lists_the_known_ones(tmp_path):

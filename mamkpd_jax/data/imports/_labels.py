@@ -77,13 +77,19 @@ def pooled(pictures: list[Picture], left_out: Counter[str], keypoints: Sequence[
 
 
 @contextlib.contextmanager
-def parsing(path: Path, form: str) -> Iterator[None]:
-    """Turns what a file of another form raises inside the block into a UserError of one line."""
+def parsing(place: Path | str, form: str) -> Iterator[None]:
+    """Turns what content of another form raises inside the block into a UserError of one line.
+
+    Args:
+        place: a file, or a part of one.
+        form: what it should be.
+    """
     try:
         yield
     except _ERRORS as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"{path} is not {form} ({reason}); export it again or repair it") from error
+        kind = type(error)
+        reason = f"no {error}" if kind is KeyError else f"{'' if kind is ValueError else f'{kind.__name__}: '}{error}"
+        raise UserError(f"{place} is not {form} ({' '.join(reason.split())}); export it again or repair it") from error
 
 
 def numbers(values: Any, count: int) -> list[float]:
@@ -93,13 +99,14 @@ def numbers(values: Any, count: int) -> list[float]:
     return [float(value) for value in values]
 
 
-def read_yaml(path: Path) -> Any:
-    """The content of a YAML file; raises UserError if it has none."""
-    with parsing(path, "a YAML file"):
+def read_yaml(path: Path) -> dict[Any, Any]:
+    """The fields of a YAML file; raises UserError if it has none."""
+    with parsing(path, "a YAML file with fields"):
         try:
-            return yaml.safe_load(path.read_bytes())
+            fields = yaml.safe_load(path.read_bytes())
         except yaml.YAMLError as error:
             raise ValueError(error) from error
+        return dict(fields.items())
 
 
 def find(name: str, folders: Sequence[Path]) -> Path:

@@ -63,12 +63,15 @@ def _pictures(
         for image in content["images"]:
             place = find(image["file_name"], folders)
             pictures[image["id"]] = read_picture(place, [image["width"], image["height"]])
-        for annotation in content["annotations"]:
-            picture = pictures[annotation["image_id"]]
-            if annotation["category_id"] in of_id:
-                picture.instances.append(_instance(annotation, of_id[annotation["category_id"]]))
-            else:
-                left_out["annotations of categories without keypoints"] += 1
+        for i, annotation in enumerate(content["annotations"]):
+            with parsing(f"{file}: annotation {i}", "one of CVAT's export"):
+                if annotation["image_id"] not in pictures:
+                    raise ValueError(f"image_id {annotation['image_id']}, which images lacks")
+                if annotation["category_id"] in of_id:
+                    instance = _instance(annotation, of_id[annotation["category_id"]])
+                    pictures[annotation["image_id"]].instances.append(instance)
+                else:
+                    left_out["annotations of categories without keypoints"] += 1
     return list(pictures.values())
 
 

@@ -66,22 +66,27 @@ def _pictures(file: Path, images: Path | None, keypoints: dict[str, None], left_
         header = {row[0]: row for row in rows[:4] if row[0] in ("scorer", "individuals", "bodyparts", "coords")}
         columns = _columns(header)
         keypoints |= {column.bodypart: None for column in columns if column.individual != _UNIQUE}
-        for row in rows[len(header) :]:
+    for i, row in enumerate(rows[len(header) :], start=len(header) + 1):
+        with parsing(f"{file}: row {i}", "one of a path and x and y of each bodypart"):
             picture = read_picture(find("/".join(row[: columns[0].index]), folders))
-            animals: dict[str, Instance] = {}
-            for column in columns:
-                x, y = (float(cell or "nan") for cell in row[column.index : column.index + 2])
-                if math.isnan(x) and math.isnan(y):
-                    continue
-                x, y = numbers([x, y], 2)
-                if column.individual == _UNIQUE:
-                    left_out["unique bodyparts"] += 1
-                else:
-                    animal = animals.setdefault(column.individual, Instance(_CATEGORY, {}, None))
-                    animal.points[column.bodypart] = (x, y, 2)
-            picture.instances.extend(animals.values())
+            picture.instances.extend(_animals(row, columns, left_out))
             pictures.append(picture)
     return pictures
+
+
+def _animals(row: list[str], columns: list[_Column], left_out: Counter[str]) -> list[Instance]:
+    animals: dict[str, Instance] = {}
+    for column in columns:
+        x, y = (float(cell or "nan") for cell in row[column.index : column.index + 2])
+        if math.isnan(x) and math.isnan(y):
+            continue
+        x, y = numbers([x, y], 2)
+        if column.individual == _UNIQUE:
+            left_out["unique bodyparts"] += 1
+        else:
+            animal = animals.setdefault(column.individual, Instance(_CATEGORY, {}, None))
+            animal.points[column.bodypart] = (x, y, 2)
+    return list(animals.values())
 
 
 def _columns(header: dict[str, list[str]]) -> list[_Column]:
@@ -91,7 +96,7 @@ def _columns(header: dict[str, list[str]]) -> list[_Column]:
     found = [_Column(i, individuals[i], bodyparts[i]) for i, coord in enumerate(coords) if coord == "x"]
     first = found[0].index
     if first not in (1, 3) or coords[first:] != ["x", "y"] * len(found):
-        raise ValueError(f"coords {coords}, expected x and y of each bodypart after one or three columns")
+        raise ValueError(f"coords begins with {coords[:6]}, expected x and y of each bodypart after 1 or 3 columns")
     names = [(column.individual, column.bodypart) for column in found]
     if len(set(names)) != len(names):
         raise ValueError("bodyparts has one twice")

@@ -46,14 +46,15 @@ def read(path: Path, images: Path | None) -> Labels:
         files[file.name].append(file)
     tasks = read_json(path)
     with parsing(path, "an export of Label Studio in the form JSON"):
-        for task in tasks:
-            annotations = [annotation for annotation in task["annotations"] if not annotation.get("was_cancelled")]
-            if not annotations:
-                left_out["tasks without an annotation"] += 1
-                continue
-            picture = _picture(_image(task["data"], files, folder), annotations[0]["result"])
-            picture.instances.extend(_instances(path, picture, annotations[0]["result"], left_out))
-            pictures.append(picture)
+        for i, task in enumerate(tasks):
+            with parsing(f"{path}: task {i}", "one of Label Studio's export in the form JSON"):
+                results = [a["result"] for a in task["annotations"] if not a.get("was_cancelled")]
+                if results:
+                    picture = _picture(_image(task["data"], files, folder), results[0])
+                    picture.instances.extend(_instances(path, picture, results[0], left_out))
+                    pictures.append(picture)
+                else:
+                    left_out["tasks without an annotation"] += 1
     return pooled(pictures, left_out)
 
 

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from mamkpd_jax.data.annotation_files import are_numbers
 from mamkpd_jax.data.builders.images import SUFFIXES
 from mamkpd_jax.data.imports._labels import Category, Instance, Labels, Picture, parsing, read_picture, read_yaml
 from mamkpd_jax.errors import UserError
@@ -28,9 +29,7 @@ def read(path: Path, images: Path | None) -> Labels:
     file = _data_yaml(path)
     fields = read_yaml(file)
     with parsing(file, "a data.yaml of YOLO pose labels"):
-        n, dims = fields["kpt_shape"]
-        if n not in range(1, _MOST_KEYPOINTS + 1) or dims not in (2, 3):
-            raise ValueError(f"kpt_shape {[n, dims]}, expected the number of keypoints and 2 or 3")
+        n, dims = _shape(fields["kpt_shape"])
         categories = _categories(fields, n)
         flip_pairs = _flip_pairs(fields["flip_idx"], n) if fields.get("flip_idx") is not None else None
         entries = {split: fields[split] for split in _SPLITS if fields.get(split)}
@@ -60,6 +59,13 @@ def _data_yaml(path: Path) -> Path:
     if len(found) != 1:
         raise UserError(f"{path} has {len(found)} YAML files; give the data.yaml itself by --input")
     return found[0]
+
+
+def _shape(kpt_shape: Any) -> tuple[int, int]:
+    """The number of keypoints, and of values of each."""
+    if not are_numbers(kpt_shape, 2) or kpt_shape[0] not in range(1, _MOST_KEYPOINTS + 1) or kpt_shape[1] not in (2, 3):
+        raise ValueError(f"kpt_shape {kpt_shape}, expected the number of keypoints and 2 or 3")
+    return int(kpt_shape[0]), int(kpt_shape[1])
 
 
 def _categories(fields: dict[str, Any], n: int) -> dict[int, Category]:

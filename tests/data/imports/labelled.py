@@ -24,8 +24,9 @@ def write_image(path: Path, width: int = 200, height: int = 100, *, orientation:
 
 def imported(form: str, path: Path, output: Path, images: Path | None = None) -> dict[str, Any]:
     """The contents of the files that an import writes, by name."""
-    write(IMPORTS[form](path, images), output)
-    return {file.name: json.loads(file.read_bytes()) for file in output.iterdir()}
+    written = write(IMPORTS[form](path, images), output)
+    files = [*written.files, *([written.skeleton] if written.skeleton else [])]
+    return {file.name: json.loads(file.read_bytes()) for file in files}
 
 
 def keypoints(annotation: dict[str, Any]) -> list[list[float]]:

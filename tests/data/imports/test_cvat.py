@@ -92,10 +92,14 @@ def test_one_file_and_other_image_folders_are_read(tmp_path):
         (
             ["annotations", 0],
             {"keypoints": [1, 2, 2]},
-            "not a file of CVAT's export .*9 finite numbers",
+            "annotation 0 is not one of CVAT's export .*9 finite numbers",
         ),
         (["annotations", 0], {"keypoints": [1, 2, 3] * 3}, "visibility .3.0., expected 0, 1 or 2"),
-        (["annotations", 0], {"image_id": 9}, "KeyError: 9.; export it again or repair it"),
+        (
+            ["annotations", 0],
+            {"image_id": 9},
+            "annotation 0 is not one .*image_id 9, which images lacks",
+        ),
         (["annotations", 0], {"category_id": 3, "keypoints": [1, 2, 2]}, "categories hen and dog have different keyp"),
         (["categories", 1], {"skeleton": [[1, 9]]}, "outside 0 to 2"),
         (["images", 0], {"width": 100}, "200x100 pixels, and its labels say 100x100"),

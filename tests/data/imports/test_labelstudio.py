@@ -116,7 +116,10 @@ def test_images_are_found_by_path_and_name(tmp_path, url):
 @pytest.mark.parametrize(
     ("spoilt", "match"),
     [
-        ({"id": 1, "image": "a.jpg", "kp": []}, "not an export of Label Studio in the form JSON .*'annotations'"),
+        (
+            {"id": 1, "image": "a.jpg", "kp": []},
+            "task 0 is not one of Label Studio's export .*no 'annotations'",
+        ),
         (task(image="/data/upload/1/b.jpg"), "image /data/upload/1/b.jpg is not in .*; give the folder"),
         (task(image="same.jpg"), "has 2 images same.jpg; give a folder with one"),
         (task(image="a.txt"), "expected the path or URL of an image"),

@@ -62,7 +62,7 @@ def folder(tmp_path_factory) -> Path:
     """Images of all samples, and a YOLO set that tests spoil parts of."""
     folder = tmp_path_factory.mktemp("labels")
     names = ("a.jpg", "images/default/a.jpg", "labeled-data/cage/img1.png", "labeled-data/cage/img2.png")
-    for name in (*names, "yolo/images/a.jpg", "yolo/images/b.jpg"):
+    for name in (*names, "tasks/a.jpg", "yolo/images/a.jpg", "yolo/images/b.jpg"):
         write_image(folder / name)
     for name in ("annotations", "yolo/labels"):
         (folder / name).mkdir()
@@ -103,8 +103,8 @@ def test_cvat_export(folder, text):
 @quick
 @given(text=spoilt([_TASK]))
 def test_label_studio(folder, text):
-    (folder / "tasks.json").write_text(text, encoding="utf-8")
-    _check("labelstudio", folder / "tasks.json")
+    (folder / "tasks" / "all.json").write_text(text, encoding="utf-8")
+    _check("labelstudio", folder / "tasks" / "all.json")
 
 
 @quick

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 import yaml
 
+from mamkpd_jax.data.builders.coco_form import prepare
+from mamkpd_jax.data.datasets.custom_coco import CustomCoco
 from mamkpd_jax.data.imports._coco import write
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.registry import IMPORTS
 from mamkpd_jax.skeletons import read_skeleton
 from tests.data.imports.labelled import imported, keypoints, write_image
+from tests.data.places import data_at
 
 # Three keypoints of a 200x100 image: seen at (20, 25), hidden at (100, 50), unlabelled.
 _LABEL = "0 0.5 0.5 0.4 0.6 0.1 0.25 2 0.5 0.5 1 0 0 0\n"
@@ -142,8 +145,19 @@ def test_missing_files_are_named(tmp_path):
     (root / "other.yml").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match="has 2 YAML files; give the data.yaml itself"):
         IMPORTS["yolo"](root, None)
-    with pytest.raises(UserError, match="gone.yaml is not a YAML file .*No such file"):
+    with pytest.raises(UserError, match="gone.yaml is not a YAML file with fields .*No such file"):
         IMPORTS["yolo"](root / "gone.yaml", None)
+
+
+def test_training_reads_the_files(tmp_path):
+    names = {0: ["beak", "left_wing", "right_wing"]}
+    imported("yolo", _data_set(tmp_path / "set", kpt_names=names), tmp_path / "set")
+    files = {f"{split}_annotations": f"{split}.json" for split in ("train", "val")}
+    folders = {f"{split}_images": "images" for split in ("train", "val")}
+    builder = prepare(CustomCoco(data_at(tmp_path / "set", tmp_path / "build", skeleton="", **files, **folders)))
+    assert builder.skeleton.joints == tuple(names[0]) and builder.skeleton.flip_pairs == ((1, 2),)
+    counts = builder.info.metadata["counts"]
+    assert counts["train"] == {"images": 2, "annotations": 1, "instances": 1} and counts["val"]["instances"] == 1
 
 
 def test_nothing_is_overwritten(tmp_path):
