@@ -34,11 +34,6 @@ def main() -> None:
         print(f"{path}: {n_images} images, {n_instances} instances")
     for what, count in written.left_out.items():
         print(f"left out: {count} {what}")
-    if written.rotated:
-        print(
-            f"{written.rotated} images are stored rotated, and training reads pixels as they are stored: save these "
-            "images upright, as the labels are (for example with ImageMagick's `mogrify -auto-orient`)"
-        )
     print(f"the images are in {written.images}")
     print("next:")
     for path in written.files:

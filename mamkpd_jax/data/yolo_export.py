@@ -7,12 +7,15 @@ from typing import Any
 
 import yaml
 
-from mamkpd_jax.data.annotation_files import check_annotations, read_json
-from mamkpd_jax.data.imports._labels import parsing, read_picture
+from mamkpd_jax.data.annotation_files import read_json
+from mamkpd_jax.data.builders.images import UPRIGHT, read_image
+from mamkpd_jax.data.imports._labels import parsing
 from mamkpd_jax.data.imports.yolo import label_file
+from mamkpd_jax.data.labels import Labels, read_labels, size_of
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import atomic_folder
-from mamkpd_jax.skeletons import Skeleton, find_skeleton
+from mamkpd_jax.skeleton_files import find_skeleton, has_keypoints
+from mamkpd_jax.skeletons import Skeleton
 
 
 def export_yolo(files: dict[str, Path], images: Path, output: Path, skeleton_name: str = "") -> Counter[str]:
@@ -30,20 +33,20 @@ def export_yolo(files: dict[str, Path], images: Path, output: Path, skeleton_nam
     """
     if output.exists():
         raise UserError(f"{output} is there already; move it away, or give another folder by --output")
-    contents = {split: read_json(path) for split, path in files.items()}
-    categories, skeleton = _categories(files, contents, skeleton_name)
+    categories, skeleton = _categories(files, skeleton_name)
     counts, copies, texts = Counter[str](), {}, {}
     for split, path in files.items():
-        check_annotations(path, contents[split], skeleton.n_joints)
-        counts[f"images of {split}"] = len(contents[split]["images"])
+        labels = read_labels(path, skeleton)
+        counts[f"images of {split}"] = len(labels.images)
         lines = {}
-        for image in contents[split]["images"]:
+        for image in labels.images:
             copy, text = _places(path, split, image["file_name"])
             if text in texts:
                 raise UserError(f"{path}: {image['file_name']} and another image would have one label file; rename it")
-            copies[copy] = read_picture(images / image["file_name"], (image["width"], image["height"])).path
+            copies[copy] = images / image["file_name"]
+            image["height"], image["width"] = _upright_size(copies[copy], image)
             lines[image["id"]] = texts[text] = []
-        _add_lines(path, contents[split], list(categories), lines, counts)
+        _add_lines(path, labels, list(categories), lines, counts)
     with atomic_folder(output) as folder:
         for copy, source in copies.items():
             (folder / copy).parent.mkdir(parents=True, exist_ok=True)
@@ -56,28 +59,37 @@ def export_yolo(files: dict[str, Path], images: Path, output: Path, skeleton_nam
     return counts
 
 
-def _categories(
-    files: dict[str, Path], contents: dict[str, Any], skeleton_name: str
-) -> tuple[dict[int, str], Skeleton]:
-    """The names of the categories by id, in the order of the classes, and their skeleton."""
+def _upright_size(path: Path, image: dict[str, Any]) -> tuple[int, int]:
+    """Height and width of an image that its labels refer to upright, as Ultralytics reads it."""
+    file = read_image(path, size_of(image), exif=UPRIGHT)
+    if file.rotated and not file.upright:
+        raise UserError(
+            f"{path}: its labels refer to the stored pixels, and Ultralytics would turn them as the EXIF data says; "
+            "remove the image's EXIF data"
+        )
+    return file.size_hw
+
+
+def _categories(files: dict[str, Path], skeleton_name: str) -> tuple[dict[int, str], Skeleton]:
+    """The names of the categories with keypoints by id, in the order of the classes, and their skeleton."""
     names: dict[str, dict[int, str]] = {}
     for split, path in files.items():
         with parsing(path, "an annotation file in COCO's form with categories"):
-            names[split] = {int(c["id"]): str(c["name"]) for c in contents[split]["categories"]}
+            categories = read_json(path)["categories"]
+            with_keypoints = [c for c in categories if has_keypoints(c)] or categories
+            names[split] = {int(c["id"]): str(c["name"]) for c in with_keypoints}
     first, *others = files
     for split in others:
         if names[split] != names[first]:
             raise UserError(f"{files[first]} and {files[split]} have different categories; give files of one data set")
-    skeleton = find_skeleton(skeleton_name, contents[first]["categories"])
+    skeleton = find_skeleton(skeleton_name, read_json(files[first])["categories"])
     return dict(sorted(names[first].items())), skeleton
 
 
-def _add_lines(
-    path: Path, content: dict[str, Any], ids: list[int], lines: dict[int, list[str]], counts: Counter[str]
-) -> None:
+def _add_lines(path: Path, labels: Labels, ids: list[int], lines: dict[int, list[str]], counts: Counter[str]) -> None:
     """Adds the annotations to the lines of their images, and to the counts."""
-    images = {image["id"]: image for image in content["images"]}
-    for annotation in content["annotations"]:
+    images = {image["id"]: image for image in labels.images}
+    for annotation in labels.annotations:
         if annotation["category_id"] not in ids:
             raise UserError(f"{path}: annotation {annotation['id']} is of no category of the file; repair the file")
         if annotation["iscrowd"]:

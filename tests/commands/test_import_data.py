@@ -27,7 +27,7 @@ def test_import_prints_counts_folder_and_next_command(tmp_path):
     assert done.returncode == 0, done.stderr
     file, folder, *rest = done.stdout.partition("the images are in ")[0].splitlines()[0], root / "images"
     assert file == f"{output / 'train.json'}: 2 images, 1 instances" and not rest
-    assert "1 images are stored rotated" in done.stdout and f"the images are in {folder}\n" in done.stdout
+    assert f"the images are in {folder}\n" in done.stdout
     annotations, skeleton = f"--annotations={output / 'train.json'}", f"--skeleton={output / 'skeleton.json'}"
     assert done.stdout.endswith(f"next:\nmamkpd check-data {annotations} '--images={folder}' {skeleton}\n")
     again = _run("--from=yolo", f"--input={root}", f"--output={output}")

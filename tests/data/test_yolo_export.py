@@ -115,11 +115,11 @@ def _without(content: dict[str, Any], *path: Any, **fields: Any) -> dict[str, An
         ([], {"annotations": None}, "has no list 'annotations'"),
         ([], {"categories": None}, "all.json is not an annotation file in COCO's form with categories"),
         (["annotations", 0], {"category_id": 4}, "annotation 1 is of no category of the file"),
-        (["images", 0], {"width": 230}, "a.png is 231x117 pixels, and its labels say 230x117"),
+        (["images", 0], {"width": 230}, "a.png is 231x117 pixels, and the annotations say 230x117"),
         (["images", 0], {"file_name": "../a.png"}, "the image ../a.png is outside the images' folder"),
         (["images", 0], {"file_name": "/a.png"}, "the image /a.png is outside the images' folder"),
         (["images", 0], {"file_name": "b.png"}, "b.jpg and another image would have one label file"),
-        (["images", 0], {"file_name": "gone.png"}, "gone.png, a labelled image, is missing"),
+        (["images", 0], {"file_name": "gone.png"}, "gone.png can.t be read"),
     ],
 )
 def test_malformed_annotations_are_refused(tmp_path, path, fields, match):
@@ -138,3 +138,19 @@ def test_splits_of_other_categories_and_existing_folders_are_refused(tmp_path):
         export_yolo({"train": train, "val": val}, tmp_path / "images", tmp_path / "yolo")
     with pytest.raises(UserError, match="images is there already; move it away, or give another folder by --output"):
         export_yolo({"train": train}, tmp_path / "images", tmp_path / "images")
+
+
+def test_images_that_ultralytics_would_turn_are_refused(tmp_path):
+    """The labelled size is that of the stored pixels, which a quarter turn makes 117x231."""
+    path = _written(tmp_path, _content())
+    write_image(tmp_path / "images" / "b.jpg", 231, 117, orientation=6)
+    with pytest.raises(UserError, match="b.jpg: its labels refer to the stored pixels, .*; remove the image's EXIF data"):
+        export_yolo({"train": path}, tmp_path / "images", tmp_path / "yolo")
+    assert not (tmp_path / "yolo").exists()
+
+
+def test_categories_without_keypoints_are_left_out(tmp_path):
+    content = _content()
+    content["categories"].insert(0, {"id": 0, "name": "birds"})
+    export_yolo({"train": _written(tmp_path, content)}, tmp_path / "images", tmp_path / "yolo")
+    assert yaml.safe_load((tmp_path / "yolo" / "data.yaml").read_text())["names"] == {0: "cock", 1: "hen"}

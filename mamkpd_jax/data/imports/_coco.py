@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mamkpd_jax.data.annotation_files import check_annotations
 from mamkpd_jax.data.functional import BODY_AREA, box_around, clip_box
 from mamkpd_jax.data.imports._labels import Category, Instance, Labels, Picture
+from mamkpd_jax.data.labels import usable_labels
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import atomic_write
-from mamkpd_jax.skeletons import make_skeleton, skeleton_of_category
+from mamkpd_jax.skeleton_files import make_skeleton, skeleton_of_category
 
 
 class Written(NamedTuple):
@@ -25,7 +25,6 @@ class Written(NamedTuple):
     skeleton: Path | None  # a file with the mirror pairs, where the keypoints' names don't tell them
     images: Path  # the folder that file names are relative to
     left_out: Counter[str]
-    rotated: int  # images that are stored rotated
 
 
 def write(labels: Labels, output: Path) -> Written:
@@ -42,12 +41,12 @@ def write(labels: Labels, output: Path) -> Written:
     folder = Path(os.path.commonpath([picture.path.parent for picture in pictures]))
     contents = _splits(labels, folder, left_out := Counter(labels.left_out))
     for path, content in contents.items():
-        check_annotations(output / path, content, len(labels.categories[0].keypoints))
+        usable_labels(output / path, content | {"categories": categories}).findings.check()
     files = {output / name: (len(c["images"]), len(c["annotations"])) for name, c in contents.items()}
     contents = {name: content | {"categories": categories} for name, content in contents.items()}
     _write_new(output, contents | ({"skeleton.json": skeleton} if skeleton else {}))
     path = output / "skeleton.json" if skeleton else None
-    return Written(files, path, folder, left_out, sum(picture.rotated for picture in pictures))
+    return Written(files, path, folder, left_out)
 
 
 def _categories(labels: Labels) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:

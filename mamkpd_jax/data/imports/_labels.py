@@ -12,12 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import yaml
 
 from mamkpd_jax.data.annotation_files import are_numbers
-from mamkpd_jax.data.builders.images import read_image
-from mamkpd_jax.data.functional import decode_image
+from mamkpd_jax.data.builders.images import UPRIGHT, read_image
 from mamkpd_jax.errors import UserError
 
 UNNAMED = "object"  # the category of instances whose labels name none
@@ -36,12 +34,11 @@ class Instance(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """An image file with its instances. The size is that of the upright picture, which labelling tools show."""
+    """An image file with its instances."""
 
     path: Path
     height: int
     width: int
-    rotated: bool  # the file's EXIF data rotates what is stored
     instances: list[Instance]
 
 
@@ -125,7 +122,7 @@ def find(name: str, folders: Sequence[Path]) -> Path:
 
 
 def read_picture(path: Path, labelled_wh: Sequence[Any] | None = None) -> Picture:
-    """A picture, without instances yet.
+    """A picture, without instances yet. Labelling tools show pictures upright, as their EXIF data says.
 
     Args:
         labelled_wh: width and height that the labels were made at.
@@ -135,16 +132,6 @@ def read_picture(path: Path, labelled_wh: Sequence[Any] | None = None) -> Pictur
     """
     if not path.is_file():
         raise UserError(f"{path}, a labelled image, is missing; copy the images completely")
-    content, (height, width) = read_image(path)
-    rotated = False
-    if b"exif" in content.lower():
-        upright = decode_image(content, upright=True)
-        rotated = not np.array_equal(upright, decode_image(content))
-        height, width = upright.shape[:2]
-    if labelled_wh is not None and list(labelled_wh) != [width, height]:
-        size = "x".join(map(str, labelled_wh))
-        raise UserError(
-            f"{path} is {width}x{height} pixels, and its labels say {size} (width x height); "
-            "give the images that were labelled by --images"
-        )
-    return Picture(path, height, width, rotated, [])
+    size_hw = None if labelled_wh is None else (labelled_wh[1], labelled_wh[0])
+    height, width = read_image(path, size_hw, exif=UPRIGHT).size_hw
+    return Picture(path, height, width, [])

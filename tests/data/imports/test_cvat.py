@@ -102,7 +102,7 @@ def test_one_file_and_other_image_folders_are_read(tmp_path):
         ),
         (["annotations", 0], {"category_id": 3, "keypoints": [1, 2, 2]}, "categories hen and dog have different keyp"),
         (["categories", 1], {"skeleton": [[1, 9]]}, "outside 0 to 2"),
-        (["images", 0], {"width": 100}, "200x100 pixels, and its labels say 100x100"),
+        (["images", 0], {"width": 100}, "200x100 pixels, and the annotations say 100x100"),
     ],
 )
 def test_malformed_files_are_refused(tmp_path, place, fields, match):

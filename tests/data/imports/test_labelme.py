@@ -93,7 +93,7 @@ def test_images_are_found_by_windows_paths_and_elsewhere(tmp_path):
         ([shape("rectangle", "a", [1, 2], [3, 4], group=7)] * 2, {}, "two rectangles with group_id 7; give each"),
         ([shape("point", "a", [1, float("nan")])], {}, "nan. where 2 finite numbers were expected"),
         ([shape("point", "a")], {}, "a.json is not a file of LabelMe"),
-        ([shape("point", "a", [1, 2])], {"imageWidth": 100}, "200x100 pixels, and its labels say 100x100"),
+        ([shape("point", "a", [1, 2])], {"imageWidth": 100}, "200x100 pixels, and the annotations say 100x100"),
         ([shape("point", "a", [1, 2])], {"imagePath": None}, "not a file of LabelMe.*; export it again or repair it"),
         ([shape("rectangle", "a", [1, 2], [3, 4])], {}, "the 1 labelled images have no keypoint"),
     ],

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mamkpd_jax.data.annotation_files import check_annotations
+from mamkpd_jax.data.labels import usable_labels
 from mamkpd_jax.errors import UserError
 from tests.data.imports import test_cvat, test_dlc, test_labelme, test_labelstudio
 from tests.data.imports.labelled import imported, write_image
@@ -82,7 +82,7 @@ def _check(form: str, path: Path) -> None:
     assert files
     for name, content in files.items():
         categories = {category["id"]: category for category in content["categories"]}
-        check_annotations(Path(name), content, len(next(iter(categories.values()))["keypoints"]))
+        usable_labels(Path(name), content).findings.check()
         assert {annotation["category_id"] for annotation in content["annotations"]} <= set(categories)
 
 

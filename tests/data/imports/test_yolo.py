@@ -12,7 +12,7 @@ from mamkpd_jax.data.datasets.custom_coco import CustomCoco
 from mamkpd_jax.data.imports._coco import write
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.registry import IMPORTS
-from mamkpd_jax.skeletons import read_skeleton
+from mamkpd_jax.skeleton_files import read_skeleton
 from tests.data.imports.labelled import imported, keypoints, write_image
 from tests.data.places import data_at
 
