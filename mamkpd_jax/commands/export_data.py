@@ -20,7 +20,7 @@ _VAL_ANNOTATIONS = flags.DEFINE_string(
     "val_annotations", None, "The annotation file of the validation split.", allow_override=True
 )
 _IMAGES = flags.DEFINE_string(
-    "images", None, "The folder that the files' names of images are relative to.", required=True, allow_override=True
+    "images", None, "The folder of the images: file names are relative to it.", required=True, allow_override=True
 )
 _SKELETON = flags.DEFINE_string(
     "skeleton", "", "A skeleton's name or JSON file, where the keypoints' names don't tell it.", allow_override=True

@@ -61,6 +61,8 @@ def _pictures(
                     raise ValueError(f"category {category.name} has other keypoints than in another file")
         pictures = {}
         for image in content["images"]:
+            if image["id"] in pictures:
+                raise ValueError(f"two images of the id {image['id']}")
             place = find(image["file_name"], folders)
             pictures[image["id"]] = read_picture(place, [image["width"], image["height"]])
         for i, annotation in enumerate(content["annotations"]):

@@ -113,6 +113,13 @@ def test_malformed_files_are_refused(tmp_path, place, fields, match):
     assert not (tmp_path / "out").exists()
 
 
+def test_two_images_of_one_id_are_refused(tmp_path):
+    twice = content()
+    twice["images"] += content("b.jpg")["images"]
+    with pytest.raises(UserError, match="default.json is not a file of CVAT's export .*two images of the id 1"):
+        IMPORTS["cvat"](export(tmp_path, default=twice), None)
+
+
 def test_what_is_no_unpacked_export_is_refused(tmp_path):
     with pytest.raises(UserError, match="a.zip is packed; unpack it and give the folder by --input"):
         IMPORTS["cvat"](tmp_path / "a.zip", None)
