@@ -144,7 +144,9 @@ def test_images_that_ultralytics_would_turn_are_refused(tmp_path):
     """The labelled size is that of the stored pixels, which a quarter turn makes 117x231."""
     path = _written(tmp_path, _content())
     write_image(tmp_path / "images" / "b.jpg", 231, 117, orientation=6)
-    with pytest.raises(UserError, match="b.jpg: its labels refer to the stored pixels, .*; remove the image's EXIF data"):
+    with pytest.raises(
+        UserError, match="b.jpg: its labels refer to the stored pixels, .*; remove the image's EXIF data"
+    ):
         export_yolo({"train": path}, tmp_path / "images", tmp_path / "yolo")
     assert not (tmp_path / "yolo").exists()
 

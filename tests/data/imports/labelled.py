@@ -9,6 +9,7 @@ import numpy as np
 
 from mamkpd_jax.data.imports._coco import write
 from mamkpd_jax.registry import IMPORTS
+from tests.data.exif import turned
 
 
 def write_image(path: Path, width: int = 200, height: int = 100, *, orientation: int = 1) -> None:
@@ -16,10 +17,7 @@ def write_image(path: Path, width: int = 200, height: int = 100, *, orientation:
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     content = cv2.imencode(path.suffix, noise)[1].tobytes()
-    if orientation != 1:
-        tags = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0" + bytes([orientation]) + b"\0\0\0\0\0\0"
-        content = content[:2] + b"\xff\xe1" + (len(tags) + 2).to_bytes(2, "big") + tags + content[2:]
-    path.write_bytes(content)
+    path.write_bytes(content if orientation == 1 else turned(content, orientation))
 
 
 def imported(form: str, path: Path, output: Path, images: Path | None = None) -> dict[str, Any]:

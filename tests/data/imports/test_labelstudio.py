@@ -123,7 +123,10 @@ def test_images_are_found_by_path_and_name(tmp_path, url):
         (task(image="/data/upload/1/b.jpg"), "image /data/upload/1/b.jpg is not in .*; give the folder"),
         (task(image="same.jpg"), "has 2 images same.jpg; give a folder with one"),
         (task(image="a.txt"), "expected the path or URL of an image"),
-        (task(region("keypoint", "1", "a", 1, 2, original_width=100)), "200x100 pixels, and the annotations say 100x100"),
+        (
+            task(region("keypoint", "1", "a", 1, 2, original_width=100)),
+            "200x100 pixels, and the annotations say 100x100",
+        ),
         (
             task(region("keypoint", "1", "a", 1, 2, image_rotation=90)),
             "an image_rotation other than 0: turn a.jpg back",
