@@ -13,14 +13,15 @@ from absl import flags
 
 from mamkpd_jax import cli, compilation_cache
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.inference.detectors import NANODET, find_detector
+from mamkpd_jax.inference.detectors import AUTO, find_detector
 
 _CHECKPOINT = cli.define_checkpoint("people")
 _BOXES = flags.DEFINE_string(
     "boxes",
-    NANODET,
+    AUTO,
     "The boxes that are proposed: 'nanodet' finds people or animals, as the model needs; 'whole' takes the picture as "
-    "one box; a detector's .onnx file, in the output form of YOLOX or RTMDet.",
+    "one box; 'auto' is nanodet, or whole where the model is for something else; a detector's .onnx file, in the output "
+    "form of YOLOX or RTMDet.",
     allow_override=True,
 )
 _HOST = flags.DEFINE_string(

@@ -30,7 +30,7 @@ from mamkpd_jax.inference import video
 from mamkpd_jax.inference.boxes import Detector
 from mamkpd_jax.inference.boxes_file import BoxesFile
 from mamkpd_jax.inference.coco_classes import parse_classes
-from mamkpd_jax.inference.detectors import NANODET, WHOLE, find_detector
+from mamkpd_jax.inference.detectors import AUTO, WHOLE, automatic, find_detector
 from mamkpd_jax.inference.onnx_detector import FORMS
 from mamkpd_jax.inference.pictures import Pictures, find_pictures, predict_pictures
 from mamkpd_jax.inference.predictor import Predictor
@@ -54,8 +54,9 @@ _OUTPUT = flags.DEFINE_string(
 )
 _BOXES = flags.DEFINE_string(
     "boxes",
-    NANODET,
-    "Where the people or animals are: 'nanodet' finds them; 'whole' takes each picture as one box; a .json file in "
+    AUTO,
+    "Where the people or animals are: 'nanodet' finds them; 'whole' takes each picture as one box; 'auto' is nanodet, "
+    "or whole where the model is for something else; a .json file in "
     "COCO's detections or annotation form; a detector's .onnx file in the output form of YOLOX or RTMDet, which needs "
     "pip install onnxruntime.",
     allow_override=True,
@@ -100,7 +101,9 @@ def main() -> None:
     compilation_cache.enable(_CACHE.value)
     source = _source()
     predictor = _predictor()
-    boxes = _boxes(predictor.skeleton)
+    classes = None if _CLASSES.value is None else parse_classes(_CLASSES.value)
+    name = automatic(predictor.skeleton, classes) if _BOXES.value == AUTO else _BOXES.value
+    boxes = _boxes(name, predictor.skeleton, classes)
     if not isinstance(source, Pictures) and isinstance(boxes, BoxesFile):
         raise UserError(f"--boxes={_BOXES.value} is of pictures; a video takes a detector")
     options = OutputOptions(
@@ -112,7 +115,7 @@ def main() -> None:
         joint_threshold=_JOINTS.value,
     )
     if isinstance(source, Pictures):
-        settings = _settings(predictor, options)
+        settings = _settings(predictor, options, name)
         wrong = predict_pictures(predictor, source, boxes, options, settings, print_keypoints=_PRINT.value)
         drawn = f", drawn in {options.output / 'pictures'}"
     else:
@@ -136,7 +139,7 @@ def _source() -> Pictures | Path | int:
     return find_pictures(_INPUT.value, Path(_OUTPUT.value) if _OUTPUT.value else None)
 
 
-def _settings(predictor: Predictor, options: OutputOptions) -> dict[str, Any]:
+def _settings(predictor: Predictor, options: OutputOptions, boxes: str) -> dict[str, Any]:
     """What a second run into the same folder must have in common with the first."""
     source = _CHECKPOINT.value
     if source in names():
@@ -147,7 +150,7 @@ def _settings(predictor: Predictor, options: OutputOptions) -> dict[str, Any]:
         "checkpoint": checkpoint,
         "step": predictor.step,
         "ema": _EMA.value,
-        "boxes": _BOXES.value,
+        "boxes": boxes,
         "classes": _CLASSES.value,
         "detector": _DETECTOR.value,
         "flip_test": predictor.config.eval.flip_test,
@@ -167,14 +170,13 @@ def _predictor() -> Predictor:
     )
 
 
-def _boxes(skeleton: Skeleton) -> Detector | BoxesFile:
-    path = Path(_BOXES.value)
-    if _CLASSES.value is not None and (_BOXES.value == WHOLE or path.suffix == ".json"):
-        raise UserError(f"--classes are a detector's, and --boxes is {_BOXES.value}; leave one of them out")
+def _boxes(name: str, skeleton: Skeleton, classes: list[int] | None) -> Detector | BoxesFile:
+    path = Path(name)
+    if classes is not None and (name == WHOLE or path.suffix == ".json"):
+        raise UserError(f"--classes are a detector's, and --boxes is {name}; leave one of them out")
     if path.suffix == ".json":
         return BoxesFile(path, _CATEGORY.value, skeleton)
-    classes = None if _CLASSES.value is None else parse_classes(_CLASSES.value)
-    return find_detector(_BOXES.value, skeleton, classes=classes, threshold=_THRESHOLD.value, form=_DETECTOR.value)
+    return find_detector(name, skeleton, classes=classes, threshold=_THRESHOLD.value, form=_DETECTOR.value)
 
 
 def _box_threshold() -> float:

@@ -28,12 +28,18 @@ def classes_of(skeleton: Skeleton) -> list[int]:
     Raises:
         UserError: the skeleton is neither a ready one nor named after such a class.
     """
-    if skeleton.name not in _OF_SKELETON:
+    classes = subject_of(skeleton)
+    if classes is None:
         raise UserError(
             f"no class of COCO is known for the skeleton {skeleton.name}; set --classes, or --boxes=whole to "
             "take each picture as one box"
         )
-    return list(_OF_SKELETON[skeleton.name].values())
+    return list(classes.values())
+
+
+def subject_of(skeleton: Skeleton) -> dict[str, int] | None:
+    """The classes, by name, of what a skeleton's model is for; None: no class of COCO is known for it."""
+    return _OF_SKELETON.get(skeleton.name.lower())
 
 
 def parse_classes(names: Sequence[str]) -> list[int]:
@@ -50,7 +56,7 @@ def parse_classes(names: Sequence[str]) -> list[int]:
 
 def subject(skeleton: Skeleton, n: int) -> str:
     """What n poses of a skeleton are called, with their number: "no people", "1 person", "3 animals", "1 pose"."""
-    match _OF_SKELETON.get(skeleton.name):
+    match subject_of(skeleton):
         case None:
             one, several = "pose", "poses"
         case classes if classes == PERSON:

@@ -21,7 +21,7 @@ from mamkpd_jax.data.transforms import eval_crop_of
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.heads._head import head_of
 from mamkpd_jax.inference.boxes import Boxes, Detector, as_boxes, usable
-from mamkpd_jax.inference.detectors import NANODET, find_detector
+from mamkpd_jax.inference.detectors import AUTO, find_detector
 from mamkpd_jax.inference.results import Image, PoseResult, read
 from mamkpd_jax.program import Options, cast_once, compiled, make_program
 from mamkpd_jax.sharding import data_mesh, replicated
@@ -106,15 +106,16 @@ class Predictor:
         return cls(read_artifact(source, best=best, ema=ema), **options)
 
     def __call__(
-        self, images: Image | Sequence[Image], boxes: BoxesOf = NANODET, *, box_threshold: float | None = None
+        self, images: Image | Sequence[Image], boxes: BoxesOf = AUTO, *, box_threshold: float | None = None
     ) -> list[PoseResult]:
         """The poses of each image.
 
         Args:
             images: one or a list of paths or arrays, uint8 RGB [h, w, 3].
-            boxes: "nanodet", the package's detector, finds them; "whole": the whole image is the box. A detector's
-                .onnx file, or any function from an image to boxes and scores, finds them too. Or the boxes of the
-                image, or a list with those of each image: [n, 4] as x, y, width, height in pixels, or (boxes, scores).
+            boxes: "nanodet", the package's detector, finds them; "whole": the whole image is the box; "auto": nanodet
+                where the model is for people or animals, else whole. A detector's .onnx file, or any function from an
+                image to boxes and scores, finds them too. Or the boxes of the image, or a list with those of each
+                image: [n, 4] as x, y, width, height in pixels, or (boxes, scores).
             box_threshold: leaves out boxes with a lower score, and bad ones: those that have NaN or no area or lie
                 outside the image. None: takes every score, and raises for a bad box.
 
@@ -184,7 +185,7 @@ class Predictor:
             found.extend(_finished(*batch))
         yield from self._complete(waiting, found)
 
-    def heatmaps(self, image: Image, boxes: BoxesOf = NANODET, *, box_threshold: float | None = None) -> CropHeatmaps:
+    def heatmaps(self, image: Image, boxes: BoxesOf = AUTO, *, box_threshold: float | None = None) -> CropHeatmaps:
         """The poses of an image, decoded from the heatmaps that are given with them, the flip test included.
 
         Raises:
@@ -208,7 +209,7 @@ class Predictor:
     def crops(
         self,
         image: Image,
-        boxes: BoxesOf = NANODET,
+        boxes: BoxesOf = AUTO,
         *,
         box_threshold: float | None = None,
         keep_pixels: bool = False,

@@ -203,7 +203,7 @@ def test_a_video_needs_no_other_flag(shipped, shared_data, tmp_path):
             ["--input=docs", "--output=x", "--classes=dog", "--boxes=whole"],
             "--classes are a detector's, and --boxes is whole",
         ),
-        (["--input=docs", "--output=x", "--boxes=yolo.pt"], "the boxes are 'yolo.pt'; expected nanodet, whole"),
+        (["--input=docs", "--output=x", "--boxes=yolo.pt"], "the boxes are 'yolo.pt'; expected auto, nanodet, whole"),
     ],
 )
 def test_mistakes_are_told_in_one_line(run, flags, message):

@@ -10,7 +10,7 @@ from mamkpd_jax.data.functional import decode_image
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.oks import iou
 from mamkpd_jax.inference import nanodet
-from mamkpd_jax.inference.boxes import Boxes, usable
+from mamkpd_jax.inference.boxes import Boxes, usable, whole_image
 from mamkpd_jax.inference.coco_classes import ANIMALS, classes_of, parse_classes, subject
 from mamkpd_jax.inference.detectors import find_detector
 from mamkpd_jax.inference.nanodet import NanoDet
@@ -90,6 +90,9 @@ def test_classes_follow_the_model():
     with pytest.raises(UserError, match="no class of COCO is known for the skeleton hand; set --classes"):
         find_detector("nanodet", HAND)
     assert isinstance(find_detector("nanodet", HAND, classes=[0]), NanoDet)
+    assert find_detector("auto", HAND) is whole_image
+    assert isinstance(find_detector("auto", HAND, classes=[0]), NanoDet)
+    assert isinstance(find_detector("auto", DOG), NanoDet)
     assert parse_classes(["dog", "person", "79"]) == [16, 0, 79]
     with pytest.raises(UserError, match="--classes names 'cats'; expected an index, or one of person, bird, cat"):
         parse_classes(["cats"])
