@@ -20,8 +20,8 @@ _BOXES = flags.DEFINE_string(
     "boxes",
     AUTO,
     "The boxes that are proposed: 'nanodet' finds people or animals, as the model needs; 'whole' takes the picture as "
-    "one box; 'auto' is nanodet, or whole where the model is for something else; a detector's .onnx file, in the output "
-    "form of YOLOX or RTMDet.",
+    "one box; 'auto' is nanodet, or whole where the model is for something else; a detector's .onnx file, in the "
+    "output form of YOLOX or RTMDet.",
     allow_override=True,
 )
 _HOST = flags.DEFINE_string(

@@ -51,7 +51,7 @@ def automatic(skeleton: Skeleton, classes: Sequence[int] | None = None) -> str:
     if classes is not None or subject_of(skeleton) is not None:
         return NANODET
     logging.info(
-        "the detector finds people and animals, and no %s: each picture is one box; set --classes or --boxes for others",
+        "the detector finds people and animals, and no %s: each picture is one box, unless --classes or --boxes is set",
         skeleton.name,
     )
     return WHOLE
