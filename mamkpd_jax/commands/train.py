@@ -15,7 +15,6 @@ import jax
 from absl import flags, logging
 
 from mamkpd_jax import cli, compilation_cache, processes
-from mamkpd_jax.artifact.reading import read_artifact
 from mamkpd_jax.config import Config
 from mamkpd_jax.data.opening import open_dataset
 from mamkpd_jax.data.pipeline import DamageGuard, train_batches
@@ -27,7 +26,7 @@ from mamkpd_jax.sharding import check_batch, data_mesh, gathered, training_mesh
 from mamkpd_jax.training.checkpoint import Checkpointer
 from mamkpd_jax.training.dry_run import dry_run
 from mamkpd_jax.training.feed import Feed
-from mamkpd_jax.training.finetune import start_from
+from mamkpd_jax.training.finetune import read_start, start_from
 from mamkpd_jax.training.guard import NonFiniteGuard
 from mamkpd_jax.training.interruption import Interrupted, Interruption
 from mamkpd_jax.training.lock import sole_training
@@ -69,6 +68,7 @@ def train(config: Config, workdir: Path, *, only_dry: bool = False) -> dict[str,
     mesh = training_mesh(config.fsdp)
     check_batch("optim.batch_size", config.optim.batch_size, mesh.size * config.optim.accumulate)
     check_batch("eval.batch_size", config.eval.batch_size, jax.local_device_count())
+    start = read_start(config)
     with processes.process_0_first():
         dataset = open_dataset(config)
     schedule = Schedule.of(config, len(dataset.train))
@@ -80,9 +80,8 @@ def train(config: Config, workdir: Path, *, only_dry: bool = False) -> dict[str,
     adam = optimizer(config.optim, schedule.steps_per_epoch)
     skeleton = dataset.skeleton
     state = create_state(config, skeleton, adam, mesh)
-    if config.init_from:
-        artifact = read_artifact(config.init_from)
-        state = start_from(state, artifact, config.init_from, head_of(config, skeleton).joint_layers)
+    if start is not None:
+        state = start_from(state, start, config.init_from, head_of(config, skeleton).joint_layers)
     train_step = make_train_step(state, adam, config, skeleton, mesh)
     if only_dry:
         print(dry_run(config, train_step, state, feed({})[1], schedule.last_step))

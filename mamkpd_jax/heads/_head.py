@@ -25,6 +25,8 @@ class Head(abc.ABC):
     config: ClassVar[type[HeadConfig]]  # of its section of the config
     output: ClassVar[str]  # the name that exported models give the outputs
     joint_layers: ClassVar[tuple[str, ...]]  # of the decoder: those whose size depends on the joints
+    # Of the decoder: a 1x1 convolution from what its method `hidden` gives to the outputs, where it ends in one.
+    linear_layer: ClassVar[str] = ""
 
     def __init__(self, config: Config, skeleton: Skeleton):
         self.model, self.skeleton = config.model, skeleton

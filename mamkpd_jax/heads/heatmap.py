@@ -28,9 +28,13 @@ class Decoder(nnx.Module):
         self.head = PointwiseConv(dim, n_joints, (1, 1), kernel_init=decoder_init, dtype=jnp.float32, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w d"]) -> Float[Array, "b h2 w2 j"]:
+        return self.head(self.hidden(x))
+
+    def hidden(self, x: Float[Array, "b h w d"]) -> Float[Array, "b h2 w2 c"]:
+        """What the last layer is applied to."""
         for deconv, norm in zip(self.deconvs, self.norms, strict=True):
             x = nnx.relu(norm(deconv(x)))
-        return self.head(x)
+        return x
 
 
 class HeatmapHead(Head):
@@ -39,6 +43,7 @@ class HeatmapHead(Head):
     config = HeatmapConfig
     output = "heatmaps"
     joint_layers = ("head",)
+    linear_layer = "head"
 
     def __init__(self, config: Config, skeleton: Skeleton):
         super().__init__(config, skeleton)

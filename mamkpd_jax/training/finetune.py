@@ -10,7 +10,9 @@ from absl import logging
 from flax import traverse_util
 from jax.typing import ArrayLike
 
-from mamkpd_jax.artifact.artifact import Artifact
+from mamkpd_jax.artifact.artifact import Artifact, Description, shapes
+from mamkpd_jax.artifact.reading import read_artifact
+from mamkpd_jax.config import Config
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.training.state import TrainState
 
@@ -27,6 +29,33 @@ def start_from(state: TrainState, artifact: Artifact, source: str, joint_layers:
     """
     params, batch_stats = artifact.params, artifact.batch_stats
     ours, theirs = traverse_util.flatten_dict(state.params), traverse_util.flatten_dict(params)
+    other = _differing(ours, theirs, source, joint_layers)
+    if other:
+        logging.info("the last layer is initialised anew: %s has other joints than this data set", source)
+    taken = {name: value if name in other else theirs[name] for name, value in ours.items()}
+    place = jax.tree.map(_placed, traverse_util.unflatten_dict(taken), state.params)
+    average = None if state.ema is None else jax.tree.map(jnp.copy, place)  # a step takes both, and each once
+    return state.replace(params=place, batch_stats=jax.tree.map(_placed, batch_stats, state.batch_stats), ema=average)  # type: ignore
+
+
+def read_start(config: Config) -> Artifact | None:
+    """The trained model that `config.init_from` names, None where that is empty; it takes no data set to refuse one.
+
+    Raises:
+        UserError: there are no weights, or they are of another model than `config` describes.
+    """
+    if not config.init_from:
+        return None
+    artifact = read_artifact(config.init_from)
+    expected, _ = shapes(Description(config=config, skeleton=artifact.skeleton, step=0))
+    _differing(traverse_util.flatten_dict(expected), traverse_util.flatten_dict(artifact.params), config.init_from)
+    return artifact
+
+
+def _differing(
+    ours: dict[tuple, Any], theirs: dict[tuple, Any], source: str, joint_layers: Collection[str] = ()
+) -> set[tuple]:
+    """The parameters of another shape, all in `joint_layers` of the decoder; UserError if there are others."""
     other = {name for name in ours.keys() | theirs.keys() if _shape(ours, name) != _shape(theirs, name)}
     wrong = sorted(".".join(map(str, name)) for name in other if name[0] != "decoder" or name[1] not in joint_layers)
     if wrong:
@@ -35,12 +64,7 @@ def start_from(state: TrainState, artifact: Artifact, source: str, joint_layers:
             f"config.init_from: {source} is of another model, it differs in {', '.join(wrong[:3])}{more}; give its "
             "config.model and config.head"
         )
-    if other:
-        logging.info("the last layer is initialised anew: %s has other joints than this data set", source)
-    taken = {name: value if name in other else theirs[name] for name, value in ours.items()}
-    place = jax.tree.map(_placed, traverse_util.unflatten_dict(taken), state.params)
-    average = None if state.ema is None else jax.tree.map(jnp.copy, place)  # a step takes both, and each once
-    return state.replace(params=place, batch_stats=jax.tree.map(_placed, batch_stats, state.batch_stats), ema=average)  # type: ignore
+    return other
 
 
 def _placed(new: ArrayLike, old: jax.Array) -> jax.Array:

@@ -1,0 +1,161 @@
+"""Trains a model for your own keypoints, from a labelled folder, in one command.
+
+mamkpd finetune --annotations=FILE --images=DIR [--workdir=runs/finetune]
+
+FILE has keypoint annotations in COCO's form. Without --val_annotations a fifth of its images is for validation. The run
+starts from the shipped model that is nearest, with a last layer fitted to your keypoints. It evaluates before and after
+training, and writes report.md, predictions.png, worst.png and config.py to the working directory. The same command
+resumes, or reports that training is complete.
+"""
+
+import dataclasses
+import importlib.util
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags, logging
+
+from mamkpd_jax import compilation_cache
+from mamkpd_jax.artifact.artifact import Artifact
+from mamkpd_jax.artifact.reading import read_artifact
+from mamkpd_jax.artifact.weight_files import save
+from mamkpd_jax.config import Config, DataConfig, EvalConfig
+from mamkpd_jax.data.opening import PoseData, open_dataset
+from mamkpd_jax.data.pipeline import train_batches
+from mamkpd_jax.data.splitting import split_annotations
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.evaluation.evaluator import Evaluator
+from mamkpd_jax.files import write_json
+from mamkpd_jax.program import Options, compiled, make_program
+from mamkpd_jax.registry import HEADS
+from mamkpd_jax.sharding import data_mesh
+from mamkpd_jax.training.finetune_config import data_config, finetune_config, start_name, write_config
+from mamkpd_jax.training.finetune_report import write_report
+from mamkpd_jax.training.last_layer import fitted
+
+_ANNOTATIONS = flags.DEFINE_string(
+    "annotations", None, "Keypoint annotations in COCO's form.", required=True, allow_override=True
+)
+_IMAGES = flags.DEFINE_string("images", None, "The folder of their images.", required=True, allow_override=True)
+_VAL_ANNOTATIONS = flags.DEFINE_string(
+    "val_annotations", None, "Annotations to validate on. Default: those of a fifth of the images of --annotations."
+)
+_VAL_IMAGES = flags.DEFINE_string(
+    "val_images", None, "The folder of the images of --val_annotations. Default: --images."
+)
+_SKELETON = flags.DEFINE_string(
+    "skeleton", "", "A ready skeleton by name or a skeleton file. Default: that of the annotations' categories."
+)
+_WORKDIR = flags.DEFINE_string("workdir", "runs/finetune", "Folder of the run.", allow_override=True)
+_INIT_FROM = flags.DEFINE_string(
+    "init_from",
+    "auto",
+    "Weights to start from: auto (the nearest shipped model), none (random weights), a model's name, a run's folder or "
+    "a file.",
+)
+_STEPS = flags.DEFINE_integer("steps", 0, "Training steps. 0: as many as suit the data set.", lower_bound=0)
+_CACHE = compilation_cache.define_flag()
+
+_FIT_BATCHES = 20  # of training crops, for the last layer
+_START, _BEFORE = "start.safetensors", "before.json"  # in the working directory
+
+
+def finetune(data: DataConfig, workdir: Path, init_from: str, steps: int) -> dict[str, float]:
+    """Fine-tunes to the end, or resumes, and writes the report to `workdir`.
+
+    Args:
+        data: the data section of the run's config, as `data_config` gives it.
+        init_from: as the flag of this name.
+        steps: as the flag of this name.
+
+    Returns:
+        The metrics of the validation split; none if the run was interrupted.
+
+    Raises:
+        UserError: the starting weights or the data set can't be right, or `workdir` is of another run.
+    """
+    from mamkpd_jax.commands.train import train  # late: it defines flags that this command does not take
+
+    start = None if init_from in ("auto", "none") else read_artifact(init_from)
+    dataset = open_dataset(Config(data=data, eval=EvalConfig(metrics=("pck_box@0.1",))))
+    if init_from == "auto":
+        init_from = start_name(dataset.skeleton)
+        start = read_artifact(init_from)
+    source = "" if start is None else str(workdir.absolute() / _START)
+    config = finetune_config(data, dataset, start, source, steps, jax.local_device_count())
+    config.validate()
+    dataset = open_dataset(config)
+    before = _start(workdir, config, dataset, start, init_from)
+    write_config(config, workdir / "config.py")
+    after = train(config, workdir)
+    if after:
+        _draw_curve(workdir)
+        report = write_report(workdir, config, dataset, before, after)
+        print(f"before and after training: {report}\n\nnext:")
+        print(f"  mamkpd eval --config={workdir / 'config.py'} --workdir={workdir}")
+        print(f"  mamkpd predict --checkpoint={workdir} --images=DIR --output={workdir / 'predictions'}")
+        print(f"  mamkpd export --checkpoint={workdir} --output={workdir / 'model.onnx'}")
+    return after
+
+
+def _start(workdir: Path, config: Config, dataset: PoseData, start: Artifact | None, init_from: str) -> dict[str, Any]:
+    """Writes the run's starting weights, unless they are there, and returns what is known of them, also the metrics."""
+    path = workdir / _BEFORE
+    if path.exists():
+        before = json.loads(path.read_bytes())
+        if before["init_from"] != init_from:
+            raise UserError(f"{workdir} has a run from {before['init_from']}, not {init_from}; give another --workdir")
+        return before
+    last_layer, start = _for_joints(start, config, dataset)
+    metrics = {}
+    if start is not None:
+        save(start, workdir / _START)
+    if start is not None and last_layer != "new":
+        options = Options(flip_test=config.eval.flip_test, scan=config.model.scan)
+        predict = compiled(make_program(config, dataset.skeleton, options), data_mesh())
+        metrics = Evaluator(dataset, config)(partial(predict, start.params, start.batch_stats)).metrics
+        logging.info("before training: %s %.1f", *next(iter(metrics.items())))
+    before = {"init_from": init_from, "last_layer": last_layer, "metrics": metrics}
+    write_json(path, before)
+    return before
+
+
+def _for_joints(start: Artifact | None, config: Config, dataset: PoseData) -> tuple[str, Artifact | None]:
+    """The state of the starting weights' last layer, as in `LAST_LAYER`, and they for the data set's keypoints."""
+    if start is None:
+        return "random", None
+    if start.skeleton.joints == dataset.skeleton.joints:
+        return "kept", dataclasses.replace(start, config=config, skeleton=dataset.skeleton)
+    if not HEADS[config.head.kind].linear_layer:
+        return "new", start
+    logging.info("fitting the last layer to %s", ", ".join(dataset.skeleton.joints))
+    batches = train_batches(dataset.train, dataset.train_crop, config)
+    try:
+        return "fitted", fitted(start, config, dataset.skeleton, batches, _FIT_BATCHES)
+    finally:
+        batches.close()
+
+
+def _draw_curve(workdir: Path) -> None:
+    """Draws learning_curve.png, where matplotlib is installed."""
+    if importlib.util.find_spec("matplotlib"):
+        from mamkpd_jax.plots.curves import curves, read_metrics
+
+        curves({workdir.name: read_metrics(workdir)}).savefig(workdir / "learning_curve.png", dpi=100)
+
+
+def main() -> None:
+    compilation_cache.enable(_CACHE.value)
+    workdir, annotations, images = Path(_WORKDIR.value), Path(_ANNOTATIONS.value), Path(_IMAGES.value)
+    if _VAL_IMAGES.value and not _VAL_ANNOTATIONS.value:
+        raise UserError("--val_images is given without --val_annotations; give both or neither")
+    if _VAL_ANNOTATIONS.value:
+        train, val = annotations, Path(_VAL_ANNOTATIONS.value)
+    else:
+        train, val = split_annotations(annotations, workdir / "data")
+    val_images = Path(_VAL_IMAGES.value or images)
+    data = data_config(train, val, images, val_images, _SKELETON.value, workdir / "data" / "built")
+    finetune(data, workdir, _INIT_FROM.value, _STEPS.value)

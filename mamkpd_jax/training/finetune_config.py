@@ -1,0 +1,112 @@
+"""The config of a fine-tuning run, chosen from the data set and the starting weights."""
+
+import dataclasses
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mamkpd_jax.artifact.artifact import Artifact
+from mamkpd_jax.config import Config, DataConfig, EvalConfig, HeatmapConfig, ModelConfig, OptimConfig, fields
+from mamkpd_jax.data.opening import PoseData
+from mamkpd_jax.files import atomic_write
+from mamkpd_jax.skeletons import Skeleton
+
+METRICS = ("pck_box@0.1", "coco")  # their headline, by which runs are compared, first
+_BATCH, _EVAL_BATCH = 16, 32
+_STEPS = 1200
+_EVALUATIONS = 5
+_CROP_PX = 128  # a side of the crop, where no starting weights have one
+_OF_ANIMALS = re.compile("paw|tail|hoof|wing|beak|fin|snout|muzzle|withers|horn|antenna|claw")
+
+
+def start_name(skeleton: Skeleton) -> str:
+    """The shipped model that is nearest to a skeleton: `animals` where a keypoint's name is of an animal's body."""
+    return "animals" if any(_OF_ANIMALS.search(joint.lower()) for joint in skeleton.joints) else "people"
+
+
+def data_config(train: Path, val: Path, train_images: Path, val_images: Path, skeleton: str, build: Path) -> DataConfig:
+    """The data section for files by absolute paths, which serves every working directory."""
+    return DataConfig(
+        dataset="custom_coco",
+        root="/",
+        train_annotations=str(train.absolute()),
+        val_annotations=str(val.absolute()),
+        train_images=str(train_images.absolute()),
+        val_images=str(val_images.absolute()),
+        skeleton=skeleton,
+        build_dir=str(build.absolute()),
+        workers=0,
+    )
+
+
+def finetune_config(
+    data: DataConfig, dataset: PoseData, start: Artifact | None, init_from: str, steps: int, n_devices: int
+) -> Config:
+    """A run of about `steps` steps on an opened data set, by default (0) of as many as suit its size.
+
+    Args:
+        start: whose network, head and crops the run has; None: a small network for crops as wide as the boxes are.
+        init_from: where the run's weights are from.
+        n_devices: that have to divide the batch.
+    """
+    n = len(dataset.train)
+    batch = max(min(_BATCH, n) // n_devices, 1) * n_devices
+    steps_per_epoch = max(n // batch, 1)
+    epochs = math.ceil((steps or _STEPS) / steps_per_epoch)
+    model = ModelConfig(depths=(1, 2, 3), dims=(40, 80, 160), decoder_dim=40) if start is None else start.config.model
+    input_hw = _crop_hw(dataset, model.stride) if start is None else start.config.data.input_hw
+    return Config(
+        model=dataclasses.replace(model, drop_path=0.0),
+        head=HeatmapConfig(codec="dark", sigma_px=4.0) if start is None else start.config.head,
+        data=dataclasses.replace(data, input_hw=input_hw, augmentation="hrnet"),
+        optim=OptimConfig(
+            batch_size=batch,
+            epochs=epochs,
+            learning_rate=1e-3,
+            decay_epochs=(math.ceil(0.7 * epochs), math.ceil(0.9 * epochs)),
+            decay_factor=0.2,
+            warmup_steps=50,
+            ema_decay=0.99,
+        ),
+        eval=EvalConfig(
+            metrics=METRICS,
+            batch_size=_EVAL_BATCH * n_devices,
+            every_epochs=math.ceil(epochs / _EVALUATIONS),
+        ),
+        checkpoint_every_steps=200,
+        keep_checkpoints=1,
+        init_from=init_from,
+    )
+
+
+def _crop_hw(dataset: PoseData, stride: int) -> tuple[int, int]:
+    """Height and width of crops with the median aspect of the training boxes, and the area of a usual crop."""
+    boxes = np.array([box.xywh for box in dataset.train.boxes()])
+    aspect = float(np.median(boxes[:, 2] / boxes[:, 3]))
+    sides = (_CROP_PX / aspect**0.5, _CROP_PX * aspect**0.5)
+    height, width = (stride * int(np.clip(round(side / stride), 2, 8)) for side in sides)
+    return height, width
+
+
+def write_config(config: Config, path: Path) -> None:
+    """Writes a config file for `--config`, of the fields that are not at their defaults."""
+    sections = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    classes = sorted({type(value) for value in sections.values() if dataclasses.is_dataclass(value)}, key=str)
+    imports = [f"from {kind.__module__} import {kind.__name__}" for kind in [*classes, Config]]
+    body = [f"        {name}={_source(value)}," for name, value in sections.items() if value != getattr(Config(), name)]
+    lines = ['"""A fine-tuning run, for --config of train, eval and show-data."""', "", *imports, "", ""]
+    lines += ["def get_config() -> Config:", "    return Config(", *body, "    )", ""]
+    with atomic_write(path) as temporary:
+        temporary.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _source(value: Any) -> str:
+    if not dataclasses.is_dataclass(value):
+        return repr(value)
+    default = fields(type(value)())  # type: ignore[operator]
+    changed = {name: field for name, field in fields(value).items() if field != default[name]}
+    arguments = [f"            {name}={field!r}," for name, field in changed.items()]
+    return "\n".join([f"{type(value).__name__}(", *arguments, "        )"])

@@ -1,0 +1,80 @@
+"""The report of a fine-tuning run for people: what it was trained on, and the scores before and after."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mamkpd_jax.config import Config
+from mamkpd_jax.data.opening import PoseData
+from mamkpd_jax.evaluation.report import PICTURE, WORST
+from mamkpd_jax.files import atomic_write
+from mamkpd_jax.training.logs import METRICS
+from mamkpd_jax.training.schedule import Schedule
+
+REPORT = "report.md"
+_PICTURES = {PICTURE: "Labelled poses at the left, predicted ones at the right", WORST: "The lowest scores first"}
+# What the starting weights are to the data set's keypoints, by the state of their last layer.
+LAST_LAYER = {
+    "kept": "They know these keypoints: their scores before training are theirs.",
+    "fitted": "They know other keypoints: the scores before training are those of a last layer fitted to these.",
+    "new": "They know other keypoints, and their last layer starts anew: there are no scores before training.",
+    "random": "They are random: there are no scores before training.",
+}
+
+
+def write_report(
+    workdir: Path, config: Config, dataset: PoseData, before: dict[str, Any], after: dict[str, float]
+) -> Path:
+    """Writes `workdir`/report.md and returns its path.
+
+    Args:
+        before: where the weights were from (init_from), their `last_layer` as in `LAST_LAYER`, and their metrics.
+        after: the metrics after training.
+    """
+    steps = Schedule.of(config, len(dataset.train)).last_step
+    optim = config.optim
+    lines = [
+        f"# Fine-tuning {workdir.name}",
+        "",
+        f"Starting weights: {before['init_from']}. {LAST_LAYER[before['last_layer']]}",
+        "",
+        f"- training: {dataset.train.n_images} images, {len(dataset.train)} instances",
+        f"- validation: {dataset.val.n_images} images, {len(dataset.val)} instances",
+        f"- keypoints: {', '.join(dataset.skeleton.joints)}",
+        f"- mirror pairs: {_pairs(dataset)}",
+        f"- schedule: {steps} steps ({optim.epochs} epochs) of {optim.batch_size} crops of {_size(config)} pixels, "
+        f"learning rate {optim.learning_rate:g}, augmentation {config.data.augmentation}",
+        f"- time: {_minutes(workdir):.1f} minutes of training",
+        "",
+        "Scores on the validation split; PCK in percent. -1: no such keypoint is labelled.",
+        "",
+        "| | before | after |",
+        "|---|---|---|",
+        *(f"| {name} | {_score(before['metrics'], name)} | {_score(after, name)} |" for name in after),
+        "",
+    ]
+    for name in (path.name for path in sorted(workdir.glob("*.png"))):
+        lines += [f"![{name}]({name})", "", f"*{_PICTURES.get(name, 'Course of the training')}.*", ""]
+    with atomic_write(workdir / REPORT) as temporary:
+        temporary.write_text("\n".join(lines), encoding="utf-8")
+    return workdir / REPORT
+
+
+def _pairs(dataset: PoseData) -> str:
+    joints = dataset.skeleton.joints
+    pairs = [f"{joints[a]} and {joints[b]}" for a, b in dataset.skeleton.flip_pairs]
+    return ", ".join(pairs) or "none known; if some mirror each other, name them in a skeleton file by --skeleton"
+
+
+def _size(config: Config) -> str:
+    height, width = config.data.input_hw
+    return f"{width}x{height}"
+
+
+def _minutes(workdir: Path) -> float:
+    last = (workdir / METRICS).read_text(encoding="utf-8").splitlines()[-1]
+    return json.loads(last)["time_s"] / 60
+
+
+def _score(metrics: dict[str, float], name: str) -> str:
+    return f"{metrics[name]:.3g}" if name in metrics else "-"
