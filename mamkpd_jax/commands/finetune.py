@@ -9,6 +9,7 @@ resumes, or reports that training is complete.
 """
 
 import dataclasses
+import hashlib
 import importlib.util
 import json
 from functools import partial
@@ -87,8 +88,7 @@ def finetune(data: DataConfig, workdir: Path, init_from: str, steps: int) -> dic
     source = "" if start is None else str(workdir.absolute() / _START)
     config = finetune_config(data, dataset, start, source, steps, jax.local_device_count())
     config.validate()
-    dataset = open_dataset(config)
-    before = _start(workdir, config, dataset, start, init_from)
+    before = _before(workdir, config, start, init_from)
     write_config(config, workdir / "config.py")
     after = train(config, workdir)
     if after:
@@ -101,14 +101,20 @@ def finetune(data: DataConfig, workdir: Path, init_from: str, steps: int) -> dic
     return after
 
 
-def _start(workdir: Path, config: Config, dataset: PoseData, start: Artifact | None, init_from: str) -> dict[str, Any]:
-    """Writes the run's starting weights, unless they are there, and returns what is known of them, also the metrics."""
+def _before(workdir: Path, config: Config, start: Artifact | None, init_from: str) -> dict[str, Any]:
+    """Writes the run's starting weights, unless they are there; what `write_report` takes of them."""
     path = workdir / _BEFORE
+    files = (config.data.train_annotations, config.data.val_annotations)
+    run = {
+        "init_from": init_from,
+        "annotations": hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest(),
+    }
     if path.exists():
         before = json.loads(path.read_bytes())
-        if before["init_from"] != init_from:
-            raise UserError(f"{workdir} has a run from {before['init_from']}, not {init_from}; give another --workdir")
+        if different := [name for name in run if before[name] != run[name]]:
+            raise UserError(f"{workdir} has a run with another --{different[0]}; give another --workdir")
         return before
+    dataset = open_dataset(config)
     last_layer, start = _for_joints(start, config, dataset)
     metrics = {}
     if start is not None:
@@ -118,7 +124,7 @@ def _start(workdir: Path, config: Config, dataset: PoseData, start: Artifact | N
         predict = compiled(make_program(config, dataset.skeleton, options), data_mesh())
         metrics = Evaluator(dataset, config)(partial(predict, start.params, start.batch_stats)).metrics
         logging.info("before training: %s %.1f", *next(iter(metrics.items())))
-    before = {"init_from": init_from, "last_layer": last_layer, "metrics": metrics}
+    before = {**run, "last_layer": last_layer, "metrics": metrics}
     write_json(path, before)
     return before
 
@@ -151,7 +157,10 @@ def main() -> None:
     compilation_cache.enable(_CACHE.value)
     workdir, annotations, images = Path(_WORKDIR.value), Path(_ANNOTATIONS.value), Path(_IMAGES.value)
     if _VAL_IMAGES.value and not _VAL_ANNOTATIONS.value:
-        raise UserError("--val_images is given without --val_annotations; give both or neither")
+        raise UserError("--val_images is given without --val_annotations; give the annotations too")
+    for flag, folder in (("images", images), ("val_images", Path(_VAL_IMAGES.value or images))):
+        if not folder.is_dir():
+            raise UserError(f"--{flag}: {folder} is no folder; give the folder of the annotated images")
     if _VAL_ANNOTATIONS.value:
         train, val = annotations, Path(_VAL_ANNOTATIONS.value)
     else:

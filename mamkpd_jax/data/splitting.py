@@ -20,21 +20,18 @@ def split_annotations(path: Path, folder: Path) -> tuple[Path, Path]:
     annotations are in neither file.
 
     Raises:
-        UserError: `path` is no annotation file, fewer than two images are annotated, or `folder` has another split.
+        UserError: `path` is no annotation file, or fewer than two of its images are annotated.
     """
     data = read_json(path)
     images = _annotated_images(path, data)
     if len(images) < 2:
         raise UserError(
-            f"{path} has {len(images)} annotated images; fine-tuning needs two, one of them for validation; label more"
+            f"{path} has {len(images)} annotated images; expected at least two, one of them for validation; label more"
         )
     images.sort(key=lambda image: hashlib.sha256(str(image.get("file_name")).encode()).digest())
     n_val = max(1, round(_SHARE * len(images)), min(_LEAST, len(images) // 3))
     parts = {"train.json": images[n_val:], "val.json": images[:n_val]}
     contents = {folder / name: _only(data, {image["id"] for image in part}) for name, part in parts.items()}
-    for file, content in contents.items():
-        if file.exists() and read_json(file) != content:
-            raise UserError(f"{file} is of other annotations than {path}; give another --workdir")
     for file, content in contents.items():
         write_json(file, content)
     train, val = contents

@@ -12,7 +12,7 @@ from mamkpd_jax.artifact.artifact import Artifact
 from mamkpd_jax.config import Config, DataConfig, EvalConfig, HeatmapConfig, ModelConfig, OptimConfig, fields
 from mamkpd_jax.data.opening import PoseData
 from mamkpd_jax.files import atomic_write
-from mamkpd_jax.skeletons import Skeleton
+from mamkpd_jax.skeletons import SKELETONS, Skeleton
 
 METRICS = ("pck_box@0.1", "coco")  # their headline, by which runs are compared, first
 _BATCH, _EVAL_BATCH = 16, 32
@@ -28,7 +28,13 @@ def start_name(skeleton: Skeleton) -> str:
 
 
 def data_config(train: Path, val: Path, train_images: Path, val_images: Path, skeleton: str, build: Path) -> DataConfig:
-    """The data section for files by absolute paths, which serves every working directory."""
+    """The data section for files by absolute paths, which serves every working directory.
+
+    Args:
+        skeleton: as in `DataConfig`.
+        build: where the data set is built.
+    """
+    of_file = skeleton and skeleton not in SKELETONS
     return DataConfig(
         dataset="custom_coco",
         root="/",
@@ -36,7 +42,7 @@ def data_config(train: Path, val: Path, train_images: Path, val_images: Path, sk
         val_annotations=str(val.absolute()),
         train_images=str(train_images.absolute()),
         val_images=str(val_images.absolute()),
-        skeleton=skeleton,
+        skeleton=str(Path(skeleton).absolute()) if of_file else skeleton,
         build_dir=str(build.absolute()),
         workers=0,
     )
@@ -94,8 +100,10 @@ def _crop_hw(dataset: PoseData, stride: int) -> tuple[int, int]:
 def write_config(config: Config, path: Path) -> None:
     """Writes a config file for `--config`, of the fields that are not at their defaults."""
     sections = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    classes = sorted({type(value) for value in sections.values() if dataclasses.is_dataclass(value)}, key=str)
-    imports = [f"from {kind.__module__} import {kind.__name__}" for kind in [*classes, Config]]
+    classes = [Config, *(type(value) for value in sections.values() if dataclasses.is_dataclass(value))]
+    modules = sorted({kind.__module__ for kind in classes})
+    names = {module: sorted(kind.__name__ for kind in classes if kind.__module__ == module) for module in modules}
+    imports = [f"from {module} import {', '.join(kinds)}" for module, kinds in names.items()]
     body = [f"        {name}={_source(value)}," for name, value in sections.items() if value != getattr(Config(), name)]
     lines = ['"""A fine-tuning run, for --config of train, eval and show-data."""', "", *imports, "", ""]
     lines += ["def get_config() -> Config:", "    return Config(", *body, "    )", ""]

@@ -50,7 +50,7 @@ def write_report(
         "",
         "| | before | after |",
         "|---|---|---|",
-        *(f"| {name} | {_score(before['metrics'], name)} | {_score(after, name)} |" for name in after),
+        *(f"| {name} | {_score(before['metrics'], name)} | {_score(after, name)} |" for name in after if _shown(name)),
         "",
     ]
     for name in (path.name for path in sorted(workdir.glob("*.png"))):
@@ -74,6 +74,11 @@ def _size(config: Config) -> str:
 def _minutes(workdir: Path) -> float:
     last = (workdir / METRICS).read_text(encoding="utf-8").splitlines()[-1]
     return json.loads(last)["time_s"] / 60
+
+
+def _shown(name: str) -> bool:
+    """Whether a score tells a person something: PCK by keypoint, and the one AP of COCO's many values."""
+    return (name.startswith("pck") and not name.endswith("left_out")) or name == "coco/AP"
 
 
 def _score(metrics: dict[str, float], name: str) -> str:

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from mamkpd_jax.artifact.artifact import Artifact
+from mamkpd_jax.artifact.reading import read_artifact
+from mamkpd_jax.commands.train import train
 from mamkpd_jax.config import Config, ModelConfig
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.heads.heatmap import HeatmapHead
@@ -56,3 +58,12 @@ def test_another_model_is_refused_by_the_layers_that_differ():
         UserError, match=r"runs/wide is of another model, it differs in decoder.deconvs.0.kernel, .* more"
     ):
         start_from(state(5, seed=2), _artifact(wide), "runs/wide", HeatmapHead.joint_layers)
+
+
+def test_a_wrong_start_is_refused_before_the_data(tiny, tmp_path):
+    tiny.init_from, tiny.data.root = "people", "/nowhere"
+    with pytest.raises(UserError, match="config.init_from: people is of another model, it differs in decoder"):
+        train(tiny, tmp_path / "new")
+    tiny.model, tiny.data.input_hw = read_artifact("people").config.model, (128, 96)
+    with pytest.raises(UserError, match="/nowhere does not exist"):
+        train(tiny, tmp_path / "new")

@@ -1,0 +1,52 @@
+"""The config that a data set and starting weights give."""
+
+import dataclasses
+import runpy
+
+import pytest
+
+from mamkpd_jax.artifact.reading import read_artifact
+from mamkpd_jax.config import Config, DataConfig, HeatmapConfig
+from mamkpd_jax.data.opening import open_dataset
+from mamkpd_jax.skeletons import ANIMALPOSE, AP10K, COCO, LSPET
+from mamkpd_jax.training.finetune_config import finetune_config, start_name, write_config
+from tests.joints import skeleton_of
+
+
+@pytest.mark.parametrize(
+    ("skeleton", "name"),
+    [(COCO, "people"), (LSPET, "people"), (skeleton_of(3), "people"), (AP10K, "animals"), (ANIMALPOSE, "animals")],
+)
+def test_keypoints_choose_the_shipped_model(skeleton, name):
+    assert start_name(skeleton) == name
+
+
+def test_network_and_crops_are_those_of_the_start(tiny):
+    start, dataset = read_artifact("people"), open_dataset(tiny)
+    config = finetune_config(tiny.data, dataset, start, "start.safetensors", 9, n_devices=1)
+    config.validate()
+    assert config.model.dims == start.config.model.dims and config.data.input_hw == start.config.data.input_hw
+    assert config.init_from == "start.safetensors" and config.data.root == tiny.data.root
+    assert (config.optim.batch_size, config.optim.epochs) == (12, 9), "twelve instances are one batch"
+
+
+def test_devices_divide_the_batch(tiny):
+    config = finetune_config(tiny.data, open_dataset(tiny), None, "", 9, n_devices=8)
+    config.validate()
+    assert config.optim.batch_size == 8 and config.eval.batch_size % 8 == 0
+
+
+def test_without_a_start_crops_are_as_wide_as_boxes(tiny):
+    dataset = open_dataset(tiny)
+    config = finetune_config(tiny.data, dataset, None, "", 9, n_devices=1)
+    config.validate()
+    assert config.data.input_hw[0] > config.data.input_hw[1], "persons stand"
+
+
+def test_a_written_config_is_read_again(tmp_path):
+    config = Config(
+        data=DataConfig(root="/", skeleton="lspet", input_hw=(128, 96)), head=HeatmapConfig(sigma_px=4.0), seed=3
+    )
+    write_config(config, tmp_path / "config.py")
+    read = runpy.run_path(str(tmp_path / "config.py"))["get_config"]()
+    assert dataclasses.asdict(read) == dataclasses.asdict(config)
