@@ -16,7 +16,8 @@ from mamkpd_jax.skeletons import SKELETONS, Skeleton
 
 METRICS = ("pck_box@0.1", "coco")  # their headline, by which runs are compared, first
 _BATCH, _EVAL_BATCH = 16, 32
-_STEPS = 1200
+_STEPS, _WARMUP_STEPS = 1200, 50
+_DECAYS = (0.7, 0.9)  # of the run
 _EVALUATIONS = 5
 _CROP_PX = 128  # a side of the crop, where no starting weights have one
 _OF_ANIMALS = re.compile("paw|tail|hoof|wing|beak|fin|snout|muzzle|withers|horn|antenna|claw")
@@ -62,6 +63,7 @@ def finetune_config(
     batch = max(min(_BATCH, n) // n_devices, 1) * n_devices
     steps_per_epoch = max(n // batch, 1)
     epochs = math.ceil((steps or _STEPS) / steps_per_epoch)
+    decays = {round(share * epochs) for share in _DECAYS} - {0, epochs}
     model = ModelConfig(depths=(1, 2, 3), dims=(40, 80, 160), decoder_dim=40) if start is None else start.config.model
     input_hw = _crop_hw(dataset, model.stride) if start is None else start.config.data.input_hw
     return Config(
@@ -72,9 +74,9 @@ def finetune_config(
             batch_size=batch,
             epochs=epochs,
             learning_rate=1e-3,
-            decay_epochs=(math.ceil(0.7 * epochs), math.ceil(0.9 * epochs)),
+            decay_epochs=tuple(sorted(decays)),
             decay_factor=0.2,
-            warmup_steps=50,
+            warmup_steps=min(_WARMUP_STEPS, epochs * steps_per_epoch // 10),
             ema_decay=0.99,
         ),
         eval=EvalConfig(
