@@ -96,7 +96,7 @@ def finetune(data: DataConfig, workdir: Path, init_from: str, steps: int) -> dic
         report = write_report(workdir, config, dataset, before, after)
         print(f"before and after training: {report}\n\nnext:")
         print(f"  mamkpd eval --config={workdir / 'config.py'} --workdir={workdir}")
-        print(f"  mamkpd predict --checkpoint={workdir} --images=DIR --output={workdir / 'predictions'}")
+        print(f"  mamkpd predict --checkpoint={workdir} --input=PICTURES --output={workdir / 'predictions'}")
         print(f"  mamkpd export --checkpoint={workdir} --output={workdir / 'model.onnx'}")
     return after
 
