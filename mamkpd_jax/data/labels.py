@@ -1,7 +1,6 @@
 """Keypoint annotations in COCO's form, as people export them: what can be derived is derived, and all of it is counted.
 
-Every annotation that is kept has COCO's fields: id, image_id, category_id, iscrowd, num_keypoints, area, bbox and
-keypoints. docs/your-data.md lists what may be missing.
+docs/your-data.md lists what may be missing.
 """
 
 from collections.abc import Iterable
@@ -17,14 +16,16 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeleton_files import find_skeleton, has_keypoints
 from mamkpd_jax.skeletons import Skeleton
 
+IMAGE_FIELDS = ("id", "file_name", "height", "width")
+ANNOTATION_FIELDS = ("id", "image_id", "category_id", "iscrowd", "num_keypoints", "area", "bbox", "keypoints")
 _MISSING = (None, [], "")
 
 
 class Labels(NamedTuple):
     """The content of an annotation file."""
 
-    images: list[dict[str, Any]]  # id, file_name, and height and width or None
-    annotations: list[dict[str, Any]]
+    images: list[dict[str, Any]]  # with IMAGE_FIELDS, of which height and width may be None
+    annotations: list[dict[str, Any]]  # with ANNOTATION_FIELDS
     skeleton: Skeleton
     left_out: int  # annotations that are not among these
     findings: Findings

@@ -4,52 +4,52 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 from mamkpd_jax.data.annotation_files import read_json
+from mamkpd_jax.data.labels import ANNOTATION_FIELDS, IMAGE_FIELDS, read_labels
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import write_json
+from mamkpd_jax.skeletons import Skeleton
 
 _SHARE = 0.2
 _LEAST = 5  # validation images, where there are three times as many
 
 
-def split_annotations(path: Path, folder: Path) -> tuple[Path, Path]:
-    """Writes `folder`/train.json and val.json, whose entries are those of `path`, and returns their paths.
+def split_annotations(path: Path, folder: Path, skeleton: Skeleton | None = None) -> tuple[Path, Path]:
+    """Writes `folder`/train.json and val.json with the labels of `path`, derived fields included; returns their paths.
 
-    Choice: a fifth of the annotated images is for validation. They are those whose file names have the smallest
-    digests, so the split depends on neither chance nor order, and hardly changes when images are added. Images without
-    annotations are in neither file.
+    Choice: a fifth of the images with labelled keypoints is for validation. They are those whose file names have the
+    smallest digests, so the split depends on neither chance nor order, and hardly changes when images are added. Other
+    images are in neither file.
+
+    Args:
+        skeleton: None: that of the file's categories.
 
     Raises:
-        UserError: `path` is no annotation file, or fewer than two of its images are annotated.
+        UserError: `path` can't be used, or fewer than two of its images have labelled keypoints.
     """
-    data = read_json(path)
-    images = _annotated_images(path, data)
+    labels = read_labels(path, skeleton)
+    for line in labels.findings.lines():
+        logging.info("%s: %s", path, line)
+    labelled = {annotation["image_id"] for annotation in labels.annotations if annotation["num_keypoints"]}
+    images = [image for image in labels.images if image["id"] in labelled]
     if len(images) < 2:
         raise UserError(
-            f"{path} has {len(images)} annotated images; expected at least two, one of them for validation; label more"
+            f"{path} has {len(images)} images with labelled keypoints; expected at least two, one of them for "
+            "validation; label more"
         )
-    images.sort(key=lambda image: hashlib.sha256(str(image.get("file_name")).encode()).digest())
+    images.sort(key=lambda image: hashlib.sha256(image["file_name"].encode()).digest())
     n_val = max(1, round(_SHARE * len(images)), min(_LEAST, len(images) // 3))
-    parts = {"train.json": images[n_val:], "val.json": images[:n_val]}
-    contents = {folder / name: _only(data, {image["id"] for image in part}) for name, part in parts.items()}
-    for file, content in contents.items():
-        write_json(file, content)
-    train, val = contents
-    return train, val
+    categories = read_json(path).get("categories", [])
+    files = folder / "train.json", folder / "val.json"
+    for file, part in zip(files, (images[n_val:], images[:n_val]), strict=True):
+        write_json(file, _only({image["id"] for image in part}, labels.content) | {"categories": categories})
+    return files
 
 
-def _annotated_images(path: Path, data: Any) -> list[dict[str, Any]]:
-    for field in ("images", "annotations"):
-        entries = data.get(field) if isinstance(data, dict) else None
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise UserError(f"{path} has no list {field!r}; expected a keypoint annotation file in COCO's form")
-    annotated = {annotation.get("image_id") for annotation in data["annotations"] if annotation.get("keypoints")}
-    return [image for image in data["images"] if image.get("id") in annotated]
-
-
-def _only(data: dict[str, Any], ids: set[Any]) -> dict[str, Any]:
-    """The annotation file's content with the images of these ids alone, in the file's order."""
-    return data | {
-        "images": [image for image in data["images"] if image.get("id") in ids],
-        "annotations": [annotation for annotation in data["annotations"] if annotation.get("image_id") in ids],
-    }
+def _only(ids: set[int], content: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """The images of these ids alone with their annotations, in the file's order and with COCO's fields."""
+    images = [{name: image[name] for name in IMAGE_FIELDS} for image in content["images"] if image["id"] in ids]
+    of_images = [annotation for annotation in content["annotations"] if annotation["image_id"] in ids]
+    return {"images": images, "annotations": [{name: a[name] for name in ANNOTATION_FIELDS} for a in of_images]}

@@ -18,7 +18,8 @@ from mamkpd_jax.commands.finetune import finetune
 from mamkpd_jax.data.splitting import split_annotations
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.sharding import training_mesh
-from mamkpd_jax.skeletons import COCO, make_skeleton
+from mamkpd_jax.skeleton_files import make_skeleton
+from mamkpd_jax.skeletons import COCO
 from mamkpd_jax.training.finetune_config import data_config
 from mamkpd_jax.training.optimizer import optimizer
 from mamkpd_jax.training.state import create_state

@@ -7,11 +7,14 @@ import pytest
 from mamkpd_jax.data.splitting import split_annotations
 from mamkpd_jax.errors import UserError
 
+FISH = {"id": 1, "name": "fish", "keypoints": ["head"]}
+
 
 def _file(path, n_images, unlabelled=0):
     images = [{"id": i, "file_name": f"{i}.jpg", "height": 4, "width": 4} for i in range(n_images + unlabelled)]
-    annotations = [{"id": 7 * i, "image_id": i, "keypoints": [0.1 + 0.2, i, 2]} for i in range(n_images)]
-    content = {"info": {"by": "me"}, "images": images, "annotations": annotations, "categories": [{"id": 1}]}
+    fields = {"category_id": 1, "iscrowd": 0, "num_keypoints": 1, "area": 2.1, "bbox": [0.1, 0, 3, 3.3]}
+    annotations = [fields | {"id": 7 * i, "image_id": i, "keypoints": [0.1 + 0.2, i, 2]} for i in range(n_images)]
+    content = {"images": images, "annotations": annotations, "categories": [FISH]}
     path.write_text(json.dumps(content), encoding="utf-8")
     return path, content
 
@@ -29,7 +32,7 @@ def test_a_fifth_of_the_images_validates(tmp_path):
         assert both == content[field][:60], "values are unchanged, and images without annotations left out"
     for part in (train, val):
         assert {a["image_id"] for a in part["annotations"]} == {image["id"] for image in part["images"]}
-        assert part["info"] == content["info"] and part["categories"] == content["categories"]
+        assert part["categories"] == content["categories"]
 
 
 @pytest.mark.parametrize(("n", "n_val"), [(2, 1), (6, 2), (15, 5), (20, 5), (40, 8)])
@@ -51,8 +54,8 @@ def test_the_split_does_not_depend_on_order(tmp_path):
     ("content", "line"),
     [
         ([], "has no list 'images'; expected a keypoint annotation file in COCO's form"),
-        ({"images": [1], "annotations": []}, "has no list 'images'"),
-        ({"images": [{"id": 1}], "annotations": [{"image_id": 1, "keypoints": [1, 1, 2]}]}, "has 1 annotated images"),
+        ({"images": [], "annotations": []}, "no category of the annotations has a list 'keypoints'"),
+        ({"images": [], "annotations": [], "categories": [FISH]}, "has 0 images with labelled keypoints"),
     ],
 )
 def test_a_file_that_can_not_be_split(content, line, tmp_path):
@@ -61,3 +64,14 @@ def test_a_file_that_can_not_be_split(content, line, tmp_path):
     with pytest.raises(UserError, match=line):
         split_annotations(path, tmp_path / "data")
     assert not (tmp_path / "data").exists()
+
+
+def test_derived_fields_are_written(tmp_path):
+    path, content = _file(tmp_path / "all.json", 2)
+    for annotation in content["annotations"]:
+        annotation["image_id"] = str(annotation["image_id"])
+        annotation["num_keypoints"] = None
+    path.write_text(json.dumps(content), encoding="utf-8")
+    train, val = _read(*split_annotations(path, tmp_path / "data"))
+    assert [part["annotations"][0]["num_keypoints"] for part in (train, val)] == [1, 1]
+    assert {part["annotations"][0]["image_id"] for part in (train, val)} == {0, 1}

@@ -22,6 +22,7 @@ from tensorflow_datasets.core.utils import gcs_utils
 
 from mamkpd_jax.config import DataConfig
 from mamkpd_jax.data.functional import clip_box
+from mamkpd_jax.data.labels import IMAGE_FIELDS
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import Skeleton
 
@@ -33,7 +34,6 @@ logging.get_absl_logger().addFilter(lambda record: not record.getMessage().start
 
 _LEFT_OUT = ("segmentation",)  # most of the file, and nothing here reads it
 _COUNTS = ("images", "annotations", "instances")
-_IMAGE_FIELDS = ("id", "file_name", "height", "width")
 
 
 class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -113,8 +113,8 @@ class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 if reason is None:
                     places.append([record, len(instances)])
                     instances.append(kept)
-            truth["images"].append({field: image[field] for field in _IMAGE_FIELDS})
-            about = {f"image/{field}": image[field] for field in _IMAGE_FIELDS}
+            truth["images"].append({field: image[field] for field in IMAGE_FIELDS})
+            about = {f"image/{field}": image[field] for field in IMAGE_FIELDS}
             about["image/upright"] = image.get("upright", False)
             yield record, {"image": content, **about, "instances": json.dumps(instances)}
         if not places:
