@@ -9,10 +9,14 @@ from typing import NamedTuple
 _LETTER, _SMALL = r"[^\W\d_]", r"[^\W\d_A-Z]"
 _HUMP = rf"(?=[A-Z]{_SMALL})"  # the next word of a name such as "lHand"
 # How a name can mark a side, the surest way first: by a word, by a letter on its own ("eye_l", "hand (L)", "handL",
-# "lHand"), by a letter that nothing sets apart ("lhand", "LHAND", "HANDL").
+# "lHand"), after the letter of front, back or hind ("FL_paw", "pawBR"), by a letter that nothing sets apart ("lhand",
+# "LHAND", "HANDL").
 _MARKS = (
-    re.compile("left|right", re.IGNORECASE),
+    re.compile("left|right|lft|rgt", re.IGNORECASE),
     re.compile(rf"(?<!{_LETTER})[LRlr](?!{_LETTER})|(?<={_SMALL})[LR](?!{_LETTER})|(?<!{_LETTER})[LRlr]{_HUMP}"),
+    re.compile(
+        rf"(?<=\b[FBHfbh])[LRlr](?!{_LETTER})|(?<=_[FBHfbh])[LRlr](?!{_LETTER})|(?<={_SMALL}[FBH])[LR](?!{_LETTER})"
+    ),
     re.compile(rf"^[LRlr](?={_LETTER})|(?<=[A-Z]{{2}})[LR]$"),
 )
 # The marks that count even where no other keypoint has the other side: not in "upright", nor the vertebra "L5".
@@ -35,6 +39,7 @@ class Sides(NamedTuple):
 
     pairs: tuple[tuple[int, int], ...]  # indices, the left one first
     one_sided: tuple[int, ...]  # those whose names have a side, and of which the other side is missing
+    alike: tuple[tuple[int, int], ...]  # others whose names differ in one letter alone, l and r
     meanings: tuple[Meaning, ...]  # of every name
 
 
@@ -55,14 +60,23 @@ def sides(names: tuple[str, ...]) -> Sides:
                 pairs.append((both[0], both[1]))
                 found |= {both[0]: ("left", rest), both[1]: ("right", rest)}
     one_sided = tuple(i for i, name in enumerate(names) if i not in found and _SURE.search(name))
+    others = [(i, name) for i, name in enumerate(names) if i not in found]
+    alike = tuple((i, j) for i, a in others for j, b in others if _are_alike(a, b))
     meanings = tuple(Meaning(*_plain(*found[i])) if i in found else meaning(name) for i, name in enumerate(names))
-    return Sides(tuple(sorted(pairs)), one_sided, meanings)
+    return Sides(tuple(sorted(pairs)), one_sided, alike, meanings)
 
 
 def meaning(name: str) -> Meaning:
     """What a name says for itself, without others to compare it with."""
     mark = _SURE.search(name)
     return Meaning(*_plain("", name)) if mark is None else Meaning(*_plain(*_split(name, mark)))
+
+
+def _are_alike(left: str, right: str) -> bool:
+    """Whether the second name has an r where the first has an l, and no other difference."""
+    if len(left) != len(right):
+        return False
+    return [(a, b) for a, b in zip(left.lower(), right.lower(), strict=True) if a != b] == [("l", "r")]
 
 
 def _marked(mark: re.Pattern[str], name: str) -> Iterator[tuple[str, str]]:

@@ -5,13 +5,13 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.keypoint_names import sides
 from mamkpd_jax.skeletons import DEFAULT_SIGMA, SKELETONS, Skeleton
 
-_REMEDY = "repair the file, or set config.data.skeleton"
+_REMEDY = "repair the file, or give a skeleton file"
 
 
 def find_skeleton(name: str, categories: Any) -> Skeleton:
@@ -27,13 +27,12 @@ def find_skeleton(name: str, categories: Any) -> Skeleton:
     found = [skeleton_of_category(c) for c in categories if has_keypoints(c)] if isinstance(categories, list) else []
     if not found:
         raise UserError(
-            "no category of the annotations has a list 'keypoints' of names; add it, or set config.data.skeleton to a "
-            "skeleton file"
+            "no category of the annotations has a list 'keypoints' of names; add it, or give a skeleton file"
         )
     if len({skeleton.joints for skeleton in found}) != 1:
         raise UserError(
-            f"the {len(found)} categories of the annotations have not the same keypoints; set config.data.skeleton to "
-            "a ready skeleton or to a skeleton file"
+            f"the {len(found)} categories of the annotations have not the same keypoints; give the name of a ready "
+            "skeleton or a skeleton file"
         )
     return found[0]
 
@@ -60,6 +59,8 @@ def skeleton_of_category(category: Any) -> Skeleton:
         raise UserError(f"the 'skeleton' of a category is no list of pairs of numbers; {_REMEDY}")
     first = _first_index(edges, tuple(joints))
     edges = [[a - first, b - first] for a, b in edges]
+    if outside := [end + first for edge in edges for end in edge if not 0 <= end < len(joints)]:
+        raise UserError(f"the 'skeleton' of a category names keypoint {outside[0]} of {len(joints)}; {_REMEDY}")
     return make_skeleton(str(fields.get("name")), {"joints": joints, "edges": edges})
 
 
@@ -96,33 +97,65 @@ def make_skeleton(name: str, fields: Any) -> Skeleton:
     joints = fields.get("joints") if isinstance(fields, dict) else None
     known = {field.name for field in dataclasses.fields(Skeleton)} - {"name"}
     # "$schema" names mamkpd_jax/skeleton.schema.json for editors.
-    if not isinstance(joints, list) or not joints or fields.keys() - known - {"$schema"}:
+    if not _has_names(joints) or fields.keys() - known - {"$schema"}:
         raise UserError(
             f"the skeleton {name} is {fields}; expected a list of joints, and of other fields only "
             f"{', '.join(sorted(known - {'joints'}))}"
         )
-    names = tuple(str(joint) for joint in joints)
-
-    def index(joint: Any) -> int:
-        return names.index(joint) if isinstance(joint, str) else int(joint)
-
-    def pairs(field: str, default: tuple[tuple[int, int], ...] = ()) -> tuple[tuple[int, int], ...]:
-        return tuple((index(a), index(b)) for a, b in fields.get(field, default))
-
-    try:
-        skeleton = Skeleton(
-            name=name,
-            joints=names,
-            flip_pairs=pairs("flip_pairs", sides(names).pairs),
-            sigmas=tuple(float(sigma) for sigma in fields.get("sigmas", (DEFAULT_SIGMA,) * len(joints))),
-            upper_body=tuple(index(joint) for joint in fields.get("upper_body", ())),
-            lower_body=tuple(index(joint) for joint in fields.get("lower_body", ())),
-            edges=pairs("edges"),
-        )
-    except (TypeError, ValueError, OverflowError) as error:
-        raise UserError(f"the skeleton {name} has a field that is no list of joints or pairs: {error}") from error
+    names = tuple(joints)
+    sigmas = fields.get("sigmas", [DEFAULT_SIGMA] * len(names))
+    if not isinstance(sigmas, list) or not all(type(sigma) in (int, float) for sigma in sigmas):
+        raise UserError(f"the skeleton {name} has the sigmas {sigmas}; expected a list of numbers")
+    lists = _Lists(name, names, fields)
+    skeleton = Skeleton(
+        name=name,
+        joints=names,
+        flip_pairs=lists.pairs("flip_pairs") if "flip_pairs" in fields else sides(names).pairs,
+        sigmas=tuple(map(float, sigmas)),
+        upper_body=lists.joints("upper_body"),
+        lower_body=lists.joints("lower_body"),
+        edges=lists.pairs("edges"),
+    )
     check_skeleton(skeleton)
     return skeleton
+
+
+def _has_names(joints: Any) -> TypeGuard[list[str]]:
+    return isinstance(joints, list) and bool(joints) and all(isinstance(joint, str) and joint for joint in joints)
+
+
+class _Lists:
+    """Lists of a skeleton's joints, by index."""
+
+    def __init__(self, name: str, names: tuple[str, ...], fields: dict[str, Any]):
+        self._name, self._names, self._fields = name, names, fields
+
+    def joints(self, field: str) -> tuple[int, ...]:
+        return tuple(self._index(field, joint) for joint in self._list(field))
+
+    def pairs(self, field: str) -> tuple[tuple[int, int], ...]:
+        found = []
+        for pair in self._list(field):
+            if not isinstance(pair, list | tuple) or len(pair) != 2:
+                raise UserError(f"the skeleton {self._name} has {pair!r} in {field}; expected pairs of joints")
+            found.append((self._index(field, pair[0]), self._index(field, pair[1])))
+        return tuple(found)
+
+    def _list(self, field: str) -> Sequence[Any]:
+        values = self._fields.get(field, [])
+        if not isinstance(values, list | tuple):
+            raise UserError(f"the skeleton {self._name} has {values!r} as {field}; expected a list")
+        return values
+
+    def _index(self, field: str, joint: Any) -> int:
+        if isinstance(joint, str) and joint in self._names:
+            return self._names.index(joint)
+        if type(joint) is int and 0 <= joint < len(self._names):
+            return joint
+        raise UserError(
+            f"the skeleton {self._name} names {joint!r} in {field}; expected the name of one of its joints, or an "
+            f"index from 0 to {len(self._names) - 1}"
+        )
 
 
 def check_skeleton(skeleton: Skeleton) -> None:
@@ -133,8 +166,10 @@ def check_skeleton(skeleton: Skeleton) -> None:
     if len(set(skeleton.joints)) != n:
         raise UserError(f"the skeleton {name} has two joints of one name; names must be unique")
     precise = [0 < sigma < math.inf for sigma in skeleton.sigmas]  # False for NaN, which JSON files can hold
-    if precise != [True] * n or len(set(mirrored)) != len(mirrored):
-        raise UserError(f"the skeleton {name} needs a sigma above 0 for each joint, and each joint in one flip pair")
+    if precise != [True] * n:
+        raise UserError(f"the skeleton {name} has the sigmas {skeleton.sigmas}; expected {n} numbers above 0")
+    if len(set(mirrored)) != len(mirrored):
+        raise UserError(f"the skeleton {name} has a joint in two flip pairs; a joint has one mirror image")
     if not {*mirrored, *drawn, *skeleton.upper_body, *skeleton.lower_body} <= set(range(n)):
         raise UserError(f"the skeleton {name} names joints outside 0 to {n - 1}: indices count from 0")
 
@@ -148,21 +183,26 @@ def read_skeleton(path: Path) -> Skeleton:
     try:
         fields = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"config.data.skeleton: {path} is no skeleton file ({error})") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(
+            f"{path} is no skeleton file ({reason}); give a JSON file, or one of {', '.join(SKELETONS)}"
+        ) from error
     return make_skeleton(path.stem, fields)
 
 
 def flips(skeleton: Skeleton) -> str:
     """A line that says which joints a flip exchanges, for people to check."""
     names, paired = skeleton.joints, {joint for pair in skeleton.flip_pairs for joint in pair}
+    alike = [(names[a], names[b]) for a, b in sides(names).alike if not paired & {a, b}]
+    doubtful = "".join(f"; {a} and {b} are no pair, though their names differ in l and r alone" for a, b in alike)
     alone = ", ".join(name for i, name in enumerate(names) if i not in paired) or "none"
     if not paired:
         return (
             f"no flip pairs, so that flips exchange none of {alone}; if some mirror each other, list them in a "
-            "skeleton file (config.data.skeleton)"
+            f"skeleton file{doubtful}"
         )
     pairs = ", ".join(f"{names[a]} - {names[b]}" for a, b in skeleton.flip_pairs)
-    return f"flip pairs: {pairs}; on the midline: {alone}"
+    return f"flip pairs: {pairs}; on the midline: {alone}{doubtful}"
 
 
 def one_sided(skeleton: Skeleton) -> list[str]:

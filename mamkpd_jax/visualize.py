@@ -11,6 +11,7 @@ from mamkpd_jax.skeletons import JOINT_THRESHOLD, Skeleton
 
 # Okabe and Ito's palette, told apart by colour-blind people: left, right, middle.
 _MIDDLE = (240, 228, 66)
+FAR_PX = 1e5  # beyond all pictures; OpenCV overflows at larger numbers
 _COLOURS = {"left": (230, 159, 0), "right": (86, 180, 233), "": _MIDDLE}
 
 
@@ -31,7 +32,8 @@ def draw_pose(
     shown = keypoints[:, 2] > threshold
     colours = [_COLOURS[side] for side, _ in skeleton.meanings]
     thickness = max(1, round(max(image.shape) / 250))
-    points = [(round(float(x)), round(float(y))) for x, y in np.nan_to_num(keypoints[:, :2])]
+    within = np.clip(np.nan_to_num(keypoints[:, :2]), -FAR_PX, FAR_PX)
+    points = [(round(float(x)), round(float(y))) for x, y in within]
     for a, b in skeleton.edges:
         if shown[a] and shown[b]:
             colour = colours[a] if colours[a] == colours[b] else _MIDDLE

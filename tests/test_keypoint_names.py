@@ -3,6 +3,7 @@
 import pytest
 
 from mamkpd_jax.keypoint_names import meaning, sides
+from mamkpd_jax.skeleton_files import flips, make_skeleton
 from mamkpd_jax.skeletons import SKELETONS
 
 SPELLINGS = [
@@ -15,7 +16,7 @@ SPELLINGS = [
     ),
     *(("l_hand", "r_hand"), ("L_Hand", "R_Hand"), ("hand_l", "hand_r"), ("hand.L", "hand.R"), ("hand (L)", "hand (R)")),
     *(("handL", "handR"), ("lHand", "rHand"), ("LHand", "RHand"), ("lhand", "rhand"), ("Lhand", "Rhand")),
-    *(("LHAND", "RHAND"), ("HANDL", "HANDR"), ("hand [l]", "hand [r]"), ("hand L", "hand R")),
+    *(("handLft", "handRgt"), ("LHAND", "RHAND"), ("HANDL", "HANDR"), ("hand [l]", "hand [r]"), ("hand L", "hand R")),
 ]
 
 
@@ -51,3 +52,23 @@ def test_names_without_a_side_have_none(name):
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
 def test_ready_skeletons_pair_up_by_their_names(skeleton):
     assert {frozenset(pair) for pair in sides(skeleton.joints).pairs} == set(map(frozenset, skeleton.flip_pairs))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("FL_paw", "FR_paw", "BL_paw", "BR_paw"),
+        ("fl", "fr", "hl", "hr"),
+        ("PawFL", "PawFR", "PawHL", "PawHR"),
+        ("lf_paw", "rf_paw", "lh_paw", "rh_paw"),
+        ("front_left_paw", "front_right_paw", "back_left_paw", "back_right_paw"),
+    ],
+)
+def test_paws_pair_up(names):
+    assert sides(("left_eye", "right_eye", *names)).pairs[1:] == tuple((i, i + 1) for i in range(2, 2 + len(names), 2))
+
+
+def test_names_that_differ_in_l_and_r_alone_are_told():
+    assert sides(("nose", "elbowr", "elbowl")).alike == ((2, 1),)
+    assert "; elbowl and elbowr are no pair, though" in flips(make_skeleton("a", {"joints": ["elbowl", "elbowr"]}))
+    assert sides(("left_eye", "right_eye", "handL", "handR")).alike == ()

@@ -105,12 +105,19 @@ def test_a_skeleton_file(tmp_path):
         ({}, "expected a list of joints"),
         ({"joints": ["a"], "bones": []}, "bones.*expected a list of joints"),
         ({"joints": ["a", "a"]}, "two joints of one name"),
-        ({"joints": ["a", "b"], "sigmas": [0.1]}, "a sigma above 0 for each joint"),
-        ({"joints": ["a", "b"], "sigmas": [0.1, 0.0]}, "a sigma above 0 for each joint"),
-        ({"joints": ["a", "b"], "sigmas": [0.1, float("nan")]}, "a sigma above 0 for each joint"),
-        ({"joints": ["a", "b"], "sigmas": [float("inf"), 0.1]}, "a sigma above 0 for each joint"),
-        ({"joints": ["a", "b", "c"], "flip_pairs": [[0, 1], [1, 2]]}, "each joint in one flip pair"),
-        ({"joints": ["a", "b"], "edges": [[1, 2]]}, "joints outside 0 to 1"),
+        ({"joints": ["a", "b"], "sigmas": [0.1]}, "expected 2 numbers above 0"),
+        ({"joints": ["a", "b"], "sigmas": [0.1, 0.0]}, "expected 2 numbers above 0"),
+        ({"joints": ["a", "b"], "sigmas": [0.1, float("nan")]}, "expected 2 numbers above 0"),
+        ({"joints": ["a", "b"], "sigmas": [float("inf"), 0.1]}, "expected 2 numbers above 0"),
+        ({"joints": ["a", "b"], "sigmas": "12"}, "the sigmas 12; expected a list of numbers"),
+        ({"joints": ["a", "b"], "sigmas": [True, 1]}, "expected a list of numbers"),
+        ({"joints": ["a", "b", "c"], "flip_pairs": [[0, 1], [1, 2]]}, "a joint in two flip pairs"),
+        ({"joints": ["a", "b"], "edges": [[1, 2]]}, "names 2 in edges; expected .* an index from 0 to 1"),
+        ({"joints": ["a", "b"], "edges": [[1, 0.5]]}, "names 0.5 in edges"),
+        ({"joints": ["a", "b"], "edges": [[1]]}, r"has \[1\] in edges; expected pairs of joints"),
+        ({"joints": ["a", "b"], "edges": {}}, "has {} as edges; expected a list"),
+        ({"joints": ["a", "b"], "upper_body": ["A"]}, "names 'A' in upper_body; expected the name of one of its"),
+        ({"joints": ["a", None]}, "expected a list of joints"),
     ],
 )
 def test_skeletons_that_can_not_be_are_refused(fields, line):
@@ -127,7 +134,7 @@ def test_files_that_are_no_skeletons_are_named(content, tmp_path):
 
 def test_categories_of_different_joints_need_a_skeleton():
     categories = [{"id": 1, "keypoints": ["a"]}, {"id": 2, "keypoints": ["b"]}]
-    with pytest.raises(UserError, match="the 2 categories .* have not the same keypoints; set config.data.skeleton"):
+    with pytest.raises(UserError, match="the 2 categories .* have not the same keypoints; give the name of a ready"):
         find_skeleton("", categories)
 
 

@@ -30,7 +30,8 @@ _EXIF = flags.DEFINE_enum(
     "exif",
     UPRIGHT,
     [UPRIGHT, STORED],
-    "As --config.data.exif: the pixels that labels refer to, where sizes don't tell.",
+    "What labels refer to where an image's size does not tell: the picture as its EXIF data turns it, or its pixels.",
+    allow_override=True,
 )
 _OUTPUT = flags.DEFINE_string("output", "runs/check-data", "Folder of the picture.", allow_override=True)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
+from mamkpd_jax.data.builders.images import STORED, UPRIGHT
 from mamkpd_jax.data.yolo_export import export_yolo
 
 _TO = flags.DEFINE_enum("to", None, ["yolo"], "The form of the labels.", required=True)
@@ -25,13 +26,21 @@ _IMAGES = flags.DEFINE_string(
 _SKELETON = flags.DEFINE_string(
     "skeleton", "", "A skeleton's name or JSON file, where the keypoints' names don't tell it.", allow_override=True
 )
+_EXIF = flags.DEFINE_enum(
+    "exif",
+    UPRIGHT,
+    [UPRIGHT, STORED],
+    "What labels refer to where an image's size does not tell: the picture as its EXIF data turns it, or its pixels.",
+    allow_override=True,
+)
 _OUTPUT = flags.DEFINE_string("output", None, "A new folder.", required=True, allow_override=True)
 
 
 def main() -> None:
     given = {"train": _ANNOTATIONS.value, "val": _VAL_ANNOTATIONS.value}
     files = {split: Path(path) for split, path in given.items() if path is not None}
-    for what, count in export_yolo(files, Path(_IMAGES.value), Path(_OUTPUT.value), _SKELETON.value).items():
+    counts = export_yolo(files, Path(_IMAGES.value), Path(_OUTPUT.value), _SKELETON.value, exif=_EXIF.value)
+    for what, count in counts.items():
         print(f"{count:7} {what}")
     if "val" not in files:
         print("data.yaml names no images to validate with, which Ultralytics needs to train: give --val_annotations")

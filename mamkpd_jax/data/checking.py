@@ -20,7 +20,7 @@ from mamkpd_jax.data.labels import Labels, size_of, usable_labels
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeleton_files import flips, one_sided
 from mamkpd_jax.skeletons import Skeleton
-from mamkpd_jax.visualize import contact_sheet, draw_region
+from mamkpd_jax.visualize import FAR_PX, contact_sheet, draw_region
 
 _SAMPLES, _COLUMNS, _TILE_HW = 8, 4, (360, 360)
 _MARGIN = 0.15  # around a box, of its longer side
@@ -58,10 +58,10 @@ def check(annotations: Path, folder: Path, skeleton: Skeleton | None, exif: str)
         UserError: the file is no annotation file in COCO's form, or the folder is missing.
     """
     labels = usable_labels(annotations, read_json(annotations), skeleton)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UserError(f"the image folder {folder} is missing; give it by --images")
-    for name in one_sided(labels.skeleton):
-        labels.findings.add("noted", "keypoint with a side but no mirror image: flips refuse it", name)
+    for name in [] if skeleton else one_sided(labels.skeleton):
+        labels.findings.add("refused", "keypoint with a side: expected its mirror image, or a skeleton file", name)
     images = _read_images(labels, folder, exif)
     paths = {image["id"]: folder / image["file_name"] for image in labels.images}
     instances, dropped = [], Counter[str]()
@@ -74,6 +74,9 @@ def check(annotations: Path, folder: Path, skeleton: Skeleton | None, exif: str)
                 instances.append(Instance(annotation, paths[image_id], images[image_id]))
             else:
                 dropped[reason] += 1
+                if reason == "degenerate box":
+                    where = f"annotation {annotation['id']}"
+                    labels.findings.add("ignored", "box without an area inside its image", where)
     return Checked(labels, list(images.values()), instances, dropped)
 
 
@@ -82,7 +85,7 @@ def _read_images(labels: Labels, folder: Path, exif: str) -> dict[int, ImageFile
 
     def read(image: dict[str, Any]) -> ImageFile | str:
         path = folder / image["file_name"]
-        if not path.is_file():
+        if not os.path.isfile(path):
             return f"{image['file_name']} is missing"
         try:
             return read_image(path, size_of(image), exif=exif)._replace(content=b"")
@@ -152,8 +155,8 @@ def samples(checked: Checked) -> UInt8[np.ndarray, "h w 3"]:
 
     Where only `config.data.exif` tells how an image lies, both readings are drawn: the stored pixels at the left.
     """
-    unclear = [instance for instance in checked.instances if instance.image.rotated and not instance.image.by_size]
-    clear = [instance for instance in checked.instances if instance not in unclear]
+    unclear = [instance for instance in checked.instances if instance.image.is_unclear]
+    clear = [instance for instance in checked.instances if not instance.image.is_unclear]
     places = np.unique(np.linspace(0, max(len(clear) - 1, 0), _SAMPLES).astype(int)) if clear else []
     chosen = (unclear[: _SAMPLES // 2] + [clear[place] for place in places])[:_SAMPLES]
     tiles = [_drawn(instance, checked.labels.skeleton) for instance in chosen]
@@ -165,13 +168,13 @@ def _drawn(instance: Instance, skeleton: Skeleton) -> UInt8[np.ndarray, "h w 3"]
     x, y, width, height = instance.annotation["bbox"]
     margin = _MARGIN * max(width, height)
     region = int(x - margin), int(y - margin), int(x + width + margin) + 1, int(y + height + margin) + 1
-    corners = (round(x), round(y)), (round(x + width), round(y + height))
-    unclear = image.rotated and not image.by_size
+    corners = np.clip([[x, y], [x + width, y + height]], -FAR_PX, FAR_PX).round().astype(int).tolist()
     views = []
-    for upright in (False, True) if unclear else (image.upright,):
+    for upright in (False, True) if image.is_unclear else (image.upright,):
         pixels = decode_image(content, upright=upright)
-        cv2.rectangle(pixels, *corners, _GREEN, max(1, round(max(width, height) / 150)))
-        shown = (0, 0, *pixels.shape[1::-1]) if unclear else region
+        thickness = max(1, round(min(max(width, height), *pixels.shape[:2]) / 150))
+        cv2.rectangle(pixels, corners[0], corners[1], _GREEN, thickness)
+        shown = (0, 0, *pixels.shape[1::-1]) if image.is_unclear else region
         style = {"height_px": _TILE_HW[0], "threshold": 0.0, "label": "index"}
         views.append(draw_region(pixels, shown, [instance.annotation["keypoints"]], skeleton, **style))
     return np.concatenate(views, axis=1)

@@ -57,7 +57,8 @@ class Findings:
         refused = self.of("refused")
         if refused:
             n, first = sum(finding.count for finding in refused), refused[0]
-            others = f" (the first of {n} problems; mamkpd check-data --annotations={self._path} lists all)"
+            command = f"mamkpd check-data --annotations={self._path} --images=DIR"
+            others = f" (the first of {n} problems; {command} lists all)"
             raise UserError(f"{self._path}: {first.where[0]} as {first.what}{others if n > 1 else ''}")
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from mamkpd_jax.data.annotation_files import are_numbers, read_json
 from mamkpd_jax.data.findings import Findings, shown
-from mamkpd_jax.data.functional import BODY_AREA, box_around, clip_box
+from mamkpd_jax.data.functional import BODY_AREA, box_around
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeleton_files import find_skeleton, has_keypoints
 from mamkpd_jax.skeletons import Skeleton
@@ -19,6 +20,7 @@ from mamkpd_jax.skeletons import Skeleton
 IMAGE_FIELDS = ("id", "file_name", "height", "width")
 ANNOTATION_FIELDS = ("id", "image_id", "category_id", "iscrowd", "num_keypoints", "area", "bbox", "keypoints")
 _MISSING = (None, [], "")
+_LOOSE_PX = 2  # that a box may reach beyond its image, without a note
 
 
 class Labels(NamedTuple):
@@ -125,8 +127,8 @@ def _images(entries: list[Any], findings: Findings) -> list[dict[str, Any]]:
     images, names = [], set()
     for entry in _with_ids(entries, "image", findings):
         where, name = f"image {entry['id']}", entry.get("file_name")
-        if not isinstance(name, str) or not name:
-            findings.refuse(where, "file_name", shown(name), "a path below the image folder")
+        if not isinstance(name, str) or not name or not _is_text(name):
+            findings.refuse(where, "file_name", shown(name), "a path in the image folder")
             continue
         if "\\" in name:
             findings.add("derived", "file_name with backslashes: taken as slashes", where)
@@ -140,6 +142,11 @@ def _images(entries: list[Any], findings: Findings) -> list[dict[str, Any]]:
             size = dict.fromkeys(size)
         images.append({**entry, **size, "file_name": name})
     return images
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be written as UTF-8: JSON can hold halves of characters."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _side(value: Any, side: str, where: str, findings: Findings) -> int | None:
@@ -233,27 +240,33 @@ class _Annotations:
         self, entry: dict[str, Any], keypoints: list[Any] | None, image: dict[str, Any], where: str
     ) -> list[Any] | None:
         box = entry.get("bbox")
-        if box not in _MISSING:
-            if not are_numbers(box, 4):
-                self._findings.refuse(where, "bbox", shown(box), "4 finite numbers: x, y, width, height")
-                return None
-            self._note_outside(keypoints, image, where)
-            return box
-        points = np.array(keypoints or [], np.float64).reshape(-1, 3)
-        points = points[points[:, 2] > 0, :2]
-        if not len(points):
-            self._findings.add("ignored", "annotation with neither bbox nor labelled keypoint", where)
+        if box not in _MISSING and not are_numbers(box, 4):
+            self._findings.refuse(where, "bbox", shown(box), "4 finite numbers: x, y, width, height")
             return None
-        self._findings.add("derived", "bbox missing: around the labelled keypoints", where)
-        self._note_outside(keypoints, image, where)
-        around = box_around(points)
-        return (clip_box(around, image["height"], image["width"]) if image["height"] else around).tolist()
-
-    def _note_outside(self, keypoints: list[Any] | None, image: dict[str, Any], where: str) -> None:
         points = np.array(keypoints or [], np.float64).reshape(-1, 3)
         points = points[points[:, 2] > 0, :2]
-        if image["height"] and ((points < 0) | (points > [image["width"], image["height"]])).any():
+        if box in _MISSING or not any(box):
+            if not len(points):
+                self._findings.add("ignored", "annotation with neither bbox nor labelled keypoint", where)
+                return None
+            self._findings.add("derived", "bbox missing: around the labelled keypoints", where)
+            box = box_around(points).tolist()
+        self._note_odd_places(points, box, image, where)
+        return box
+
+    def _note_odd_places(
+        self, points: Float[np.ndarray, "n 2"], box: list[Any], image: dict[str, Any], where: str
+    ) -> None:
+        x, y, width, height = box
+        if 0 < max(width, height) <= 1:
+            self._findings.add("noted", "box of at most 1 pixel: its sides may be shares of the image's", where)
+        if not image["height"]:
+            return
+        size = np.array([image["width"], image["height"]])
+        if ((points < 0) | (points > size)).any():
             self._findings.add("noted", "labelled keypoint outside its image", where)
+        if x + width > size[0] + _LOOSE_PX or y + height > size[1] + _LOOSE_PX:
+            self._findings.add("noted", "box that reaches outside its image", where)
 
     def _area(self, entry: dict[str, Any], box: list[Any], where: str) -> int | float | None:
         area = entry.get("area")

@@ -18,7 +18,9 @@ from mamkpd_jax.skeleton_files import find_skeleton, has_keypoints
 from mamkpd_jax.skeletons import Skeleton
 
 
-def export_yolo(files: dict[str, Path], images: Path, output: Path, skeleton_name: str = "") -> Counter[str]:
+def export_yolo(
+    files: dict[str, Path], images: Path, output: Path, skeleton_name: str = "", *, exif: str = UPRIGHT
+) -> Counter[str]:
     """Writes data.yaml, images/SPLIT and labels/SPLIT to a new folder, and returns the counts by what it is.
 
     Choice: images are copied, so that the folder can be moved to another machine. Crowds are left out, boxes are
@@ -26,6 +28,7 @@ def export_yolo(files: dict[str, Path], images: Path, output: Path, skeleton_nam
 
     Args:
         files: annotation files by split.
+        exif: what labels refer to where an image's size does not tell, UPRIGHT or STORED.
         skeleton_name: a skeleton's name or file; empty: the one that the categories tell of.
 
     Raises:
@@ -44,7 +47,7 @@ def export_yolo(files: dict[str, Path], images: Path, output: Path, skeleton_nam
             if text in texts:
                 raise UserError(f"{path}: {image['file_name']} and another image would have one label file; rename it")
             copies[copy] = images / image["file_name"]
-            image["height"], image["width"] = _upright_size(copies[copy], image)
+            image["height"], image["width"] = _upright_size(copies[copy], image, exif)
             lines[image["id"]] = texts[text] = []
         _add_lines(path, labels, list(categories), lines, counts)
     with atomic_folder(output) as folder:
@@ -59,9 +62,9 @@ def export_yolo(files: dict[str, Path], images: Path, output: Path, skeleton_nam
     return counts
 
 
-def _upright_size(path: Path, image: dict[str, Any]) -> tuple[int, int]:
+def _upright_size(path: Path, image: dict[str, Any], exif: str) -> tuple[int, int]:
     """Height and width of an image that its labels refer to upright, as Ultralytics reads it."""
-    file = read_image(path, size_of(image), exif=UPRIGHT)
+    file = read_image(path, size_of(image), exif=exif)
     if file.rotated and not file.upright:
         raise UserError(
             f"{path}: its labels refer to the stored pixels, and Ultralytics would turn them as the EXIF data says; "

@@ -61,7 +61,7 @@ class Predictor:
         flip_test: whether each crop is seen in the mirror too; None: as the model was evaluated.
         batch_size: crops that the device gets at a time.
         upright: whether a rotation noted in a file's EXIF data is applied; points and boxes refer to the image as it
-            was read. Data sets, and eval.py, count in the stored pixels: False.
+            was read. Labels may refer to the stored pixels: False.
     """
 
     def __init__(self, artifact: Artifact, *, flip_test: bool | None = None, batch_size: int = 8, upright: bool = True):

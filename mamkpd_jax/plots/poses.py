@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mamkpd_jax import Predictor
-from mamkpd_jax.data.builders.images import UPRIGHT, read_image
+from mamkpd_jax.data.builders.images import read_image
 from mamkpd_jax.data.functional import decode_image
 from mamkpd_jax.data.labels import read_labels, size_of
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.registry import DATASETS
 from mamkpd_jax.skeletons import Skeleton
 from mamkpd_jax.visualize import contact_sheet, draw_beside_truth, draw_region
 
@@ -63,9 +64,10 @@ def poses(
     Raises:
         UserError: a picture can't be read.
     """
-    tiles = []
+    tiles, data = [], predictor.config.data
+    reading = DATASETS[data.dataset].reading(data)
     for sample in samples:
-        file = read_image(sample.path, sample.size_hw, exif=UPRIGHT)
+        file = read_image(sample.path, sample.size_hw, exif=reading)
         image = decode_image(file.content, upright=file.upright)
         (result,) = predictor(image, np.array([annotation["bbox"] for annotation in sample.annotations]))
         whole = (0, 0, image.shape[1], image.shape[0])

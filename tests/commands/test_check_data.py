@@ -86,20 +86,42 @@ def test_all_problems_are_listed_at_once(folder):
         assert reason in refused
 
 
-def test_a_side_without_its_mirror_image_is_noted(folder):
-    _edit(folder, lambda data: data["categories"][0].update(keypoints=["nose", "left_hand", "foot"]))
-    assert "1 x keypoint with a side but no mirror image: flips refuse it (left_hand)" in _check(folder).stdout
+def test_a_side_needs_its_mirror_image_or_a_skeleton_file(folder):
+    names = ["nose", "left_hand", "foot"]
+    _edit(folder, lambda data: data["categories"][0].update(keypoints=names))
+    done = _check(folder)
+    line = "1 x keypoint with a side: expected its mirror image, or a skeleton file (left_hand)"
+    assert done.returncode == 1 and line in done.stdout
+    (folder / "robot.json").write_text(json.dumps({"joints": names, "flip_pairs": []}), encoding="utf-8")
+    done = _check(folder, f"--skeleton={folder / 'robot.json'}")
+    assert done.returncode == 0 and "(left_hand)" not in done.stdout
+
+
+def test_far_places_and_long_names_are_no_tracebacks(folder):
+    def spoil(data):
+        data["annotations"][0]["keypoints"] = [1e9, -1e9, 2, 20, 20, 2, 30, 30, 2]
+        data["annotations"][1]["bbox"] = [0, 0, 1e9, 1e9]
+        data["images"].append({"id": 7, "file_name": "n" * 300 + ".jpg", "height": 1, "width": 1})
+
+    _edit(folder, spoil)
+    done = _check(folder)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and "is missing" in done.stdout
+    assert (folder / "out" / "samples.png").exists()
 
 
 def test_both_readings_of_an_unclear_rotation_are_drawn(folder):
     path = folder / "images" / "0.jpg"
     path.write_bytes(turned(path.read_bytes(), 3))
+    _edit(folder, lambda data: data["annotations"][0].update(keypoints=[60, 40, 2, 61, 41, 2, 62, 42, 2]))
     done = _check(folder)
     assert "read upright because of config.data.exif=upright (0.jpg)" in done.stdout
     assert "read stored because of config.data.exif=stored (0.jpg)" in _check(folder, "--exif=stored").stdout
     tile = cv2.imread(str(folder / "out" / "samples.png"))[:, :360]
     rows = np.flatnonzero((tile < 250).any(axis=(1, 2)))
     assert len(rows) == 135  # two pictures of 80 x 60 beside each other, in a square of 360
+    nose = (tile[..., 2] > 200) & (tile[..., 1] < 60) & (tile[..., 0] < 60)
+    y, x = (int(places.mean()) - start for places, start in zip(np.nonzero(nose[:, :180]), (rows[0], 0), strict=True))
+    assert abs(x - 22) < 5 and abs(y - 22) < 5, "the stored pixels are at the left: the red disc is at its upper left"
 
 
 @pytest.mark.parametrize(

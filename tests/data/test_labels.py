@@ -55,6 +55,7 @@ DERIVED = {
     "iscrowd false": (_first(iscrowd=False), "iscrowd", 0, None),
     "area": (_without("area"), "area", 0.53 * 8000, "2 x area missing: 0.53 of the box"),
     "area 0": (_first(area=0), "area", 0.53 * 8000, "1 x area not above 0: 0.53 of the box"),
+    "empty box": (_first(bbox=[0, 0, 0, 0]), "bbox", [53.6, 23.6, 52.8, 42.8], "1 x bbox missing: around the label"),
     "bbox": (_without("bbox"), "bbox", [53.6, 23.6, 52.8, 42.8], "2 x bbox missing: around the labelled keypoints"),
     "float ids": (_first(id=1.0, image_id=1.0), "image_id", 1, "1 x image_id is no integer: taken as one"),
     "text ids": (_first(image_id="1"), "image_id", 1, "1 x image_id is no integer: taken as one"),
@@ -110,9 +111,24 @@ def test_annotations_of_categories_without_keypoints_are_left_out():
     assert "1 x category without keypoints (robots)" in _told(labels)
 
 
-def test_keypoints_outside_their_image_are_noted():
-    labels = _read(_first(keypoints=[170, *KEYPOINTS[1:]]))
-    assert _told(labels) == ["1 x labelled keypoint outside its image (annotation 1)"]
+@pytest.mark.parametrize(
+    ("fields", "note"),
+    [
+        ({"keypoints": [170, *KEYPOINTS[1:]]}, "labelled keypoint outside its image"),
+        ({"bbox": [60, 10, 118, 99]}, "box that reaches outside its image"),
+        ({"bbox": [0.2, 0.1, 0.5, 0.8]}, "box of at most 1 pixel: its sides may be shares of the image's"),
+    ],
+)
+def test_odd_places_are_noted(fields, note):
+    assert _told(_read(_first(**fields))) == [f"1 x {note} (annotation 1)"]
+
+
+def test_a_derived_box_is_the_same_without_a_size():
+    """The box reaches out of the image, where a data set clips it."""
+    fields = {"bbox": None, "area": None, "keypoints": [1, 1, 2, 150, 110, 2, *KEYPOINTS[6:]]}
+    boxes = [_read(_first(**fields)).annotations[0]]
+    boxes.append(_read(lambda content: (_first(**fields)(content), content["images"][0].pop("width"))).annotations[0])
+    assert boxes[0] == boxes[1] and boxes[0]["bbox"][0] < 0
 
 
 REFUSED = {
@@ -128,6 +144,10 @@ REFUSED = {
     "image": (_first(image_id=9), "annotation 1 has 9 as image_id: expected that of an image"),
     "category": (_without("category_id"), "annotation 1 has nothing as category_id: expected a whole number (the"),
     "file": (lambda content: content["images"][0].pop("file_name"), "image 1 has nothing as file_name: expected"),
+    "half a letter": (
+        lambda content: content["images"][0].update(file_name="\udcff.jpg"),
+        r"image 1 has '\udcff.jpg' as file_name: expected a path in the image folder",
+    ),
     "width": (lambda content: content["images"][0].update(width=-3), "image 1 has -3 as width: expected a number"),
     "entry": (lambda content: content["annotations"].append(3), "annotation no. 2 has 3 as entry: expected a table"),
 }
@@ -147,7 +167,9 @@ def test_a_refusal_counts_the_other_problems(tmp_path):
         annotation["bbox"] = 3
     path = tmp_path / "labels.json"
     path.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(UserError, match=r"\(the first of 2 problems; mamkpd check-data --annotations=.* lists all\)"):
+    with pytest.raises(
+        UserError, match=r"\(the first of 2 problems; mamkpd check-data --annotations=.* --images=DIR lists all\)"
+    ):
         read_labels(path)
 
 

@@ -7,15 +7,13 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from absl import logging
-
 from mamkpd_jax.config import DataConfig
 from mamkpd_jax.data.annotation_files import read_json
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder
 from mamkpd_jax.data.builders.images import check_folder, named, read_image, state_of
 from mamkpd_jax.data.labels import read_labels, size_of
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.skeleton_files import find_skeleton, flips
+from mamkpd_jax.skeleton_files import find_skeleton
 from mamkpd_jax.skeletons import Skeleton
 
 Files = dict[str, tuple[str, str]]  # annotation file and image folder by split, below `config.data.root`
@@ -25,7 +23,7 @@ _HINT = "give the folder of the data set's files by --config.data.root"
 class CocoFiles(CocoFormBuilder, skip_registration=True):
     """The configuration's name is a digest of annotations, images' sizes and times, and joints: others are built anew.
 
-    Images are read stored or upright as their labelled sizes tell, and where these don't, as `config.data.exif` says.
+    Images are read stored or upright as their labelled sizes tell, and where these don't, as `config.data.exif`.
     """
 
     def __init__(self, data: DataConfig, needed: Collection[str] | None = None):
@@ -34,8 +32,8 @@ class CocoFiles(CocoFormBuilder, skip_registration=True):
         if not root.is_dir():
             raise UserError(f"the data folder {root} does not exist; {_HINT}")
         needed = files if needed is None else needed
-        self._files, self._exif = {}, data.exif
-        digest = hashlib.sha256(data.exif.encode())
+        self._files, self._exif = {}, self.reading(data)
+        digest = hashlib.sha256(self._exif.encode())
         for split, (annotations, images) in files.items():
             path, folder = root / annotations, root / images
             if not path.is_file():
@@ -46,7 +44,8 @@ class CocoFiles(CocoFormBuilder, skip_registration=True):
             state, complete = state_of(folder, named(content, "file_name"))
             if split in needed or complete:
                 self._files[split] = path, folder
-                digest.update(content + f"{split} {images} {state}".encode())
+                digest.update(content)
+                digest.update(f"{split} {images} {state}".encode())
         self.skeleton = self.known_skeleton(data) or self._skeleton_of_categories()
         digest.update(repr(self.skeleton).encode())
         super().__init__(f"{self.skeleton.name}_{digest.hexdigest()[:16]}", data.build_dir)
@@ -80,8 +79,6 @@ class CocoFiles(CocoFormBuilder, skip_registration=True):
         path, _ = next(iter(self._files.values()))
         content = read_json(path)
         try:
-            skeleton = find_skeleton("", content.get("categories") if isinstance(content, dict) else None)
+            return find_skeleton("", content.get("categories") if isinstance(content, dict) else None)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
-        logging.log(logging.INFO if skeleton.flip_pairs else logging.WARNING, "%s: %s", path, flips(skeleton))
-        return skeleton

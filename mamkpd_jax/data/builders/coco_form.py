@@ -8,6 +8,7 @@ import abc
 import contextlib
 import io
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from absl import logging
 from tensorflow_datasets.core.utils import gcs_utils
 
 from mamkpd_jax.config import DataConfig
+from mamkpd_jax.data.builders.images import STORED
 from mamkpd_jax.data.functional import clip_box
 from mamkpd_jax.data.labels import IMAGE_FIELDS
 from mamkpd_jax.errors import UserError
@@ -33,6 +35,7 @@ gcs_utils._is_gcs_disabled = True
 logging.get_absl_logger().addFilter(lambda record: not record.getMessage().startswith("Using custom data config"))
 
 _LEFT_OUT = ("segmentation",)  # most of the file, and nothing here reads it
+_LONGEST_NAME = 60  # of a folder; a configuration's name ends in its digest
 _COUNTS = ("images", "annotations", "instances")
 
 
@@ -44,6 +47,7 @@ class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """
 
     VERSION = tfds.core.Version("2.1.0")
+    EXIF = STORED  # `reading` where the config says auto
     CLIPS_BOXES = True  # whether the protocol trains and evaluates on the part of a box inside its image
     skeleton: Skeleton
 
@@ -51,7 +55,7 @@ class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """The data set as it is, or will be, below `build_dir`; `config` names the variant and goes into the path."""
         self.notes: dict[str, list[str]] = {}  # by split, what is odd about its files
         self.left_out: dict[str, int] = {}  # by split, annotations that `examples` does not give
-        variant = tfds.core.BuilderConfig(name=config)
+        variant = tfds.core.BuilderConfig(name=re.sub(r"[^\w-]+", "_", config, flags=re.ASCII)[-_LONGEST_NAME:])
         super().__init__(data_dir=Path(build_dir).absolute(), config=variant, file_format="array_record")
 
     @classmethod
@@ -63,6 +67,11 @@ class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """
         del data
         return cls.skeleton
+
+    @classmethod
+    def reading(cls, data: DataConfig) -> str:
+        """How an image is read whose size does not tell what its labels refer to: STORED or UPRIGHT."""
+        return cls.EXIF if data.exif == "auto" else data.exif
 
     @abc.abstractmethod
     def splits(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,6 +31,11 @@ class ImageFile(NamedTuple):
     by_size: bool  # the labelled size tells which of the two it is
 
     @property
+    def is_unclear(self) -> bool:
+        """Whether the labels may refer to the stored pixels or to the upright picture."""
+        return self.rotated and not self.by_size
+
+    @property
     def rotation(self) -> str:
         """What is done about the EXIF data, and why."""
         kind = UPRIGHT if self.upright else STORED
@@ -39,9 +45,9 @@ class ImageFile(NamedTuple):
 
 def check_folder(folder: Path, names: list[str]) -> None:
     """Raises UserError if a folder, or one of its images, is not there."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # which, unlike Path's, takes any name
         raise UserError(f"the image folder {folder} is missing; give the folder of the data set by --config.data.root")
-    if absent := [name for name in names if not (folder / name).is_file()]:
+    if absent := [name for name in names if not os.path.isfile(folder / name)]:
         raise UserError(
             f"{folder} lacks {len(absent)} of the {len(names)} annotated images, the first {absent[0]}; "
             "copy the images completely"
@@ -66,15 +72,15 @@ def state_of(folder: Path, names: Iterable[str]) -> tuple[str, bool]:
 
     The digest changes when an image is replaced or deleted.
     """
-    digest, complete = hashlib.sha256(), folder.is_dir()
+    digest, complete = hashlib.sha256(), os.path.isdir(folder)
     for name in names:
         try:
             stat = (folder / name).stat()
         except (OSError, ValueError):  # ValueError: no file can have this name
-            digest.update(f"{name!r} missing".encode())
+            digest.update(f"{ascii(name)} missing".encode())
             complete = False
         else:
-            digest.update(f"{name!r} {stat.st_size} {stat.st_mtime_ns}".encode())
+            digest.update(f"{ascii(name)} {stat.st_size} {stat.st_mtime_ns}".encode())
     return digest.hexdigest(), complete
 
 

@@ -1,13 +1,25 @@
 """Any data set with keypoint annotations in COCO's form."""
 
+from collections.abc import Collection
+
+from absl import logging
+
 from mamkpd_jax.config import DataConfig
 from mamkpd_jax.data.builders.coco_files import CocoFiles, Files
-from mamkpd_jax.skeleton_files import find_skeleton
+from mamkpd_jax.data.builders.images import UPRIGHT
+from mamkpd_jax.skeleton_files import find_skeleton, flips
 from mamkpd_jax.skeletons import Skeleton
 
 
 class CustomCoco(CocoFiles):
     """The files and the skeleton that the config names."""
+
+    EXIF = UPRIGHT  # labelling tools show pictures upright
+
+    def __init__(self, data: DataConfig, needed: Collection[str] | None = None):
+        super().__init__(data, needed)
+        level = logging.INFO if self.skeleton.flip_pairs else logging.WARNING
+        logging.log(level, "%s: %s", self.skeleton.name, flips(self.skeleton))
 
     @staticmethod
     def files(data: DataConfig) -> Files:

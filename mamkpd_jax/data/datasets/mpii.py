@@ -31,8 +31,8 @@ class Mpii(CocoFormBuilder):
     def __init__(self, data: DataConfig, needed: Collection[str] = ()):
         del needed  # the digest is of the annotations of both splits
         self._annotations, self._images = Path(data.root) / "annot", Path(data.root) / "images"
-        self._exif = data.exif
-        digest = hashlib.sha256(data.exif.encode())
+        self._exif = self.reading(data)
+        digest = hashlib.sha256(self._exif.encode())
         for name in (*_FILES.values(), _HEADS):
             path = self._annotations / name
             if not path.is_file():

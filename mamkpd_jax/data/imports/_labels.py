@@ -16,6 +16,7 @@ import yaml
 
 from mamkpd_jax.data.annotation_files import are_numbers
 from mamkpd_jax.data.builders.images import UPRIGHT, read_image
+from mamkpd_jax.data.labels import as_id
 from mamkpd_jax.errors import UserError
 
 UNNAMED = "object"  # the category of instances whose labels name none
@@ -132,6 +133,7 @@ def read_picture(path: Path, labelled_wh: Sequence[Any] | None = None) -> Pictur
     """
     if not path.is_file():
         raise UserError(f"{path}, a labelled image, is missing; copy the images completely")
-    size_hw = None if labelled_wh is None else (labelled_wh[1], labelled_wh[0])
+    width, height = map(as_id, labelled_wh or (None, None))
+    size_hw = None if width is None or height is None else (height, width)
     height, width = read_image(path, size_hw, exif=UPRIGHT).size_hw
     return Picture(path, height, width, [])

@@ -43,7 +43,8 @@ def read(path: Path, images: Path | None) -> Labels:
     folder, left_out, pictures = images or path.parent, Counter[str](), []
     files = defaultdict(list)
     for file in Path(os.path.abspath(folder)).rglob("*"):
-        files[file.name].append(file)
+        if file.suffix.lower() in SUFFIXES:
+            files[file.name].append(file)
     tasks = read_json(path)
     with parsing(path, "an export of Label Studio in the form JSON"):
         for i, task in enumerate(tasks):

@@ -12,8 +12,9 @@ import pytest
 
 from mamkpd_jax.config import Config, DataConfig, EvalConfig
 from mamkpd_jax.data.builders.coco_form import prepare, unusable
-from mamkpd_jax.data.builders.images import check_folder
+from mamkpd_jax.data.builders.images import STORED, UPRIGHT, check_folder
 from mamkpd_jax.data.datasets.ap10k import Ap10k
+from mamkpd_jax.data.datasets.coco_keypoints import CocoKeypoints
 from mamkpd_jax.data.datasets.custom_coco import CustomCoco
 from mamkpd_jax.data.functional import decode_image
 from mamkpd_jax.data.labels import usable_labels
@@ -200,6 +201,47 @@ def test_labelled_sizes_decide_about_exif_rotations(pixels, labelled_hw, exif, u
     (note,) = builder.info.metadata["notes"]["val"][-1:]
     why = "the labelled size" if labelled_hw and labelled_hw[0] != labelled_hw[1] else f"config.data.exif={exif}"
     assert f"read {'upright' if upright else 'stored'} because of {why} (a.jpg)" in note
+
+
+def test_another_reading_is_another_data_set(tmp_path):
+    _set(tmp_path, {"a.jpg": SQUARE})
+    paths = {_custom(tmp_path, exif=exif).data_path for exif in ("auto", "upright", "stored")}
+    assert len(paths) == 2, "auto is upright"
+
+
+def test_official_sets_are_read_stored():
+    assert [kind.reading(DataConfig()) for kind in (CustomCoco, Ap10k, CocoKeypoints)] == [UPRIGHT, STORED, STORED]
+    assert CocoKeypoints.reading(DataConfig(exif="upright")) == UPRIGHT
+
+
+@pytest.mark.parametrize("name", ["../../up", "a/b", "n" * 300, "\ud800", "a\0b"])
+def test_names_of_categories_stay_in_the_build_folder(name, tmp_path):
+    _set(tmp_path, {"a.png": IMAGE})
+    data = json.loads((tmp_path / "all.json").read_bytes())
+    data["categories"][0]["name"] = name
+    (tmp_path / "all.json").write_text(json.dumps(data), encoding="utf-8")
+    path = Path(prepare(_custom(tmp_path)).data_path)
+    assert path.parents[1] == tmp_path / "build" / "custom_coco" and len(path.parent.name) <= 60
+
+
+def test_a_replaced_image_of_a_windows_name_is_built_anew(tmp_path):
+    (tmp_path / "sub").mkdir()
+    _set(tmp_path, {"sub/a.png": IMAGE})
+    text = (tmp_path / "all.json").read_text(encoding="utf-8").replace("sub/a.png", "sub\\\\a.png")
+    (tmp_path / "all.json").write_text(text, encoding="utf-8")
+    first = prepare(_custom(tmp_path)).data_path
+    cv2.imwrite(str(tmp_path / "sub" / "a.png"), 255 - IMAGE)
+    assert _custom(tmp_path).data_path != first
+
+
+def test_annotations_that_are_left_out_are_counted(tmp_path):
+    _set(tmp_path, {"a.png": IMAGE})
+    data = json.loads((tmp_path / "all.json").read_bytes())
+    data["categories"].append({"id": 2, "name": "boat"})
+    data["annotations"].append({"id": 9, "image_id": 0, "category_id": 2, "bbox": [1, 1, 5, 5]})
+    (tmp_path / "all.json").write_text(json.dumps(data), encoding="utf-8")
+    counts = prepare(_custom(tmp_path)).info.metadata["counts"]["val"]
+    assert counts == {"images": 1, "annotations": 1, "instances": 1, "left out": 1}
 
 
 def test_a_size_that_is_neither_reading_is_refused(tmp_path):

@@ -101,7 +101,7 @@ def test_one_file_and_other_image_folders_are_read(tmp_path):
             "annotation 0 is not one .*image_id 9, which images lacks",
         ),
         (["annotations", 0], {"category_id": 3, "keypoints": [1, 2, 2]}, "categories hen and dog have different keyp"),
-        (["categories", 1], {"skeleton": [[1, 9]]}, "outside 0 to 2"),
+        (["categories", 1], {"skeleton": [[1, 9]]}, "names keypoint 9 of 3"),
         (["images", 0], {"width": 100}, "200x100 pixels, and the annotations say 100x100"),
     ],
 )
