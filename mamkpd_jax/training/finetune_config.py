@@ -16,7 +16,9 @@ from mamkpd_jax.skeletons import SKELETONS, Skeleton
 
 METRICS = ("pck_box@0.1", "coco")  # their headline, by which runs are compared, first
 _BATCH, _EVAL_BATCH = 16, 32
-_STEPS, _WARMUP_STEPS = 1200, 50
+_LEAST_STEPS, _LEAST_EPOCHS = 600, 20  # the larger of both is the length of a run
+_FROM_SCRATCH = 4  # times as long without starting weights
+_WARMUP_STEPS = 50
 _DECAYS = (0.7, 0.9)  # of the run
 _EVALUATIONS = 5
 _CROP_PX = 128  # a side of the crop, where no starting weights have one
@@ -62,7 +64,8 @@ def finetune_config(
     n = len(dataset.train)
     batch = max(min(_BATCH, n) // n_devices, 1) * n_devices
     steps_per_epoch = max(n // batch, 1)
-    epochs = math.ceil((steps or _STEPS) / steps_per_epoch)
+    steps = steps or (1 if start else _FROM_SCRATCH) * max(_LEAST_STEPS, _LEAST_EPOCHS * steps_per_epoch)
+    epochs = math.ceil(steps / steps_per_epoch)
     decays = {round(share * epochs) for share in _DECAYS} - {0, epochs}
     model = ModelConfig(depths=(1, 2, 3), dims=(40, 80, 160), decoder_dim=40) if start is None else start.config.model
     input_hw = _crop_hw(dataset, model.stride) if start is None else start.config.data.input_hw
@@ -73,7 +76,7 @@ def finetune_config(
         optim=OptimConfig(
             batch_size=batch,
             epochs=epochs,
-            learning_rate=1e-3,
+            learning_rate=2e-3,
             decay_epochs=tuple(sorted(decays)),
             decay_factor=0.2,
             warmup_steps=min(_WARMUP_STEPS, epochs * steps_per_epoch // 10),
