@@ -4,8 +4,8 @@ mamkpd finetune --annotations=FILE --images=DIR [--workdir=runs/finetune]
 
 FILE has keypoint annotations in COCO's form. Without --val_annotations a fifth of its images is for validation. The run
 starts from the shipped model that is nearest, with a last layer fitted to your keypoints. It evaluates before and after
-training, and writes report.md, predictions.png, worst.png and config.py to the working directory. The same command
-resumes, or reports that training is complete.
+training, and writes report.md, predictions.png and worst.png to the working directory. The same command resumes, or
+reports that training is complete.
 """
 
 import dataclasses
@@ -33,7 +33,8 @@ from mamkpd_jax.files import write_json
 from mamkpd_jax.program import Options, compiled, make_program
 from mamkpd_jax.registry import HEADS
 from mamkpd_jax.sharding import data_mesh
-from mamkpd_jax.training.finetune_config import data_config, finetune_config, start_name, write_config
+from mamkpd_jax.skeleton_files import find_skeleton
+from mamkpd_jax.training.finetune_config import data_config, finetune_config, start_name
 from mamkpd_jax.training.finetune_report import write_report
 from mamkpd_jax.training.last_layer import fitted
 
@@ -89,15 +90,14 @@ def finetune(data: DataConfig, workdir: Path, init_from: str, steps: int) -> dic
     config = finetune_config(data, dataset, start, source, steps, jax.local_device_count())
     config.validate()
     before = _before(workdir, config, start, init_from)
-    write_config(config, workdir / "config.py")
     after = train(config, workdir)
     if after:
         _draw_curve(workdir)
         report = write_report(workdir, config, dataset, before, after)
         print(f"before and after training: {report}\n\nnext:")
-        print(f"  mamkpd eval --config={workdir / 'config.py'} --workdir={workdir}")
+        print(f"  mamkpd eval --workdir={workdir}")
         print(f"  mamkpd predict --checkpoint={workdir} --input=PICTURES --output={workdir / 'predictions'}")
-        print(f"  mamkpd export --checkpoint={workdir} --output={workdir / 'model.onnx'}")
+        print(f"  mamkpd export --checkpoint={workdir} --output={workdir / 'model.stablehlo'}")
     return after
 
 
@@ -164,7 +164,8 @@ def main() -> None:
     if _VAL_ANNOTATIONS.value:
         train, val = annotations, Path(_VAL_ANNOTATIONS.value)
     else:
-        train, val = split_annotations(annotations, workdir / "data")
+        skeleton = find_skeleton(_SKELETON.value, []) if _SKELETON.value else None
+        train, val = split_annotations(annotations, workdir / "data", skeleton)
     val_images = Path(_VAL_IMAGES.value or images)
     data = data_config(train, val, images, val_images, _SKELETON.value, workdir / "data" / "built")
     finetune(data, workdir, _INIT_FROM.value, _STEPS.value)

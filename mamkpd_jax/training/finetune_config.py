@@ -4,14 +4,12 @@ import dataclasses
 import math
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mamkpd_jax.artifact.artifact import Artifact
-from mamkpd_jax.config import Config, DataConfig, EvalConfig, HeatmapConfig, ModelConfig, OptimConfig, fields
+from mamkpd_jax.config import Config, DataConfig, EvalConfig, HeatmapConfig, ModelConfig, OptimConfig
 from mamkpd_jax.data.opening import PoseData
-from mamkpd_jax.files import atomic_write
 from mamkpd_jax.skeletons import SKELETONS, Skeleton
 
 METRICS = ("pck_box@0.1", "coco")  # their headline, by which runs are compared, first
@@ -100,26 +98,3 @@ def _crop_hw(dataset: PoseData, stride: int) -> tuple[int, int]:
     sides = (_CROP_PX / aspect**0.5, _CROP_PX * aspect**0.5)
     height, width = (stride * int(np.clip(round(side / stride), 2, 8)) for side in sides)
     return height, width
-
-
-def write_config(config: Config, path: Path) -> None:
-    """Writes a config file for `--config`, of the fields that are not at their defaults."""
-    sections = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    classes = [Config, *(type(value) for value in sections.values() if dataclasses.is_dataclass(value))]
-    modules = sorted({kind.__module__ for kind in classes})
-    names = {module: sorted(kind.__name__ for kind in classes if kind.__module__ == module) for module in modules}
-    imports = [f"from {module} import {', '.join(kinds)}" for module, kinds in names.items()]
-    body = [f"        {name}={_source(value)}," for name, value in sections.items() if value != getattr(Config(), name)]
-    lines = ['"""A fine-tuning run, for --config of train, eval and show-data."""', "", *imports, "", ""]
-    lines += ["def get_config() -> Config:", "    return Config(", *body, "    )", ""]
-    with atomic_write(path) as temporary:
-        temporary.write_text("\n".join(lines), encoding="utf-8")
-
-
-def _source(value: Any) -> str:
-    if not dataclasses.is_dataclass(value):
-        return repr(value)
-    default = fields(type(value)())  # type: ignore[operator]
-    changed = {name: field for name, field in fields(value).items() if field != default[name]}
-    arguments = [f"            {name}={field!r}," for name, field in changed.items()]
-    return "\n".join([f"{type(value).__name__}(", *arguments, "        )"])

@@ -2,7 +2,6 @@
 
 import json
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -60,7 +59,7 @@ def test_a_labelled_folder_becomes_a_model(tiny, labelled, tmp_path, capsys, cap
     workdir, start = tmp_path / "run", _start(tiny, tmp_path / "start.safetensors", skeleton_of(5))
     after = finetune(_data(labelled, workdir), workdir, start, steps=3)
     out = capsys.readouterr().out
-    for command in ("eval --config=", "predict --checkpoint=", "export --checkpoint="):
+    for command in ("eval --workdir=", "predict --checkpoint=", "export --checkpoint="):
         assert f"mamkpd {command}{workdir}" in out
     report = (workdir / "report.md").read_text(encoding="utf-8")
     rates = re.findall(r"^\| pck_box@0.1/(\S+) \| ([-\d.]+) \| ([-\d.]+) \|$", report, re.MULTILINE)
@@ -70,7 +69,7 @@ def test_a_labelled_folder_becomes_a_model(tiny, labelled, tmp_path, capsys, cap
     for picture in re.findall(r"!\[.*\]\((.*)\)", report):
         assert (workdir / picture).exists()
     assert read_artifact(workdir).skeleton.joints == tuple(_OWN.values())
-    config = runpy.run_path(str(workdir / "config.py"))["get_config"]()
+    config = read_artifact(workdir).config
     assert config.model.dims == (8,) and config.optim.epochs == 3, "an epoch is one batch here"
 
     again = finetune(_data(labelled, workdir), workdir, start, steps=3)

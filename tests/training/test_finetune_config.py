@@ -1,15 +1,11 @@
 """The config that a data set and starting weights give."""
 
-import dataclasses
-import runpy
-
 import pytest
 
 from mamkpd_jax.artifact.reading import read_artifact
-from mamkpd_jax.config import Config, DataConfig, HeatmapConfig
 from mamkpd_jax.data.opening import open_dataset
 from mamkpd_jax.skeletons import ANIMALPOSE, AP10K, COCO, LSPET
-from mamkpd_jax.training.finetune_config import finetune_config, start_name, write_config
+from mamkpd_jax.training.finetune_config import finetune_config, start_name
 from tests.joints import skeleton_of
 
 
@@ -49,12 +45,3 @@ def test_without_a_start_crops_are_as_wide_as_boxes(tiny):
     config = finetune_config(tiny.data, dataset, None, "", 9, n_devices=1)
     config.validate()
     assert config.data.input_hw[0] > config.data.input_hw[1], "persons stand"
-
-
-def test_a_written_config_is_read_again(tmp_path):
-    config = Config(
-        data=DataConfig(root="/", skeleton="lspet", input_hw=(128, 96)), head=HeatmapConfig(sigma_px=4.0), seed=3
-    )
-    write_config(config, tmp_path / "config.py")
-    read = runpy.run_path(str(tmp_path / "config.py"))["get_config"]()
-    assert dataclasses.asdict(read) == dataclasses.asdict(config)
