@@ -51,7 +51,8 @@ _VAL_IMAGES = flags.DEFINE_string(
 _SKELETON = flags.DEFINE_string(
     "skeleton", "", "A ready skeleton by name or a skeleton file. Default: that of the annotations' categories."
 )
-_WORKDIR = flags.DEFINE_string("workdir", "runs/finetune", "Folder of the run.", allow_override=True)
+# No default: `train`, which is imported late, defines a required flag of this name, and absl warns of two defaults.
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run. Default: runs/finetune.", allow_override=True)
 _INIT_FROM = flags.DEFINE_string(
     "init_from",
     "auto",
@@ -155,7 +156,11 @@ def _draw_curve(workdir: Path) -> None:
 
 def main() -> None:
     compilation_cache.enable(_CACHE.value)
-    workdir, annotations, images = Path(_WORKDIR.value), Path(_ANNOTATIONS.value), Path(_IMAGES.value)
+    workdir, annotations, images = (
+        Path(_WORKDIR.value or "runs/finetune"),
+        Path(_ANNOTATIONS.value),
+        Path(_IMAGES.value),
+    )
     if _VAL_IMAGES.value and not _VAL_ANNOTATIONS.value:
         raise UserError("--val_images is given without --val_annotations; give the annotations too")
     for flag, folder in (("images", images), ("val_images", Path(_VAL_IMAGES.value or images))):

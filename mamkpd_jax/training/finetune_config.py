@@ -14,7 +14,7 @@ from mamkpd_jax.skeletons import SKELETONS, Skeleton
 
 METRICS = ("pck_box@0.1", "coco")  # their headline, by which runs are compared, first
 _BATCH, _EVAL_BATCH = 16, 32
-_LEAST_STEPS, _LEAST_EPOCHS = 600, 20  # the larger of both is the length of a run
+_LEAST_STEPS, _LEAST_EPOCHS = 400, 20  # the larger of both is the length of a run
 _FROM_SCRATCH = 4  # times as long without starting weights
 _WARMUP_STEPS = 50
 _DECAYS = (0.7, 0.9)  # of the run
