@@ -14,7 +14,7 @@ from mamkpd_jax.skeletons import SKELETONS, Skeleton
 
 METRICS = ("pck_box@0.1", "coco")  # their headline, by which runs are compared, first
 _BATCH, _EVAL_BATCH = 16, 32
-_LEAST_STEPS, _LEAST_EPOCHS = 400, 20  # the larger of both is the length of a run
+_LEAST_STEPS, _LEAST_EPOCHS = 600, 20  # the larger of both is the length of a run
 _FROM_SCRATCH = 4  # times as long without starting weights
 _WARMUP_STEPS = 50
 _DECAYS = (0.7, 0.9)  # of the run
@@ -70,11 +70,11 @@ def finetune_config(
     return Config(
         model=dataclasses.replace(model, drop_path=0.0),
         head=HeatmapConfig(codec="dark", sigma_px=4.0) if start is None else start.config.head,
-        data=dataclasses.replace(data, input_hw=input_hw, augmentation="hrnet"),
+        data=dataclasses.replace(data, input_hw=input_hw, augmentation="mmpose"),
         optim=OptimConfig(
             batch_size=batch,
             epochs=epochs,
-            learning_rate=2e-3,
+            learning_rate=1e-3,
             decay_epochs=tuple(sorted(decays)),
             decay_factor=0.2,
             warmup_steps=min(_WARMUP_STEPS, epochs * steps_per_epoch // 10),
