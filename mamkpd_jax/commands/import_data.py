@@ -28,14 +28,16 @@ _IMAGES = flags.DEFINE_string(
 
 
 def main() -> None:
-    images = Path(_IMAGES.value) if _IMAGES.value is not None else None
-    written = write(IMPORTS[_FROM.value](Path(_INPUT.value), images), Path(_OUTPUT.value))
+    given = Path(_IMAGES.value) if _IMAGES.value is not None else None
+    written = write(IMPORTS[_FROM.value](Path(_INPUT.value), given), Path(_OUTPUT.value))
     for path, (n_images, n_instances) in written.files.items():
         print(f"{path}: {n_images} images, {n_instances} instances")
     for what, count in written.left_out.items():
         print(f"left out: {count} {what}")
-    print(f"the images are in {written.images}")
+    here = Path.cwd()
+    images = written.images.relative_to(here) if written.images.is_relative_to(here) else written.images
+    print(f"the images are in {images}")
     print("next:")
     for path in written.files:
-        command = ["mamkpd", "check-data", f"--annotations={path}", f"--images={written.images}"]
+        command = ["mamkpd", "check-data", f"--annotations={path}", f"--images={images}"]
         print(shlex.join(command + ([f"--skeleton={written.skeleton}"] if written.skeleton else [])))
