@@ -19,6 +19,7 @@ def items() -> list[Item]:
             "file_name": f"{index}.jpg",
             "height_px": IMAGE_HW[0],
             "width_px": IMAGE_HW[1],
+            "upright": False,
             "category_id": 1,
             "annotation_id": NO_ANNOTATION,
             "score": 1.0,

@@ -27,11 +27,11 @@ def test_network_and_crops_are_those_of_the_start(tiny):
 
 
 @pytest.mark.parametrize(
-    ("steps", "decays", "warmup"), [(1, (), 0), (5, (4,), 0), (1000, (700, 900), 50), (0, (1120, 1440), 50)]
+    ("steps", "decays", "warmup"), [(1, (), 0), (5, (4,), 0), (1000, (700, 900), 50), (0, (1680, 2160), 50)]
 )
 def test_decays_and_warm_up_fit_the_steps(steps, decays, warmup, tiny):
     optim = finetune_config(tiny.data, open_dataset(tiny), None, "", steps, n_devices=1).optim
-    assert (optim.epochs, optim.decay_epochs, optim.warmup_steps) == (steps or 1600, decays, warmup)
+    assert (optim.epochs, optim.decay_epochs, optim.warmup_steps) == (steps or 2400, decays, warmup)
 
 
 def test_devices_divide_the_batch(tiny):
