@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 from absl import flags
 
-from mamkpd_jax.data.builders.images import STORED, UPRIGHT
+from mamkpd_jax import cli
 from mamkpd_jax.data.checking import check, report, samples
 from mamkpd_jax.files import atomic_write
 from mamkpd_jax.skeleton_files import find_skeleton
@@ -26,13 +26,7 @@ _SKELETON = flags.DEFINE_string(
     "A skeleton file or a ready skeleton's name. Default: from the file's categories.",
     allow_override=True,
 )
-_EXIF = flags.DEFINE_enum(
-    "exif",
-    UPRIGHT,
-    [UPRIGHT, STORED],
-    "What labels refer to where an image's size does not tell: the picture as its EXIF data turns it, or its pixels.",
-    allow_override=True,
-)
+_EXIF = cli.define_exif()
 _OUTPUT = flags.DEFINE_string("output", "runs/check-data", "Folder of the picture.", allow_override=True)
 
 

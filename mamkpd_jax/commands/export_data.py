@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from mamkpd_jax.data.builders.images import STORED, UPRIGHT
+from mamkpd_jax import cli
 from mamkpd_jax.data.yolo_export import export_yolo
 
 _TO = flags.DEFINE_enum("to", None, ["yolo"], "The form of the labels.", required=True)
@@ -26,13 +26,7 @@ _IMAGES = flags.DEFINE_string(
 _SKELETON = flags.DEFINE_string(
     "skeleton", "", "A skeleton's name or JSON file, where the keypoints' names don't tell it.", allow_override=True
 )
-_EXIF = flags.DEFINE_enum(
-    "exif",
-    UPRIGHT,
-    [UPRIGHT, STORED],
-    "What labels refer to where an image's size does not tell: the picture as its EXIF data turns it, or its pixels.",
-    allow_override=True,
-)
+_EXIF = cli.define_exif()
 _OUTPUT = flags.DEFINE_string("output", None, "A new folder.", required=True, allow_override=True)
 
 
