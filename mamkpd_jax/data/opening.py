@@ -77,6 +77,6 @@ def _check_flips(config: Config, skeleton: Skeleton) -> None:
     if not config.data.skeleton and (lost := one_sided(skeleton)):
         raise UserError(
             f"the keypoint {lost[0]!r} has a side, and no other of {', '.join(skeleton.joints)} is its mirror image: "
-            "flips would exchange none; rename it, list the pairs in a skeleton file (--config.data.skeleton), or set "
-            "--config.data.augmentation=none and --config.eval.flip_test=False"
+            "flips would exchange none; rename it, list the pairs in a skeleton file, or train and evaluate without "
+            "flips (config.data.augmentation=none, config.eval.flip_test=False)"
         )
