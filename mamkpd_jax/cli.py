@@ -110,7 +110,7 @@ def define_weights_choice() -> tuple[flags.FlagHolder[bool], flags.FlagHolder[bo
 
 def define_exif() -> flags.FlagHolder[str]:
     """The flag `--exif=upright|stored` of commands that read labels without a config."""
-    text = "What labels refer to where an image's size does not tell: the picture as EXIF data turns it, or its pixels."
+    text = "How to read images whose labelled size fits both: turned as their EXIF data says, or as they are stored."
     return flags.DEFINE_enum("exif", "upright", ["upright", "stored"], text, allow_override=True)
 
 

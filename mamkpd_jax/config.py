@@ -97,7 +97,7 @@ class DataConfig:
     val_annotations: str = "val.json"
     val_images: str = "images"
     skeleton: str = ""  # of custom_coco: a ready one by name, a skeleton file, or empty: that of the categories
-    # The pixels that labels refer to, where an image's size does not tell; auto: upright in custom_coco, else stored.
+    # How to read images whose labelled size fits both; auto: upright in custom_coco, else stored.
     exif: str = _choice("auto", "upright", "stored")
     build_dir: str = "data/tfds"  # where the data set is built
     input_hw: tuple[int, int] = (256, 192)

@@ -43,7 +43,7 @@ def has_keypoints(category: Any) -> bool:
 
 
 def skeleton_of_category(category: Any) -> Skeleton:
-    """The skeleton that a category of a COCO-form file tells of: its 'keypoints' and, if there is one, its 'skeleton'.
+    """The skeleton of a category in COCO's form, from its 'keypoints' and, if there is one, its 'skeleton'.
 
     Flip pairs are found from the names. Choice: a sigma of 0.05 for every joint, and no halves, so that there is no
     half-body augmentation.
@@ -71,7 +71,7 @@ def _is_pair(value: Any) -> bool:
 def _first_index(edges: Sequence[Sequence[int]], joints: tuple[str, ...]) -> int:
     """What a category's edges count from. COCO's count from 1, and many exporters count from 0.
 
-    Choice: where the numbers don't tell, the reading in which more edges have their mirror image, else COCO's.
+    Choice: where the numbers don't decide, the reading in which more edges have their mirror image, else COCO's.
     """
     ends = {end for edge in edges for end in edge}
     if 0 in ends or len(joints) in ends:

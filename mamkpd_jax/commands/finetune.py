@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def finetune(data: DataConfig, workdir: Path, init_from: str, steps: int) -> dic
 
 
 def _before(workdir: Path, config: Config, start: Artifact | None, init_from: str) -> dict[str, Any]:
-    """Writes the run's starting weights, unless they are there; what `write_report` takes of them."""
+    """Writes the run's starting weights, unless they are there, and returns what `write_report` takes of them."""
     path = workdir / _BEFORE
     files = (config.data.train_annotations, config.data.val_annotations)
     run = {
@@ -131,7 +132,7 @@ def _before(workdir: Path, config: Config, start: Artifact | None, init_from: st
 
 
 def _for_joints(start: Artifact | None, config: Config, dataset: PoseData) -> tuple[str, Artifact | None]:
-    """The state of the starting weights' last layer, as in `LAST_LAYER`, and they for the data set's keypoints."""
+    """The state of the last layer, as in `LAST_LAYER`, and the starting weights for the data set's keypoints."""
     if start is None:
         return "random", None
     if start.skeleton.joints == dataset.skeleton.joints:
@@ -156,15 +157,12 @@ def _draw_curve(workdir: Path) -> None:
 
 def main() -> None:
     compilation_cache.enable(_CACHE.value)
-    workdir, annotations, images = (
-        Path(_WORKDIR.value or "runs/finetune"),
-        Path(_ANNOTATIONS.value),
-        Path(_IMAGES.value),
-    )
+    workdir = Path(_WORKDIR.value or "runs/finetune")
+    annotations, images = Path(_ANNOTATIONS.value), Path(_IMAGES.value)
     if _VAL_IMAGES.value and not _VAL_ANNOTATIONS.value:
         raise UserError("--val_images is given without --val_annotations; give the annotations too")
     for flag, folder in (("images", images), ("val_images", Path(_VAL_IMAGES.value or images))):
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise UserError(f"--{flag}: {folder} is no folder; give the folder of the annotated images")
     if _VAL_ANNOTATIONS.value:
         train, val = annotations, Path(_VAL_ANNOTATIONS.value)

@@ -153,7 +153,7 @@ def _keypoints(checked: Checked) -> list[str]:
 def samples(checked: Checked) -> UInt8[np.ndarray, "h w 3"]:
     """Eight instances with box, keypoints and their numbers.
 
-    Where only `config.data.exif` tells how an image lies, both readings are drawn: the stored pixels at the left.
+    Where only `config.data.exif` decides how an image is read, both readings are drawn: the stored pixels at the left.
     """
     unclear = [instance for instance in checked.instances if instance.image.is_unclear]
     clear = [instance for instance in checked.instances if not instance.image.is_unclear]

@@ -1,4 +1,4 @@
-"""What is odd about a file of the user, collected so that all of it can be told at once."""
+"""Problems of a user's file, collected so that one report lists them all."""
 
 import dataclasses
 import reprlib
@@ -15,7 +15,7 @@ _SHOWN = 3
 
 @dataclasses.dataclass(slots=True)
 class Finding:
-    """One kind of oddity."""
+    """One kind of problem, with its count."""
 
     outcome: Outcome
     what: str  # the field, and what it should be or what is done about it
@@ -28,14 +28,14 @@ class Finding:
 
 
 class Findings:
-    """The oddities of a file by kind, in the order in which they were found."""
+    """The problems of a file by kind, in the order in which they were found."""
 
     def __init__(self, path: Path):
         self._path = path
         self._found: dict[tuple[Outcome, str], Finding] = {}
 
     def add(self, outcome: Outcome, what: str, where: str) -> None:
-        """Counts an oddity of a kind; the first places are kept."""
+        """Counts a problem of a kind; the first places are kept."""
         finding = self._found.setdefault((outcome, what), Finding(outcome, what))
         finding.count += 1
         if len(finding.where) < _SHOWN:
@@ -53,7 +53,7 @@ class Findings:
         return [f"{outcome}: {finding}" for outcome in OUTCOMES[1:] for finding in self.of(outcome)]
 
     def check(self) -> None:
-        """Raises UserError with the first oddity that is refused."""
+        """Raises UserError with the first problem that is refused."""
         refused = self.of("refused")
         if refused:
             n, first = sum(finding.count for finding in refused), refused[0]

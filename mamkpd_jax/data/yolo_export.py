@@ -28,7 +28,7 @@ def export_yolo(
 
     Args:
         files: annotation files by split.
-        exif: what labels refer to where an image's size does not tell, UPRIGHT or STORED.
+        exif: UPRIGHT or STORED, how to read images whose labelled size fits both.
         skeleton_name: a skeleton's name or file; empty: the one that the categories tell of.
 
     Raises:

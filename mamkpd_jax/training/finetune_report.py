@@ -8,6 +8,7 @@ from mamkpd_jax.config import Config
 from mamkpd_jax.data.opening import PoseData
 from mamkpd_jax.evaluation.report import PICTURE, WORST
 from mamkpd_jax.files import atomic_write
+from mamkpd_jax.skeleton_files import flips
 from mamkpd_jax.training.logs import METRICS
 from mamkpd_jax.training.schedule import Schedule
 
@@ -41,7 +42,7 @@ def write_report(
         f"- training: {dataset.train.n_images} images, {len(dataset.train)} instances",
         f"- validation: {dataset.val.n_images} images, {len(dataset.val)} instances",
         f"- keypoints: {', '.join(dataset.skeleton.joints)}",
-        f"- mirror pairs: {_pairs(dataset)}",
+        f"- {flips(dataset.skeleton)}",
         f"- schedule: {steps} steps ({optim.epochs} epochs) of {optim.batch_size} crops of {_size(config)} pixels, "
         f"learning rate {optim.learning_rate:g}, augmentation {config.data.augmentation}",
         f"- time: {_minutes(workdir):.1f} minutes of training",
@@ -60,12 +61,6 @@ def write_report(
     return workdir / REPORT
 
 
-def _pairs(dataset: PoseData) -> str:
-    joints = dataset.skeleton.joints
-    pairs = [f"{joints[a]} and {joints[b]}" for a, b in dataset.skeleton.flip_pairs]
-    return ", ".join(pairs) or "none known; if some mirror each other, name them in a skeleton file by --skeleton"
-
-
 def _size(config: Config) -> str:
     height, width = config.data.input_hw
     return f"{width}x{height}"
@@ -77,7 +72,7 @@ def _minutes(workdir: Path) -> float:
 
 
 def _shown(name: str) -> bool:
-    """Whether a score tells a person something: PCK by keypoint, and the one AP of COCO's many values."""
+    """Whether a score is in the report: PCK by keypoint, and of COCO's values AP alone."""
     return (name.startswith("pck") and not name.endswith("left_out")) or name == "coco/AP"
 
 

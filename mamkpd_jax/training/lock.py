@@ -70,7 +70,7 @@ def _unwritable(workdir: Path, reason: str) -> str:
 
 
 def _described(holder: Path) -> str:
-    """The process that a file tells of; empty where it tells of none."""
+    """The training that a file of `sole_training` names; empty if it names none."""
     try:
         about = json.loads(holder.read_bytes())
         return f"process {about['process']} on host {about['host']}, started {about['started']}"

@@ -65,7 +65,7 @@ def test_a_labelled_folder_becomes_a_model(tiny, labelled, tmp_path, capsys, cap
     rates = re.findall(r"^\| pck_box@0.1/(\S+) \| ([-\d.]+) \| ([-\d.]+) \|$", report, re.MULTILINE)
     assert [name for name, *_ in rates] == ["mean", *_OWN.values()]
     assert rates[0][2] == f"{after['pck_box@0.1/mean']:.3g}" and float(rates[0][1]) >= 0
-    assert "Hand_L and Hand_R" in report and "a last layer fitted to these" in report
+    assert "flip pairs: Hand_L - Hand_R" in report and "a last layer fitted to these" in report
     for picture in re.findall(r"!\[.*\]\((.*)\)", report):
         assert (workdir / picture).exists()
     assert read_artifact(workdir).skeleton.joints == tuple(_OWN.values())

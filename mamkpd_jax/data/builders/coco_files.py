@@ -23,7 +23,7 @@ _HINT = "give the folder of the data set's files by --config.data.root"
 class CocoFiles(CocoFormBuilder, skip_registration=True):
     """The configuration's name is a digest of annotations, images' sizes and times, and joints: others are built anew.
 
-    Images are read stored or upright as their labelled sizes tell, and where these don't, as `config.data.exif`.
+    The labelled size of an image decides whether it is read stored or upright; where both fit, `reading` decides.
     """
 
     def __init__(self, data: DataConfig, needed: Collection[str] | None = None):

@@ -70,7 +70,7 @@ class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @classmethod
     def reading(cls, data: DataConfig) -> str:
-        """How an image is read whose size does not tell what its labels refer to: STORED or UPRIGHT."""
+        """STORED or UPRIGHT: how an image is read if its labelled size fits both."""
         return cls.EXIF if data.exif == "auto" else data.exif
 
     @abc.abstractmethod

@@ -28,7 +28,7 @@ class ImageFile(NamedTuple):
     size_hw: tuple[int, int]
     upright: bool  # turned as its EXIF data says
     rotated: bool  # the EXIF data says anything else than "as stored"
-    by_size: bool  # the labelled size tells which of the two it is
+    by_size: bool  # the labelled size fits one reading only, stored or upright
 
     @property
     def is_unclear(self) -> bool:
