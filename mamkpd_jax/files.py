@@ -13,6 +13,7 @@ from typing import Any
 from mamkpd_jax.errors import UserError
 
 _REMOVALS = 100  # tries, 0.1 s apart
+_ABSENT = 10  # tries in a row that find nothing to remove
 
 
 @contextlib.contextmanager
@@ -42,8 +43,9 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     try:
         yield partial
         partial.rename(folder)
-    finally:
+    except BaseException:
         _remove(partial)
+        raise
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -63,9 +65,11 @@ def check_digest(path: Path, sha256: str, remedy: str) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Removes a folder. Threads of a library may still write there for a while after one of its writes has failed."""
+    """Removes a folder for good: threads of a library may create it again for a while after a failed write."""
+    absent = 0
     for _ in range(_REMOVALS):
-        shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
+        absent = 0 if folder.exists() else absent + 1
+        if absent == _ABSENT:
             return
+        shutil.rmtree(folder, ignore_errors=True)
         time.sleep(0.1)
