@@ -28,26 +28,26 @@ def encode_heatmaps(
         codec: "plain" centres it on a heatmap pixel and cuts it off at three sigma; "dark" does neither; "udp" cuts.
 
     Returns:
-        Heatmaps, and weights: 0 where the joint is unlabelled or three sigma around it are outside, else 1.
+        Heatmaps, and weights: 0 where the joint is unlabelled or farther outside than three sigma, else 1. Left of the
+        heatmap and above it one pixel more has the weight 1, with an empty target where it is cut off.
 
-    Source: SimpleBaseline's target generation; DARK, sec. 3.2; UDP as in MMPose.
+    Source: SimpleBaseline's target generation; DARK, sec. 3.2; UDP; all as in MMPose 1.x.
     """
     height, width = heatmap_hw
     sigma = sigma_px * width / input_hw[1]
     exact = keypoints_px / jnp.array(_stride(input_hw, heatmap_hw, codec))
-    # Choice: floor, where the reference truncates towards 0; the two differ left of the crop by half a pixel only.
-    pixel = jnp.floor(exact + 0.5)
+    pixel = jnp.trunc(exact + 0.5)  # rounds towards 0 left of the heatmap, as the originals' int() does
     centre = pixel if codec == "plain" else exact
 
-    def profile(size: int, axis: int) -> tuple[Array, Array]:
+    def profile(size: int, axis: int) -> Array:
         inside = jnp.abs(jnp.arange(size) - pixel[..., axis, None]) <= 3 * sigma
         values = jnp.exp(-jnp.square(jnp.arange(size) - centre[..., axis, None]) / (2 * sigma**2))
-        return values if codec == "dark" else jnp.where(inside, values, 0.0), jnp.any(inside, axis=-1)
+        return values if codec == "dark" else jnp.where(inside, values, 0.0)
 
-    columns, in_width = profile(width, 0)
-    rows, in_height = profile(height, 1)
-    heatmaps = jnp.einsum("bjh,bjw->bhwj", rows, columns)
-    weights = jnp.where((visible > 0) & in_width & in_height, 1.0, 0.0)
+    heatmaps = jnp.einsum("bjh,bjw->bhwj", profile(height, 1), profile(width, 0))
+    place = exact if codec == "dark" else pixel
+    near = (place >= -3 * sigma - 1) & (place < jnp.array([width, height]) + 3 * sigma)
+    weights = jnp.where((visible > 0) & near.all(axis=-1), 1.0, 0.0)
     return heatmaps * weights[:, None, None, :], weights
 
 

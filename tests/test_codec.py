@@ -27,6 +27,37 @@ def _loop_target(point, stride, sigma, hw):
     return heatmap
 
 
+def _mmpose_target(x, y, codec, sigma=2.0):
+    """MMPose's target and weight of one joint, given in heatmap pixels, a heatmap pixel at a time."""
+    height, width = HEATMAP_HW
+    reach, column, row = 3 * sigma, int(x + 0.5), int(y + 0.5)  # int() rounds towards 0
+    at_x, at_y = (x, y) if codec == "dark" else (column, row)
+    heatmap = np.zeros(HEATMAP_HW)
+    if at_x - reach >= width or at_y - reach >= height or at_x + reach + 1 < 0 or at_y + reach + 1 < 0:
+        return heatmap, 0.0
+    centre = (column, row) if codec == "plain" else (x, y)
+    for v in range(height):
+        for u in range(width):
+            if codec == "dark" or (abs(u - column) <= reach and abs(v - row) <= reach):
+                heatmap[v, u] = np.exp(-((u - centre[0]) ** 2 + (v - centre[1]) ** 2) / (2 * sigma**2))
+    return heatmap, 1.0
+
+
+@pytest.mark.parametrize("codec", ["plain", "dark", "udp"])
+def test_targets_around_the_crop_are_those_of_mmpose(codec):
+    """From far left of and above the crop to far right of and below it."""
+    sides = np.concatenate([np.arange(-9, -4, 0.25), np.arange(-2, 2, 0.25)]) + 0.1
+    places = [(x, 30.1) for x in [*sides, *(45.2 - sides)]] + [(20.1, y) for y in [*sides, *(61.2 - sides)]]
+    stride = np.array([191 / 47, 255 / 63]) if codec == "udp" else np.array([4.0, 4.0])
+    points = jnp.asarray(np.array(places)[None] * stride, jnp.float32)
+    heatmaps, weights = encode_heatmaps(points, jnp.ones((1, len(places))), INPUT_HW, HEATMAP_HW, SIGMA_PX, codec)
+    for i, (x, y) in enumerate(places):
+        expected, weight = _mmpose_target(x, y, codec)
+        assert weights[0, i] == weight, (x, y)
+        np.testing.assert_allclose(heatmaps[0, :, :, i], expected, atol=1e-5, err_msg=f"{x}, {y}")
+    assert 0 < weights.sum() < len(places)
+
+
 @pytest.mark.parametrize(("stride", "sigma"), [(4, 2.0), (8, 1.0)])
 def test_targets_equal_a_loop(stride, sigma):
     hw = (INPUT_HW[0] // stride, INPUT_HW[1] // stride)
@@ -73,7 +104,8 @@ def test_decoding_moves_a_quarter_towards_the_larger_neighbour():
         ((50.0, 50.0), 1.0, 1.0),
         ((50.0, 50.0), 0.0, 0.0),
         ((-24.0, 50.0), 1.0, 1.0),  # 6 heatmap pixels outside: the window's last column is inside
-        ((-28.0, 50.0), 1.0, 0.0),
+        ((-28.0, 50.0), 1.0, 1.0),  # heatmap column -6.5, which the originals round to -6
+        ((-34.0, 50.0), 1.0, 0.0),
         ((192 + 20.0, 50.0), 1.0, 1.0),  # heatmap column 53, whose window begins at the last column, 47
         ((192 + 24.0, 50.0), 1.0, 0.0),
         ((50.0, 256 + 24.0), 1.0, 0.0),
