@@ -56,12 +56,14 @@ def oks_nms(
 
 
 def rescore(box_scores: Float[np.ndarray, " n"], joint_scores: Float[np.ndarray, "n j"]) -> Float[np.ndarray, " n"]:
-    """Score of each pose: the box's times the mean of the joint scores above JOINT_THRESHOLD; else the box's."""
-    box_scores, joint_scores = box_scores.astype(np.float64), joint_scores.astype(np.float64)
+    """Score of each pose: the box's times the mean of the joint scores above JOINT_THRESHOLD, 0 where none is above.
+
+    Source: the test code of SimpleBaseline and HRNet (arXiv 1902.09212); MMPose has the same rule.
+    """
+    joint_scores = joint_scores.astype(np.float64)
     good = joint_scores > JOINT_THRESHOLD
-    count = good.sum(axis=1)
-    mean = np.where(good, joint_scores, 0.0).sum(axis=1) / np.maximum(count, 1)
-    return np.where(count > 0, box_scores * mean, box_scores)
+    mean = np.where(good, joint_scores, 0.0).sum(axis=1) / np.maximum(good.sum(axis=1), 1)
+    return box_scores.astype(np.float64) * mean
 
 
 def iou(boxes: Float[np.ndarray, "n 4"], box: Float[np.ndarray, "4"]) -> Float[np.ndarray, " n"]:

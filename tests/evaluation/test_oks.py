@@ -122,11 +122,25 @@ def test_nms_of_nothing_is_nothing():
     assert oks_nms(np.zeros((0, 17, 2)), np.zeros(0), np.zeros(0), COCO.sigmas, 0.9).size == 0
 
 
-def test_rescoring():
-    joint_scores = np.array([[0.9, 0.5, 0.2], [0.1, 0.2, 0.0], [1.0, 1.0, 1.0]])
-    scores = rescore(np.array([0.5, 0.5, 0.25]), joint_scores)
-    np.testing.assert_allclose(scores, [0.5 * 0.7, 0.5, 0.25])
-    assert scores.dtype == np.float64
+@pytest.mark.parametrize(("joint_score", "score"), [(0.19, 0.0), (0.2, 0.0), (0.21, 0.189), (1.0, 0.9)])
+def test_only_joints_above_the_threshold_count(joint_score, score):
+    assert rescore(np.array([0.9]), np.full((1, 17), joint_score)) == pytest.approx(score)
+
+
+def test_pose_scores_equal_a_loop():
+    """The standard's rule, a pose at a time; the joint scores reach from below to above the threshold."""
+    rng = np.random.default_rng(3)
+    boxes, joints = rng.random(500), rng.random((500, 17)) * rng.uniform(0.15, 1, (500, 1))
+    expected = []
+    for box, row in zip(boxes.tolist(), joints.tolist(), strict=True):
+        total, count = 0.0, 0
+        for joint in row:
+            if joint > 0.2:
+                total, count = total + joint, count + 1
+        expected.append(box * (total / count if count else 0))
+    scores = rescore(boxes, joints)
+    np.testing.assert_allclose(scores, expected, rtol=1e-12)
+    assert scores.dtype == np.float64 and 10 < (scores == 0).sum() < 250
 
 
 def test_rescoring_in_float64_keeps_ties():
