@@ -11,6 +11,9 @@ from mamkpd_jax.data.annotation_files import NO_ANNOTATION, SplitBox
 from mamkpd_jax.evaluation.oks import oks_nms, rescore
 
 NMS_THRESHOLD = 0.9
+# Choice: a results file holds what COCO's metrics score, so that it can be submitted. The poses of annotations' boxes that
+# the NMS drops are in this field of the best pose of their image: metrics by annotation score them too.
+SUPPRESSED = "suppressed"
 
 
 def coco_results(
@@ -27,26 +30,34 @@ def coco_results(
     Args:
         points: one pose for each box, in pixels of the images.
         areas_px: of the crops, for the NMS.
-        sigmas: of the OKS-NMS among an image's poses (OKS above 0.9); None for ground-truth boxes, which need none.
+        sigmas: of the OKS-NMS among an image's poses (OKS above 0.9); None: no NMS.
     """
     scores = rescore(np.array([box.score for box in boxes], np.float64), joint_scores)
-    kept = range(len(boxes))
-    if sigmas is not None:
-        by_image = defaultdict(list)
-        for i, box in enumerate(boxes):
-            by_image[box.image_id].append(i)
-        kept = [
-            rows[i]
-            for rows in by_image.values()
-            for i in oks_nms(points[rows], scores[rows], areas_px[rows], sigmas, NMS_THRESHOLD, soft=soft_nms)
-        ]
-    results = []
-    for i in kept:
+
+    def result(i: int) -> dict[str, Any]:
         ids = {"image_id": boxes[i].image_id, "category_id": boxes[i].category_id}
-        result = coco_result(points[i], joint_scores[i], scores[i], **ids)
         annotation_id = boxes[i].annotation_id
-        results.append(result if annotation_id == NO_ANNOTATION else {**result, "annotation_id": annotation_id})
+        of_annotation = {} if annotation_id == NO_ANNOTATION else {"annotation_id": annotation_id}
+        return coco_result(points[i], joint_scores[i], scores[i], **ids, **of_annotation)
+
+    by_image = defaultdict(list)
+    for i, box in enumerate(boxes):
+        by_image[box.image_id].append(i)
+    results = []
+    for rows in by_image.values():
+        kept = rows
+        if sigmas is not None:
+            nms = oks_nms(points[rows], scores[rows], areas_px[rows], sigmas, NMS_THRESHOLD, soft=soft_nms)
+            kept = [rows[i] for i in nms]
+        best, *others = map(result, kept)
+        suppressed = [result(i) for i in rows if i not in kept and boxes[i].annotation_id != NO_ANNOTATION]
+        results += [best | {SUPPRESSED: suppressed} if suppressed else best, *others]
     return results
+
+
+def with_suppressed(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every predicted pose: the results, each with those that it holds in SUPPRESSED."""
+    return [pose for result in results for pose in (result, *result.get(SUPPRESSED, ()))]
 
 
 def coco_result(

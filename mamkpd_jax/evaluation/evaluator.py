@@ -35,6 +35,7 @@ class Evaluation:
 class Evaluator:
     """Scores predictors on the validation split, with ground-truth boxes or `config.eval.detections`.
 
+    With either the OKS-NMS runs if one of the metrics is COCO's, as in the test code of HRNet and MMPose.
     Each process of a run predicts its part of the split, and all of them score the whole.
     """
 
@@ -54,7 +55,8 @@ class Evaluator:
             UserError: more than 1% of the images can't be decoded; fewer are left out.
         """
         dataset, truth = self._dataset, self._dataset.val.ground_truth
-        sigmas = None if dataset.detections is None else dataset.skeleton.sigmas
+        suppress = any(not metric.by_annotation for metric in self._metrics)
+        sigmas = dataset.skeleton.sigmas if suppress else None
         results = coco_results(*self._predictions(predict), sigmas, soft_nms=self._config.eval.soft_nms)
         scores = score(self._metrics, truth, results, dataset.skeleton)
         return Evaluation(metrics=scores.values, results=results, ground_truth=truth, instances=scores.instances)

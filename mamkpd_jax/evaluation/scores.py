@@ -8,6 +8,7 @@ from typing import Any
 from mamkpd_jax.data.annotation_files import are_numbers, read_json
 from mamkpd_jax.data.labels import read_labels
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.evaluation.coco_results import SUPPRESSED
 from mamkpd_jax.keypoint_names import meaning
 from mamkpd_jax.registry import METRICS
 from mamkpd_jax.skeletons import Skeleton
@@ -33,7 +34,7 @@ class Metric:
     evaluate: Callable[[dict[str, Any], Sequence[dict[str, Any]], Skeleton], Scores]
     fields: tuple[str, ...] = ()  # of each annotation
     joints: tuple[str, ...] = ()  # of the skeleton
-    by_annotation: bool = True  # each result is of an annotation's box
+    by_annotation: bool = True  # it scores the pose of each annotation's box; else poses by their scores, after the NMS
     # Reads predictions and annotations of other forms than COCO's: annotations and results in COCO's form, skeleton.
     read_files: Callable[[Path, Path], tuple[dict[str, Any], list[dict[str, Any]], Skeleton]] | None = None
 
@@ -82,6 +83,7 @@ def check_poses(results: Any, skeleton: Skeleton) -> None:
                 f"result {i} has no 'keypoints' of {3 * skeleton.n_joints} finite numbers, three for each of the "
                 f"{skeleton.n_joints} joints of {skeleton.name}; look for NaN or for poses of another skeleton"
             )
+        check_poses(result.get(SUPPRESSED, []), skeleton)
 
 
 def score_files(

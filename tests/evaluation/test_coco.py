@@ -11,7 +11,7 @@ from pycocotools.cocoeval import COCOeval
 
 from mamkpd_jax.data.annotation_files import NO_ANNOTATION, SplitBox
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.evaluation.coco_results import coco_results
+from mamkpd_jax.evaluation.coco_results import coco_results, with_suppressed
 from mamkpd_jax.evaluation.metrics.coco import METRICS, evaluate_coco
 from mamkpd_jax.skeletons import COCO
 
@@ -122,22 +122,40 @@ def test_the_annotation_with_the_id_0_can_be_matched(truth):
     assert 0 in scores.instances
 
 
-def _results(sigmas) -> list[dict]:
+def _results(sigmas, *, of_annotations: bool) -> list[dict]:
     points = np.stack([np.full((17, 2), at) for at in (10.0, 10.0, 100.0, 10.0)])
-    rows = zip((0.9, 0.4, 0.7, 0.2), (1, 1, 1, 2), [NO_ANNOTATION] * 4 if sigmas else range(4), strict=True)
+    ids = range(4) if of_annotations else [NO_ANNOTATION] * 4
+    rows = zip((0.9, 0.4, 0.7, 0.2), (1, 1, 1, 2), ids, strict=True)
     boxes = [SplitBox(0, np.zeros(4), score, image_id, 1, annotation_id) for score, image_id, annotation_id in rows]
     return coco_results(points, np.full((4, 17), 0.5), np.full(4, 100.0), boxes, sigmas)
 
 
-def test_detected_boxes_are_suppressed_within_an_image():
-    kept = {(result["image_id"], result["score"]) for result in _results(COCO.sigmas)}
-    assert kept == {(1, 0.45), (1, 0.35), (2, 0.1)}
+@pytest.mark.parametrize("of_annotations", [False, True])
+def test_equal_poses_are_suppressed_within_an_image(of_annotations):
+    results = _results(COCO.sigmas, of_annotations=of_annotations)
+    assert {(result["image_id"], result["score"]) for result in results} == {(1, 0.45), (1, 0.35), (2, 0.1)}
+    poses = with_suppressed(results)
+    assert sorted(p["annotation_id"] for p in poses) == [0, 1, 2, 3] if of_annotations else poses == results
 
 
-def test_ground_truth_boxes_all_stay():
-    results = _results(None)
+def test_without_sigmas_all_poses_stay():
+    results = _results(None, of_annotations=True)
     assert [result["annotation_id"] for result in results] == [0, 1, 2, 3]
     assert len(results[0]["keypoints"]) == 51
+
+
+def test_poses_without_confident_joints_come_last(truth):
+    """Two good poses and two boxes with nothing in them: all joints score 0.19, and the boxes 0.9."""
+    persons = [a for a in truth["annotations"] if a["num_keypoints"] > 15][:2]
+    images = [image for image in truth["images"] if image["id"] in {person["image_id"] for person in persons}]
+    of_persons = {"images": images, "annotations": persons}
+    poses = [np.reshape(person["keypoints"], (17, 3))[:, :2].astype(float) for person in persons]
+    points = np.stack([*poses, *(pose + 300 for pose in poses)])
+    joint_scores = np.repeat([0.5, 0.6, 0.19, 0.19], 17).reshape(4, 17)
+    boxes = [SplitBox(0, np.zeros(4), 0.9, person["image_id"], 1) for person in persons * 2]
+    results = coco_results(points, joint_scores, np.full(4, 1e4), boxes, COCO.sigmas)
+    assert sorted(result["score"] for result in results) == pytest.approx([0, 0, 0.45, 0.54])
+    assert evaluate_coco(of_persons, results, COCO).values["coco/AP"] == pytest.approx(1.0)
 
 
 def test_an_instance_scores_the_oks_of_its_match(truth):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pycocotools.coco import COCO as CocoFile
+from pycocotools.cocoeval import COCOeval
 
 from mamkpd_jax.config import Config, DataConfig, EvalConfig
 from mamkpd_jax.data import pipeline
@@ -16,6 +18,8 @@ from mamkpd_jax.data.functional import decode_image, warp_points
 from mamkpd_jax.data.opening import PoseData, open_dataset
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.evaluator import Evaluator
+from mamkpd_jax.evaluation.scores import score_files
+from mamkpd_jax.skeletons import COCO
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +41,10 @@ def _labels_in_crops(dataset: PoseData):
         for row in range(len(images)):
             item = dataset.val[min(next(place), len(dataset.val) - 1)]
             item["image"] = np.zeros((item["height_px"], item["width_px"], 3), np.uint8)
-            matrix = dataset.eval_crop(item)["matrix"]
-            points[row] = warp_points(item["keypoints"][:, :2], matrix)
-            scores[row] = item["keypoints"][:, 2] > 0
+            matrix, labelled = dataset.eval_crop(item)["matrix"], item["keypoints"][:, 2:] > 0
+            # Unlabelled joints, all at 0, would make poses of few labelled joints alike: they go to the box's corner.
+            points[row] = warp_points(np.where(labelled, item["keypoints"][:, :2], item["bbox"][:2]), matrix)
+            scores[row] = labelled[:, 0]
         return points, scores
 
     return predict
@@ -51,6 +56,51 @@ def test_the_labels_score_one_through_the_crops(shared_data, build_dir):
     evaluation = Evaluator(dataset, config)(_labels_in_crops(dataset))
     assert evaluation.metrics["coco/AP"] == pytest.approx(1.0, abs=1e-9)
     assert len(evaluation.results) == 512
+
+
+def _first_pose_everywhere(dataset: PoseData):
+    """A predictor that finds the first labelled pose of an image in every box of it."""
+    first, place = {}, iter(range(10**6))
+
+    def predict(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        points = np.zeros((len(images), 17, 2))
+        for row in range(len(images)):
+            item = dataset.val[min(next(place), len(dataset.val) - 1)]
+            pose = first.setdefault(item["image_id"], item["keypoints"][:, :2])
+            item["image"] = np.zeros((item["height_px"], item["width_px"], 3), np.uint8)
+            points[row] = warp_points(pose, dataset.eval_crop(item)["matrix"])
+        return points, np.full((len(images), 17), 0.5)
+
+    return predict
+
+
+def _pycocotools_ap(annotations: Path, results: Path) -> float:
+    data = CocoFile(str(annotations))
+    evaluation = COCOeval(data, data.loadRes(str(results)), "keypoints")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return float(evaluation.stats[0])
+
+
+def test_equal_poses_in_ground_truth_boxes_are_suppressed(tiny, coco_mini_root, tmp_path):
+    """PCK scores the pose of each of the 12 annotations, AP the 4 that stay; the results file gives both again."""
+    tiny.eval.metrics = ("pck_box@0.1", "coco")
+    dataset = open_dataset(tiny)
+    evaluation = Evaluator(dataset, tiny)(_first_pose_everywhere(dataset))
+    assert len(evaluation.results) == 4 and len(evaluation.instances) == 12
+    assert sorted(evaluation.instances.values())[-4:] == [1.0] * 4
+    path, annotations = tmp_path / "results.json", coco_mini_root / "annotations" / "person_keypoints_val2017.json"
+    path.write_text(json.dumps(evaluation.results), encoding="utf-8")
+    assert score_files(tiny.eval.metrics, path, annotations, COCO).values == evaluation.metrics
+    assert _pycocotools_ap(annotations, path) == evaluation.metrics["coco/AP"] > 0
+
+
+def test_pck_alone_keeps_every_pose(tiny):
+    tiny.eval.metrics = ("pck_box@0.1",)
+    dataset = open_dataset(tiny)
+    results = Evaluator(dataset, tiny)(_first_pose_everywhere(dataset)).results
+    assert len(results) == 12 and not any("suppressed" in result for result in results)
 
 
 def test_each_image_is_decoded_once(tiny, monkeypatch):
@@ -70,7 +120,7 @@ def test_each_image_is_decoded_once(tiny, monkeypatch):
         sizes.append(len(images))
         return np.zeros((len(images), 17, 2)), np.ones((len(images), 17))
 
-    assert len(Evaluator(dataset, tiny)(predict).results) == 12
+    assert Evaluator(dataset, tiny)(predict).results
     assert len(decoded) == len(set(decoded)) == 4 and sizes == [4, 4, 4]
 
 

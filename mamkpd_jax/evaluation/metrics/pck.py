@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 
 from mamkpd_jax.data.annotation_files import is_id
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.evaluation.coco_results import with_suppressed
 from mamkpd_jax.evaluation.scores import Metric, Scores, check_poses, unknown_metric
 from mamkpd_jax.skeletons import Skeleton
 
@@ -95,6 +96,7 @@ def match(
         UserError: a result is of no annotation or of one that another is of, has NaN or another number of joints.
     """
     check_poses(results, skeleton)
+    results = with_suppressed(results)
     annotations = [a for a in ground_truth["annotations"] if not a.get("iscrowd") and any(a["keypoints"][2::3])]
     row_of = {annotation["id"]: row for row, annotation in enumerate(annotations)}
     points = np.full((len(annotations), skeleton.n_joints, 2), np.nan)
