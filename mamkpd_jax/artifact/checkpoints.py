@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging
 
 from mamkpd_jax.artifact.artifact import Artifact, Description, describe, described, shapes, with_arrays
 from mamkpd_jax.errors import UserError
@@ -19,10 +18,9 @@ from mamkpd_jax.files import atomic_folder
 
 LATEST, BEST = "checkpoints", "best"  # folders below the working directory
 _DESCRIPTION = "description"
-logging.get_absl_logger().addFilter(lambda record: not record.getMessage().startswith("Given directory is read only"))
 
-# Without the other two orbax warns that it sets them itself.
-_READ_ONLY = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
+# Nothing is written. Choice: not orbax's read_only, of which it warns each time, as if the folder were write-protected.
+_READING = ocp.CheckpointManagerOptions(create=False, save_root_metadata=False, enable_async_checkpointing=False)
 
 
 def read_checkpoint(workdir: Path, *, best: bool = False, ema: bool = True) -> Artifact:
@@ -38,7 +36,7 @@ def read_checkpoint(workdir: Path, *, best: bool = False, ema: bool = True) -> A
     folder = workdir.absolute() / (BEST if best else LATEST)
     if not folder.is_dir():
         raise UserError(f"no {folder.name} in {workdir}; give the folder of a training run")
-    with ocp.CheckpointManager(folder, options=_READ_ONLY) as manager:
+    with ocp.CheckpointManager(folder, options=_READING) as manager:
         step = manager.latest_step()
         if step is None:
             raise UserError(f"no finished checkpoint in {folder}; give the folder of a training run")

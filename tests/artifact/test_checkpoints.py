@@ -141,3 +141,15 @@ def test_from_one_kind_of_file_to_the_other(random_weights, tmp_path):
 def _convert(*flags: str, shell: str = "") -> subprocess.CompletedProcess[str]:
     command = shlex.join([sys.executable, "-m", "mamkpd_jax", "convert", *flags])
     return subprocess.run(["bash", "-c", shell + command], cwd=_ROOT, capture_output=True, text=True)
+
+
+def test_reading_a_run_logs_and_writes_nothing(run):
+    code = (
+        f"import logging; logging.basicConfig(); from pathlib import Path; from absl import logging as absl_logging; "
+        f"from mamkpd_jax.artifact.checkpoints import read_checkpoint; read_checkpoint(Path({str(run)!r})); "
+        "assert not absl_logging.get_absl_logger().filters, 'a user of the package has this logger too'"
+    )
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=_ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
