@@ -92,7 +92,7 @@ def define_checkpoint(default: str | None = None) -> flags.FlagHolder[str]:
     """The flag `--checkpoint=NAME|DIR|FILE`: a trained model; required where there is no default."""
     text = (
         "A model by name, as `mamkpd models` lists them, or hf://OWNER/NAME; the folder of a training run; or a "
-        ".safetensors or .pth file."
+        ".safetensors, .pth or .pt file."
     )
     flag: Any = flags.DEFINE_string("checkpoint", default, text, required=default is None, allow_override=True)
     return flag  # required, so never None

@@ -187,7 +187,7 @@ class Config:
     checkpoint_every_steps: int = _number(1000, 1)
     keep_checkpoints: int = _number(3, 1)  # the newest ones; the best by the first metric is kept besides
     fsdp: int = _number(1, 1)  # devices that share one copy of the parameters and of the optimizer's state
-    init_from: str = ""  # weights to start from: a model's name, a training run's folder, a .safetensors or .pth file
+    init_from: str = ""  # weights to start from: a model's name, a run's folder, a .safetensors, .pth or .pt file
 
     def validate(self) -> None:
         """Raises UserError with the first field that can't be right."""

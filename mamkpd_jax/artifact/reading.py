@@ -23,5 +23,5 @@ def read_artifact(source: str | Path, *, best: bool = False, ema: bool = True) -
 
         return read_checkpoint(path, best=best, ema=ema)
     if path.suffix not in SUFFIXES:
-        raise UserError(f"{path} is neither the folder of a training run nor a {' or '.join(SUFFIXES)} file")
+        raise UserError(f"{path} is neither the folder of a training run nor one of {', '.join(SUFFIXES)}")
     return load(path)

@@ -12,6 +12,7 @@ Source: MamKPD, and the JAX package that the weights come from; `mamkpd convert`
 
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -392,7 +393,7 @@ class MamKPD(nn.Module):
 
     @classmethod
     def from_pth(cls, path: str | Path) -> "MamKPD":
-        """A model from a `.pth` file, ready to predict; nothing in the file is executed."""
+        """A model from a `.pth` or `.pt` file, ready to predict; nothing in the file is executed."""
         saved = torch.load(path, map_location="cpu", weights_only=True)
         description = described(saved.get(METADATA_KEY) if isinstance(saved, dict) else None, path)
         return cls._filled(description, saved["state_dict"])
@@ -400,7 +401,8 @@ class MamKPD(nn.Module):
     @classmethod
     def _filled(cls, description: dict[str, Any], state: dict[str, Tensor]) -> "MamKPD":
         model = cls(description)
-        model.load_state_dict(state)
+        # Of a model inside DataParallel or torch.compile each name has that wrapper's in front.
+        model.load_state_dict({re.sub(r"^(module\.|_orig_mod\.)+", "", name): value for name, value in state.items()})
         return model.eval()
 
     def save_pth(self, path: str | Path) -> None:

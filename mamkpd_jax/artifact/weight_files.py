@@ -1,4 +1,4 @@
-"""Artifacts as files: `.safetensors` without torch, `.pth` with it; nothing in a file is executed."""
+"""Artifacts as files: `.safetensors` without torch, `.pth` or `.pt` with it; nothing in a file is executed."""
 
 import json
 import warnings
@@ -18,11 +18,12 @@ from mamkpd_jax.config import ModelConfig
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import atomic_write
 
-SUFFIXES = (".safetensors", ".pth")
+SUFFIXES = (".safetensors", ".pth", ".pt")
 DTYPES = ("float32", "bfloat16")
 METADATA_KEY = "mamkpd"  # as in torch_model, which imports nothing of this package
 _ROUNDED = ("weight", "x_proj", "dt_weight")
 _NAMED = 5  # differences named one by one
+_WRAPPERS = ("module.", "_orig_mod.")  # torch's DataParallel and torch.compile put these before each name
 
 
 def save(artifact: Artifact, path: Path, dtype: str = "float32") -> None:
@@ -55,10 +56,10 @@ def load(path: Path) -> Artifact:
         UserError: the file can't be read, holds something else, or its weights don't fit the model it describes.
     """
     if not path.is_file():
-        raise UserError(f"{path} is no file; give a .safetensors or .pth file of weights")
+        raise UserError(f"{path} is no file; give a .safetensors, .pth or .pt file of weights")
     state, description = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pth(path)
     try:
-        return from_torch(state, description)
+        return from_torch(_unwrapped(state), description)
     except UserError as error:
         raise UserError(f"{path} has no weights that this package can use: {error}") from error
 
@@ -89,6 +90,14 @@ def from_torch(state: Mapping[str, np.ndarray], description: Any) -> Artifact:
         np.ascontiguousarray(layout(name, leaf.ndim).back(state[torch_name(name)])) for name, leaf in names.items()
     ]
     return with_arrays(model, *jax.tree.unflatten(jax.tree.structure(expected), leaves))
+
+
+def _unwrapped(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The state dict of a model, where that of a wrapper around it was saved."""
+    for prefix in _WRAPPERS:
+        if state and all(name.startswith(prefix) for name in state):
+            return _unwrapped({name.removeprefix(prefix): array for name, array in state.items()})
+    return state
 
 
 def _check_sizes(state: Mapping[str, np.ndarray], model: ModelConfig) -> None:
@@ -130,7 +139,7 @@ def _torch(path: Path) -> Any:
         import torch
     except ModuleNotFoundError as error:
         raise UserError(
-            f"{path}: {error}; .pth files need `pip install -e '.[torch]'` in the repository, .safetensors none"
+            f"{path}: {error}; .pth and .pt files need `pip install -e '.[torch]'` in the repository, .safetensors none"
         ) from error
     return torch
 

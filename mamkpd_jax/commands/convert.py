@@ -19,7 +19,7 @@ _CHECKPOINT = flags.DEFINE_string(
 )
 _BEST, _EMA = cli.define_weights_choice()
 _INPUT = flags.DEFINE_string(
-    "input", None, "A .safetensors or .pth file, to be written to a folder or the other kind.", allow_override=True
+    "input", None, "A .safetensors, .pth or .pt file, to be written to a folder or the other kind.", allow_override=True
 )
 _DTYPE = flags.DEFINE_enum(
     "dtype", "float32", DTYPES, "Of a checkpoint's weights in a .safetensors file.", allow_override=True
@@ -51,4 +51,4 @@ def main() -> None:
 
 def _check_suffix(file: Path) -> None:
     if file.suffix not in SUFFIXES:
-        raise UserError(f"{file} is no {' or '.join(SUFFIXES)} file; name one")
+        raise UserError(f"{file} ends in none of {', '.join(SUFFIXES)}; name such a file")

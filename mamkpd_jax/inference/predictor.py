@@ -95,7 +95,7 @@ class Predictor:
 
         Args:
             source: "people" or "animals", which come with the package, a name that `mamkpd models --add` has given, an
-                address hf://OWNER/NAME, a training run's folder, or a .safetensors or .pth file.
+                address hf://OWNER/NAME, a training run's folder, or a .safetensors, .pth or .pt file.
             best: of a folder: the checkpoint with the best evaluation, not the newest.
             ema: of a folder: the moving average of the parameters, where the run has one.
             options: those of `Predictor`.

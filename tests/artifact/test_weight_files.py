@@ -13,6 +13,7 @@ import pytest
 import safetensors.numpy
 
 from mamkpd_jax.artifact.artifact import Artifact
+from mamkpd_jax.artifact.reading import read_artifact
 from mamkpd_jax.artifact.weight_files import METADATA_KEY, load, save, to_torch
 from mamkpd_jax.config import Config, DataConfig, ModelConfig
 from mamkpd_jax.errors import UserError
@@ -40,7 +41,7 @@ def _same(a: Artifact, b: Artifact) -> None:
     assert (a.config, a.skeleton, a.step) == (b.config, b.skeleton, b.step)
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
 @pytest.mark.parametrize("name", VARIANTS)
 def test_there_and_back_is_bit_exact(tmp_path, random_weights, name, suffix):
     depths = (1,) * len(VARIANTS[name].depths)
@@ -61,6 +62,36 @@ def test_through_pytorch_is_bit_exact(tmp_path, weights, suffix):
     twin = read(tmp_path / f"model{suffix}")
     twin.save_pth(tmp_path / "tuned.pth")
     _same(weights, load(tmp_path / "tuned.pth"))
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module."])
+def test_weights_of_a_wrapped_model_are_read(tmp_path, weights, prefix):
+    """torch.nn.DataParallel and torch.compile put their own names before those of the model."""
+    from mamkpd_jax.artifact.torch_model import MamKPD
+
+    arrays = {prefix + name: array for name, array in to_torch(weights).items()}
+    about = json.dumps(weights.description())
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    torch.save({"state_dict": tensors, METADATA_KEY: about}, tmp_path / "model.pt")
+    (tmp_path / "model.safetensors").write_bytes(safetensors.numpy.save(arrays, {METADATA_KEY: about}))
+    for path in tmp_path.iterdir():
+        _same(weights, read_artifact(path))
+    MamKPD.from_pth(tmp_path / "model.pt").save_pth(tmp_path / "alone.pth")
+    _same(weights, load(tmp_path / "alone.pth"))
+
+
+def test_a_mixture_of_prefixed_names_is_refused(tmp_path, weights):
+    state = to_torch(weights)
+    state["module.decoder.head.bias"] = state.pop("decoder.head.bias")
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(safetensors.numpy.save(state, {METADATA_KEY: json.dumps(weights.description())}))
+    _refused(path, "decoder.head.bias is missing", "module.decoder.head.bias is not of this model")
+
+
+def test_other_suffixes_are_told_which_are_read(tmp_path):
+    (tmp_path / "model.ckpt").touch()
+    with pytest.raises(UserError, match=r"nor one of \.safetensors, \.pth, \.pt"):
+        read_artifact(tmp_path / "model.ckpt")
 
 
 def test_safetensors_needs_no_torch(tmp_path, weights):

@@ -76,6 +76,16 @@ def test_mistakes_are_told_in_a_line_and_write_nothing(tmp_path):
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_pt_files_are_written_and_read(tmp_path, random_weights):
+    pytest.importorskip("torch")
+    weights = random_weights(_CONFIG)
+    save(weights, tmp_path / "model.safetensors")
+    for source, target in (("model.safetensors", "model.pt"), ("model.pt", "back.safetensors")):
+        done = _run(f"--input={tmp_path / source}", f"--output={tmp_path / target}")
+        assert done.returncode == 0 and (tmp_path / target).is_file(), done.stderr
+    assert (tmp_path / "back.safetensors").read_bytes() == (tmp_path / "model.safetensors").read_bytes()
+
+
 def test_a_folder_with_checkpoints_is_not_written_to(tmp_path, random_weights):
     weights = random_weights(_CONFIG)
     write_checkpoint(weights, tmp_path)
