@@ -27,6 +27,12 @@ _SURE = re.compile(
 )
 
 
+# Parts in the short names of MMPose's files of animals, such as L_EarBase and R_F_Paw.
+_LONG = {"earbase": "ear"} | {
+    f"{end[0]}{part}": f"{end}{part}" for end in ("front", "back") for part in ("elbow", "knee", "paw")
+}
+
+
 class Meaning(NamedTuple):
     """What the name of a keypoint says, whatever its spelling."""
 
@@ -91,4 +97,5 @@ def _split(name: str, match: re.Match[str]) -> tuple[str, str]:
 
 
 def _plain(side: str, rest: str) -> tuple[str, str]:
-    return side, re.sub(r"[\W_]+", "", rest.lower())
+    part = re.sub(r"[\W_]+", "", rest.lower())
+    return side, _LONG.get(part, part)

@@ -42,6 +42,38 @@ def has_keypoints(category: Any) -> bool:
     return isinstance(category, dict) and bool(category.get("keypoints"))
 
 
+def names_of(category: dict[str, Any]) -> list[str]:
+    """The names of a category's keypoints.
+
+    Raises:
+        UserError: it names none.
+    """
+    joints = category.get("keypoints")
+    if not isinstance(joints, list) or not all(isinstance(joint, str) for joint in joints):
+        raise UserError(f"the 'keypoints' of a category are {joints!r}; expected a list of names: {_REMEDY}")
+    return joints
+
+
+def places_by_name(names: Sequence[str], skeleton: Skeleton) -> tuple[int, ...]:
+    """The place of each of the skeleton's joints in a list of keypoints' names, whatever their spelling.
+
+    Raises:
+        UserError: they are not the names of the skeleton's joints, each once.
+    """
+    ours, theirs = skeleton.joints, tuple(names)
+    if sorted(ours) != sorted(theirs):
+        ours, theirs = skeleton.meanings, sides(theirs).meanings
+    if sorted(ours) == sorted(theirs) and len(set(ours)) == len(ours):
+        return tuple(map(theirs.index, ours))
+    other = [f"has {name!r}" for name, key in zip(names, theirs, strict=True) if key not in ours]
+    lacking = [f"lacks {name!r}" for name, key in zip(skeleton.joints, ours, strict=True) if key not in theirs]
+    reason = " and ".join(other[:1] + lacking[:1]) or "has two keypoints of one meaning"
+    raise UserError(
+        f"the keypoints are not those of the skeleton {skeleton.name}: the list {reason}; give the skeleton of these "
+        "labels, or rename the keypoints of the category"
+    )
+
+
 def skeleton_of_category(category: Any) -> Skeleton:
     """The skeleton of a category in COCO's form, from its 'keypoints' and, if there is one, its 'skeleton'.
 
@@ -52,9 +84,7 @@ def skeleton_of_category(category: Any) -> Skeleton:
         UserError: the category names no joints, or has edges of others.
     """
     fields = category if isinstance(category, dict) else {}
-    joints, edges = fields.get("keypoints"), fields.get("skeleton") or []
-    if not isinstance(joints, list) or not all(isinstance(joint, str) for joint in joints):
-        raise UserError(f"the 'keypoints' of a category are {joints!r}; expected a list of names: {_REMEDY}")
+    joints, edges = names_of(fields), fields.get("skeleton") or []
     if not isinstance(edges, list) or not all(_is_pair(edge) for edge in edges):
         raise UserError(f"the 'skeleton' of a category is no list of pairs of numbers; {_REMEDY}")
     first = _first_index(edges, tuple(joints))

@@ -142,7 +142,7 @@ LSPET = Skeleton(
     ),
 )
 
-# Source: Animal-Pose (Cao et al., ICCV 2019). Choice: one sigma, as none was published.
+# Source: Animal-Pose (Cao et al., ICCV 2019); the sigmas are MMPose's, by name, whose two ears differ.
 ANIMALPOSE = Skeleton(
     name="animalpose",
     joints=(
@@ -152,7 +152,10 @@ ANIMALPOSE = Skeleton(
         *("throat", "withers", "tailbase"),
     ),
     flip_pairs=((0, 1), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16)),
-    sigmas=(DEFAULT_SIGMA,) * 20,
+    sigmas=(
+        *(0.025, 0.025, 0.035, 0.026, 0.035, 0.107, 0.107, 0.107, 0.107, 0.087),
+        *(0.087, 0.087, 0.087, 0.089, 0.089, 0.089, 0.089, 0.1, 0.1, 0.1),
+    ),
     upper_body=(0, 1, 2, 3, 4, 5, 6, 9, 10, 13, 14, 17, 18),
     lower_body=(7, 8, 11, 12, 15, 16, 19),
     edges=(

@@ -52,6 +52,14 @@ def test_sigmas_are_those_of_cocoeval():
     np.testing.assert_allclose(COCO.sigmas, Params("keypoints").kpt_oks_sigmas)
 
 
+def test_sigmas_of_animals_are_those_of_mmpose():
+    """By name; one for several parts is that of both sides, in front and at the back."""
+    told = {"left_eye": 0.025, "right_eye": 0.025, "left_ear": 0.026, "right_ear": 0.035, "nose": 0.035}
+    parts = {"throat": 0.1, "tailbase": 0.1, "withers": 0.1, "elbow": 0.107, "knee": 0.087, "paw": 0.089}
+    expected = [told.get(joint) or parts[joint.split("_")[-1]] for joint in ANIMALPOSE.joints]
+    assert list(ANIMALPOSE.sigmas) == expected
+
+
 def test_the_joints_of_mpii_are_those_of_its_scoring_file(shared_data):
     names = [str(name[0]) for name in loadmat(shared_data / "mpii" / "gt_valid.mat")["dataset_joints"][0]]
     short = {"ankle": "ank", "knee": "kne", "hip": "hip", "wrist": "wri", "elbow": "elb", "shoulder": "sho"}

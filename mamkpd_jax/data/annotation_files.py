@@ -1,6 +1,7 @@
 """Annotation files of the data sets, read and checked before anything is built or scored with them."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,20 +59,39 @@ def check_persons(path: Path, persons: Any, n_joints: int) -> None:
             raise UserError(f"{path}: person {i} has no centre, scale or {n_joints} joints in finite numbers")
 
 
-def check_detections(path: Path, entries: Any, *, strict: bool) -> None:
-    """Raises UserError for the first entry of a file that is no detection in COCO's form.
+def detections_of(path: Path, entries: Any, *, by_name: bool = False) -> list[dict[str, Any]]:
+    """The entries of a file of detections in COCO's form, their ids as integers; `box_fault` tells which can be used.
 
     Args:
-        strict: an entry has an image_id and a box with an area, in finite numbers. Else a file_name may stand for the
-            image_id, and the numbers may be any.
+        by_name: a 'file_name' may stand for the image_id.
+
+    Raises:
+        UserError: one of them is no detection.
     """
+    found = []
     for i, entry in enumerate(entries if isinstance(entries, list) else [{}]):
-        if not (_is_detection(entry) and (not strict or _has_usable_box(entry))):
-            image, numbers = ("image_id", " in finite numbers") if strict else ("image_id or file_name", "")
+        ids = _ids(entry, by_name) if isinstance(entry, dict) else None
+        if ids is None or not _is_scored_box(entry):
+            image = "image_id or file_name" if by_name else "image_id"
             raise UserError(
                 f"{path}: entry {i} is no detection; expected {image}, category_id, score and a bbox of x, y, width "
-                f"and height{numbers}"
+                "and height in numbers"
             )
+        found.append(entry | ids)
+    return found
+
+
+def box_fault(box: Sequence[int | float], score: int | float, image_hw: tuple[int, int]) -> str | None:
+    """Why a box x, y, width, height of an image can't be used; None if it can."""
+    x, y, width, height = box
+    text = "(" + ", ".join(f"{value:g}" for value in box) + ")"
+    if not are_numbers([*box, score], 5):
+        return f"the box {text} with the score {score:g} is not in finite numbers"
+    if not (width > 0 and height > 0):
+        return f"the box {text} has no width or height"
+    if not (x < image_hw[1] and y < image_hw[0] and x + width > 0 and y + height > 0):
+        return f"the box {text} lies outside the image of {image_hw[1]}x{image_hw[0]} pixels"
+    return None
 
 
 def read_mpii_truth(path: Path) -> dict[str, Float[np.ndarray, "..."]]:
@@ -122,29 +142,34 @@ def are_numbers(values: Any, length: int) -> bool:
     return all(isinstance(v, _NUMBER) and not isinstance(v, bool) and abs(v) <= _LARGEST for v in values)
 
 
-def is_id(value: Any) -> bool:
-    """Whether it is an integer of at most 63 bits."""
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+def as_id(value: Any) -> int | None:
+    """An integer of at most 63 bits, also from 3.0 or "3"; None: it is none."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    elif isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+        value = int(value)
+    return value if type(value) is int and abs(value) < 2**63 else None
 
 
-def _is_detection(entry: Any) -> bool:
-    return (
-        isinstance(entry, dict)
-        and (is_id(entry.get("image_id")) or isinstance(entry.get("file_name"), str))
-        and is_id(entry.get("category_id"))
-        and isinstance(entry.get("bbox"), list)
-        and len(entry["bbox"]) == 4
-        and all(isinstance(value, _NUMBER) for value in [*entry["bbox"], entry.get("score")])
-    )
+def _ids(entry: dict[str, Any], by_name: bool) -> dict[str, int] | None:
+    """The ids of a detection; None: it lacks one."""
+    ids = {field: as_id(entry.get(field)) for field in ("image_id", "category_id")}
+    if by_name and ids["image_id"] is None and isinstance(entry.get("file_name"), str):
+        del ids["image_id"]
+    known = {field: value for field, value in ids.items() if value is not None}
+    return known if len(known) == len(ids) else None
 
 
-def _has_usable_box(entry: dict[str, Any]) -> bool:
-    numbers = [*entry["bbox"], entry["score"]]
-    return is_id(entry.get("image_id")) and are_numbers(numbers, 5) and min(entry["bbox"][2:]) > 0
+def _is_scored_box(entry: dict[str, Any]) -> bool:
+    """Whether its box and score are numbers, of which some may be NaN or infinite."""
+    box = entry.get("bbox")
+    if not isinstance(box, list) or len(box) != 4:
+        return False
+    return all(type(v) is float or (type(v) is int and abs(v) < 2**63) for v in [*box, entry.get("score")])
 
 
 def _check_fields(path: Path, kind: str, i: int, entry: Any, fields: dict[str, Any]) -> None:
     for field, types in fields.items():
         value = entry.get(field) if isinstance(entry, dict) else None
-        if not isinstance(value, types) or (types is int and not is_id(value)):
+        if not isinstance(value, types):
             raise UserError(f"{path}: {kind} {i} has no valid field {field!r}; copy or repair the file")

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from mamkpd_jax.data.annotation_files import are_numbers, read_json
+from mamkpd_jax.data.annotation_files import are_numbers, as_id, read_json
 from mamkpd_jax.data.findings import Findings, shown
 from mamkpd_jax.data.functional import BODY_AREA, box_around
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.skeleton_files import find_skeleton, has_keypoints
+from mamkpd_jax.skeleton_files import find_skeleton, has_keypoints, names_of, places_by_name
 from mamkpd_jax.skeletons import Skeleton
 
 IMAGE_FIELDS = ("id", "file_name", "height", "width")
@@ -54,23 +54,26 @@ def usable_labels(path: Path, content: Any, skeleton: Skeleton | None = None) ->
 
     Args:
         path: what messages call the content.
-        skeleton: None: that of the content's categories.
+        skeleton: None: that of the content's categories. Where theirs has the same keypoints in another order, the
+            keypoints are put into this one's.
 
     Raises:
-        UserError: the content is no annotation file in COCO's form, or has no skeleton.
+        UserError: the content is no annotation file in COCO's form, or has no skeleton or other keypoints.
     """
     for field in ("images", "annotations"):
         if not isinstance(content, dict) or not isinstance(content.get(field), list):
             raise UserError(f"{path} has no list {field!r}; expected a keypoint annotation file in COCO's form")
     categories = content.get("categories")
+    findings = Findings(path)
     try:
         skeleton = skeleton or find_skeleton("", categories)
+        places = _places(categories, skeleton, findings)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    findings = Findings(path)
     images = _images(content["images"], findings)
     left_out = _categories_without_keypoints(categories, findings)
-    reader = _Annotations({image["id"]: image for image in images}, left_out, skeleton.n_joints, findings)
+    by_id = {image["id"]: image for image in images}
+    reader = _Annotations(by_id, left_out, places, skeleton.n_joints, findings)
     entries = _with_ids(content["annotations"], "annotation", findings)
     annotations = [a for a in (reader.read(entry) for entry in entries) if a is not None]
     seen = {annotation["image_id"] for annotation in annotations}
@@ -83,15 +86,6 @@ def usable_labels(path: Path, content: Any, skeleton: Skeleton | None = None) ->
 def size_of(image: dict[str, Any]) -> tuple[int, int] | None:
     """Height and width of an image's entry, if it has them."""
     return (image["height"], image["width"]) if image["height"] else None
-
-
-def as_id(value: Any) -> int | None:
-    """An integer of at most 63 bits, also from 3.0 or "3"; None: it is none."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    elif isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
-        value = int(value)
-    return value if type(value) is int and abs(value) < 2**63 else None
 
 
 def _with_ids(entries: list[Any], kind: str, findings: Findings) -> Iterable[dict[str, Any]]:
@@ -170,11 +164,32 @@ def _categories_without_keypoints(categories: Any, findings: Findings) -> dict[i
     return {number: name for number, name in ids.items() if number is not None}
 
 
+def _places(categories: Any, skeleton: Skeleton, findings: Findings) -> dict[int | None, tuple[int, ...]]:
+    """Where the skeleton's joints are among a category's keypoints, by the category's id, if in another order."""
+    found = {}
+    for category in categories if isinstance(categories, list) else []:
+        if has_keypoints(category):
+            places = places_by_name(names_of(category), skeleton)
+            if places != tuple(range(skeleton.n_joints)):
+                found[as_id(category.get("id"))] = places
+                what = f"order of keypoints other than that of the skeleton {skeleton.name}: mapped by name"
+                findings.add("derived", what, str(category.get("name")))
+    return found
+
+
 class _Annotations:
     """Reads annotations one by one."""
 
-    def __init__(self, images: dict[int, dict[str, Any]], left_out: dict[int, str], n_joints: int, findings: Findings):
-        self._images, self._left_out, self._n_joints, self._findings = images, left_out, n_joints, findings
+    def __init__(
+        self,
+        images: dict[int, dict[str, Any]],
+        left_out: dict[int, str],
+        places: dict[int | None, tuple[int, ...]],
+        n_joints: int,
+        findings: Findings,
+    ):
+        self._images, self._left_out, self._places = images, left_out, places
+        self._n_joints, self._findings = n_joints, findings
 
     def read(self, entry: dict[str, Any]) -> dict[str, Any] | None:
         """The annotation with all of COCO's fields; None: it is left out or refused."""
@@ -193,6 +208,8 @@ class _Annotations:
         box = self._box(entry, keypoints, image, where)
         if keypoints is None or crowd is None or box is None:
             return None
+        if category in self._places:
+            keypoints = [value for place in self._places[category] for value in keypoints[3 * place : 3 * place + 3]]
         labelled = sum(v > 0 for v in keypoints[2::3])
         if entry.get("num_keypoints") is None:
             add("derived", "num_keypoints missing: counted", where)

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 from jaxtyping import Float
 
-from mamkpd_jax.data.annotation_files import SplitBox, check_detections, read_json
+from mamkpd_jax.data.annotation_files import SplitBox, box_fault, detections_of, read_json
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder, unusable
 from mamkpd_jax.data.functional import clip_box
 from mamkpd_jax.errors import UserError
@@ -90,28 +90,39 @@ class InstanceSource:
 
 
 def read_detections(source: InstanceSource, path: Path) -> list[SplitBox]:
-    """The boxes of a file in COCO's detection form, not clipped and whatever their score.
+    """The boxes of a file in COCO's detection form, not clipped and whatever their score; none for an empty list.
 
-    Those of categories that the split lacks are left out, as of all but persons where the detector knows more.
+    Those of categories that the split lacks are left out, as of all but persons where the detector knows more, and so
+    are boxes that can't be used, as of no size.
 
     Raises:
-        UserError: the file is of another form, or has boxes of other images or of no category of the split.
+        UserError: the file is of another form, or has boxes of other images or only of other categories.
     """
-    entries = read_json(path)
-    check_detections(path, entries, strict=True)
+    entries = detections_of(path, read_json(path))
     truth = source.ground_truth
     categories = {annotation["category_id"] for annotation in truth["annotations"]}
     boxes = [entry for entry in entries if entry["category_id"] in categories]
-    if not boxes:
+    if entries and not boxes:
         known = ", ".join(map(str, sorted(categories)))
         raise UserError(f"config.eval.detections: {path} has no box of category {known}; give a detections file")
     if left_out := len(entries) - len(boxes):
         logging.info("%s: %d of %d boxes left out, of categories that the split lacks", path, left_out, len(entries))
-    records = {image["id"]: record for record, image in enumerate(truth["images"])}
+    records = {image["id"]: (record, image) for record, image in enumerate(truth["images"])}
     if unknown := [box["image_id"] for box in boxes if box["image_id"] not in records]:
         raise UserError(
             f"{path}: {len(unknown)} of {len(boxes)} boxes are of images that the data set lacks, the first "
             f"of image {unknown[0]}; give the detections of this split"
         )
-    rows = [(box["image_id"], np.array(box["bbox"], np.float64), box["score"], box["category_id"]) for box in boxes]
-    return [SplitBox(records[image_id], xywh, score, image_id, category) for image_id, xywh, score, category in rows]
+    found, faults = [], []
+    for box in boxes:
+        record, image = records[box["image_id"]]
+        if fault := box_fault(box["bbox"], box["score"], (image["height"], image["width"])):
+            faults.append(f"of image {image['id']} {fault}")
+        else:
+            xywh = np.array(box["bbox"], np.float64)
+            found.append(SplitBox(record, xywh, box["score"], image["id"], box["category_id"]))
+    if faults:
+        logging.warning("%s: %d of %d boxes left out, the first: %s", path, len(faults), len(boxes), faults[0])
+    if not found:
+        logging.warning("%s: no box to evaluate in, so that every score is 0", path)
+    return found

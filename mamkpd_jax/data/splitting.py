@@ -10,6 +10,7 @@ from mamkpd_jax.data.annotation_files import read_json
 from mamkpd_jax.data.labels import ANNOTATION_FIELDS, IMAGE_FIELDS, read_labels
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import write_json
+from mamkpd_jax.skeleton_files import has_keypoints
 from mamkpd_jax.skeletons import Skeleton
 
 _SHARE = 0.2
@@ -41,11 +42,19 @@ def split_annotations(path: Path, folder: Path, skeleton: Skeleton | None = None
         )
     images.sort(key=lambda image: hashlib.sha256(image["file_name"].encode()).digest())
     n_val = max(1, round(_SHARE * len(images)), min(_LEAST, len(images) // 3))
-    categories = read_json(path).get("categories", [])
+    categories = [_in_order(c, labels.skeleton) for c in read_json(path).get("categories", [])]
     files = folder / "train.json", folder / "val.json"
     for file, part in zip(files, (images[n_val:], images[:n_val]), strict=True):
         write_json(file, _only({image["id"] for image in part}, labels.content) | {"categories": categories})
     return files
+
+
+def _in_order(category: Any, skeleton: Skeleton) -> Any:
+    """A category as the labels were read: with the skeleton's keypoints, in its order."""
+    if not has_keypoints(category) or category["keypoints"] == list(skeleton.joints):
+        return category
+    edges = [[a + 1, b + 1] for a, b in skeleton.edges]
+    return {**category, "keypoints": list(skeleton.joints), "skeleton": edges}
 
 
 def _only(ids: set[int], content: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:

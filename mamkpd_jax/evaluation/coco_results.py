@@ -11,8 +11,8 @@ from mamkpd_jax.data.annotation_files import NO_ANNOTATION, SplitBox
 from mamkpd_jax.evaluation.oks import oks_nms, rescore
 
 NMS_THRESHOLD = 0.9
-# Choice: a results file holds what COCO's metrics score, so that it can be submitted. The poses of annotations' boxes that
-# the NMS drops are in this field of the best pose of their image: metrics by annotation score them too.
+# Choice: a results file holds what COCO's metrics score, so that it can be submitted. The poses of annotations' boxes
+# that the NMS drops are in this field of the best pose of their image: metrics by annotation score them too.
 SUPPRESSED = "suppressed"
 
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 from mamkpd_jax.data.annotation_files import are_numbers, read_json
 from mamkpd_jax.data.labels import read_labels
 from mamkpd_jax.errors import UserError
@@ -105,6 +107,8 @@ def score_files(
         truth, results, joints = own[0](predictions, annotations)
     else:
         labels, results = read_labels(annotations, skeleton), read_json(predictions)
+        for line in labels.findings.lines():
+            logging.info("%s: %s", annotations, line)
         truth, joints = labels.content, labels.skeleton
         check_poses(results, joints)
     for scorer in scorers:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from numpy.typing import ArrayLike
 
+from mamkpd_jax.data.annotation_files import box_fault
 from mamkpd_jax.errors import UserError
 
 _GREY = 114
@@ -67,22 +68,9 @@ def usable(boxes: Boxes, image_hw: tuple[int, int], threshold: float) -> tuple[B
     """The boxes that can be used, less those with a score below the threshold; and what is wrong with the others."""
     rows, reasons = [], []
     for row in np.flatnonzero(~(boxes.scores < threshold)):
-        reason = _fault(boxes.xywh[row], float(boxes.scores[row]), image_hw)
+        reason = box_fault(boxes.xywh[row].tolist(), float(boxes.scores[row]), image_hw)
         if reason is None:
             rows.append(row)
         else:
             reasons.append(reason)
     return Boxes(boxes.xywh[rows], boxes.scores[rows]), tuple(reasons)
-
-
-def _fault(box: Float[np.ndarray, "4"], score: float, image_hw: tuple[int, int]) -> str | None:
-    """Why a box of an image can't be used; None if it can."""
-    x, y, width, height = box
-    text = "(" + ", ".join(f"{value:g}" for value in box) + ")"
-    if not (np.isfinite(box).all() and np.isfinite(score)):
-        return f"the box {text} with the score {score:g} is not in finite numbers"
-    if not (width > 0 and height > 0):
-        return f"the box {text} has no width or height"
-    if not (x < image_hw[1] and y < image_hw[0] and x + width > 0 and y + height > 0):
-        return f"the box {text} lies outside the image of {image_hw[1]}x{image_hw[0]} pixels"
-    return None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mamkpd_jax.data.annotation_files import check_detections, read_json
+from mamkpd_jax.data.annotation_files import detections_of, read_json
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.boxes import Boxes, as_boxes
 from mamkpd_jax.skeleton_files import skeleton_of_category
@@ -33,7 +33,7 @@ class BoxesFile:
         content = read_json(path)
         detections = self._detections_of(content, category_id, skeleton) if isinstance(content, dict) else content
         self._boxes: dict[str | int | None, list[tuple[list[float], float]]] = defaultdict(list)
-        check_detections(path, detections, strict=False)
+        detections = detections_of(path, detections, by_name=True)
         for box in detections:
             if box["category_id"] == category_id:
                 self._boxes[box.get("file_name", box.get("image_id"))].append((box["bbox"], box["score"]))

@@ -34,12 +34,7 @@ def samples(annotations: Path, images: Path, skeleton: Skeleton, n: int) -> list
     Raises:
         UserError: the file is damaged, has other joints than the skeleton, or labels none.
     """
-    labels = read_labels(annotations)
-    if (joints := labels.skeleton.joints) != skeleton.joints:
-        raise UserError(
-            f"{annotations} labels {', '.join(joints)}; the checkpoint finds {', '.join(skeleton.joints)}: give one "
-            "that was trained on this data set"
-        )
+    labels = read_labels(annotations, skeleton)
     by_image = defaultdict(list)
     for annotation in labels.annotations:
         if annotation["num_keypoints"] and not annotation["iscrowd"] and min(annotation["bbox"][2:]) > 0:

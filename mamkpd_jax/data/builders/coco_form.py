@@ -46,7 +46,7 @@ class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     it raises UserError if their files are missing or can't be right.
     """
 
-    VERSION = tfds.core.Version("2.1.0")
+    VERSION = tfds.core.Version("2.2.0")
     EXIF = STORED  # `reading` where the config says auto
     CLIPS_BOXES = True  # whether the protocol trains and evaluates on the part of a box inside its image
     skeleton: Skeleton

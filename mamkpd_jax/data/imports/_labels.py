@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from mamkpd_jax.data.annotation_files import are_numbers
+from mamkpd_jax.data.annotation_files import are_numbers, as_id
 from mamkpd_jax.data.builders.images import UPRIGHT, read_image
-from mamkpd_jax.data.labels import as_id
 from mamkpd_jax.errors import UserError
 
 UNNAMED = "object"  # the category of instances whose labels name none

@@ -11,7 +11,7 @@ from absl import logging
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mamkpd_jax.data.annotation_files import are_numbers, is_id
+from mamkpd_jax.data.annotation_files import are_numbers, as_id
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.oks import joint_similarity
 from mamkpd_jax.evaluation.scores import Metric, Scores, check_poses, unknown_metric
@@ -79,7 +79,8 @@ def _fields(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     names = ["image_id", "category_id", "keypoints", "score"]
     if all(are_numbers(result.get("bbox"), 4) for result in results):
         names.append("bbox")
-    return [{name: result[name] for name in names} for result in results]
+    ids = ({name: as_id(result[name]) for name in ("image_id", "category_id")} for result in results)
+    return [{name: result[name] for name in names} | own for result, own in zip(results, ids, strict=True)]
 
 
 def _check_results(ground_truth: dict[str, Any], results: Sequence[dict[str, Any]], skeleton: Skeleton) -> None:
@@ -87,9 +88,10 @@ def _check_results(ground_truth: dict[str, Any], results: Sequence[dict[str, Any
     images = {image["id"] for image in ground_truth["images"]}
     categories = {annotation["category_id"] for annotation in ground_truth["annotations"]}
     for i, result in enumerate(results):
-        if not (is_id(result.get("image_id")) and is_id(result.get("category_id")) and "score" in result):
+        ids = as_id(result.get("image_id")), as_id(result.get("category_id"))
+        if None in ids or "score" not in result:
             raise UserError(f"result {i} has no image_id, category_id or score; expected COCO's results form")
-        if result["image_id"] not in images:
+        if ids[0] not in images:
             raise UserError(
                 f"result {i} is of image {result['image_id']}, which the annotations lack; give the annotations of its "
                 "split"
@@ -98,7 +100,7 @@ def _check_results(ground_truth: dict[str, Any], results: Sequence[dict[str, Any
             raise UserError(
                 f"result {i} (image {result['image_id']}) has the score {result['score']}, no finite number"
             )
-    if lost := [result["category_id"] for result in results if result["category_id"] not in categories]:
+    if lost := [c for c in (as_id(result["category_id"]) for result in results) if c not in categories]:
         logging.warning("%d results don't count: no annotation has their category, as %d", len(lost), lost[0])
 
 

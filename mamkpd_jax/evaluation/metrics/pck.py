@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mamkpd_jax.data.annotation_files import is_id
+from mamkpd_jax.data.annotation_files import as_id
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.coco_results import with_suppressed
 from mamkpd_jax.evaluation.scores import Metric, Scores, check_poses, unknown_metric
@@ -101,7 +101,7 @@ def match(
     row_of = {annotation["id"]: row for row, annotation in enumerate(annotations)}
     points = np.full((len(annotations), skeleton.n_joints, 2), np.nan)
     for i, result in enumerate(results):
-        row = row_of.get(result["annotation_id"]) if is_id(result.get("annotation_id")) else None
+        row = row_of.get(as_id(result.get("annotation_id")))
         if row is None:
             raise UserError(
                 f"result {i} has the annotation_id {result.get('annotation_id')}; PCK needs that of a labelled "
