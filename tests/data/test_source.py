@@ -62,6 +62,31 @@ def test_detections_of_other_images_are_refused(val, tmp_path):
         read_detections(val, _write(tmp_path / "boxes.json", [box]))
 
 
+_UNUSABLE = (
+    *([5, 5, 0, 9], [5, 5, 9, -1], [5, 5, float("nan"), 9], [0, 0, float("inf"), 9], [0, 0, 1e30, 9]),
+    *([-30, 5, 9, 9], [5, 9999, 9, 9]),
+)
+
+
+def test_unusable_detections_are_dropped_and_counted(val, tmp_path, caplog):
+    image_id = val.ground_truth["images"][1]["id"]
+    box = {"image_id": image_id, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 0.5}
+    wrong = [box | {"bbox": xywh} for xywh in _UNUSABLE] + [box | {"score": float("nan")}]
+    boxes = read_detections(val, _write(tmp_path / "boxes.json", [*wrong, box, *wrong]))
+    assert [box.xywh.tolist() for box in boxes] == [[0, 0, 9, 9]]
+    (line,) = (record.getMessage() for record in caplog.records if "left out" in record.getMessage())
+    expected = f"16 of 17 boxes left out, the first: of image {image_id} the box (5, 5, 0, 9) has no width or height"
+    assert line.endswith(expected)
+
+
+def test_ids_of_detections_may_be_strings_or_floats(val, tmp_path):
+    image_id = val.ground_truth["images"][1]["id"]
+    box = {"category_id": "1", "bbox": [0, 0, 9, 9], "score": 0.5}
+    boxes = [box | {"image_id": kind(image_id)} for kind in (str, float, int)]
+    found = read_detections(val, _write(tmp_path / "boxes.json", boxes))
+    assert [(b.image_id, b.category_id) for b in found] == [(image_id, 1)] * 3
+
+
 def test_detections_of_every_species_are_read(ap10k_root, tmp_path):
     val = InstanceSource(prepare(Ap10k(data_at(ap10k_root, tmp_path))), "val")
     box = {"image_id": val[0]["image_id"], "bbox": [0, 0, 9, 9], "score": 0.5}
@@ -77,7 +102,8 @@ def test_detections_of_every_species_are_read(ap10k_root, tmp_path):
         ("[{", "is no complete JSON"),
         ("{}", "entry 0 is no detection"),
         ('[{"image_id": 1, "category_id": 1, "score": 1}]', "entry 0 is no detection"),
-        ('[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 0, 9], "score": 1}]', "entry 0 is no detection"),
+        ('[{"image_id": 1, "category_id": 1, "bbox": [0, 0, "9", 9], "score": 1}]', "entry 0 is no detection"),
+        ('[{"image_id": 1.5, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 1}]', "entry 0 is no detection"),
     ],
 )
 def test_files_that_are_no_detections_are_refused(content, line, val, tmp_path):

@@ -17,6 +17,7 @@ from mamkpd_jax.data import pipeline
 from mamkpd_jax.data.functional import decode_image, warp_points
 from mamkpd_jax.data.opening import PoseData, open_dataset
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.evaluation import report
 from mamkpd_jax.evaluation.evaluator import Evaluator
 from mamkpd_jax.evaluation.scores import score_files
 from mamkpd_jax.skeletons import COCO
@@ -171,6 +172,17 @@ def test_several_processes_gather_the_results_of_one(coco_mini_root, build_dir, 
     for process in processes:
         printed, _ = process.communicate(timeout=300)
         assert process.returncode == 0 and json.loads(printed.splitlines()[-1]) == expected
+
+
+@pytest.mark.parametrize("detections", [[], [{"image_id": 785, "category_id": 1, "bbox": [5, 5, 0, 0], "score": 0.9}]])
+def test_no_detection_scores_zero(detections, tiny, tmp_path):
+    (tmp_path / "boxes.json").write_text(json.dumps(detections), encoding="utf-8")
+    tiny.eval.detections = str(tmp_path / "boxes.json")
+    dataset = open_dataset(tiny)
+    evaluation = Evaluator(dataset, tiny)(_first_pose_everywhere(dataset))
+    assert evaluation.results == [] and evaluation.metrics["coco/AP"] == evaluation.metrics["coco/AR"] == 0
+    report.save(tmp_path, evaluation, dataset)
+    assert json.loads((tmp_path / "report.json").read_bytes())["poses"] == 0
 
 
 def test_detected_boxes_are_scored_with_their_scores(shared_data, build_dir, tmp_path):

@@ -41,6 +41,30 @@ def test_ap10k_is_scored_by_its_own_sigmas_over_species(ap10k_files):
     assert 0.1 < values["ap10k/AP"] < 1.0
 
 
+@pytest.mark.parametrize("kind", [str, float])
+def test_ids_of_results_may_be_strings_or_floats(kind, ap10k_files):
+    predictions, annotations = ap10k_files
+    truth, results = json.loads(annotations.read_bytes()), json.loads(predictions.read_bytes())
+    expected = score_files(("ap10k",), predictions, annotations, AP10K).values
+    ids = [
+        {"image_id": a["image_id"], "category_id": a["category_id"], "annotation_id": a["id"]}
+        for a in truth["annotations"]
+    ]
+    odd = [r | {name: kind(value) for name, value in own.items()} for r, own in zip(results, ids, strict=True)]
+    predictions.write_text(json.dumps(odd), encoding="utf-8")
+    assert score_files(("ap10k",), predictions, annotations, AP10K).values == expected
+    values = score_files(("pck_box@0.1",), predictions, annotations, AP10K).values
+    assert 0 < values["pck_box@0.1/mean"] <= 100
+
+
+def test_results_of_no_image_are_told(ap10k_files):
+    predictions, annotations = ap10k_files
+    results = json.loads(predictions.read_bytes())
+    predictions.write_text(json.dumps([results[0] | {"image_id": "first"}]), encoding="utf-8")
+    with pytest.raises(UserError, match="result 0 has no image_id, category_id or score"):
+        score_files(("ap10k",), predictions, annotations, AP10K)
+
+
 def test_another_species_is_another_category(ap10k_files):
     """A perfect pose under the other species' name scores nothing."""
     _, annotations = ap10k_files
