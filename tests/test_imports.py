@@ -56,6 +56,7 @@ def test_torch_stays_where_it_is_needed():
 
 # Modules of another name than their distribution's; jax pins the jaxlib and the plugins that it needs.
 _DISTRIBUTIONS = {"absl": "absl-py", "cv2": "opencv-python-headless", "jaxlib": "jax", "orbax": "orbax-checkpoint"}
+_DISTRIBUTIONS |= {"PIL": "pillow"}
 _DISTRIBUTIONS |= {"yaml": "PyYAML"}
 _DISTRIBUTIONS |= {"jax_plugins": "jax", "nvidia": "nvidia-cuda-nvcc"}
 

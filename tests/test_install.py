@@ -58,6 +58,7 @@ _ELSEWHERE = {
     "demo": "test_the_demo_extra_alone",
     "peers": "test_the_peers_extra_alone",
     "hub": "tests/artifact/test_named.py",
+    "heic": "tests/inference/test_images.py",
     "dev": "`make test` is run with it",
     "cuda12": "it needs a GPU, and takes 5.5 GB",
     "cuda13": "as cuda12",

@@ -3,6 +3,7 @@
 mamkpd predict --input=FILE|FOLDER|GLOB|VIDEO|camera [--checkpoint=NAME|DIR|FILE] [--output=DIR]
 
   a photo of people                 --input=photo.jpg
+  a photo of the web                --input=https://example.com/photo.jpg
   a folder of animals               --input=photos --checkpoint=animals
   your model, your detector         --input=photos --checkpoint=runs/base --boxes=yolox_s.onnx
   boxes from a file                 --input=val2017 --boxes=detections.json
@@ -16,6 +17,7 @@ can't be used are listed at the end, and the exit status is 3. `mamkpd models` l
 """
 
 import dataclasses
+import os
 import re
 import sys
 from pathlib import Path
@@ -27,6 +29,7 @@ from mamkpd_jax import cli, compilation_cache
 from mamkpd_jax.artifact.named import HUB, names, read_card
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference import video
+from mamkpd_jax.inference.addresses import Download, download, is_address
 from mamkpd_jax.inference.boxes import Detector
 from mamkpd_jax.inference.boxes_file import BoxesFile
 from mamkpd_jax.inference.coco_classes import parse_classes
@@ -42,7 +45,7 @@ _BEST, _EMA = cli.define_weights_choice()
 _INPUT = flags.DEFINE_string(
     "input",
     None,
-    "A picture, a folder, a glob in quotes, a video, camera or camera:N.",
+    "A picture, a folder, a glob in quotes, the http:// or https:// address of a picture, a video, camera or camera:N.",
     required=True,
     allow_override=True,
 )
@@ -58,7 +61,7 @@ _BOXES = flags.DEFINE_string(
     "Where the people or animals are: 'nanodet' finds them; 'whole' takes each picture as one box; 'auto' is nanodet, "
     "or whole where the model is for something else; a .json file in "
     "COCO's detections or annotation form; a detector's .onnx file in the output form of YOLOX or RTMDet, which needs "
-    "pip install onnxruntime.",
+    "pip install onnxruntime. Boxes should fit tightly: the network sees 1.25 times their width and height.",
     allow_override=True,
 )
 _THRESHOLD = flags.DEFINE_float(
@@ -92,6 +95,7 @@ _EVERY = flags.DEFINE_integer(
 )
 _SMOOTH = flags.DEFINE_bool("smooth", False, "Of a video: smooth the joints by the One-Euro filter.")
 _FRAMES = flags.DEFINE_integer("max_frames", None, "Of a video or camera: stop after so many.", lower_bound=1)
+_OFFLINE = flags.DEFINE_bool("offline", False, "Refuse network addresses, and download no model.", allow_override=True)
 _CACHE = compilation_cache.define_flag()
 
 _FILE_THRESHOLD = 0.3
@@ -99,12 +103,14 @@ _FILE_THRESHOLD = 0.3
 
 def main() -> None:
     compilation_cache.enable(_CACHE.value)
+    if _OFFLINE.value:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # huggingface_hub then takes what it has in its cache
     source = _source()
     predictor = _predictor()
     classes = None if _CLASSES.value is None else parse_classes(_CLASSES.value)
     name = automatic(predictor.skeleton, classes) if _BOXES.value == AUTO else _BOXES.value
     boxes = _boxes(name, predictor.skeleton, classes)
-    if not isinstance(source, Pictures) and isinstance(boxes, BoxesFile):
+    if not isinstance(source, Pictures | Download) and isinstance(boxes, BoxesFile):
         raise UserError(f"--boxes={_BOXES.value} is of pictures; a video takes a detector")
     options = OutputOptions(
         output=Path(_OUTPUT.value) if _OUTPUT.value else _new_folder(),
@@ -114,6 +120,8 @@ def main() -> None:
         draw=_DRAW.value,
         joint_threshold=_JOINTS.value,
     )
+    if isinstance(source, Download):
+        source = find_pictures(str(source.save(options.output / "downloads")))
     if isinstance(source, Pictures):
         settings = _settings(predictor, options, name)
         wrong = predict_pictures(predictor, source, boxes, options, settings, print_keypoints=_PRINT.value)
@@ -129,11 +137,15 @@ def main() -> None:
         sys.exit(3)
 
 
-def _source() -> Pictures | Path | int:
-    """Pictures, a video file or a camera's number."""
+def _source() -> Pictures | Download | Path | int:
+    """Pictures, the picture of an address, a video file or a camera's number."""
     camera = re.fullmatch(r"camera(?::(\d+))?", _INPUT.value)
     if camera is not None:
         return int(camera[1] or 0)
+    if is_address(_INPUT.value):
+        if _OFFLINE.value:
+            raise UserError(f"--input={_INPUT.value} is a network address, and --offline is set; give a local file")
+        return download(_INPUT.value)
     if Path(_INPUT.value).suffix.lower() in video.SUFFIXES:
         return Path(_INPUT.value)
     return find_pictures(_INPUT.value, Path(_OUTPUT.value) if _OUTPUT.value else None)

@@ -19,7 +19,7 @@ class DamagedImage(ValueError):
 
 
 def decode_image(data: bytes, *, upright: bool = False) -> UInt8[np.ndarray, "h w 3"]:
-    """Image bytes to RGB of 8 bits; grayscale, alpha and 16 bits become that too.
+    """Image bytes to RGB of 8 bits: gray is repeated, alpha is left out, and 16 bits become their upper 8.
 
     Choice: decoded whole, though a crop of half the size needs less: a JPEG decoded by halves takes six sevenths of the
     time, and would give smoother crops to training than evaluation gets.
@@ -33,14 +33,22 @@ def decode_image(data: bytes, *, upright: bool = False) -> UInt8[np.ndarray, "h 
     flags = cv2.IMREAD_COLOR_RGB | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-        too_large = image is not None and image.shape[0] * image.shape[1] > _MAX_PIXELS
-    except cv2.error:  # raised for the size that the file's head tells, before anything is unpacked
-        image, too_large = None, True
-    if too_large:
-        raise DamagedImage(f"an image of more than {_MAX_PIXELS / 1e6:.0f} million pixels; make it smaller")
+    except cv2.error as error:  # raised for the size that the file's head tells, before anything is unpacked
+        raise _too_large() from error
     if image is None:
         raise DamagedImage(f"{len(data)} bytes that are no image")
+    check_size(*image.shape[:2])
     return image
+
+
+def check_size(height: int, width: int) -> None:
+    """Raises DamagedImage if an image has more pixels than the limit."""
+    if height * width > _MAX_PIXELS:
+        raise _too_large()
+
+
+def _too_large() -> DamagedImage:
+    return DamagedImage(f"an image of more than {_MAX_PIXELS / 1e6:.0f} million pixels; make it smaller")
 
 
 def clip_box(box: Float[np.ndarray, "4"], height: int, width: int) -> Float[np.ndarray, "4"]:

@@ -17,12 +17,12 @@ from absl import logging
 from tqdm import tqdm
 
 from mamkpd_jax.data.annotation_files import read_json
-from mamkpd_jax.data.builders.images import SUFFIXES
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import write_json
 from mamkpd_jax.inference.boxes import Detector
 from mamkpd_jax.inference.boxes_file import BoxesFile, trailing_number
 from mamkpd_jax.inference.coco_classes import subject
+from mamkpd_jax.inference.images import SUFFIXES
 from mamkpd_jax.inference.predictor import Predictor
 from mamkpd_jax.inference.results import OutputOptions, PoseResult
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,8 +21,10 @@ from mamkpd_jax.data.transforms import eval_crop_of
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.heads._head import head_of
 from mamkpd_jax.inference.boxes import Boxes, Detector, as_boxes, usable
+from mamkpd_jax.inference.crops import CropHeatmaps, Crops
 from mamkpd_jax.inference.detectors import AUTO, find_detector
-from mamkpd_jax.inference.results import Image, PoseResult, read
+from mamkpd_jax.inference.images import Image, is_one_image, name_of, read, reread_from
+from mamkpd_jax.inference.results import PoseResult
 from mamkpd_jax.program import Options, cast_once, compiled, make_program
 from mamkpd_jax.sharding import data_mesh, replicated
 
@@ -30,25 +32,6 @@ _READ_THREADS = 4
 
 # Boxes [n, 4] of an image, those with their scores [n], what finds them, or its name as `find_detector` takes it.
 BoxesOf = Any
-
-
-class Crops(NamedTuple):
-    """What the network is fed of an image, and where it is from."""
-
-    images: UInt8[np.ndarray, "n h w 3"]
-    matrices: Float[np.ndarray, "n 2 3"]  # from the image to the crop
-    boxes: Boxes
-    left_out: tuple[str, ...]  # what is wrong with boxes that have no crop
-    image_hw: tuple[int, int]
-    image: Image  # where it was read from, or its pixels
-
-
-class CropHeatmaps(NamedTuple):
-    """The poses of an image, and the crops and heatmaps that they are from."""
-
-    result: PoseResult
-    crops: UInt8[np.ndarray, "n h w 3"]
-    heatmaps: Float[np.ndarray, "n h2 w2 j"]
 
 
 class Predictor:
@@ -111,18 +94,21 @@ class Predictor:
         """The poses of each image.
 
         Args:
-            images: one or a list of paths or arrays, uint8 RGB [h, w, 3].
+            images: one or a list of images. An image is a path; an address http:// or https://; the bytes of a picture
+                file; a PIL image; or an array [h, w] or [h, w, 1, 3 or 4], gray, RGB or RGBA, of uint8, uint16, bool,
+                or float from 0 to 1. Gray is repeated, alpha is left out, of 16 bits the upper 8 count.
             boxes: "nanodet", the package's detector, finds them; "whole": the whole image is the box; "auto": nanodet
                 where the model is for people or animals, else whole. A detector's .onnx file, or any function from an
                 image to boxes and scores, finds them too. Or the boxes of the image, or a list with those of each
-                image: [n, 4] as x, y, width, height in pixels, or (boxes, scores).
+                image: [n, 4] as x, y, width, height in pixels, or (boxes, scores). They should fit tightly: the
+                network sees 1.25 times the width and height of each, and more on one side to have its aspect.
             box_threshold: leaves out boxes with a lower score, and bad ones: those that have NaN or no area or lie
                 outside the image. None: takes every score, and raises for a bad box.
 
         Raises:
-            UserError: an image can't be read, or a box is bad. `stream` continues after it.
+            UserError: an image can't be read or is animated, or a box is bad. `stream` continues after it.
         """
-        one = isinstance(images, str | Path | np.ndarray)
+        one = is_one_image(images)
         several = [images] if one else list(images)
         of_each = (
             [boxes] * len(several)
@@ -226,9 +212,10 @@ class Predictor:
             if left_out and box_threshold is None:
                 raise UserError(left_out[0])
         except UserError as error:
-            raise UserError(f"{'the image' if isinstance(image, np.ndarray) else image}: {error}") from error
+            raise UserError(f"{name_of(image)}: {error}") from error
         crops = self._crop.of_boxes(pixels, found.xywh)
-        return Crops(*crops, found, left_out, pixels.shape[:2], pixels if keep_pixels else image)
+        kept = pixels if keep_pixels else reread_from(image, pixels)
+        return Crops(*crops, found, left_out, pixels.shape[:2], kept)
 
     def _boxes(self, image: UInt8[np.ndarray, "h w 3"], boxes: BoxesOf) -> Boxes:
         if isinstance(boxes, str | Path):

@@ -8,15 +8,13 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.coco_results import NMS_THRESHOLD, coco_result
 from mamkpd_jax.evaluation.oks import oks_nms, rescore
 from mamkpd_jax.files import atomic_write
+from mamkpd_jax.inference.images import Image, read
 from mamkpd_jax.skeletons import JOINT_THRESHOLD, Skeleton
 from mamkpd_jax.visualize import draw_pose
-
-Image = str | Path | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +28,7 @@ class PoseResult:
     areas_px: Float[np.ndarray, " n"]  # of the crops, in the image
     image_hw: tuple[int, int]
     skeleton: Skeleton
-    image: Image  # where it was read from, or its pixels
+    image: Image  # the path that it was read from, or its pixels
     upright: bool  # whether a rotation in the file's EXIF data was applied
     left_out: tuple[str, ...] = ()  # what is wrong with boxes that have no pose
 
@@ -103,21 +101,3 @@ class OutputOptions:
     suppress: bool = True  # keep only the best of poses that are nearly the same
     draw: bool = True
     joint_threshold: float = JOINT_THRESHOLD  # joints with a score up to it are not drawn
-
-
-def read(image: Image, *, upright: bool) -> UInt8[np.ndarray, "h w 3"]:
-    """An image's pixels, RGB.
-
-    Raises:
-        UserError: it can't be read, or is an array of another form.
-    """
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-            raise UserError(f"the image is an array {image.dtype} {image.shape}; expected RGB, uint8 [h, w, 3]")
-        return image
-    try:
-        return decode_image(Path(image).read_bytes(), upright=upright)
-    except OSError as error:
-        raise UserError(f"{image} can't be read ({error.strerror})") from error
-    except DamagedImage as error:
-        raise UserError(f"{image} is {error}") from error

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mamkpd_jax import Predictor
-from mamkpd_jax.inference.results import read
+from mamkpd_jax.inference.images import read
 
 pytest.importorskip("starlette", reason="the extra `demo` is not installed")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mamkpd_jax.data.functional import decode_image
-from mamkpd_jax.inference import results
+from mamkpd_jax.inference import images
 from mamkpd_jax.inference.boxes import whole_image
 from mamkpd_jax.inference.pictures import find_pictures, predict_pictures
 from mamkpd_jax.inference.results import OutputOptions
@@ -19,7 +19,7 @@ def test_each_picture_is_decoded_once(predictor, shared_data, tmp_path, monkeypa
         decoded.append(data)
         return decode_image(data, upright=upright)
 
-    monkeypatch.setattr(results, "decode_image", counted)
+    monkeypatch.setattr(images, "decode_image", counted)
     pictures = find_pictures(str(shared_data / "coco_mini" / "*.jpg"), tmp_path)
     assert predict_pictures(predictor, pictures, whole_image, OutputOptions(output=tmp_path), {}) == []
     assert len(decoded) == len(set(decoded)) == len(pictures.names) == 4

@@ -181,9 +181,9 @@ def test_what_is_no_image_is_told_and_the_others_go_on(predictor, pictures, tmp_
     text, empty = tmp_path / "text.jpg", tmp_path / "empty.png"
     text.write_text("not an image", encoding="utf-8")
     empty.touch()
-    wrong = [text, empty, tmp_path / "none.jpg", tmp_path, np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3))]
+    wrong = [text, empty, tmp_path / "none.jpg", tmp_path, np.zeros((8, 8, 2), np.uint8), np.zeros((8, 8, 3), int)]
     for image in wrong:
-        with pytest.raises(UserError, match="no image|can't be read|expected RGB, uint8"):
+        with pytest.raises(UserError, match="no image|can't be read|expected uint8, uint16"):
             predictor(image, "whole")
     *errors, result = predictor.stream([(image, "whole") for image in [*wrong, pictures[0][0]]])
     assert all(isinstance(error, UserError) for error in errors) and len(result) == 1

@@ -5,7 +5,7 @@ import pytest
 
 from mamkpd_jax import Predictor
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.inference.results import read
+from mamkpd_jax.inference.images import read
 from mamkpd_jax.plots.poses import poses, samples
 from mamkpd_jax.skeletons import AP10K, COCO
 

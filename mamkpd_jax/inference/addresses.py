@@ -1,0 +1,109 @@
+"""Pictures at addresses of the web."""
+
+import dataclasses
+import re
+import time
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, unquote, urlsplit
+
+import mamkpd_jax
+from mamkpd_jax.errors import UserError
+
+MAX_BYTES = 64 * 2**20
+TIMEOUT_S = 60.0  # of a download
+_SILENCE_S = 10.0  # without a byte
+_REDIRECTIONS = 5
+_CHUNK_BYTES = 2**16
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # a Windows drive has one letter
+_MAX_NAME = 100
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Download:
+    """A picture file that was downloaded: its name is the last part of its address."""
+
+    name: str
+    content: bytes
+
+    def save(self, folder: Path) -> Path:
+        """Writes the file into a folder and returns its path."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / self.name
+        path.write_bytes(self.content)
+        return path
+
+
+def is_address(text: str) -> bool:
+    """Whether a text begins as an address does, such as https:// or ftp://."""
+    return _ADDRESS.match(text) is not None
+
+
+def download(address: str, *, max_bytes: int = MAX_BYTES, timeout_s: float = TIMEOUT_S) -> Download:
+    """The file at an address http:// or https://, after at most five redirections.
+
+    Raises:
+        UserError: the address is of another kind or can't be reached, the server answers with an error, or the file is
+            incomplete, larger than `max_bytes`, or takes longer than `timeout_s`.
+    """
+    if not re.match("https?://", address, re.IGNORECASE):
+        raise UserError(f"{address} can't be downloaded; expected a file, or an address http:// or https://")
+    # What browsers take as it is, such as spaces and letters of other scripts, is escaped; what is escaped stays.
+    headers = {"User-Agent": f"mamkpd_jax/{mamkpd_jax.__version__}"}  # some servers refuse Python's own name
+    request = urllib.request.Request(quote(address, safe="%/:=&?~#+!$,;'@()*[]"), headers=headers)
+    try:
+        content = _content(request, address, max_bytes, timeout_s)
+    except HTTPError as error:
+        reason = " ".join(str(error.reason).split())
+        raise UserError(f"{address} can't be downloaded: the server answers {error.code} ({reason})") from error
+    except (OSError, HTTPException, ValueError) as error:
+        reason = error.reason if isinstance(error, URLError) else error
+        raise UserError(f"{address} can't be downloaded ({reason or type(error).__name__})") from error
+    return Download(_name(address), content)
+
+
+def _content(request: urllib.request.Request, address: str, max_bytes: int, timeout_s: float) -> bytes:
+    end_s = time.monotonic() + timeout_s
+    content = bytearray()
+    with _opener().open(request, timeout=min(_SILENCE_S, timeout_s)) as response:
+        announced = int(response.headers.get("Content-Length") or 0)
+        while announced <= max_bytes and (chunk := response.read1(_CHUNK_BYTES)):
+            content += chunk
+            if len(content) > max_bytes:
+                break
+            if time.monotonic() > end_s:
+                raise UserError(f"{address} can't be downloaded within {timeout_s:g} s; download it, and give the file")
+    if max(announced, len(content)) > max_bytes:
+        raise UserError(f"{address} is larger than {max_bytes / 2**20:g} MiB; download it, and give the file")
+    if len(content) < announced:
+        raise UserError(f"{address} ends after {len(content)} of {announced} bytes; try again")
+    return bytes(content)
+
+
+class _FewRedirections(urllib.request.HTTPRedirectHandler):
+    max_redirections = _REDIRECTIONS
+
+
+def _opener() -> Any:
+    """What opens http and https alone: urllib's own opener reads files and FTP too."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPErrorProcessor,
+        urllib.request.UnknownHandler,
+        _FewRedirections,
+    ):
+        opener.add_handler(handler())
+    return opener
+
+
+def _name(address: str) -> str:
+    """A file name of the last part of an address, without what file systems refuse."""
+    last = re.split(r"[/\\]", unquote(urlsplit(address).path))[-1]
+    return re.sub(r"[^\w.-]+", "_", last)[-_MAX_NAME:].lstrip(".") or "picture"
