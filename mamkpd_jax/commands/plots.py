@@ -75,7 +75,7 @@ def _poses() -> None:
 
 def _sheet() -> None:
     from mamkpd_jax.inference.images import read
-    from mamkpd_jax.inference.pictures import find_pictures
+    from mamkpd_jax.inference.picture_files import find_pictures
     from mamkpd_jax.visualize import contact_sheet
 
     pictures = find_pictures(_given(_IMAGES), Path(_OUTPUT.value) / "sheet.png", flag="images")

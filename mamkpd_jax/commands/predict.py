@@ -12,11 +12,18 @@ mamkpd predict --input=FILE|FOLDER|GLOB|VIDEO|camera [--checkpoint=NAME|DIR|FILE
   the second camera, until Ctrl-C   --input=camera:1
 
 --output gets results.json (COCO's results form), pictures/ or the video, and for pictures a JSON file each in poses/.
-The same command with the same --output does the pictures that are missing. A picture that can't be read and a box that
-can't be used are listed at the end, and the exit status is 3. `mamkpd models` lists the names for --checkpoint.
+A later run with the same --output predicts what is missing, and again whatever has changed: a picture, its boxes, the
+weights or an option; --overwrite predicts all. A picture that can't be read and a box that can't be used are listed at
+the end, and the exit status is 3. `mamkpd models` lists the names for --checkpoint.
+
+Boxes of a file belong to the picture whose path has the longest end in common with their image's file_name. A file of
+image_ids alone, such as COCO's detections, goes with pictures that are named by the number, such as 000000000785.jpg;
+--match=number takes the number at the end of any file name. The image_id of a result is that of the boxes' file;
+otherwise it is the number at the end of the file name, if all pictures have different ones, else the picture's place,
+counted from 1.
 """
 
-import dataclasses
+import hashlib
 import os
 import re
 import sys
@@ -25,17 +32,18 @@ from typing import Any
 
 from absl import flags
 
+import mamkpd_jax
 from mamkpd_jax import cli, compilation_cache
-from mamkpd_jax.artifact.named import HUB, names, read_card
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.inference import video
+from mamkpd_jax.inference import nanodet, video
 from mamkpd_jax.inference.addresses import Download, download, is_address
 from mamkpd_jax.inference.boxes import Detector
 from mamkpd_jax.inference.boxes_file import BoxesFile
 from mamkpd_jax.inference.coco_classes import parse_classes
-from mamkpd_jax.inference.detectors import AUTO, WHOLE, automatic, find_detector
+from mamkpd_jax.inference.detectors import AUTO, NANODET, WHOLE, automatic, find_detector
 from mamkpd_jax.inference.onnx_detector import FORMS
-from mamkpd_jax.inference.pictures import Pictures, find_pictures, predict_pictures
+from mamkpd_jax.inference.picture_files import Pictures, find_pictures
+from mamkpd_jax.inference.pictures import predict_pictures
 from mamkpd_jax.inference.predictor import Predictor
 from mamkpd_jax.inference.results import OutputOptions
 from mamkpd_jax.skeletons import JOINT_THRESHOLD, Skeleton
@@ -59,9 +67,9 @@ _BOXES = flags.DEFINE_string(
     "boxes",
     AUTO,
     "Where the people or animals are: 'nanodet' finds them; 'whole' takes each picture as one box; 'auto' is nanodet, "
-    "or whole where the model is for something else; a .json file in "
-    "COCO's detections or annotation form; a detector's .onnx file in the output form of YOLOX or RTMDet, which needs "
-    "pip install onnxruntime. Boxes should fit tightly: the network sees 1.25 times their width and height.",
+    "or whole where the model is for something else; a .json file in COCO's detections or annotation form (see "
+    "--match); a detector's .onnx file in the output form of YOLOX or RTMDet, which needs pip install onnxruntime. "
+    "Boxes should fit tightly: the network sees 1.25 times their width and height.",
     allow_override=True,
 )
 _THRESHOLD = flags.DEFINE_float(
@@ -72,12 +80,21 @@ _THRESHOLD = flags.DEFINE_float(
     1.0,
 )
 _CATEGORY = flags.DEFINE_integer("category", 1, "The category_id of the boxes to take from a file, and of the results.")
+_MATCH = flags.DEFINE_enum(
+    "match",
+    "name",
+    ["name", "number"],
+    "How a file's boxes find their picture: by file_name, or by image_id, the number at the end of the picture's name.",
+)
 _DETECTOR = flags.DEFINE_enum("detector", "auto", FORMS, "Whose output form a .onnx file has; auto detects it.")
 _CLASSES = flags.DEFINE_list(
     "classes",
     None,
     "The detector's classes that count, by name or index, such as dog,cat or 16,15. Default: person or COCO's ten "
     "animals, as the model needs.",
+)
+_OVERWRITE = flags.DEFINE_bool(
+    "overwrite", False, "Predict all pictures again, also those whose results are up to date."
 )
 _FLIP_TEST = flags.DEFINE_bool(
     "flip_test", None, "See each crop in the mirror too. Default: as the model's config.", allow_override=True
@@ -123,8 +140,16 @@ def main() -> None:
     if isinstance(source, Download):
         source = find_pictures(str(source.save(options.output / "downloads")))
     if isinstance(source, Pictures):
-        settings = _settings(predictor, options, name)
-        wrong = predict_pictures(predictor, source, boxes, options, settings, print_keypoints=_PRINT.value)
+        wrong = predict_pictures(
+            predictor,
+            source,
+            boxes,
+            options,
+            _settings(predictor, options, None if isinstance(boxes, BoxesFile) else name),
+            about={"checkpoint": _CHECKPOINT.value, "step": predictor.step, "boxes": name},
+            overwrite=_OVERWRITE.value,
+            print_keypoints=_PRINT.value,
+        )
         drawn = f", drawn in {options.output / 'pictures'}"
     else:
         assert not isinstance(boxes, BoxesFile)
@@ -151,24 +176,23 @@ def _source() -> Pictures | Download | Path | int:
     return find_pictures(_INPUT.value, Path(_OUTPUT.value) if _OUTPUT.value else None)
 
 
-def _settings(predictor: Predictor, options: OutputOptions, boxes: str) -> dict[str, Any]:
-    """What a second run into the same folder must have in common with the first."""
-    source = _CHECKPOINT.value
-    if source in names():
-        checkpoint = f"{source} {read_card(source).sha256[:12]}"
-    else:
-        checkpoint = source if source.startswith(HUB) else str(Path(source).resolve())
-    return {
-        "checkpoint": checkpoint,
-        "step": predictor.step,
-        "ema": _EMA.value,
-        "boxes": boxes,
-        "classes": _CLASSES.value,
-        "detector": _DETECTOR.value,
+def _settings(predictor: Predictor, options: OutputOptions, detector: str | None) -> dict[str, Any]:
+    """What poses depend on besides a picture and its boxes of a file."""
+    settings = {
+        "weights": predictor.weights_digest(),
+        "version": mamkpd_jax.__version__,
         "flip_test": predictor.config.eval.flip_test,
         "upright": _UPRIGHT.value,
-        **{name: value for name, value in dataclasses.asdict(options).items() if name != "output"},
+        **{name: getattr(options, name) for name in ("category_id", "box_threshold", "suppress")},
     }
+    if detector is None:
+        return settings
+    if Path(detector).suffix == ".onnx":
+        detector = hashlib.sha256(Path(detector).read_bytes()).hexdigest()
+    elif detector == NANODET:
+        detector = nanodet.SHA256
+    boxes = {"detector": detector, "form": _DETECTOR.value, "classes": _CLASSES.value, "threshold": _THRESHOLD.value}
+    return {**settings, "boxes": boxes}
 
 
 def _predictor() -> Predictor:
@@ -187,7 +211,7 @@ def _boxes(name: str, skeleton: Skeleton, classes: list[int] | None) -> Detector
     if classes is not None and (name == WHOLE or path.suffix == ".json"):
         raise UserError(f"--classes are a detector's, and --boxes is {name}; leave one of them out")
     if path.suffix == ".json":
-        return BoxesFile(path, _CATEGORY.value, skeleton)
+        return BoxesFile(path, _CATEGORY.value, skeleton, by_number=_MATCH.value == "number")
     return find_detector(name, skeleton, classes=classes, threshold=_THRESHOLD.value, form=_DETECTOR.value)
 
 

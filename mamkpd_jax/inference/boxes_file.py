@@ -1,95 +1,157 @@
 """Boxes from a file in COCO's form, of detections or of annotations."""
 
-import re
-from collections import defaultdict
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from mamkpd_jax.data.annotation_files import detections_of, read_json
+from absl import logging
+
+from mamkpd_jax.data.annotation_files import as_id, detections_of, read_json
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.boxes import Boxes, as_boxes
-from mamkpd_jax.skeleton_files import skeleton_of_category
+from mamkpd_jax.inference.matching import match_numbers, match_paths, parts_of
+from mamkpd_jax.skeleton_files import has_keypoints, skeleton_of_category
 from mamkpd_jax.skeletons import Skeleton
 
 
-class BoxesFile:
-    """The bounding boxes of images, by the images' file names.
+class PictureBoxes(NamedTuple):
+    """What a file has of a picture."""
 
-    A detection (image_id, category_id, bbox, score) belongs to the image whose file name ends in the number image_id,
-    such as COCO's 000000000785.jpg, or to the one that its 'file_name' names. An annotation file (images, annotations,
-    categories) names its images itself; its boxes have the score 1, and its joints must be those of the model.
+    boxes: Boxes
+    image_id: int | None  # None: the file gives it none
+
+
+@dataclasses.dataclass(slots=True)
+class _Image:
+    ids: set[int] = dataclasses.field(default_factory=set)
+    rows: list[tuple[list[float], float]] = dataclasses.field(default_factory=list)  # boxes and scores
+
+
+class BoxesFile:
+    """The bounding boxes of images. Annotations that are crowd regions are left out: they are no single instance.
+
+    An annotation file (images, annotations, categories) names its images; its boxes have the score 1, and its joints
+    must be those of the model. A detection (image_id, category_id, bbox, score) may have a 'file_name'.
+
+    Choice: pictures are matched by path, as `match_paths` does it. Detections without any 'file_name', such as COCO's,
+    are matched by number where the pictures have plain names, such as 000000000785.jpg: there is no other reading.
 
     Args:
         category_id: boxes of other categories are left out.
+        by_number: match image_ids with the number at the end of each picture's file name, whatever precedes it.
 
     Raises:
-        UserError: the file is of another form, has no box of the category, or is about other joints.
+        UserError: the file is of another form, has boxes of other categories only, or is about other joints.
     """
 
-    def __init__(self, path: Path, category_id: int, skeleton: Skeleton):
-        self._path = path
-        self._ids: dict[str, int] = {}  # of the images that the file names
+    def __init__(self, path: Path, category_id: int, skeleton: Skeleton, *, by_number: bool = False):
+        self.path = path
+        self._by_number = by_number
         content = read_json(path)
-        detections = self._detections_of(content, category_id, skeleton) if isinstance(content, dict) else content
-        self._boxes: dict[str | int | None, list[tuple[list[float], float]]] = defaultdict(list)
-        detections = detections_of(path, detections, by_name=True)
-        for box in detections:
-            if box["category_id"] == category_id:
-                self._boxes[box.get("file_name", box.get("image_id"))].append((box["bbox"], box["score"]))
-        if not self._boxes:
-            found = ", ".join(map(str, sorted({box["category_id"] for box in detections}))) or "none at all"
+        images, entries = [], content
+        if isinstance(content, dict):
+            images, entries = self._annotated(content, category_id, skeleton)
+        entries = detections_of(path, entries, by_name=True)
+        self._named = not by_number and any(_name(entry) for entry in [*images, *entries])
+        self._images: dict[str | int, _Image] = {}  # by file name where the file has names, else by image_id
+        for image in images:
+            self._image_of(image)
+        categories = set()
+        for entry in entries:
+            image = self._image_of(entry)
+            if not entry.get("iscrowd"):
+                categories.add(entry["category_id"])
+                image.rows += [(entry["bbox"], entry["score"])] if entry["category_id"] == category_id else []
+        if crowds := sum(bool(entry.get("iscrowd")) for entry in entries):
+            logging.info("%s: %d crowd regions are left out", path, crowds)
+        if not categories:
+            logging.warning("%s has no boxes: no poses will be found", path)
+        elif category_id not in categories:
+            found = ", ".join(map(str, sorted(categories)))
             raise UserError(f"{path} has no box of category {category_id}, but of {found}; set --category")
 
-    def check(self, pictures: Sequence[Path]) -> None:
-        """Raises UserError if the file has boxes of none of the pictures, or can't tell two of them apart."""
-        seen: dict[str | int | None, Path] = {}
-        for picture in pictures:
-            key = self._key(picture)
-            if key in self._boxes and seen.setdefault(key, picture) != picture:
-                raise UserError(f"{self._path} can't tell {picture} from {seen[key]}; give them one folder at a time")
-        if not seen:
+    def match(self, folder: Path, pictures: Sequence[str]) -> dict[str, PictureBoxes]:
+        """The boxes of each picture, none if the file does not have the picture.
+
+        Args:
+            folder: what the pictures' names are relative to.
+
+        Raises:
+            UserError: the file has none of the pictures, or it is unclear which of its images a picture is.
+        """
+        try:
+            if self._named:
+                found = match_paths(folder, pictures, map(str, self._images))
+            else:
+                found = match_numbers(pictures, self._images, plain=not self._by_number)
+        except UserError as error:
+            raise UserError(f"{self.path}: {error}") from error
+        if self._images and not found:
+            first, how = next(iter(self._images)), "path" if self._named else "the number that the file name ends in"
             raise UserError(
-                f"{self._path} has boxes of {len(self._boxes)} images, the first {next(iter(self._boxes))}, and of "
-                f"none of the {len(pictures)} pictures, the first {pictures[0].name}; images are matched by the "
-                "trailing number of their file name, or by 'file_name'"
+                f"{self.path} has {len(self._images)} images, the first {first}, and none of the {len(pictures)} "
+                f"pictures, the first {pictures[0]}, which are matched by {how}; give boxes of these pictures"
             )
+        return {p: self._boxes(p, self._images[found[p]] if p in found else _Image()) for p in pictures}
 
-    def image_id(self, picture: Path) -> int | None:
-        """The image_id that the file gives a picture; None if it doesn't name the picture."""
-        return self._ids.get(picture.name)
+    def _boxes(self, picture: str, image: _Image) -> PictureBoxes:
+        if len(image.ids) > 1:
+            a, b, *_ = sorted(image.ids)
+            raise UserError(
+                f"{self.path}: {picture} may be image {a} or {b}, which have the same file_name; rename one"
+            )
+        boxes = as_boxes([xywh for xywh, _ in image.rows], [score for _, score in image.rows])
+        return PictureBoxes(boxes, next(iter(image.ids), None))
 
-    def of(self, picture: Path) -> Boxes:
-        """The boxes of a picture."""
-        rows = self._boxes.get(self._key(picture), [])
-        return as_boxes([xywh for xywh, _ in rows], [score for _, score in rows])
+    def _image_of(self, entry: dict[str, Any]) -> _Image:
+        """The image that an entry is about."""
+        key = _name(entry) if self._named else entry.get("image_id")
+        if key is None:
+            missing, remedy = ("file_name", ", or set --match=number") if self._named else ("image_id", "")
+            raise UserError(f"{self.path}: an entry has no {missing} ({entry}); give it to all of them{remedy}")
+        image = self._images.setdefault(key, _Image())
+        if entry.get("image_id") is not None:
+            image.ids.add(entry["image_id"])
+        return image
 
-    def _key(self, picture: Path) -> str | int | None:
-        return picture.name if picture.name in self._boxes else trailing_number(picture)
-
-    def _detections_of(self, content: dict[str, Any], category_id: int, skeleton: Skeleton) -> list[dict[str, Any]]:
+    def _annotated(
+        self, content: dict[str, Any], category_id: int, skeleton: Skeleton
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """The images of an annotation file, and its annotations as detections."""
         try:
             for category in content.get("categories", []):
-                joints = skeleton_of_category(category).joints if "keypoints" in category else skeleton.joints
-                if category["id"] == category_id and joints != skeleton.joints:
+                joints = skeleton_of_category(category).joints if has_keypoints(category) else skeleton.joints
+                if as_id(category["id"]) == category_id and joints != skeleton.joints:
                     raise UserError(
-                        f"{self._path}: category {category_id} has the {len(joints)} joints {', '.join(joints)}; the "
+                        f"{self.path}: category {category_id} has the {len(joints)} joints {', '.join(joints)}; the "
                         f"checkpoint finds the {skeleton.n_joints} of {skeleton.name}, so it is for another data set"
                     )
-            names = {image["id"]: Path(image["file_name"]).name for image in content["images"]}
-            self._ids = {name: image_id for image_id, name in names.items()}
-            return [
-                {"file_name": names[a["image_id"]], "category_id": a["category_id"], "bbox": a["bbox"], "score": 1.0}
+            images = {
+                as_id(i["id"]): {"image_id": as_id(i["id"]), "file_name": i["file_name"]} for i in content["images"]
+            }
+            annotations = [
+                {
+                    **images[as_id(a["image_id"])],
+                    **{"category_id": as_id(a["category_id"]), "bbox": a["bbox"], "score": 1.0},
+                    "iscrowd": self._crowd(a.get("iscrowd")),
+                }
                 for a in content["annotations"]
             ]
+            return list(images.values()), annotations
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(
-                f"{self._path} is neither a list of detections nor an annotation file in COCO's form "
+                f"{self.path} is neither a list of detections nor an annotation file in COCO's form "
                 f"({type(error).__name__}: {error})"
             ) from error
 
+    def _crowd(self, value: Any) -> bool:
+        if value not in (None, 0, 1):
+            raise UserError(f"{self.path}: an annotation has iscrowd {value!r}; expected 0 or 1")
+        return bool(value)
 
-def trailing_number(picture: Path) -> int | None:
-    """The number at the end of a picture's file name, without its suffix."""
-    digits = re.search(r"(\d{1,18})$", picture.stem)
-    return int(digits[1]) if digits else None
+
+def _name(entry: dict[str, Any]) -> str | None:
+    """An image's path as an entry has it."""
+    name = entry.get("file_name")
+    return "/".join(parts_of(name)) or None if isinstance(name, str) else None

@@ -18,7 +18,7 @@ from mamkpd_jax.inference.boxes import Boxes, letterbox
 from mamkpd_jax.inference.coco_classes import N_CLASSES
 
 _FILE = Path(__file__).parents[1] / "weights" / "nanodet_g.onnx"
-_SHA256 = "c74f86b207db2d0ca265e25b0f93316bba878aea06cef739cdcdde67d1d253e4"
+SHA256 = "c74f86b207db2d0ca265e25b0f93316bba878aea06cef739cdcdde67d1d253e4"
 _SIDE = 416
 _STRIDES = (8, 16, 32)
 _BINS = 11  # a side's distance from a cell's centre is a distribution over 0 to 10 strides
@@ -42,7 +42,7 @@ class NanoDet:
             raise UserError(f"the classes are {list(classes)}; expected some of 0 to {N_CLASSES - 1}")
         self._classes = list(classes)
         self._threshold = threshold
-        check_digest(_FILE, _SHA256, "install mamkpd_jax again")
+        check_digest(_FILE, SHA256, "install mamkpd_jax again")
         self._net: Any = cv2.dnn.readNetFromONNX(np.frombuffer(_FILE.read_bytes(), np.uint8))
         self._lock = threading.Lock()
 

@@ -1,6 +1,7 @@
 """From images and boxes to poses: a trained model, ready to use."""
 
 import dataclasses
+import hashlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -186,6 +187,17 @@ class Predictor:
             maps.append(np.asarray(self._head.maps(outputs))[: len(part)])
         none = np.zeros((0, 1, 1, self.skeleton.n_joints), np.float32)
         return CropHeatmaps(self._result(crops, found), crops.images, np.concatenate(maps) if maps else none)
+
+    def weights_digest(self) -> str:
+        """SHA-256 of the weights, the config but for the flip test, and the skeleton: not of where they were read from.
+
+        Choice: the whole config counts, as a field that has no effect costs no more than predicting again.
+        """
+        config = dataclasses.replace(self.config, eval=dataclasses.replace(self.config.eval, flip_test=True))
+        digest = hashlib.sha256(repr((config, self.skeleton)).encode())
+        for leaf in jax.tree.leaves((self._params, self._batch_stats)):
+            digest.update(np.asarray(leaf).tobytes())
+        return digest.hexdigest()
 
     def network(self, crops: UInt8[np.ndarray, "n h w 3"]) -> Float[Array, "n2 ..."]:
         """The head's outputs for at most `batch_size` crops, and for padding; does not wait for the device."""

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.inference.boxes_file import BoxesFile, trailing_number
+from mamkpd_jax.inference.boxes_file import BoxesFile
+from mamkpd_jax.inference.matching import trailing_number
 from mamkpd_jax.skeletons import AP10K, COCO
 
 
@@ -16,33 +17,122 @@ def _write(path: Path, content: object) -> Path:
     return path
 
 
-def test_detections_match_the_trailing_number_of_file_names(shared_data):
+def _annotations(*names: str, **fields: object) -> dict:
+    """An annotation file's content, image n + 1 having the box (n + 1, 0, 10, 20)."""
+    images = [{"id": i, "file_name": name} for i, name in enumerate(names, start=1)]
+    annotations = [{"image_id": i["id"], "category_id": 1, "bbox": [i["id"], 0, 10, 20], **fields} for i in images]
+    return {"images": images, "annotations": annotations}
+
+
+def _matched(tmp_path: Path, content: object, *pictures: str, **options: bool) -> dict[str, tuple[list[float], int]]:
+    """The lefts of the boxes of pictures in the folder `in`, and their image_ids."""
+    found = BoxesFile(_write(tmp_path / "boxes.json", content), 1, COCO, **options).match(tmp_path / "in", pictures)
+    return {picture: (boxes.xywh[:, 0].tolist(), image_id) for picture, (boxes, image_id) in found.items()}
+
+
+def test_detections_match_plain_numbers(shared_data):
     folder = shared_data / "coco_mini"
     boxes = BoxesFile(folder / "test_coco_det_AP_H_56.json", 1, COCO)
     expected = [d for d in json.loads((folder / "test_coco_det_AP_H_56.json").read_bytes()) if d["image_id"] == 785]
-    found = boxes.of(folder / "000000000785.jpg")
-    np.testing.assert_array_equal(found.xywh, [d["bbox"] for d in expected])
-    np.testing.assert_array_equal(found.scores, [d["score"] for d in expected])
-    assert len(boxes.of(Path("elsewhere/none.jpg")).scores) == 0
-    assert [trailing_number(Path(name)) for name in ("COCO_val2014_000000000785.jpg", "a/12b.png", "0.jpg")] == [
-        785,
-        None,
-        0,
-    ]
+    names = "000000000785.jpg", "COCO_val2014_000000196141.jpg", "elsewhere/none.jpg"
+    found, old, none = boxes.match(folder, names).values()
+    np.testing.assert_array_equal(found.boxes.xywh, [d["bbox"] for d in expected])
+    np.testing.assert_array_equal(found.boxes.scores, [d["score"] for d in expected])
+    assert (found.image_id, old.image_id, none.image_id) == (785, 196141, None)
+    assert len(old.boxes.scores) and not len(none.boxes.scores)
 
 
-def test_annotations_and_file_names_name_the_pictures(shared_data, tmp_path):
-    folder = shared_data / "coco_mini"
-    content = json.loads((folder / "test_coco.json").read_bytes())
-    content["images"][0]["file_name"] = "renamed.jpg"
-    boxes = BoxesFile(_write(tmp_path / "truth.json", content), 1, COCO)
-    image_id = content["images"][0]["id"]
-    expected = [a["bbox"] for a in content["annotations"] if a["image_id"] == image_id]
-    np.testing.assert_array_equal(boxes.of(Path("renamed.jpg")).xywh, expected)
-    assert boxes.image_id(Path("renamed.jpg")) == image_id and boxes.image_id(Path("other.jpg")) is None
+def test_other_numbers_match_on_request_only(tmp_path):
+    content = [{"image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]
+    with pytest.raises(UserError, match="holiday-7.jpg is not a plain number .* set --match=number"):
+        _matched(tmp_path, content, "holiday-7.jpg")
+    assert _matched(tmp_path, content, "holiday-7.jpg", "8.jpg", by_number=True)["holiday-7.jpg"] == ([1], 7)
+    assert _matched(tmp_path, content, "7.jpg", "holiday.jpg", "x8.jpg")["7.jpg"] == ([1], 7), "no other may be meant"
+    assert _matched(tmp_path, _annotations("a.jpg", "b.jpg"), "IMG_2.jpg", by_number=True) == {"IMG_2.jpg": ([2], 2)}
+    assert [trailing_number(name) for name in ("COCO_val2014_000000000785.jpg", "a/12b.png", "0.jpg")] == [785, None, 0]
+
+
+def test_names_precede_numbers(tmp_path):
+    content = _annotations("2.jpg", "1.jpg")
+    assert _matched(tmp_path, content, "1.jpg", "2.jpg") == {"1.jpg": ([2], 2), "2.jpg": ([1], 1)}
+
+
+@pytest.mark.parametrize(
+    ("names", "pictures", "n"),
+    [
+        (("cam0/1.jpg", "cam1/1.jpg"), ("cam0/1.jpg", "cam1/1.jpg"), 2),
+        (("in/cam0/1.jpg", "in/cam1/1.jpg"), ("cam0/1.jpg", "cam1/1.jpg"), 2),
+        (("cam0/1.jpg", "cam1/1.jpg"), ("set/cam0/1.jpg", "set/cam1/1.jpg"), 2),
+        (("in/1.jpg", "cam1/1.jpg"), ("1.jpg", "cam2/1.jpg"), 1),
+        (("1.jpg", "b/1.jpg"), ("1.jpg", "b/1.jpg"), 2),
+        (("1.jpg",), ("1.jpg", "b/1.jpg"), 1),
+        (("cam0/1.jpg",), ("cam0/1.jpg", "cam1/1.jpg", "1.jpg"), 1),
+        (("cam0/1.jpg", "cam0/2.jpg"), ("cam0/1.jpg", "cam1/2.jpg"), 1),
+        (("train/1.jpg", "train/2.jpg"), ("images/1.jpg", "images/2.jpg"), 2),
+        (("/data/all/1.jpg", "C:\\data\\2.jpg"), ("1.jpg", "2.jpg"), 2),
+        (("./a/1.jpg", "u\u0308.jpg"), ("a/1.jpg", "\u00fc.jpg"), 2),
+    ],
+)
+def test_longest_common_path_matches(names, pictures, n, tmp_path):
+    """The first n images and pictures belong together; the other pictures have no boxes."""
+    expected = {picture: ([i], i) if i <= n else ([], None) for i, picture in enumerate(pictures, start=1)}
+    assert _matched(tmp_path, _annotations(*names), *pictures) == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "pictures", "message"),
+    [
+        (("cam0/1.jpg", "cam1/1.jpg"), ("1.jpg",), "1.jpg may be image cam0/1.jpg or cam1/1.jpg; give the folder"),
+        (("1.jpg",), ("a/1.jpg", "b/1.jpg"), "image 1.jpg may be a/1.jpg or b/1.jpg; give the folder"),
+        (("cam0/1.jpg",), ("a/cam0/1.jpg", "b/cam0/1.jpg"), "image cam0/1.jpg may be a/cam0/1.jpg or b/cam0/1.jpg"),
+        (("1.jpg", "1.jpg"), ("1.jpg",), "1.jpg may be image 1 or 2, which have the same file_name"),
+        (("2.jpg",), ("1.jpg",), "1 images, the first 2.jpg, and none of the 1 pictures, the first 1.jpg"),
+    ],
+)
+def test_unclear_matches_name_both_candidates(names, pictures, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        _matched(tmp_path, _annotations(*names), *pictures)
+
+
+def test_two_pictures_of_a_number_are_refused(shared_data):
+    boxes = BoxesFile(shared_data / "coco_mini" / "test_coco_det_AP_H_56.json", 1, COCO)
+    with pytest.raises(UserError, match="image 785 may be a/785.jpg or b/785.png"):
+        boxes.match(Path("in"), ("a/785.jpg", "b/785.png"))
+    with pytest.raises(UserError, match="none of the 1 pictures, the first 7.jpg, .* by the number"):
+        boxes.match(Path("in"), ("7.jpg",))
+
+
+def test_detections_may_name_their_pictures(tmp_path):
     named = [{"file_name": "a b.png", "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]
-    found = BoxesFile(_write(tmp_path / "named.json", named), 1, COCO).of(Path("x/a b.png"))
-    np.testing.assert_array_equal(found.xywh, [[1, 2, 3, 4]])
+    assert _matched(tmp_path, named, "x/a b.png") == {"x/a b.png": ([1], None)}
+    assert _matched(tmp_path, [{**named[0], "image_id": 9}], "x/a b.png") == {"x/a b.png": ([1], 9)}
+    with pytest.raises(UserError, match="an entry has no file_name .* give it to all of them, or set --match=number"):
+        _matched(tmp_path, [*named, {"image_id": 9, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}], "a b.png")
+
+
+@pytest.mark.parametrize("crowd", [1, True, 1.0])
+def test_crowd_regions_are_no_boxes(crowd, tmp_path):
+    content = _annotations("1.jpg", "2.jpg", iscrowd=None)
+    content["annotations"][0]["iscrowd"] = crowd
+    assert _matched(tmp_path, content, "1.jpg", "2.jpg") == {"1.jpg": ([], 1), "2.jpg": ([2], 2)}
+    content["annotations"][0]["iscrowd"] = "yes"
+    with pytest.raises(UserError, match="iscrowd 'yes'; expected 0 or 1"):
+        _matched(tmp_path, content, "1.jpg")
+
+
+@pytest.mark.parametrize(
+    "content", [[], {"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": []}, _annotations("1.jpg", iscrowd=1)]
+)
+def test_a_file_without_boxes_gives_none(content, tmp_path, caplog):
+    assert _matched(tmp_path, content, "1.jpg")["1.jpg"][0] == []
+    assert "has no boxes: no poses will be found" in caplog.text
+
+
+def test_ids_may_be_text_or_floats(tmp_path):
+    content = _annotations("1.jpg")
+    content["images"][0]["id"], content["annotations"][0]["image_id"] = "12", 12.0
+    content["annotations"][0]["category_id"] = "1"
+    assert _matched(tmp_path, content, "1.jpg") == {"1.jpg": ([1], 12)}
 
 
 @pytest.mark.parametrize(
@@ -54,7 +144,6 @@ def test_annotations_and_file_names_name_the_pictures(shared_data, tmp_path):
         ([{"category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}], "entry 0 is no detection"),
         (["box"], "entry 0 is no detection"),
         (7, "entry 0 is no detection"),
-        ([], "no box of category 1, but of none at all"),
         ([{"image_id": 1, "category_id": 18, "bbox": [1, 2, 3, 4], "score": 1}], "but of 18; set --category"),
     ],
 )
@@ -67,9 +156,5 @@ def test_a_checkpoint_for_another_data_set_is_told(shared_data):
     folder = shared_data / "coco_mini"
     with pytest.raises(UserError, match="17 joints nose, .*; the checkpoint finds the 17 of ap10k"):
         BoxesFile(folder / "test_coco.json", 1, AP10K)
-    with pytest.raises(UserError, match="of none of the 1 pictures, the first 7.jpg"):
-        BoxesFile(folder / "test_coco_det_AP_H_56.json", 1, COCO).check([Path("7.jpg")])
-    with pytest.raises(UserError, match="can't tell b/785.png from a/785.jpg"):
-        BoxesFile(folder / "test_coco_det_AP_H_56.json", 1, COCO).check([Path("a/785.jpg"), Path("b/785.png")])
     with pytest.raises(UserError, match="can't be read"):
         BoxesFile(folder / "none.json", 1, COCO)

@@ -8,7 +8,8 @@ import numpy as np
 from mamkpd_jax.data.functional import decode_image
 from mamkpd_jax.inference import images
 from mamkpd_jax.inference.boxes import whole_image
-from mamkpd_jax.inference.pictures import find_pictures, predict_pictures
+from mamkpd_jax.inference.picture_files import find_pictures
+from mamkpd_jax.inference.pictures import predict_pictures
 from mamkpd_jax.inference.results import OutputOptions
 
 

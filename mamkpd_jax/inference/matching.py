@@ -1,0 +1,108 @@
+"""Which image of a file of boxes a picture is: by its path, or by the number in its file name."""
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Container, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mamkpd_jax.errors import UserError
+
+Parts = tuple[str, ...]
+
+_PLAIN = re.compile(r"(?:COCO_\w+_)?\d+")  # COCO's own names: 000000000785, and COCO_val2014_000000000785 before 2017
+
+
+def parts_of(name: str) -> Parts:
+    """The parts of an image's path: those of equal paths are equal, however the system writes them."""
+    parts = unicodedata.normalize("NFC", name).replace("\\", "/").split("/")
+    return tuple(part for part in parts if part not in ("", "."))
+
+
+def match_paths(folder: Path, pictures: Sequence[str], names: Iterable[str]) -> dict[str, Any]:
+    """The image's name for each picture that has one: the pair whose paths have the longest end in common.
+
+    Choice: of several pairs with equally long ends, the picture whose path in `folder` is the image's name is taken.
+    The file name alone decides only for names without a folder, or if no pair has a longer end in common: the folders
+    of cam0/1.jpg say that it is not cam1/1.jpg.
+
+    Args:
+        folder: what the pictures' names are relative to.
+
+    Raises:
+        UserError: two pictures may be the same image, or two images the same picture.
+    """
+    root = parts_of(folder.resolve().as_posix())
+    left = {picture: root + parts_of(picture) for picture in pictures}
+    open_names = {name: parts_of(name) for name in names}
+    found: dict[str, str] = {}
+    for length in range(max(map(len, open_names.values()), default=0), 0, -1):
+        if length == 1 and found:
+            open_names = {name: parts for name, parts in open_names.items() if len(parts) == 1}
+        ends = _by_end(open_names, length)
+        for end, same_end in _by_end(left, length).items():
+            pairs = _pairs(same_end, ends.get(end, []))
+            found |= pairs
+            for picture, name in pairs.items():
+                del left[picture], open_names[name]
+    return found
+
+
+def match_numbers(pictures: Sequence[str], numbers: Container[int], *, plain: bool) -> dict[str, Any]:
+    """The number at the end of each picture's file name that is among `numbers`.
+
+    Args:
+        plain: refuse a match if the file name has more than the number, as holiday-2.jpg has; COCO's names pass.
+
+    Raises:
+        UserError: two pictures have the same number, or a name is not plain.
+    """
+    found: dict[int, str] = {}
+    for picture in pictures:
+        number = trailing_number(picture)
+        if number is None or number not in numbers:
+            continue
+        if plain and not _PLAIN.fullmatch(Path(picture).stem):
+            raise UserError(
+                f"its boxes have image_ids and no file names, and {picture} is not a plain number such as "
+                "000000000785.jpg; set --match=number to take the number at the end of each file name"
+            )
+        if number in found:
+            raise UserError(
+                f"image {number} may be {found[number]} or {picture}; give them one at a time, or give each box the "
+                "file_name of its picture"
+            )
+        found[number] = picture
+    return {picture: number for number, picture in found.items()}
+
+
+def trailing_number(name: str) -> int | None:
+    """The number at the end of a file name, without its suffix."""
+    digits = re.search(r"([0-9]{1,18})$", Path(name).stem)
+    return int(digits[1]) if digits else None
+
+
+def _by_end(paths: Mapping[str, Parts], length: int) -> dict[Parts, list[str]]:
+    """The names by the last parts of their paths; shorter paths are left out."""
+    ends = defaultdict(list)
+    for name, parts in paths.items():
+        if len(parts) >= length:
+            ends[parts[-length:]].append(name)
+    return ends
+
+
+def _pairs(pictures: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """The pairs among pictures and image names with the same end."""
+    by_parts = {parts_of(name): name for name in names}
+    exact = {picture: by_parts[parts_of(picture)] for picture in pictures if parts_of(picture) in by_parts}
+    pictures = [picture for picture in pictures if picture not in exact]
+    names = [name for name in names if name not in exact.values()]
+    if len(pictures) > 1 and names:
+        raise UserError(f"image {names[0]} may be {pictures[0]} or {pictures[1]}; {_REMEDY}")
+    if pictures and len(names) > 1:
+        raise UserError(f"{pictures[0]} may be image {names[0]} or {names[1]}; {_REMEDY}")
+    return exact | dict(zip(pictures, names, strict=False))
+
+
+_REMEDY = "give the folder that the file's names start in as --input"

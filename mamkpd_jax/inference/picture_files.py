@@ -1,0 +1,118 @@
+"""The picture files of an input."""
+
+import dataclasses
+import glob
+import importlib.util
+import os
+from collections import Counter
+from pathlib import Path
+
+from absl import logging
+
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.inference import heic, sources
+from mamkpd_jax.inference.images import SUFFIXES
+
+# What a run writes into the output folder.
+POSES, DRAWN, RESULTS, RUN = "poses", "pictures", "results.json", "run.json"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """Picture files, by names relative to the folder that they have in common."""
+
+    folder: Path
+    names: tuple[str, ...]
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+
+def find_pictures(pattern: str, output: Path | None = None, *, flag: str = "input") -> Pictures:
+    """The pictures of a file, a folder (and those below it) or a glob, in order.
+
+    The log says how many other files there are. Results of earlier runs are no pictures, wherever they are below a
+    folder.
+
+    Args:
+        output: where results will be: what an earlier run has drawn there is left out.
+        flag: what messages call the pattern.
+
+    Raises:
+        UserError: there is none, or one would be overwritten by a drawing.
+    """
+    path, skipped = Path(pattern), Counter()
+    if path.is_dir():
+        found = _below(path, skipped)
+    elif path.is_file():
+        found = [path]
+    else:
+        found = [file for file in map(Path, glob.glob(pattern, recursive=True)) if file.is_file()]
+        found = [file for file in found if not _left_out(file, skipped, known_kinds=False)]
+    if output is not None:
+        found = _without_results(found, output, f"--{flag}={pattern}")
+    others = ", ".join(f"{n} {kind}" for kind, n in skipped.most_common())
+    if not found:
+        others = f"; there are {others}" if others else ""
+        raise UserError(
+            f"--{flag}={pattern}: no picture, nor a folder or a glob of any ({', '.join(SUFFIXES)}){others}"
+        )
+    if others:
+        logging.info("skipped: %s", others)
+    found = sorted(found)
+    folder = path if path.is_dir() else Path(os.path.commonpath([file.parent for file in found]))
+    return Pictures(folder=folder, names=tuple(file.relative_to(folder).as_posix() for file in found))
+
+
+def _below(folder: Path, skipped: Counter[str]) -> list[Path]:
+    """The pictures below a folder; hidden folders and those of results are not entered, nor links to folders."""
+    found = []
+
+    def unreadable(_: OSError) -> None:
+        skipped["folder that can't be read"] += 1
+
+    for parent, folders, files in os.walk(folder, onerror=unreadable):
+        here = Path(parent)
+        skipped["linked folder (give it as --input)"] += sum((here / name).is_symlink() for name in folders)
+        is_run = has_results(here)
+        folders[:] = [n for n in folders if not n.startswith(".") and not (is_run and n in (POSES, DRAWN))]
+        own = (RUN, RESULTS) if is_run else ()
+        found += [here / name for name in files if name not in own and not _left_out(here / name, skipped)]
+    skipped += Counter()  # without the zeros
+    return found
+
+
+def _left_out(file: Path, skipped: Counter[str], *, known_kinds: bool = True) -> bool:
+    """Whether a file is no picture to predict, and counts it by its kind.
+
+    Args:
+        known_kinds: leave out files of other kinds than pictures; a glob's are tried.
+    """
+    suffix = file.suffix.lower()
+    if file.name.startswith("."):  # among them macOS's ._NAME, which has the suffix of a picture
+        kind = "hidden"
+    elif suffix in sources.SUFFIXES:
+        kind = f"{suffix} (give it as --input)"
+    elif suffix in heic.SUFFIXES:
+        kind = "" if importlib.util.find_spec("pillow_heif") else f"{suffix} (pip install 'mamkpd-jax[heic]')"
+    elif suffix in SUFFIXES:
+        kind = f"animated {suffix} (give it as --input)" if sources.animated_frames(file) > 1 else ""
+    else:
+        kind = (suffix or "without suffix") if known_kinds else ""
+    skipped.update([kind] if kind else [])
+    return bool(kind)
+
+
+def _without_results(files: list[Path], output: Path, what: str) -> list[Path]:
+    """The files that are no results in `output`."""
+    own = [(output / part).resolve() for part in (POSES, DRAWN)]
+    others = [file for file in files if not any(file.resolve().is_relative_to(folder) for folder in own)]
+    if len(others) == len(files) or (others and has_results(output)):
+        return others
+    drawn = "are what an earlier run drew" if has_results(output) else "may be overwritten by drawings"
+    raise UserError(f"{what}: pictures in {output / DRAWN} {drawn}; give another --output")
+
+
+def has_results(folder: Path) -> bool:
+    """Whether a run has written its results into a folder."""
+    return (folder / RUN).exists() and (folder / POSES).is_dir()

@@ -1,0 +1,156 @@
+"""The stored results of pictures, each with what it was made from, so that no result outlives its picture or model.
+
+OUTPUT/poses/NAME.json is written last and tells that a picture is done: 'made_from' has the digests and options that
+the poses depend on, 'drawn' those of OUTPUT/pictures/NAME, and 'digest' covers the whole record.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.files import write_json
+from mamkpd_jax.inference.boxes import Boxes
+from mamkpd_jax.inference.picture_files import DRAWN, POSES, RESULTS, RUN, Pictures, has_results
+from mamkpd_jax.inference.results import OutputOptions, PoseResult
+
+_DAMAGED = "damaged result"
+_WRITABLE = (".jpg", ".jpeg", ".png")  # what is drawn in a picture's own format; the others become PNG
+
+
+class Records:
+    """Results of pictures below a folder.
+
+    Args:
+        settings: what every result depends on, in JSON's types.
+        boxes: of each picture, where they are from a file.
+    """
+
+    def __init__(
+        self, options: OutputOptions, pictures: Pictures, settings: Mapping[str, Any], boxes: Mapping[str, Boxes]
+    ):
+        self._options = options
+        self._pictures = pictures
+        self._settings = settings
+        self._boxes = {name: _digest([xywh.tolist(), scores.tolist()]) for name, (xywh, scores) in boxes.items()}
+        self._drawings = {name: options.output / DRAWN / file for name, file in _drawings(pictures.names).items()}
+
+    def start(self, about: Mapping[str, Any]) -> None:
+        """Marks the folder as one of results, so that no file in it is taken for an input, and removes results.json.
+
+        An interrupted run thus leaves nothing that is out of date.
+
+        Raises:
+            UserError: the folder has files of these names that are no results of pictures.
+        """
+        output = self._options.output
+        if not has_results(output) and (others := [n for n in (RESULTS, RUN) if (output / n).exists()]):
+            raise UserError(
+                f"{output / others[0]} is not of poses in pictures, and would be lost; give another --output"
+            )
+        (output / POSES).mkdir(parents=True, exist_ok=True)
+        write_json(output / RUN, about)
+        (output / RESULTS).unlink(missing_ok=True)
+
+    def made_from(self, name: str) -> dict[str, Any]:
+        """What the result of a picture depends on.
+
+        It is asked for before the picture is read: if the file is replaced in between, the next run notices.
+        """
+        of_file = {"boxes": self._boxes[name]} if name in self._boxes else {}
+        return {**self._settings, **of_file, "picture": _file_digest(self._pictures.path(name))}
+
+    def up_to_date(self) -> dict[str, dict[str, Any]]:
+        """The records of pictures whose results are still true. The others are removed, and the log says why."""
+        found, reasons = {}, Counter()
+        for name in self._pictures.names:
+            record, reason = self._read(name)
+            if reason:
+                self.remove(name)
+                reasons[reason] += 1
+            elif record:
+                found[name] = record
+        if found:
+            logging.info(
+                "%d of %d pictures are done in %s", len(found), len(self._pictures.names), self._options.output
+            )
+        if reasons:
+            why = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
+            logging.info("%d pictures predicted again: %s", reasons.total(), why)
+        return found
+
+    def remove(self, name: str) -> None:
+        """Removes a picture's result, the record first."""
+        self._path(name).unlink(missing_ok=True)
+        self._drawings[name].unlink(missing_ok=True)
+
+    def write(self, name: str, result: PoseResult, made_from: Mapping[str, Any]) -> dict[str, Any]:
+        """Draws and stores a result; returns its record."""
+        if self._options.draw:
+            result.save(self._drawings[name], threshold=self._options.joint_threshold)
+        record = {
+            **{"file_name": name, "height": result.image_hw[0], "width": result.image_hw[1]},
+            "poses": result.to_coco(category_id=self._options.category_id),
+            "left_out": list(result.left_out),
+            "made_from": dict(made_from),
+            "drawn": self._drawn(name) if self._options.draw else None,
+        }
+        write_json(self._path(name), {**record, "digest": _digest(record)})
+        return record
+
+    def _read(self, name: str) -> tuple[dict[str, Any] | None, str]:
+        """A picture's record, if there is one, and why it is of no use, else empty."""
+        try:
+            record = json.loads(self._path(name).read_bytes())
+            if record.pop("digest") != _digest(record):
+                return None, _DAMAGED
+        except FileNotFoundError:
+            return None, ""
+        except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError):
+            return None, _DAMAGED
+        before, now = record["made_from"], self.made_from(name)
+        other = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+        if now["picture"] is None:
+            other = ["picture"]
+        elif not other and self._options.draw and record["drawn"] != self._drawn(name):
+            other = ["drawing"]
+        return record, f"other {' and '.join(other)}" if other else ""
+
+    def _drawn(self, name: str) -> dict[str, Any]:
+        return {"picture": _file_digest(self._drawings[name]), "joint_threshold": self._options.joint_threshold}
+
+    def _path(self, name: str) -> Path:
+        return self._options.output / POSES / f"{name}.json"
+
+
+def _digest(data: Any) -> str:
+    """SHA-256 of data in JSON's types."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str | None:
+    """SHA-256 of a file's bytes; None: it can't be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _drawings(names: Sequence[str]) -> dict[str, str]:
+    """The file name of each picture's drawing: its own, with .png where OpenCV can't write its format."""
+    drawings = {name: name for name in names if name.lower().endswith(_WRITABLE)}
+    taken = set(drawings)
+    for name in names:
+        if name not in drawings:
+            drawing = f"{name}.png"
+            while drawing in taken:
+                drawing += ".png"
+            drawings[name] = drawing
+            taken.add(drawing)
+    return drawings
