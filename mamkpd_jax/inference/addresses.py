@@ -51,12 +51,10 @@ def download(address: str, *, max_bytes: int = MAX_BYTES, timeout_s: float = TIM
     """
     if not re.match("https?://", address, re.IGNORECASE):
         raise UserError(f"{address} can't be downloaded; expected a file, or an address http:// or https://")
-    # What browsers take as it is, such as spaces and letters of other scripts, is escaped; what is escaped stays.
-    headers = {"User-Agent": f"mamkpd_jax/{mamkpd_jax.__version__}"}  # some servers refuse Python's own name
-    request = urllib.request.Request(quote(address, safe="%/:=&?~#+!$,;'@()*[]"), headers=headers)
     try:
-        content = _content(request, address, max_bytes, timeout_s)
+        content = _content(address, max_bytes, timeout_s)
     except HTTPError as error:
+        error.close()  # it holds the connection
         reason = " ".join(str(error.reason).split())
         raise UserError(f"{address} can't be downloaded: the server answers {error.code} ({reason})") from error
     except (OSError, HTTPException, ValueError) as error:
@@ -65,7 +63,11 @@ def download(address: str, *, max_bytes: int = MAX_BYTES, timeout_s: float = TIM
     return Download(_name(address), content)
 
 
-def _content(request: urllib.request.Request, address: str, max_bytes: int, timeout_s: float) -> bytes:
+def _content(address: str, max_bytes: int, timeout_s: float) -> bytes:
+    # What browsers take as it is, such as spaces and letters of other scripts, is escaped; what is escaped stays.
+    escaped = quote(address, safe="%/:=&?~#+!$,;'@()*[]")
+    headers = {"User-Agent": f"mamkpd_jax/{mamkpd_jax.__version__}"}  # some servers refuse Python's own name
+    request = urllib.request.Request(escaped, headers=headers)
     end_s = time.monotonic() + timeout_s
     content = bytearray()
     with _opener().open(request, timeout=min(_SILENCE_S, timeout_s)) as response:
