@@ -1,0 +1,263 @@
+"""A second run into a folder of results: what is kept, what is predicted again and why, and what is reported."""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import cv2
+import jax
+import numpy as np
+import pytest
+
+from mamkpd_jax.artifact.weight_files import save
+from tests.commands.in_process import Outcome, run_predict
+from tests.inference.conftest import config, random_weights
+
+__all__ = ["config", "random_weights"]
+
+
+class Folder:
+    """Pictures a.png, b.png and sub/a.png, a weights file, and a file of boxes for annotation."""
+
+    def __init__(self, parent: Path, artifact):
+        self.input, self.output, self.parent, self.artifact = parent / "in", parent / "out", parent, artifact
+        for seed, name in enumerate(("a.png", "b.png", "sub/a.png")):
+            self.paint(name, seed)
+        self.train(1.0)
+
+    def paint(self, name: str, seed: int) -> None:
+        path = self.input / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.random.default_rng(seed).integers(0, 255, (90, 120, 3), np.uint8))
+
+    def train(self, scale: float) -> None:
+        """Other weights in the same file, of the same step."""
+        params = jax.tree.map(lambda leaf: leaf * np.float32(scale), self.artifact.params)
+        save(dataclasses.replace(self.artifact, params=params), self.parent / "model.safetensors")
+
+    def write_boxes(self, **lefts: int) -> str:
+        """The flag for a file with a box at `left` for each picture."""
+        names = {"a": "a.png", "b": "b.png", "sub_a": "sub/a.png"}
+        images = [{"id": 10 + i, "file_name": names[key]} for i, key in enumerate(lefts)]
+        annotations = [
+            {"image_id": 10 + i, "category_id": 1, "bbox": [left, 5, 40, 60]} for i, left in enumerate(lefts.values())
+        ]
+        file = self.parent / "boxes.json"
+        file.write_text(json.dumps({"images": images, "annotations": annotations}), encoding="utf-8")
+        return f"--boxes={file}"
+
+    def predict(self, *flags: str) -> Outcome:
+        model = f"--checkpoint={self.parent / 'model.safetensors'}"
+        where = f"--input={self.input}", f"--output={self.output}"
+        return run_predict(model, *where, *(flags or ("--boxes=whole",)))
+
+    def results(self) -> dict[str, list]:
+        found = json.loads((self.output / "results.json").read_bytes())
+        return {pose["file_name"]: pose["keypoints"] for pose in found}
+
+
+def again(outcome: Outcome) -> tuple[int, str]:
+    """How many pictures were predicted, and what the log says of those that were so before."""
+    assert outcome.status == 0, outcome
+    why = re.search("pictures predicted again: (.*)", outcome.errors)
+    return outcome.printed.count(" found, "), why[1] if why else ""
+
+
+@pytest.fixture
+def folder(config, random_weights, tmp_path) -> Folder:
+    return Folder(tmp_path, random_weights(config))
+
+
+def test_nothing_changed_predicts_nothing(folder):
+    assert again(folder.predict()) == (3, "")
+    before = folder.results()
+    shutil.move(folder.parent / "model.safetensors", folder.parent / "moved.safetensors")
+    shutil.copy(folder.parent / "moved.safetensors", folder.parent / "model.safetensors")
+    outcome = folder.predict()
+    assert again(outcome) == (0, "") and "3 of 3 pictures are done" in outcome.errors
+    assert folder.results() == before and len(before) == 3
+    assert again(folder.predict("--boxes=whole", "--overwrite")) == (3, "")
+
+
+def test_a_replaced_picture_is_predicted_again(folder):
+    folder.predict()
+    before = folder.results()
+    path = folder.input / "a.png"
+    stat = path.stat()
+    content = bytearray(path.read_bytes())
+    folder.paint("a.png", 7)
+    path.write_bytes(path.read_bytes().ljust(len(content), b"\0")[: len(content)])
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert path.stat().st_size == stat.st_size and path.stat().st_mtime_ns == stat.st_mtime_ns
+    assert again(folder.predict()) == (1, "1 other picture")
+    changed = {name for name, keypoints in folder.results().items() if keypoints != before[name]}
+    assert changed == {"a.png"}
+
+
+def test_other_pictures_of_the_same_names_are_predicted(folder):
+    folder.predict()
+    before = folder.results()
+    folder.input = folder.parent / "other"
+    for seed, name in enumerate(("a.png", "b.png", "sub/a.png"), start=7):
+        folder.paint(name, seed)
+    assert again(folder.predict()) == (3, "3 other picture")
+    assert all(keypoints != before[name] for name, keypoints in folder.results().items())
+
+
+def test_edited_boxes_are_predicted_again(folder):
+    folder.predict(folder.write_boxes(a=1, b=2, sub_a=3))
+    before = folder.results()
+    assert again(folder.predict(folder.write_boxes(a=1, b=9, sub_a=3))) == (1, "1 other boxes")
+    assert {name for name, keypoints in folder.results().items() if keypoints != before[name]} == {"b.png"}
+    assert again(folder.predict(folder.write_boxes(a=1))) == (2, "2 other boxes")
+    assert folder.results() == {"a.png": before["a.png"]}
+    assert again(folder.predict("--boxes=whole")) == (3, "3 other box_threshold and boxes")
+
+
+def test_other_weights_in_the_same_place_predict_again(folder):
+    folder.predict()
+    before = folder.results()
+    folder.train(1.5)
+    folder.paint("b.png", 7)
+    assert again(folder.predict()) == (3, "2 other weights, 1 other picture and weights")
+    assert all(keypoints != before[name] for name, keypoints in folder.results().items())
+
+
+@pytest.mark.parametrize(
+    ("flag", "why"),
+    [
+        ("--noflip_test", "flip_test"),
+        ("--noupright", "upright"),
+        ("--nosuppress", "suppress"),
+        ("--category=2", "category_id"),
+        ("--box_threshold=0.5", "box_threshold and boxes"),
+        ("--joint_threshold=0.9", "drawing"),
+    ],
+)
+def test_other_options_predict_again(folder, flag, why):
+    folder.predict()
+    assert again(folder.predict("--boxes=whole", flag)) == (3, f"3 other {why}")
+    assert again(folder.predict("--boxes=whole", flag)) == (0, "")
+
+
+def test_drawings_follow_their_poses(folder):
+    folder.predict()
+    drawn = folder.output / "pictures" / "a.png"
+    before = drawn.read_bytes()
+    assert again(folder.predict("--boxes=whole", "--nodraw")) == (0, "")
+    assert drawn.read_bytes() == before
+    folder.train(1.5)
+    folder.predict("--boxes=whole", "--nodraw")
+    assert not drawn.exists(), "it would show other poses"
+    assert again(folder.predict()) == (3, "3 other drawing")
+    drawn.write_bytes(before)
+    assert again(folder.predict()) == (1, "1 other drawing")
+
+
+def test_removed_and_broken_pictures_are_not_reported(folder):
+    folder.predict()
+    (folder.input / "sub" / "a.png").unlink()
+    (folder.input / "b.png").write_bytes(b"cut")
+    outcome = folder.predict()
+    assert outcome.status == 3 and "b.png is 3 bytes that are no image" in outcome.errors
+    assert set(folder.results()) == {"a.png"}
+    assert (folder.output / "poses" / "sub" / "a.png.json").exists(), "it may have taken long"
+    assert not (folder.output / "pictures" / "b.png").exists()
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[1", None])
+def test_a_damaged_result_is_predicted_again(folder, damage):
+    folder.predict()
+    before = folder.results()
+    path = folder.output / "poses" / "a.png.json"
+    path.write_bytes(path.read_bytes().replace(b"1", b"2", 1) if damage is None else damage)
+    assert again(folder.predict()) == (1, "1 damaged result")
+    assert folder.results() == before
+
+
+def test_a_refused_run_leaves_the_results(folder):
+    folder.predict()
+    before = folder.results()
+    outcome = folder.predict(folder.write_boxes(a=1), "--category=5")
+    assert outcome.status == 1 and "no box of category 5, but of 1; set --category" in outcome.errors
+    assert folder.results() == before
+
+
+def test_an_interrupted_run_reports_nothing(folder):
+    folder.predict()
+    folder.train(1.5)
+    blocker = folder.output / "poses" / "b.png.partial.json"
+    blocker.mkdir()  # so that this result can't be written
+    assert folder.predict().status == 1
+    assert not (folder.output / "results.json").exists()
+    blocker.rmdir()
+    assert again(folder.predict()) == (2, "")
+
+
+def test_files_of_one_name_get_drawings_apart(folder):
+    cv2.imwrite(str(folder.input / "a.bmp"), cv2.imread(str(folder.input / "a.png")))
+    shutil.copy(folder.input / "b.png", folder.input / "a.bmp.png")
+    assert again(folder.predict())[0] == 5
+    drawn = {path.name for path in (folder.output / "pictures").iterdir()}
+    assert drawn == {"a.png", "b.png", "sub", "a.bmp.png", "a.bmp.png.png"}
+    assert again(folder.predict()) == (0, "")
+
+
+def test_results_have_the_image_ids_of_annotations(folder):
+    folder.predict(folder.write_boxes(b=1, sub_a=2))
+    results = json.loads((folder.output / "results.json").read_bytes())
+    assert {pose["file_name"]: pose["image_id"] for pose in results} == {"b.png": 10, "sub/a.png": 11}
+    folder.predict("--boxes=whole")
+    results = json.loads((folder.output / "results.json").read_bytes())
+    assert [pose["image_id"] for pose in results] == [1, 2, 3]
+
+
+def test_results_beside_the_pictures_are_no_input(folder):
+    folder.output = folder.input
+    for predicted in (3, 0):
+        assert again(folder.predict()) == (predicted, "")
+        assert len(folder.results()) == 3
+
+
+def test_drawings_never_replace_pictures(folder):
+    folder.input, folder.output = folder.input / "pictures", folder.input
+    folder.paint("a.png", 7)
+    before = (folder.input / "a.png").read_bytes()
+    outcome = folder.predict()
+    assert outcome.status == 1 and "may be overwritten by drawings; give another --output" in outcome.errors
+    assert (folder.input / "a.png").read_bytes() == before
+
+
+def test_results_of_something_else_are_not_replaced(folder):
+    folder.output.mkdir()
+    (folder.output / "results.json").write_text("[1]", encoding="utf-8")
+    outcome = folder.predict()
+    assert outcome.status == 1 and "results.json is not of poses in pictures, and would be lost" in outcome.errors
+    assert (folder.output / "results.json").read_text(encoding="utf-8") == "[1]"
+
+
+def test_other_files_are_counted(folder):
+    still, *others = [np.full((40, 40, 3), 50 * i, np.uint8) for i in range(1, 4)]
+    animation = cv2.Animation()
+    animation.frames, animation.durations = [still, *others], np.full(3, 100)
+    cv2.imwriteanimation(str(folder.input / "moving.gif"), animation)
+    for name in ("x.heic", "y.heif", "clip.mp4", "notes.txt", "._a.png", ".DS_Store", "LICENSE"):
+        (folder.input / name).touch()
+    (folder.input / "folder.jpg").mkdir()
+    (folder.input / ".thumbnails").mkdir()
+    shutil.copy(folder.input / "a.png", folder.input / ".thumbnails")
+    outcome = folder.predict()
+    assert again(outcome) == (3, "")
+    (line,) = [line for line in outcome.errors.splitlines() if "skipped: " in line]
+    assert set(line.partition("skipped: ")[2].split(", ")) == {
+        "2 hidden",
+        "1 .heic (pip install 'mamkpd-jax[heic]')",
+        "1 .heif (pip install 'mamkpd-jax[heic]')",
+        "1 .mp4 (give it as --input)",
+        "1 animated .gif (give it as --input)",
+        "1 .txt",
+        "1 without suffix",
+    }
