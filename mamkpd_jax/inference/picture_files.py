@@ -105,8 +105,8 @@ def _left_out(file: Path, skipped: Counter[str], *, known_kinds: bool = True) ->
 
 def _without_results(files: list[Path], output: Path, what: str) -> list[Path]:
     """The files that are no results in `output`."""
-    own = [(output / part).resolve() for part in (POSES, DRAWN)]
-    others = [file for file in files if not any(file.resolve().is_relative_to(folder) for folder in own)]
+    own = [(output / part).resolve() for part in (POSES, DRAWN, RUN, RESULTS)]
+    others = [file for file in files if not any(file.resolve().is_relative_to(path) for path in own)]
     if len(others) == len(files) or (others and has_results(output)):
         return others
     drawn = "are what an earlier run drew" if has_results(output) else "may be overwritten by drawings"
