@@ -25,7 +25,6 @@ counted from 1.
 
 import hashlib
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -46,6 +45,7 @@ from mamkpd_jax.inference.picture_files import Pictures, find_pictures
 from mamkpd_jax.inference.pictures import predict_pictures
 from mamkpd_jax.inference.predictor import Predictor
 from mamkpd_jax.inference.results import OutputOptions
+from mamkpd_jax.inference.sources import VideoSource, find_video
 from mamkpd_jax.skeletons import JOINT_THRESHOLD, Skeleton
 
 _CHECKPOINT = cli.define_checkpoint("people")
@@ -122,7 +122,8 @@ def main() -> None:
     compilation_cache.enable(_CACHE.value)
     if _OFFLINE.value:
         os.environ["HF_HUB_OFFLINE"] = "1"  # huggingface_hub then takes what it has in its cache
-    source = _source()
+    output = Path(_OUTPUT.value) if _OUTPUT.value else None
+    source = _source(output)
     predictor = _predictor()
     classes = None if _CLASSES.value is None else parse_classes(_CLASSES.value)
     name = automatic(predictor.skeleton, classes) if _BOXES.value == AUTO else _BOXES.value
@@ -130,7 +131,7 @@ def main() -> None:
     if not isinstance(source, Pictures | Download) and isinstance(boxes, BoxesFile):
         raise UserError(f"--boxes={_BOXES.value} is of pictures; a video takes a detector")
     options = OutputOptions(
-        output=Path(_OUTPUT.value) if _OUTPUT.value else _new_folder(),
+        output=output or _new_folder(),
         category_id=_CATEGORY.value,
         box_threshold=_box_threshold(),
         suppress=_SUPPRESS.value,
@@ -138,7 +139,8 @@ def main() -> None:
         joint_threshold=_JOINTS.value,
     )
     if isinstance(source, Download):
-        source = find_pictures(str(source.save(options.output / "downloads")))
+        path = str(source.save(options.output / "downloads"))
+        source = find_video(path) or find_pictures(path)
     if isinstance(source, Pictures):
         wrong = predict_pictures(
             predictor,
@@ -162,18 +164,11 @@ def main() -> None:
         sys.exit(3)
 
 
-def _source() -> Pictures | Download | Path | int:
-    """Pictures, the picture of an address, a video file or a camera's number."""
-    camera = re.fullmatch(r"camera(?::(\d+))?", _INPUT.value)
-    if camera is not None:
-        return int(camera[1] or 0)
-    if is_address(_INPUT.value):
-        if _OFFLINE.value:
-            raise UserError(f"--input={_INPUT.value} is a network address, and --offline is set; give a local file")
-        return download(_INPUT.value)
-    if Path(_INPUT.value).suffix.lower() in video.SUFFIXES:
-        return Path(_INPUT.value)
-    return find_pictures(_INPUT.value, Path(_OUTPUT.value) if _OUTPUT.value else None)
+def _source(output: Path | None) -> VideoSource | Download | Pictures:
+    """A video, the picture of an address, or picture files."""
+    if (found := find_video(_INPUT.value, offline=_OFFLINE.value)) is not None:
+        return found
+    return download(_INPUT.value) if is_address(_INPUT.value) else find_pictures(_INPUT.value, output)
 
 
 def _settings(predictor: Predictor, options: OutputOptions, detector: str | None) -> dict[str, Any]:

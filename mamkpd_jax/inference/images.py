@@ -1,6 +1,5 @@
 """Every kind of image that predictions take, as RGB pixels of 8 bits."""
 
-import sys
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,27 +7,32 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL import ImageOps
+from PIL.Image import Image as PilImage
 
 from mamkpd_jax.data.builders import images as of_data_sets
 from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference import heic
 from mamkpd_jax.inference.addresses import download, is_address
-from mamkpd_jax.inference.animations import animated_frames
+from mamkpd_jax.inference.animations import FORMATS, animated_frames
 
 # A path, an address http:// or https://, a file's bytes, a PIL image, or an array: see `read`.
 Image = Any
 
 SUFFIXES = (*of_data_sets.SUFFIXES, *heic.SUFFIXES)
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")  # of PIL images with more than 8 bits
-_ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")  # other files of several pictures are scans or previews
 _PILLOW = threading.Lock()  # it decodes when pixels are first needed, which several threads may do at once
 _EXPECTED = "expected uint8, uint16, bool, or float from 0 to 1, as [h, w] or [h, w, 1, 3 or 4]"
 
 
 def is_one_image(images: Any) -> bool:
     """Whether this is an image, or nothing that `read` takes, rather than several images."""
-    if isinstance(images, str | Path | bytes | bytearray | memoryview) or _is_pil(images) or _is_array(images):
+    if (
+        isinstance(images, str | Path | bytes | bytearray | memoryview)
+        or isinstance(images, PilImage)
+        or _is_array(images)
+    ):
         return True
     return hasattr(images, "read") or not isinstance(images, Iterable)  # an open file would be a list of its lines
 
@@ -58,7 +62,7 @@ def read(image: Image, *, upright: bool) -> UInt8[np.ndarray, "h w 3"]:
     Raises:
         UserError: it can't be read, is animated, or is none of these.
     """
-    if _is_pil(image):
+    if isinstance(image, PilImage):
         return _of_pil(image, upright)
     if _is_array(image):
         try:
@@ -125,19 +129,12 @@ def _of_array(image: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 
-def _is_pil(image: Any) -> bool:
-    """Whether this is an image of Pillow, which this package doesn't need and so doesn't import."""
-    pil = sys.modules.get("PIL.Image")
-    return pil is not None and isinstance(image, pil.Image)
-
-
-def _of_pil(image: Any, upright: bool) -> UInt8[np.ndarray, "h w 3"]:
-    from PIL import ImageOps
-
+def _of_pil(image: PilImage, upright: bool) -> UInt8[np.ndarray, "h w 3"]:
     try:
         with _PILLOW:
-            if image.format in _ANIMATED_FORMATS and image.n_frames > 1:
-                raise UserError(f"the image is {_animated(image.n_frames)}")
+            n_frames = getattr(image, "n_frames", 1) if image.format in FORMATS else 1
+            if n_frames > 1:
+                raise UserError(f"the image is {_animated(n_frames)}")
             image = ImageOps.exif_transpose(image) if upright else image
             if image.mode not in _DEEP_MODES:
                 image = image.convert("RGBA") if image.mode in ("P", "PA") else image

@@ -11,6 +11,7 @@ from absl import logging
 
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference import heic, sources
+from mamkpd_jax.inference.animations import animated_frames
 from mamkpd_jax.inference.images import SUFFIXES
 
 # What a run writes into the output folder.
@@ -96,7 +97,7 @@ def _left_out(file: Path, skipped: Counter[str], *, known_kinds: bool = True) ->
     elif suffix in heic.SUFFIXES:
         kind = "" if importlib.util.find_spec("pillow_heif") else f"{suffix} (pip install 'mamkpd-jax[heic]')"
     elif suffix in SUFFIXES:
-        kind = f"animated {suffix} (give it as --input)" if sources.animated_frames(file) > 1 else ""
+        kind = f"animated {suffix} (give it as --input)" if animated_frames(file) > 1 else ""
     else:
         kind = (suffix or "without suffix") if known_kinds else ""
     skipped.update([kind] if kind else [])

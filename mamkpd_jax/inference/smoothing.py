@@ -9,6 +9,7 @@ from jaxtyping import Float
 # Choice: speeds count in sides of the crop a second, so that near and far people are smoothed alike.
 _MIN_CUTOFF_HZ = 1.0
 _SPEED_CUTOFF_HZ = 1.0
+_MIN_STEP_S = 1e-6  # frames may have the same time
 _BETA = 2.0  # cutoff in Hz gained for a side of the crop a second
 
 
@@ -19,12 +20,12 @@ class OneEuro:
         self._last: tuple[Float[np.ndarray, "j 2"], Float[np.ndarray, "j 2"], float] | None = None
 
     def __call__(self, points: Float[np.ndarray, "j 2"], time_s: float, side_px: float) -> Float[np.ndarray, "j 2"]:
-        """The smoothed joints at a time, which must grow; `side_px` is that of the pose's crop in the image."""
+        """The smoothed joints at a time, which must not fall; `side_px` is that of the pose's crop in the image."""
         if self._last is None:
             self._last = points, np.zeros_like(points), time_s
             return points
         before, speeds, time_before_s = self._last
-        step_s = time_s - time_before_s
+        step_s = max(time_s - time_before_s, _MIN_STEP_S)
         speeds = speeds + _share(_SPEED_CUTOFF_HZ, step_s) * ((points - before) / step_s - speeds)
         speed = np.linalg.norm(speeds, axis=1, keepdims=True) / side_px
         points = before + _share(_MIN_CUTOFF_HZ + _BETA * speed, step_s) * (points - before)

@@ -6,6 +6,7 @@ import sys
 import cv2
 import jax.numpy as jnp
 import numpy as np
+import PIL.Image
 import pytest
 
 from mamkpd_jax.data.functional import decode_image
@@ -81,27 +82,25 @@ def test_what_no_image_is_ends_in_one_line(predictor, image, message):
 
 def _opened(path):
     """A picture as Pillow opens it: not decoded yet."""
-    return pytest.importorskip("PIL.Image").open(io.BytesIO(path.read_bytes()))
+    return PIL.Image.open(io.BytesIO(path.read_bytes()))
 
 
 def test_pil_images_are_read_as_their_files(tmp_path):
-    pil = pytest.importorskip("PIL.Image")
-    palette = pil.fromarray(RGB).quantize(200)
+    palette = PIL.Image.fromarray(RGB).quantize(200)
     palette.info["transparency"] = bytes(range(200))
-    images = [pil.fromarray(array) for array in (RGB, RGB[..., 0], np.dstack([RGB, RGB[..., 0]]), DEEP[..., 0])]
-    for image in (*images, pil.fromarray(RGB[..., 0] > 99), palette, images[0].convert("LA")):
+    images = [PIL.Image.fromarray(array) for array in (RGB, RGB[..., 0], np.dstack([RGB, RGB[..., 0]]), DEEP[..., 0])]
+    for image in (*images, PIL.Image.fromarray(RGB[..., 0] > 99), palette, images[0].convert("LA")):
         image.save(tmp_path / "image.png")
         np.testing.assert_array_equal(_pixels(image), _pixels(tmp_path / "image.png"), err_msg=image.mode)
     assert np.abs(_pixels(images[0].convert("CMYK")).astype(int) - RGB).max() <= 1
     with pytest.raises(UserError, match="array float32 .* with values from 3 to 3"):
-        read(pil.new("F", (5, 4), 3.0), upright=True)
+        read(PIL.Image.new("F", (5, 4), 3.0), upright=True)
 
 
 def test_pil_images_are_turned_as_files(tmp_path):
-    pil = pytest.importorskip("PIL.Image")
-    exif = pil.Exif()
+    exif = PIL.Image.Exif()
     for exif[0x112] in range(1, 9):
-        pil.fromarray(RGB).save(tmp_path / "turned.png", exif=exif)
+        PIL.Image.fromarray(RGB).save(tmp_path / "turned.png", exif=exif)
         for upright in (True, False):
             expected = _pixels(tmp_path / "turned.png", upright)
             np.testing.assert_array_equal(_pixels(_opened(tmp_path / "turned.png"), upright), expected)
@@ -193,8 +192,7 @@ def test_heic_pictures_are_read(heic, tmp_path):
 
 @pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
 def test_heic_pictures_are_upright(heic, orientation, turns):
-    pil = pytest.importorskip("PIL.Image")
-    exif = pil.Exif()
+    exif = PIL.Image.Exif()
     exif[0x112] = orientation
     quarters = np.zeros((48, 64, 3), np.uint8)
     quarters[:24, :32], quarters[24:, 32:] = [250, 0, 0], [0, 0, 250]

@@ -1,0 +1,94 @@
+"""Videos that browsers play: H.264 in MP4, with the times of the frames."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.codec.context import Flags
+from jaxtyping import UInt8
+
+from mamkpd_jax.files import atomic_write
+
+_FRAGMENT = 30  # frames at most that a crash takes from the file
+_MAX_RATE = 240  # that the encoder is told: it chooses a level by it, and players refuse high ones
+_MAX_TICKS = 1_000_000  # a second
+_LIMITED, _BT709 = 1, 1  # FFmpeg's numbers of the range and of the colours, which players would guess by the size
+
+
+class VideoWriter:
+    """Writes NAME.unfinished.mp4, which plays after a crash too, and turns it into NAME.mp4 when it is closed.
+
+    The first frame decides the size: a side of odd length gets one more pixel, as H.264 needs it, and later frames of
+    another size are scaled to it.
+
+    Args:
+        rate: frames a second, about.
+        time_base: seconds of which the times of all frames are multiples.
+    """
+
+    def __init__(self, path: Path, rate: Fraction | None, time_base: Fraction):
+        self._path = path
+        self.unfinished = path.with_suffix(".unfinished.mp4")
+        self._rate = min(rate or 30, _MAX_RATE)
+        self._time_base = max(time_base, Fraction(1, _MAX_TICKS))
+        self._container: Any = None
+        self._stream: Any = None
+        self._size = (0, 0)
+        self._ticks = -1
+
+    def add(self, image: UInt8[np.ndarray, "h w 3"], time_s: float, duration_s: float) -> None:
+        """Appends an RGB frame, shown from `time_s` to the next frame; the last one is shown for `duration_s`."""
+        if self._ticks < 0:
+            self._open(image.shape[1], image.shape[0])
+        frame = av.VideoFrame.from_ndarray(self._fitted(image), format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
+        self._ticks = max(round(time_s / self._time_base), self._ticks + 1)
+        frame.pts, frame.time_base = self._ticks, self._time_base
+        frame.duration = round(duration_s / self._time_base)
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Finishes the video, if it has a frame."""
+        if self._ticks < 0:
+            return
+        self._container.mux(self._stream.encode())
+        self._container.close()
+        with atomic_write(self._path) as temporary, av.open(str(self.unfinished)) as written:
+            with av.open(str(temporary), "w", options={"movflags": "faststart"}) as whole:
+                stream = whole.add_stream_from_template(written.streams.video[0])
+                stream.time_base = self._time_base
+                for packet in written.demux(video=0):
+                    if packet.size:
+                        packet.stream = stream
+                        whole.mux(packet)
+        self.unfinished.unlink()
+
+    def _open(self, width: int, height: int) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        flags = "frag_keyframe+delay_moov+default_base_moof"
+        self._container = av.open(str(self.unfinished), "w", options={"movflags": flags, "flush_packets": "1"})
+        self._size = width, height
+        self._stream = stream = self._container.add_stream("libx264", rate=self._rate)
+        stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+        codec = stream.codec_context
+        codec.color_range, codec.colorspace, codec.color_primaries, codec.color_trc = _LIMITED, *[_BT709] * 3
+        stream.time_base = codec.time_base = self._time_base
+        codec.flags |= Flags.frame_duration
+        codec.gop_size = _FRAGMENT
+        # Without lookahead each frame is in the file at once.
+        codec.options = {"preset": "veryfast", "crf": "18", "tune": "zerolatency"}
+
+    def _fitted(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:
+        """The image in the size of the first frame, each side made even."""
+        (height, width), (full_width, full_height) = image.shape[:2], self._size
+        border = cv2.BORDER_REPLICATE
+        if (width, height) != self._size:
+            border = cv2.BORDER_CONSTANT
+            scale = min(full_width / width, full_height / height)
+            image = cv2.resize(image, (max(1, round(width * scale)), max(1, round(height * scale))))
+            height, width = image.shape[:2]
+        right, bottom = self._stream.width - width, self._stream.height - height
+        return cv2.copyMakeBorder(image, 0, bottom, 0, right, border)

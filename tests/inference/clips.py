@@ -1,0 +1,74 @@
+"""Short real videos: a view that moves over a photograph, so that each frame shows which one it is."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+WIDTH, HEIGHT = 320, 240
+SHIFT_PX = 4  # a frame
+
+
+def views(photo: Path, n: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> list[np.ndarray]:
+    """The frames of a clip, RGB."""
+    image = cv2.cvtColor(cv2.imread(str(photo)), cv2.COLOR_BGR2RGB)
+    width, height = size
+    return [np.ascontiguousarray(image[60 : 60 + height, SHIFT_PX * i : SHIFT_PX * i + width]) for i in range(n)]
+
+
+def write_clip(
+    path: Path,
+    frames: Sequence[np.ndarray],
+    *,
+    rate: Fraction = Fraction(10),
+    times_s: Sequence[float] | None = None,
+    codec: str = "libx264",
+    rotation: int = 0,
+    matrix: Sequence[int] | None = None,
+    flags: str = "",
+) -> Path:
+    """Writes a clip, with a key frame every sixth frame; at the given times, in milliseconds, or at a constant rate."""
+    with av.open(str(path), "w", options={"movflags": flags} if flags else {}) as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.codec_context.gop_size = 6
+        if codec.startswith("libvpx"):
+            stream.codec_context.options = {"deadline": "realtime", "cpu-used": "8"}
+        time_base = Fraction(1, 1000) if times_s else 1 / rate
+        stream.codec_context.time_base = time_base
+        if rotation:
+            stream.set_display_rotation(rotation)
+        if matrix:
+            stream.set_display_matrix(matrix)
+        for i, image in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = (round(times_s[i] * 1000) if times_s else i), time_base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def damage(path: Path, start: float, end: float) -> Path:
+    """Overwrites a part of a file, from and to a share of its bytes, with noise."""
+    content = bytearray(path.read_bytes())
+    first, last = int(len(content) * start), int(len(content) * end)
+    content[first:last] = np.random.default_rng(0).bytes(last - first)
+    path.write_bytes(content)
+    return path
+
+
+def number_of(image: np.ndarray, frames: Sequence[np.ndarray]) -> int:
+    """Which of the frames an image shows."""
+    small = image[::4, ::4].astype(int)
+    return int(np.argmin([np.abs(small - frame[::4, ::4]).mean() for frame in frames]))
+
+
+def decoded(path: Path) -> tuple[list[np.ndarray], list[float]]:
+    """All frames of a video file, RGB, and their times in seconds."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    return [frame.to_ndarray(format="rgb24") for frame in frames], [frame.time for frame in frames]
