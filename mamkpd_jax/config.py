@@ -218,7 +218,7 @@ def _check_fields(section: Any, name: str) -> None:
                 raise UserError(f"{where} is {one!r}; expected one of {', '.join(rule['choices'])}")
             if "registry" in rule and one not in rule["others"]:
                 rule["registry"].check(one)
-            if "low" in rule and not (rule["low"] <= one <= rule["high"] and math.isfinite(one)):
+            if "low" in rule and not (rule["low"] <= one <= rule["high"] and -math.inf < one < math.inf):
                 most = "" if math.isinf(rule["high"]) else f" and at most {rule['high']}"
                 raise UserError(f"{where} is {one}; expected a finite number of at least {rule['low']}{most}")
 

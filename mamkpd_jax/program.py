@@ -26,9 +26,9 @@ Program = Callable[[Any, Any, Any], Any]
 class Options:
     """The parts around the network, each of which can be left out, and the scan inside."""
 
-    normalize: bool = True  # images are uint8 RGB [b, h, w, 3], not normalised ones
+    normalize: bool = True  # crops are uint8 RGB [b, h, w, 3], not normalised ones
     flip_test: bool = True  # outputs are averaged with those of the mirrored image
-    decode: bool = True  # keypoints in pixels of the image, and scores; else the head's outputs
+    decode: bool = True  # keypoints in pixels of the crop, and scores; else the head's outputs
     scan: str = "auto"  # as in `config.model.scan`, whose value is the training run's
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 
 import mamkpd_jax
 from mamkpd_jax.config import Config, from_dict
+from mamkpd_jax.data.transforms import BOX_PADDING
 from mamkpd_jax.environment import commit
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.model.mamkpd import MEAN, STD, abstract, split, variant_name
@@ -44,6 +45,7 @@ class Artifact(Description):
             **describe(self),
             **_NORMALIZATION,
             "flip_indices": self.skeleton.flip_indices,
+            "box_padding": BOX_PADDING,
             "version": mamkpd_jax.__version__,
             "commit": commit(),
         }

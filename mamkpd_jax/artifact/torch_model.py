@@ -335,7 +335,7 @@ class HeatmapHead(nn.Module):
         return torch.cat([mirrored[..., :1], mirrored[..., :-1]], dim=3)
 
     def decode(self, heatmaps: Tensor, image_hw: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Points [b, j, 2], as (x, y) in pixels of the image, and scores [b, j]."""
+        """Points [b, j, 2], as (x, y) in pixels of the crop, and scores [b, j]."""
         (height, width), (rows, columns) = image_hw, sizes(heatmaps, 2, 3)
         points, scores = decode_heatmaps(heatmaps, self.codec, self.sigma_px * columns / width)
         less = 1 if self.codec == "udp" else 0  # it measures from the first pixel's centre to the last one's
@@ -425,7 +425,7 @@ class CropPredictor(nn.Module):
     Args:
         normalize: take uint8 RGB images [b, h, w, 3]; else what the model takes.
         flip_test: average the outputs with those for the mirrored images.
-        decode: give points [b, j, 2], as (x, y) in pixels of the image, and scores [b, j]; else the head's outputs.
+        decode: give points [b, j, 2], as (x, y) in pixels of the crop, and scores [b, j]; else the head's outputs.
     """
 
     def __init__(self, model: MamKPD, *, normalize: bool = True, flip_test: bool = True, decode: bool = True):

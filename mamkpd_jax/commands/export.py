@@ -3,6 +3,9 @@
 mamkpd export --checkpoint=NAME|DIR|FILE --output=FILE.onnx|FILE.stablehlo|DIR [--normalize] [--flip_test] ...
 
 DIR, a new folder, gets model.stablehlo and model.json, which says what the model takes and gives.
+
+The model takes crops, not pictures. A crop shows a box's centre in its middle, 1.25 times the box's width and height,
+and more on one side to have the crop's aspect; what lies outside the picture is black.
 """
 
 from pathlib import Path
@@ -24,7 +27,7 @@ _NORMALIZE = flags.DEFINE_bool("normalize", False, "Take uint8 RGB images [b, h,
 _FLIP_TEST = flags.DEFINE_bool(
     "flip_test", False, "Average the outputs with those of the mirrored image.", allow_override=True
 )
-_DECODE = flags.DEFINE_bool("decode", False, "Give points in pixels of the image and scores, not the head's outputs.")
+_DECODE = flags.DEFINE_bool("decode", False, "Give points in pixels of the crop and scores, not the head's outputs.")
 _PRECISION = flags.DEFINE_string("precision", "fp32", "Of the arithmetic: fp32, and for ONNX fp16 or int8.")
 _CACHE = compilation_cache.define_flag()
 

@@ -17,7 +17,7 @@ from mamkpd_jax.data import functional as F
 from mamkpd_jax.skeletons import Skeleton
 
 _CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
-_PADDING = 1.25
+BOX_PADDING = 1.25  # a crop is so many times as wide and high as its box
 _HALF_BODY_PADDING = 1.5
 # Choice: less than the 2 to 40% of random erasing (arXiv 1708.04896), so that most joints stay in sight.
 _ERASED_SHARE, _ERASED_ASPECT = (0.02, 0.2), (0.3, 1 / 0.3)
@@ -123,7 +123,7 @@ class TopDownCrop:
         """The crop; `rng` is needed where there is an augmentation."""
         image, box = instance["image"], np.asarray(instance["bbox"], np.float64)
         joints = np.array(instance.get("keypoints", np.zeros((self.skeleton.n_joints, 3))), np.float64)
-        corners, size, rotation_deg = box[:2] + _CORNERS * box[2:], box[2:] * _PADDING, 0.0
+        corners, size, rotation_deg = box[:2] + _CORNERS * box[2:], box[2:] * BOX_PADDING, 0.0
         if self.augmentation is None:
             centre = corners.mean(axis=0)
         else:

@@ -71,6 +71,7 @@ VALUES = st.recursive(
 @example(("config", "optim"), None)
 @example(("skeleton", "sigmas"), [float("nan")] * 17)
 @example(("config", "head", "sigma_px"), 10**400)
+@example(("config", "model", "depths"), [10**400, 1, 1])
 @settings(max_examples=300, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 def check(place: tuple, value: Any) -> None:
     about = copy.deepcopy(ABOUT)

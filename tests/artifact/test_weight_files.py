@@ -113,6 +113,7 @@ def test_metadata_tells_what_is_needed_to_predict(weights):
     assert about["config"]["model"]["dims"] == [16, 24, 32]
     assert about["skeleton"]["joints"][0] == "nose" and about["flip_indices"][1] == 2
     assert about["config"]["data"]["input_hw"] == [64, 32] and about["mean"][0] == 123.675 and about["std"][0] == 58.395
+    assert about["box_padding"] == 1.25
     base = Artifact(config=Config(), skeleton=COCO, step=1, params={}, batch_stats={})
     assert base.description()["variant"] == "base"
 

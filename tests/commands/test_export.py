@@ -6,10 +6,14 @@ import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 from mamkpd_jax.artifact.checkpoints import write_checkpoint
+from mamkpd_jax.artifact.reading import read_artifact
 from mamkpd_jax.config import Config, DataConfig, ModelConfig
+from mamkpd_jax.inference.predictor import Predictor
+from mamkpd_jax.program import Options, program_of
 from tests.artifact.conftest import random_weights
 
 __all__ = ["random_weights"]
@@ -49,6 +53,26 @@ def test_onnx_tells_what_is_inside(run, tmp_path):
     about = json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}["mamkpd"])
     assert about["options"] == {"normalize": False, "flip_test": False, "decode": True}
     assert about["precision"] == "int8" and about["step"] == 7
+
+
+def test_decoded_points_lead_back_to_the_picture(run, shared_data):
+    """By the formula of docs/export.md, as the predictor has it: the points are in pixels of the crop."""
+    picture, (x, y, width, height) = shared_data / "coco_mini" / "000000000785.jpg", (280.0, 44.0, 218.0, 346.0)
+    predictor = Predictor.from_pretrained(run, flip_test=False, batch_size=1)
+    (expected,) = predictor(picture, [[x, y, width, height]])
+    about = read_artifact(run)
+    decoded = program_of(about, Options(flip_test=False))(predictor.crops(picture, [[x, y, width, height]]).images)[0]
+    h, w = about.config.data.input_hw
+    padding = about.description()["box_padding"]
+    crop_width, crop_height = padding * max(width, height * w / h), padding * max(height, width * h / w)
+    left = x + width / 2 + (decoded[0, :, 0] - w / 2) * crop_width / w
+    top = y + height / 2 + (decoded[0, :, 1] - h / 2) * crop_height / h
+    np.testing.assert_allclose(np.stack([left, top], axis=1), expected.keypoints[0], atol=1e-3)
+
+
+def test_help_says_pixels_of_the_crop(run):
+    printed = " ".join(_export(run, "--help").stdout.split())
+    assert "Give points in pixels of the crop and scores" in printed and "1.25 times the box's width" in printed
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def save(artifact: Artifact, path: Path, options: Options, precision: str = "fp3
 
     Its metadata is the artifact's description, with `options` and `precision`. The input is `image`: uint8 RGB
     [b, h, w, 3] with `options.normalize`, else normalised float32 [b, 3, h, w]. The outputs are `points` [b, j, 2] in
-    pixels of the image and `scores` [b, j] with `options.decode`, else the head's, such as `heatmaps` [b, j, h, w].
+    pixels of the crop and `scores` [b, j] with `options.decode`, else the head's, such as `heatmaps` [b, j, h, w].
 
     Args:
         precision: "fp32", "fp16" or "int8": fp16 halves the layers' weights, and leaves the scan and what is around

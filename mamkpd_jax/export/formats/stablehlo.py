@@ -23,7 +23,7 @@ def save(artifact: Artifact, path: Path, options: Options, precision: str = "fp3
 
     To run it: `jax.export.deserialize(bytearray(path.read_bytes())).call(image)`. The image is uint8 RGB [b, h, w, 3]
     with `options.normalize`, else normalised float32 [b, h, w, 3]; the result is points [b, j, 2] in pixels of the
-    image and scores [b, j] with `options.decode`, else the head's, such as heatmaps [b, h / stride, w / stride, j].
+    crop and scores [b, j] with `options.decode`, else the head's, such as heatmaps [b, h / stride, w / stride, j].
 
     Args:
         path: a file NAME.stablehlo, or a new folder for model.stablehlo and model.json: the artifact's description, the
