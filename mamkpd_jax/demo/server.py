@@ -24,9 +24,9 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mamkpd_jax import Predictor
-from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.boxes import Detector, as_boxes, whole_image
+from mamkpd_jax.inference.images import read
 from mamkpd_jax.visualize import overlay_heatmap
 
 MAX_BYTES = 20 * 2**20
@@ -119,9 +119,10 @@ def poses(predictor: Predictor, data: bytes, boxes: Float[np.ndarray, "n 4"] | D
         UserError: the bytes are no picture, or one that is too large, or a box can't be used.
     """
     try:
-        image = decode_image(data, upright=True)
-    except DamagedImage as error:
-        raise UserError(f"The file is {error}. Choose a JPEG, PNG or WebP picture.") from error
+        image = read(data, upright=True)
+    except UserError as error:
+        line = str(error).replace("the image", "The file", 1)
+        raise UserError(f"{line}. Choose a JPEG, PNG or WebP picture.") from error
     if callable(boxes):
         found = as_boxes(*boxes(image))
         best = np.argsort(-found.scores, kind="stable")[:MAX_BOXES]
@@ -132,6 +133,7 @@ def poses(predictor: Predictor, data: bytes, boxes: Float[np.ndarray, "n 4"] | D
     return {
         "width": image.shape[1],
         "height": image.shape[0],
+        "picture": None if _browsers_show(data) else _data_url(image),
         "poses": [
             {"box": box.tolist(), "joints": pose.tolist(), "heatmaps": _pictures(crop, heatmaps)}
             for box, pose, crop, heatmaps in zip(seen.result.boxes, joints, seen.crops, seen.heatmaps, strict=True)
@@ -143,6 +145,13 @@ def warm_up(predictor: Predictor) -> None:
     """Compiles what a picture needs, so that the first one does not wait for it."""
     blank = np.zeros((*predictor.config.data.input_hw, 3), np.uint8)
     poses(predictor, cv2.imencode(".png", blank)[1].tobytes(), whole_image)
+
+
+def _browsers_show(data: bytes) -> bool:
+    """Whether a file has one of the formats that browsers show; TIFF, HEIC and JPEG 2000 are not among them."""
+    jpeg, png, gif, bmp = b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM"
+    is_webp, is_avif = data[:4] == b"RIFF" and data[8:12] == b"WEBP", data[4:12] == b"ftypavif"
+    return data.startswith((jpeg, png, gif, bmp)) or is_webp or is_avif
 
 
 def _pictures(crop: UInt8[np.ndarray, "h w 3"], heatmaps: np.ndarray) -> list[str]:

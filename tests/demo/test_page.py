@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 
@@ -62,6 +63,14 @@ def _expect_result(page, boxes):
     sync_api.expect(page.get_by_role("status")).to_have_text(
         f"Found joints in {boxes} {'box' if boxes == 1 else 'boxes'}."
     )
+
+
+def test_a_tiff_is_shown(page, picture, tmp_path):
+    cv2.imwrite(str(tmp_path / "scan.tiff"), cv2.imread(str(picture)))
+    _choose(page, tmp_path / "scan.tiff")
+    _expect_result(page, 1)
+    assert page.evaluate("document.getElementById('picture').decode().then(() => true)")
+    assert page.evaluate("document.getElementById('picture').naturalWidth") == 640
 
 
 def test_a_chosen_picture_shows_joints_scores_and_heatmaps(page, picture):

@@ -1,5 +1,6 @@
 """The demo's server, spoken to over HTTP."""
 
+import base64
 import http.client
 import json
 import os
@@ -105,6 +106,27 @@ def test_gray_transparent_and_turned_pictures_are_read_as_they_are_seen(poses_of
     turned = jpeg[:2] + b"\xff\xe1" + (len(turn) + 2).to_bytes(2, "big") + turn + jpeg[2:]
     answer = poses_of(turned)[1]
     assert (answer["width"], answer["height"]) == (425, 640)
+
+
+def test_what_browsers_lack_comes_back_as_jpeg(poses_of, picture):
+    image = cv2.imread(str(picture))
+    for suffix in (".tiff", ".jp2", ".ppm"):
+        status, answer = poses_of(cv2.imencode(suffix, image)[1].tobytes())
+        kind, _, data = answer["picture"].partition(",")
+        assert status == 200 and kind == "data:image/jpeg;base64", suffix
+        shown = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+        assert shown.shape == image.shape and np.abs(shown.astype(int) - image).mean() < 5
+    for suffix in (".jpg", ".png", ".webp", ".gif", ".bmp", ".avif"):
+        assert poses_of(cv2.imencode(suffix, image)[1].tobytes())[1]["picture"] is None, suffix
+
+
+def test_animations_are_refused(poses_of, tmp_path):
+    animation = cv2.Animation()
+    animation.frames = [np.full((24, 36, 3), 20 * i, np.uint8) for i in range(3)]
+    animation.durations = [40] * 3
+    assert cv2.imwriteanimation(str(tmp_path / "animation.gif"), animation)
+    status, answer = poses_of((tmp_path / "animation.gif").read_bytes())
+    assert status == 422 and answer["error"].startswith("The file is animated (3 frames); ")
 
 
 @pytest.mark.parametrize(
