@@ -72,7 +72,8 @@ def predict_video(
             if len(finished_s) != tracking.max_frames:
                 wrong += _missing_end(source, following, video)
         if not finished_s:
-            raise UserError(f"{source} has no frame that can be decoded; copy the file again")
+            reason = f" ({video.broken})" if video.broken else ""
+            raise UserError(f"{source} has no frame that can be decoded{reason}; copy the file again")
         output.finish()
     print(f"{source}: {len(finished_s)} frames, {subject(predictor.skeleton, len(tracks))} found")
     if len(finished_s) > 1:  # compiling is a matter of the first

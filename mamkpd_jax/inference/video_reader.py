@@ -118,13 +118,13 @@ class _Encoded(VideoReader):
 
     def __init__(self, source: VideoSource):
         options = {"rtsp_transport": "tcp"} if str(source.address).startswith("rtsp") else {}
-        timeout = _PATIENCE_S if isinstance(source.address, str) else None
+        timeout, start = _PATIENCE_S if isinstance(source.address, str) else None, time.monotonic()
         try:
             self._container = av.open(str(source.address), options=options, timeout=timeout, metadata_errors="replace")
         except (FFmpegError, OSError) as error:
-            raise UserError(
-                f"{source} can't be opened as a video ({_reason(error)}); check {_suspect(source)}"
-            ) from error
+            is_late = timeout is not None and time.monotonic() - start >= timeout  # which RTSP reports as bad data
+            reason = f"no answer for {timeout:.0f} s" if is_late else _reason(error)
+            raise UserError(f"{source} can't be opened as a video ({reason}); check {_suspect(source)}") from error
         if not self._container.streams.video:
             raise UserError(f"{source} has no video; give a file with pictures")
         self._stream = self._container.streams.video[0]
@@ -136,7 +136,7 @@ class _Encoded(VideoReader):
         self.n_frames = self._numbers.announced
 
     def __iter__(self) -> Iterator[Frame]:
-        start = self._container.start_time
+        start = self._container.start_time if self._container.duration else None  # a live stream's says nothing
         zero = None if start is None else round(Fraction(start, av.time_base) / self.time_base)
         for packet in self._packets():
             self._numbers.expect(packet)
@@ -197,7 +197,7 @@ def _is_webp(path: Path) -> bool:
 def _reason(error: Exception) -> str:
     """The error in words, without the name of the file."""
     if isinstance(error, ExitError):
-        return f"no answer for {_PATIENCE_S:.0f} s"
+        return f"nothing came for {_PATIENCE_S:.0f} s"
     return (getattr(error, "strerror", None) or str(error)).lower()
 
 

@@ -1,32 +1,17 @@
 """The demo's page in a real browser without a window."""
 
-import os
-import shutil
-
 import cv2
 import numpy as np
 import pytest
+
+from tests.browser import browser
+
+__all__ = ["browser"]
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 _WAIT_MS = 30_000
 sync_api.expect.set_options(timeout=_WAIT_MS)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium: the system's where there is one, else playwright's own."""
-    system = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    with sync_api.sync_playwright() as playwright:
-        try:
-            # Chromium has a socket below TMPDIR, whose path may have 100 characters.
-            browser = playwright.chromium.launch(executable_path=system, env=os.environ | {"TMPDIR": "/tmp"})
-        except sync_api.Error as error:
-            if "Executable doesn't exist" not in str(error):
-                raise
-            pytest.skip("no Chromium: install the system's package, or run `python -m playwright install chromium`")
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
