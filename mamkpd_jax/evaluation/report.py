@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 
 from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.data.opening import EvaluationData
+from mamkpd_jax.evaluation.coco_results import with_suppressed
 from mamkpd_jax.evaluation.evaluator import Evaluation
 from mamkpd_jax.files import write_json
 from mamkpd_jax.skeletons import JOINT_THRESHOLD
@@ -116,7 +117,7 @@ def worst_instances(evaluation: Evaluation, dataset: EvaluationData) -> UInt8[np
         ends = x - _MARGIN * w, y - _MARGIN * h, x + (1 + _MARGIN) * w + 1, y + (1 + _MARGIN) * h + 1
         region = int(ends[0]), int(ends[1]), int(ends[2]), int(ends[3])
         shown.append((record_of[annotation["image_id"]], region, [annotation["keypoints"]]))
-    return _beside_truth(shown, evaluation.results, dataset, threshold=-np.inf)
+    return _beside_truth(shown, with_suppressed(evaluation.results), dataset, threshold=-np.inf)
 
 
 def _beside_truth(
