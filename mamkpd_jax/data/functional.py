@@ -30,6 +30,8 @@ def decode_image(data: bytes, *, upright: bool = False) -> UInt8[np.ndarray, "h 
     Raises:
         DamagedImage: they can't be decoded, or to more pixels than the limit.
     """
+    if _lacks_its_end(data):
+        raise DamagedImage(f"a JPEG picture that is cut off ({len(data)} bytes, without its end); copy it again")
     flags = cv2.IMREAD_COLOR_RGB | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
@@ -45,6 +47,19 @@ def check_size(height: int, width: int) -> None:
     """Raises DamagedImage if an image has more pixels than the limit."""
     if height * width > _MAX_PIXELS:
         raise _too_large()
+
+
+def _lacks_its_end(data: bytes) -> bool:
+    """Whether a JPEG file has no end marker after its pixels, as when a copy was interrupted and zeros follow.
+
+    libjpeg takes the zeros for pixels. The thumbnail inside a segment has markers of its own, and phones append videos.
+    """
+    at = 2
+    while data[:2] == b"\xff\xd8" and data[at : at + 1] == b"\xff":
+        if data[at + 1 : at + 2] == b"\xda":  # the pixels begin; in them the end marker can't occur
+            return data.find(b"\xff\xd9", at) < 0
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")  # a segment
+    return False
 
 
 def _too_large() -> DamagedImage:

@@ -123,9 +123,11 @@ def poses(predictor: Predictor, data: bytes, boxes: Float[np.ndarray, "n 4"] | D
     except UserError as error:
         line = str(error).replace("the image", "The file", 1)
         raise UserError(f"{line}. Choose a JPEG, PNG or WebP picture.") from error
+    left_out = 0
     if callable(boxes):
         found = as_boxes(*boxes(image))
         best = np.argsort(-found.scores, kind="stable")[:MAX_BOXES]
+        left_out = len(found.scores) - len(best)
         seen = predictor.heatmaps(image, (found.xywh[best], found.scores[best]), box_threshold=0.0)
     else:
         seen = predictor.heatmaps(image, boxes)
@@ -133,6 +135,7 @@ def poses(predictor: Predictor, data: bytes, boxes: Float[np.ndarray, "n 4"] | D
     return {
         "width": image.shape[1],
         "height": image.shape[0],
+        "left_out": left_out,  # boxes that a detector found beyond the best
         "picture": None if _browsers_show(data) else _data_url(image),
         "poses": [
             {"box": box.tolist(), "joints": pose.tolist(), "heatmaps": _pictures(crop, heatmaps)}

@@ -68,9 +68,17 @@ def usable(boxes: Boxes, image_hw: tuple[int, int], threshold: float) -> tuple[B
     """The boxes that can be used, less those with a score below the threshold; and what is wrong with the others."""
     rows, reasons = [], []
     for row in np.flatnonzero(~(boxes.scores < threshold)):
-        reason = box_fault(boxes.xywh[row].tolist(), float(boxes.scores[row]), image_hw)
+        reason = _fault(boxes.xywh[row], float(boxes.scores[row]), image_hw)
         if reason is None:
             rows.append(row)
         else:
             reasons.append(reason)
     return Boxes(boxes.xywh[rows], boxes.scores[rows]), tuple(reasons)
+
+
+def _fault(box: Float[np.ndarray, "4"], score: float, image_hw: tuple[int, int]) -> str | None:
+    """Why a box of an image can't be used; None if it can."""
+    if ((box[2:] > 0) & (box[2:] < 1)).all():
+        text = ", ".join(f"{value:g}" for value in box)
+        return f"the box ({text}) is smaller than a pixel; expected pixels, not parts of the image's width and height"
+    return box_fault(box.tolist(), score, image_hw)

@@ -68,8 +68,14 @@ class PoseResult:
         Args:
             threshold: joints with a score up to it are left out.
             label: write the scores beside the joints.
+
+        Raises:
+            UserError: the image can't be read again, or has another size than that of the poses.
         """
         image = read(self.image, upright=self.upright) if image is None else image
+        if image.shape[:2] != self.image_hw:
+            (found_h, found_w), (height, width) = image.shape[:2], self.image_hw
+            raise UserError(f"the image has {found_w}x{found_h} pixels, and the poses are of one of {width}x{height}")
         picture = image.copy()
         for joints in np.concatenate([self.keypoints, self.scores[..., None]], axis=-1):
             draw_pose(picture, joints, self.skeleton, threshold=threshold, label="score" if label else "")

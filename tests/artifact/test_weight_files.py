@@ -88,6 +88,13 @@ def test_a_mixture_of_prefixed_names_is_refused(tmp_path, weights):
     _refused(path, "decoder.head.bias is missing", "module.decoder.head.bias is not of this model")
 
 
+def test_a_file_has_no_weights_to_choose_from(tmp_path, weights):
+    save(weights, tmp_path / "model.safetensors")
+    for choice, flag in ({"best": True}, "--best"), ({"ema": False}, "--noema"):
+        with pytest.raises(UserError, match=f"model.safetensors is not the folder .*{flag} chooses; leave it out"):
+            read_artifact(tmp_path / "model.safetensors", **choice)
+
+
 def test_other_suffixes_are_told_which_are_read(tmp_path):
     (tmp_path / "model.ckpt").touch()
     with pytest.raises(UserError, match=r"nor one of \.safetensors, \.pth, \.pt"):

@@ -152,6 +152,22 @@ def test_decode_image_refuses_what_is_no_image(data):
         F.decode_image(data)
 
 
+def test_decode_image_refuses_a_jpeg_without_its_end():
+    """An interrupted copy has zeros for the rest, which libjpeg takes for pixels; a thumbnail's end is not the end."""
+    large = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8), (0, 0), 4)
+    thumbnail = cv2.imencode(".jpg", large[::8, ::8])[1].tobytes()
+    for progressive in (0, 1):
+        jpeg = cv2.imencode(".jpg", large, [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])[1].tobytes()
+        segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
+        whole = jpeg[:2] + segment + jpeg[2:]
+        for data in (jpeg, whole, whole + bytes(100_000)):  # a phone's video may follow
+            np.testing.assert_array_equal(F.decode_image(data), F.decode_image(jpeg))
+        for data in (jpeg, whole):
+            interrupted = data[: -len(jpeg) // 2] + bytes(len(jpeg) // 2)
+            with pytest.raises(F.DamagedImage, match=r"a JPEG picture that is cut off \(.*without its end"):
+                F.decode_image(interrupted)
+
+
 @pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
 def test_decode_image_turns_by_exif_data_only_if_asked(orientation, turns):
     data = cv2.imencode(".jpg", RGB[..., ::-1])[1].tobytes()

@@ -80,6 +80,9 @@ def test_a_detector_proposes_boxes_the_surest_first_and_none_that_can_not_be(pic
     answer = poses(predictor, picture.read_bytes(), lambda image: found)
     assert [pose["box"] for pose in answer["poses"]] == [BOX, [0, 0, 640, 425]]
     assert poses(predictor, picture.read_bytes(), lambda image: ([], []))["poses"] == []
+    many = [BOX] * (MAX_BOXES + 2), [0.5] * (MAX_BOXES + 2)
+    answer = poses(predictor, picture.read_bytes(), lambda image: many)
+    assert (len(answer["poses"]), answer["left_out"]) == (MAX_BOXES, 2)
 
 
 def test_an_answer_runs_the_network_once(picture, workdir, monkeypatch):

@@ -27,3 +27,9 @@ def test_each_picture_is_decoded_once(predictor, shared_data, tmp_path, monkeypa
     drawn = {path.name for path in Path(tmp_path / "pictures").iterdir()}
     assert drawn == set(pictures.names)
     assert len(json.loads((tmp_path / "results.json").read_bytes())) == 4
+
+
+def test_heic_files_of_a_folder_are_found(tmp_path):
+    for name in ("b.HEIC", "a.heif", "notes.txt"):
+        (tmp_path / name).touch()
+    assert find_pictures(str(tmp_path)).names == ("a.heif", "b.HEIC")

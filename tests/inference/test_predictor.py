@@ -159,11 +159,19 @@ def test_files_are_read_upright_or_as_they_are_stored(workdir, predictor, pictur
         assert drawn.any() and (result.draw(threshold=np.inf) == pixels).all()
 
 
+def test_poses_are_drawn_on_their_image_alone(predictor, pictures):
+    (result,) = predictor(pictures[0][0], "whole")
+    other = np.zeros((10, 20, 3), np.uint8)
+    with pytest.raises(UserError, match="the image has 20x10 pixels, and the poses are of one of 640x425"):
+        result.draw(other)
+
+
 @pytest.mark.parametrize(
     ("box", "message"),
     [
         ([np.nan, 0, 10, 10], "not in finite numbers"),
         ([5, 5, 0, 10], "no width or height"),
+        ([0.1, 0.2, 0.5, 0.6], "smaller than a pixel; expected pixels, not parts of the image's width"),
         ([640, 0, 10, 10], "outside the image of 640x425"),
         ([-20, 0, 10, 10], "outside the image of 640x425"),
         ([1, 2, 3], "expected \\[n, 4\\]"),

@@ -69,7 +69,8 @@ async function ask(boxes) {
     const answer = await response.json();
     if (!response.ok) throw new Error(answer.error);
     await show(answer, picture);
-    if (poses.length) say(`Found joints in ${poses.length === 1 ? "1 box" : `${poses.length} boxes`}.`);
+    const more = answer.left_out ? ` Another ${answer.left_out} with lower scores were left out: draw boxes around them.` : "";
+    if (poses.length) say(`Found joints in ${poses.length === 1 ? "1 box" : `${poses.length} boxes`}.${more}`);
     else say("Nobody was found in the picture. Draw a box, or type it.");
   } catch (error) {
     if (error.name === "AbortError") return;
