@@ -5,6 +5,10 @@ import json
 import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -197,6 +201,32 @@ def test_an_interrupted_run_reports_nothing(folder):
     assert again(folder.predict()) == (2, "")
 
 
+@pytest.mark.slow  # it starts the program
+def test_a_killed_run_leaves_nothing_old(folder):
+    for i in range(100):
+        shutil.copy(folder.input / "a.png", folder.input / f"{i}.png")
+    folder.predict()
+    stored = folder.output / "poses" / "0.png.json"
+    folder.train(1.5)
+    command = [sys.executable, "-m", "mamkpd_jax", "predict", f"--checkpoint={folder.parent / 'model.safetensors'}"]
+    flags = f"--input={folder.input}", f"--output={folder.output}", "--boxes=whole"
+    before = stored.read_bytes()
+    process = subprocess.Popen([*command, *flags], cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (stored.exists() and stored.read_bytes() != before):
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, "it ended first"
+    assert not (folder.output / "results.json").exists()
+    n, why = again(folder.predict())
+    assert 0 < n < 103 and why == ""
+    resumed = folder.results()
+    folder.output = folder.parent / "fresh"
+    folder.predict()
+    assert resumed.keys() == folder.results().keys()
+    for name, keypoints in folder.results().items():
+        np.testing.assert_allclose(keypoints, resumed[name], atol=0.01)
+
+
 def test_files_of_one_name_get_drawings_apart(folder):
     cv2.imwrite(str(folder.input / "a.bmp"), cv2.imread(str(folder.input / "a.png")))
     shutil.copy(folder.input / "b.png", folder.input / "a.bmp.png")
@@ -239,7 +269,8 @@ def test_results_of_something_else_are_not_replaced(folder):
     assert (folder.output / "results.json").read_text(encoding="utf-8") == "[1]"
 
 
-def test_other_files_are_counted(folder):
+def test_other_files_are_counted(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
     still, *others = [np.full((40, 40, 3), 50 * i, np.uint8) for i in range(1, 4)]
     animation = cv2.Animation()
     animation.frames, animation.durations = [still, *others], np.full(3, 100)

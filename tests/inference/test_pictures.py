@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from mamkpd_jax.data.functional import decode_image
 from mamkpd_jax.inference import images
@@ -30,6 +31,7 @@ def test_each_picture_is_decoded_once(predictor, shared_data, tmp_path, monkeypa
 
 
 def test_heic_files_of_a_folder_are_found(tmp_path):
+    pytest.importorskip("pillow_heif", reason="the extra `heic` is not installed")
     for name in ("b.HEIC", "a.heif", "notes.txt"):
         (tmp_path / name).touch()
     assert find_pictures(str(tmp_path)).names == ("a.heif", "b.HEIC")
