@@ -122,18 +122,21 @@ class BoxesFile:
         try:
             for category in content.get("categories", []):
                 joints = skeleton_of_category(category).joints if has_keypoints(category) else skeleton.joints
-                if as_id(category["id"]) == category_id and joints != skeleton.joints:
+                if self._id(category["id"]) == category_id and joints != skeleton.joints:
                     raise UserError(
                         f"{self.path}: category {category_id} has the {len(joints)} joints {', '.join(joints)}; the "
                         f"checkpoint finds the {skeleton.n_joints} of {skeleton.name}, so it is for another data set"
                     )
-            images = {
-                as_id(i["id"]): {"image_id": as_id(i["id"]), "file_name": i["file_name"]} for i in content["images"]
-            }
+            images = {}
+            for image in content["images"]:
+                number = self._id(image["id"])
+                if number in images:
+                    raise UserError(f"{self.path}: two images have the id {number}; give each its own")
+                images[number] = {"image_id": number, "file_name": image["file_name"]}
             annotations = [
                 {
-                    **images[as_id(a["image_id"])],
-                    **{"category_id": as_id(a["category_id"]), "bbox": a["bbox"], "score": 1.0},
+                    **images[self._id(a["image_id"])],
+                    **{"category_id": self._id(a["category_id"]), "bbox": a["bbox"], "score": 1.0},
                     "iscrowd": self._crowd(a.get("iscrowd")),
                 }
                 for a in content["annotations"]
@@ -144,6 +147,12 @@ class BoxesFile:
                 f"{self.path} is neither a list of detections nor an annotation file in COCO's form "
                 f"({type(error).__name__}: {error})"
             ) from error
+
+    def _id(self, value: Any) -> int:
+        number = as_id(value)
+        if number is None:
+            raise UserError(f"{self.path}: an id is {value!r}; expected a whole number")
+        return number
 
     def _crowd(self, value: Any) -> bool:
         if value not in (None, 0, 1):

@@ -36,11 +36,11 @@ def find_pictures(pattern: str, output: Path | None = None, *, flag: str = "inpu
     folder.
 
     Args:
-        output: where results will be: what an earlier run has drawn there is left out.
+        output: where results will be: those of an earlier run are left out.
         flag: what messages call the pattern.
 
     Raises:
-        UserError: there is none, or one would be overwritten by a drawing.
+        UserError: there is none.
     """
     path, skipped = Path(pattern), Counter()
     if path.is_dir():
@@ -60,7 +60,7 @@ def find_pictures(pattern: str, output: Path | None = None, *, flag: str = "inpu
         )
     if others:
         logging.info("skipped: %s", others)
-    found = sorted(found)
+    found = sorted(set(found))
     folder = path if path.is_dir() else Path(os.path.commonpath([file.parent for file in found]))
     return Pictures(folder=folder, names=tuple(file.relative_to(folder).as_posix() for file in found))
 
@@ -105,13 +105,14 @@ def _left_out(file: Path, skipped: Counter[str], *, known_kinds: bool = True) ->
 
 
 def _without_results(files: list[Path], output: Path, what: str) -> list[Path]:
-    """The files that are no results in `output`."""
-    own = [(output / part).resolve() for part in (POSES, DRAWN, RUN, RESULTS)]
-    others = [file for file in files if not any(file.resolve().is_relative_to(path) for path in own)]
-    if len(others) == len(files) or (others and has_results(output)):
-        return others
-    drawn = "are what an earlier run drew" if has_results(output) else "may be overwritten by drawings"
-    raise UserError(f"{what}: pictures in {output / DRAWN} {drawn}; give another --output")
+    """The files that are no results in `output`, nor `output` itself."""
+    resolved = {file: file.resolve() for file in files}
+    target = output.resolve()
+    own = [target / part for part in (POSES, DRAWN, RUN, RESULTS)] if has_results(output) else []
+    others = [f for f in files if resolved[f] != target and not any(resolved[f].is_relative_to(path) for path in own)]
+    if files and not others:
+        raise UserError(f"{what}: its pictures are results in {output}; give other pictures or another --output")
+    return others
 
 
 def has_results(folder: Path) -> bool:

@@ -46,13 +46,12 @@ class Records:
         An interrupted run thus leaves nothing that is out of date.
 
         Raises:
-            UserError: the folder has files of these names that are no results of pictures.
+            UserError: the folder has files by the names of results that are none.
         """
         output = self._options.output
-        if not has_results(output) and (others := [n for n in (RESULTS, RUN) if (output / n).exists()]):
-            raise UserError(
-                f"{output / others[0]} is not of poses in pictures, and would be lost; give another --output"
-            )
+        taken = [path for path in (output / name for name in (RESULTS, RUN, DRAWN, POSES)) if _has_content(path)]
+        if taken and not has_results(output):
+            raise UserError(f"{taken[0]} is not of poses in pictures, and may be overwritten; give another --output")
         (output / POSES).mkdir(parents=True, exist_ok=True)
         write_json(output / RUN, about)
         (output / RESULTS).unlink(missing_ok=True)
@@ -126,6 +125,10 @@ class Records:
 
     def _path(self, name: str) -> Path:
         return self._options.output / POSES / f"{name}.json"
+
+
+def _has_content(path: Path) -> bool:
+    return any(path.iterdir()) if path.is_dir() else path.exists()
 
 
 def _digest(data: Any) -> str:

@@ -252,12 +252,22 @@ def test_results_beside_the_pictures_are_no_input(folder):
         assert len(folder.results()) == 3
 
 
+def test_drawings_are_no_input(folder):
+    folder.predict()
+    folder.input = folder.output / "pictures"
+    outcome = folder.predict()
+    assert outcome.status == 1 and "its pictures are results in" in outcome.errors
+    folder.output = folder.parent / "new"
+    assert again(folder.predict()) == (3, ""), "drawings of another run may be asked for"
+
+
 def test_drawings_never_replace_pictures(folder):
     folder.input, folder.output = folder.input / "pictures", folder.input
     folder.paint("a.png", 7)
     before = (folder.input / "a.png").read_bytes()
-    outcome = folder.predict()
-    assert outcome.status == 1 and "may be overwritten by drawings; give another --output" in outcome.errors
+    for flags in ("--boxes=whole",), ("--boxes=whole", "--nodraw"):
+        outcome = folder.predict(*flags)
+        assert outcome.status == 1 and "pictures is not of poses in pictures, and may be overwritten" in outcome.errors
     assert (folder.input / "a.png").read_bytes() == before
 
 
@@ -265,7 +275,7 @@ def test_results_of_something_else_are_not_replaced(folder):
     folder.output.mkdir()
     (folder.output / "results.json").write_text("[1]", encoding="utf-8")
     outcome = folder.predict()
-    assert outcome.status == 1 and "results.json is not of poses in pictures, and would be lost" in outcome.errors
+    assert outcome.status == 1 and "results.json is not of poses in pictures, and may be overwritten" in outcome.errors
     assert (folder.output / "results.json").read_text(encoding="utf-8") == "[1]"
 
 

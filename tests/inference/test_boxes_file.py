@@ -133,6 +133,12 @@ def test_ids_may_be_text_or_floats(tmp_path):
     content["images"][0]["id"], content["annotations"][0]["image_id"] = "12", 12.0
     content["annotations"][0]["category_id"] = "1"
     assert _matched(tmp_path, content, "1.jpg") == {"1.jpg": ([1], 12)}
+    content["images"][0]["id"] = "first"
+    with pytest.raises(UserError, match="an id is 'first'; expected a whole number"):
+        _matched(tmp_path, content, "1.jpg")
+    content["images"] = [{"id": 12, "file_name": "1.jpg"}, {"id": "12", "file_name": "2.jpg"}]
+    with pytest.raises(UserError, match="two images have the id 12"):
+        _matched(tmp_path, content, "1.jpg")
 
 
 @pytest.mark.parametrize(
