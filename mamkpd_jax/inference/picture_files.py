@@ -95,7 +95,7 @@ def _left_out(file: Path, skipped: Counter[str], *, known_kinds: bool = True) ->
     elif suffix in sources.SUFFIXES:
         kind = f"{suffix} (give it as --input)"
     elif suffix in heic.SUFFIXES:
-        kind = "" if importlib.util.find_spec("pillow_heif") else f"{suffix} (pip install 'mamkpd-jax[heic]')"
+        kind = "" if importlib.util.find_spec("pillow_heif") else f"{suffix} (pip install pillow-heif)"
     elif suffix in SUFFIXES:
         kind = f"animated {suffix} (give it as --input)" if animated_frames(file) > 1 else ""
     else:

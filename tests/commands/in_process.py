@@ -1,10 +1,12 @@
-"""`mamkpd predict` in the test's own process: starting one for each run would take minutes."""
+"""`mamkpd predict` many times in one process: starting one for each run would take minutes."""
 
 import contextlib
 import hashlib
 import io
 import logging
+import multiprocessing
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -18,6 +20,8 @@ from mamkpd_jax.commands import predict
 from mamkpd_jax.inference.predictor import Predictor
 
 _made: dict[tuple, Predictor] = {}
+# A process of its own: in the tests' process absl has the flags of other commands too, some of them required.
+_process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
 
 
 class Outcome(NamedTuple):
@@ -28,6 +32,10 @@ class Outcome(NamedTuple):
 
 def run_predict(*arguments: str) -> Outcome:
     """Runs the command as the program does; a model is compiled once for all runs with equal weights and options."""
+    return _process.submit(_run, arguments).result()
+
+
+def _run(arguments: tuple[str, ...]) -> Outcome:
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     argv, handlers, status = sys.argv, logging.root.handlers, 0
     with contextlib.ExitStack() as restored:
