@@ -17,7 +17,7 @@ from tests.data.exif import turned
 NAMES = ("a.jpg", "b.png", "sub/a.jpg", "cam0/0001.jpg", "cam1/0001.jpg", "sub/X.JPG", "写真 ü.png", "c.bmp", "d.webp")
 NAMES += ("deep/er/e.tif", "f.JPEG", "a.bmp.png", "a.bmp", "name.with.dots.png", "[1].png")
 BOXES = ("whole", "numbers", "any numbers", "annotations", "named detections")
-OTHER_FILES = ("notes.txt", "photo.psd", "clip.mp4", "._a.jpg", ".hidden.png")
+OTHER_FILES = ("notes.txt", "clip.mp4", "._a.jpg", ".hidden.png")
 
 
 def _pixels(rng: random.Random, height: int = 0, width: int = 0) -> np.ndarray:
