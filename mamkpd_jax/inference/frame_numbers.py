@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 # Formats without a list of their packets: a damaged place swallows packets, which a gap between times shows.
 _UNLISTED = ("matroska,webm", "mpegts", "mpeg")
 _REGULAR = 4  # equal intervals between frames, for each other one, show a constant rate
-_AVI_HEADER = 8  # bytes from the place that an AVI's index gives to the packet
 _MATROSKA_HEADERS = 128  # bytes at most between two packets
+_AVI_HEADER = 8  # bytes from the place that an AVI's index gives to the packet
 _VP8_SHOWN = 0x10  # in the first byte of a packet
 
 
@@ -21,76 +21,60 @@ class _Packet(NamedTuple):
 class FrameNumbers:
     """Which frame of an open video a decoded picture is.
 
-    Decoders return pictures in the order of their times, so that a picture's time shows which packets gave none. AVI
-    stores no times: its packets are numbered by the file's index, and its pictures are taken to be in order.
+    Each packet announces a frame. Decoders return pictures in the order of their times, so that a picture's time shows
+    which packets gave none. Times are in ticks, which are the stream's time_base.
 
     Attributes:
         announced: the frames that the file should have, or None.
     """
 
     def __init__(self, container: Any, stream: Any):
-        name = container.format.name
-        self.is_avi = name == "avi"
-        self._index = (
-            {entry.pos + _AVI_HEADER: n for n, entry in enumerate(stream.index_entries)} if self.is_avi else {}
-        )
-        self._is_vp8 = stream.codec_context.name == "vp8"
-        rate = stream.guessed_rate
-        self._interval = float(1 / (rate * stream.time_base)) if rate and stream.time_base else 1.0  # ticks a frame
+        name, rate, time_base = container.format.name, stream.guessed_rate, stream.time_base
+        self._interval = float(1 / (rate * time_base)) if rate and time_base else 1.0  # from frame to frame
         self._fills_gaps = name in _UNLISTED and container.duration is not None
-        self._end = _duration_s(stream) / float(stream.time_base) if self._fills_gaps else 0.0
+        self._is_matroska = name == "matroska,webm"
+        self._is_vp8 = stream.codec_context.name == "vp8"
+        self._trusts_flags = name != "mpegts"  # which flags undamaged packets beside lost ones too
+        self._end = _duration_s(stream) / float(time_base) if self._fills_gaps else 0.0
+        # MP4's index is without what an edit list cuts out.
         listed = len(stream.index_entries) if name.startswith("mov") and stream.frames else stream.frames
         self.announced: int | None = listed or round(self._end / self._interval) or None
         self._waiting: list[_Packet] = []  # a heap of those without a picture
-        self._offset = 0  # of times that begin anew
-        self._dts: int | None = None
-        self._expected = -1  # of AVI
-        self._placed = -1 if self.is_avi else None
-        self._number = -1
+        self._offset, self._dts = 0, None  # for times that begin anew
+        self._number, self._placed = -1, None  # of the last frame, the second its ticks
         self._n_equal = self._n_other = 0  # intervals
-        self._damaged = False
-        self._is_matroska = name == "matroska,webm"
-        self._trusts_flags = name != "mpegts"  # which flags whole packets beside lost ones too
+        self._is_damaged = False
         self._end_byte: int | None = None
 
     def skim(self, packet: Any) -> None:
         """Notes a packet of any stream of the file, for signs of damage."""
-        if not packet.size:
-            return
-        lacks = self._is_matroska and self._end_byte and packet.pos - self._end_byte > _MATROSKA_HEADERS
-        self._damaged = self._damaged or packet.is_corrupt or bool(lacks)
-        self._end_byte = (packet.pos or 0) + packet.size
+        if packet.size and packet.pos is not None:
+            is_gap = self._is_matroska and self._end_byte and packet.pos > self._end_byte + _MATROSKA_HEADERS
+            self._is_damaged = bool(self._is_damaged or is_gap)
+            self._end_byte = packet.pos + packet.size
+        self._is_damaged = self._is_damaged or packet.is_corrupt
 
     def expect(self, packet: Any) -> None:
         """Notes a packet that is about to be decoded."""
-        if packet.is_discard and self.announced:  # an edit list hides its picture
-            self.announced -= 1
-        hidden = packet.is_discard or (self._is_vp8 and packet.size and not bytes(packet)[0] & _VP8_SHOWN)
-        if not packet.size or hidden:
-            return
-        ticks = self._index.get(packet.pos, self._expected + 1) if self.is_avi else self._continued(packet)
-        if ticks is not None:
-            self._expected = ticks
-            heapq.heappush(self._waiting, _Packet(ticks, packet.pts, packet.is_corrupt and self._trusts_flags))
+        if packet.is_discard:  # an edit list hides its picture
+            self.announced = self.announced and self.announced - 1
+        elif packet.size and (not self._is_vp8 or bytes(packet)[0] & _VP8_SHOWN):
+            ticks = self._ticks_of(packet)
+            if ticks is not None:
+                is_damaged = packet.is_corrupt and self._trusts_flags
+                heapq.heappush(self._waiting, _Packet(ticks, packet.pts, is_damaged))
 
     def drop(self, packet: Any) -> None:
         """Notes that a packet can't be decoded."""
-        self._damaged = True
-        if self.is_avi and packet.size and self._waiting:  # elsewhere the times of later pictures tell
-            self._waiting.remove(max(self._waiting))
+        self._is_damaged = True  # the times of later pictures tell which one is lost
 
     def place(self, decoded: Any) -> tuple[int, int] | None:
         """The number and the ticks of a decoded picture; None for one that is damaged or comes too late."""
-        pts, is_damaged = decoded.pts, decoded.is_corrupt
-        self._damaged = self._damaged or is_damaged
-        if self.is_avi or (pts is None and not is_damaged):
-            ticks = self._waiting[0].ticks if self._waiting else round((self._placed or 0) + self._interval)
-        elif pts is None:  # made of what is left of several packets
+        is_damaged = decoded.is_corrupt
+        self._is_damaged = self._is_damaged or is_damaged
+        ticks = self._ticks_from(decoded)
+        if ticks is None:
             return None
-        else:
-            ticks = next((packet.ticks for packet in self._waiting if packet.pts == pts), pts + self._offset)
-            if self._placed is not None and ticks < self._placed:
-                return None
         while self._waiting and self._waiting[0].ticks < ticks:
             self._advance(heapq.heappop(self._waiting).ticks)
         if self._waiting and self._waiting[0].ticks == ticks:
@@ -102,18 +86,29 @@ class FrameNumbers:
         """The number of frames that there were or should have been."""
         while self._waiting:
             self._advance(heapq.heappop(self._waiting).ticks)
-        if self._is_regular and self._end - (self._placed or 0) > 1.5 * self._interval:
-            self._damaged = True
+        if self._end and self._is_regular and self._end - (self._placed or 0) > 1.5 * self._interval:
+            self._is_damaged = True
             self._advance(round(self._end - self._interval))
         return max(self._number + 1, 0 if self._fills_gaps else self.announced or 0)
 
-    def _continued(self, packet: Any) -> int | None:
-        """A packet's time in ticks; where the times begin anew, as in joined recordings, they continue the earlier."""
+    def _ticks_of(self, packet: Any) -> int | None:
+        """A packet's time; where times begin anew, as in joined recordings, they continue the earlier ones."""
         if packet.dts is not None:
             if self._dts is not None and packet.dts < self._dts:
                 self._offset += self._dts + round(self._interval) - packet.dts
             self._dts = packet.dts
         return None if packet.pts is None else packet.pts + self._offset
+
+    def _ticks_from(self, decoded: Any) -> int | None:
+        """A picture's time; None for one that comes too late, or that is made of the remains of several packets."""
+        if decoded.pts is None:
+            return None if decoded.is_corrupt else self._next_ticks()
+        pts = decoded.pts
+        ticks = next((packet.ticks for packet in self._waiting if packet.pts == pts), pts + self._offset)
+        return None if self._placed is not None and ticks < self._placed else ticks
+
+    def _next_ticks(self) -> int:
+        return self._waiting[0].ticks if self._waiting else round((self._placed or 0) + self._interval)
 
     def _advance(self, ticks: int) -> None:
         """Counts the frame at a time, and those that a gap before it lacks."""
@@ -122,13 +117,44 @@ class FrameNumbers:
             steps = max(1, round((ticks - self._placed) / self._interval))
             is_equal = abs(ticks - self._placed - self._interval) <= 1.5
             self._n_equal, self._n_other = self._n_equal + is_equal, self._n_other + (not is_equal)
-        counts_gap = self.is_avi or (self._fills_gaps and self._damaged and self._is_regular)
-        self._number += steps if counts_gap else 1
+        self._number += steps if self._counts_gaps else 1
         self._placed = ticks
 
     @property
     def _is_regular(self) -> bool:
         return self._n_equal >= _REGULAR * self._n_other
+
+    @property
+    def _counts_gaps(self) -> bool:
+        return self._fills_gaps and self._is_damaged and self._is_regular
+
+
+class AviNumbers(FrameNumbers):
+    """AVI stores no times: its packets are numbered by the file's index, and its pictures are taken to be in order."""
+
+    def __init__(self, container: Any, stream: Any):
+        super().__init__(container, stream)
+        self._index = {entry.pos + _AVI_HEADER: n for n, entry in enumerate(stream.index_entries)}
+        self._expected = self._placed = -1
+
+    def drop(self, packet: Any) -> None:
+        if packet.size and self._waiting:
+            self._waiting.remove(max(self._waiting))
+
+    def _ticks_of(self, packet: Any) -> int:
+        self._expected = self._index.get(packet.pos, self._expected + 1)
+        return self._expected
+
+    def _ticks_from(self, decoded: Any) -> int:
+        if decoded.key_frame:  # all packets before its own have given their pictures, or never will
+            own = max((packet.ticks for packet in self._waiting if packet.pts == decoded.pts), default=0)
+            self._waiting = [packet for packet in self._waiting if packet.ticks >= own]
+            heapq.heapify(self._waiting)
+        return self._next_ticks()
+
+    @property
+    def _counts_gaps(self) -> bool:
+        return True
 
 
 def _duration_s(stream: Any) -> float:

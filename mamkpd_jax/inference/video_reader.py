@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.animations import animated_frames
-from mamkpd_jax.inference.frame_numbers import FrameNumbers
+from mamkpd_jax.inference.frame_numbers import AviNumbers, FrameNumbers
 from mamkpd_jax.inference.sources import VideoSource
 
 _PATIENCE_S = 10.0  # for a network stream to open, and for its next packet
@@ -123,14 +123,15 @@ class _Encoded(VideoReader):
             self._container = av.open(str(source.address), options=options, timeout=timeout, metadata_errors="replace")
         except (FFmpegError, OSError) as error:
             is_late = timeout is not None and time.monotonic() - start >= timeout  # which RTSP reports as bad data
-            reason = f"no answer for {timeout:.0f} s" if is_late else _reason(error)
+            reason = f"no answer for {timeout:g} s" if is_late else _reason(error)
             raise UserError(f"{source} can't be opened as a video ({reason}); check {_suspect(source)}") from error
-        if not self._container.streams.video:
+        self._stream: Any = self._container.streams.best("video")  # rather than a cover picture
+        if self._stream is None:
             raise UserError(f"{source} has no video; give a file with pictures")
-        self._stream = self._container.streams.video[0]
-        self._numbers = FrameNumbers(self._container, self._stream)
+        is_avi = self._container.format.name == "avi"
+        self._numbers = (AviNumbers if is_avi else FrameNumbers)(self._container, self._stream)
         # Threads that each decode a frame report errors late, and in AVI an error has to name its packet.
-        self._stream.thread_type = "SLICE" if self._numbers.is_avi else "AUTO"
+        self._stream.thread_type = "SLICE" if is_avi else "AUTO"
         self.rate = self._stream.guessed_rate
         self.time_base = self._stream.time_base or self.time_base
         self.n_frames = self._numbers.announced
@@ -197,7 +198,7 @@ def _is_webp(path: Path) -> bool:
 def _reason(error: Exception) -> str:
     """The error in words, without the name of the file."""
     if isinstance(error, ExitError):
-        return f"nothing came for {_PATIENCE_S:.0f} s"
+        return f"nothing came for {_PATIENCE_S:g} s"
     return (getattr(error, "strerror", None) or str(error)).lower()
 
 

@@ -26,8 +26,6 @@ def write_clip(
     rate: Fraction = Fraction(10),
     times_s: Sequence[float] | None = None,
     codec: str = "libx264",
-    rotation: int = 0,
-    matrix: Sequence[int] | None = None,
     flags: str = "",
 ) -> Path:
     """Writes a clip, with a key frame every sixth frame; at the given times, in milliseconds, or at a constant rate."""
@@ -40,15 +38,20 @@ def write_clip(
             stream.codec_context.options = {"deadline": "realtime", "cpu-used": "8"}
         time_base = Fraction(1, 1000) if times_s else 1 / rate
         stream.codec_context.time_base = time_base
-        if rotation:
-            stream.set_display_rotation(rotation)
-        if matrix:
-            stream.set_display_matrix(matrix)
         for i, image in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = (round(times_s[i] * 1000) if times_s else i), time_base
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+    return path
+
+
+def turn(path: Path, a: int, b: int, c: int, d: int) -> Path:
+    """Notes in an MP4 that players show a frame's (x, y) at (a x + c y, b x + d y)."""
+    content, matrix = bytearray(path.read_bytes()), (a, b, 0, c, d, 0, 0, 0)
+    place = content.index(b"tkhd") + 4 + 40
+    content[place : place + 32] = b"".join((value << 16).to_bytes(4, "big", signed=True) for value in matrix)
+    path.write_bytes(content)
     return path
 
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.inference import video_reader
 from mamkpd_jax.inference.animations import animated_frames
 from mamkpd_jax.inference.images import read as read_image
 from mamkpd_jax.inference.sources import VideoSource, find_video
 from mamkpd_jax.inference.video_reader import open_video
-from tests.inference.clips import damage, number_of, views, write_clip
+from tests.inference.clips import damage, number_of, turn, views, write_clip
+from tests.inference.streams import silent_server
 
 _N = 40
 
@@ -89,21 +91,20 @@ def test_variable_frame_rates_keep_their_times(tmp_path, frames, name):
     np.testing.assert_allclose([time_s for _, time_s in found], times_s, atol=1e-6)
 
 
-@pytest.mark.parametrize("rotation", [90, 180, 270, -90])
-def test_rotated_videos_are_read_upright(tmp_path, frames, rotation):
-    clip = write_clip(tmp_path / "clip.mp4", frames[:3], rotation=rotation)
+@pytest.mark.parametrize("matrix", [(0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)])
+def test_rotated_videos_are_read_upright(tmp_path, frames, matrix):
+    clip = turn(write_clip(tmp_path / "clip.mp4", frames[:3]), *matrix)
     (expected, *_) = _by_opencv(clip)
     (frame, *_) = open_video(VideoSource(clip))
-    assert frame.image.shape == expected.shape
+    assert frame.image.shape == expected.shape == ((240, 320, 3) if matrix[0] else (320, 240, 3))
     assert np.abs(frame.image.astype(int) - expected).mean() < 1
-    assert frame.image.shape[:2] == ((240, 320) if rotation == 180 else (320, 240))
 
 
 def test_mirrored_videos_are_read_as_shown(tmp_path, frames):
-    matrix = [-65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30]  # as a selfie camera writes it
-    clip = write_clip(tmp_path / "clip.mp4", frames[:2], matrix=matrix)
-    (frame, _) = open_video(VideoSource(clip))
-    assert np.abs(frame.image[:, ::-1].astype(int) - frames[0]).mean() < 6
+    (front, _) = open_video(VideoSource(turn(write_clip(tmp_path / "a.mp4", frames[:2]), -1, 0, 0, 1)))
+    assert np.abs(front.image[:, ::-1].astype(int) - frames[0]).mean() < 6
+    (turned, _) = open_video(VideoSource(turn(write_clip(tmp_path / "b.mp4", frames[:2]), 0, 1, 1, 0)))
+    assert np.abs(turned.image.transpose(1, 0, 2).astype(int) - frames[0]).mean() < 6
 
 
 def test_joined_recordings_of_two_sizes_continue(tmp_path, frames):
@@ -174,6 +175,14 @@ def test_files_without_video_are_refused(tmp_path, frames):
         container.mux([*stream.encode(sound), *stream.encode()])
     with pytest.raises(UserError, match=r"sound.mp4 has no video"):
         open_video(VideoSource(tmp_path / "sound.mp4"))
+
+
+@pytest.mark.parametrize("address", ["http://{}/clip.mp4", "rtsp://user:secret@{}/door"])
+def test_silent_servers_are_given_up(monkeypatch, address):
+    monkeypatch.setattr(video_reader, "_PATIENCE_S", 0.5)
+    with silent_server() as host, pytest.raises(UserError, match=r"opened as a video \(no answer for 0.5 s\)") as error:
+        open_video(VideoSource(address.format(host)))
+    assert "secret" not in str(error.value)
 
 
 def _by_opencv(path: Path) -> list[np.ndarray]:
