@@ -1,6 +1,6 @@
-"""Finds the poses of people or animals in pictures, a video or a camera.
+"""Finds the poses of people or animals in pictures, a video, a stream or a camera.
 
-mamkpd predict --input=FILE|FOLDER|GLOB|VIDEO|camera [--checkpoint=NAME|DIR|FILE] [--output=DIR]
+mamkpd predict --input=FILE|FOLDER|GLOB|VIDEO|ADDRESS|camera [--checkpoint=NAME|DIR|FILE] [--output=DIR]
 
   a photo of people                 --input=photo.jpg
   a photo of the web                --input=https://example.com/photo.jpg
@@ -9,12 +9,16 @@ mamkpd predict --input=FILE|FOLDER|GLOB|VIDEO|camera [--checkpoint=NAME|DIR|FILE
   boxes from a file                 --input=val2017 --boxes=detections.json
   one person fills the picture      --input=photo.jpg --boxes=whole
   a video, joints smoothed          --input=clip.mp4 --detect_every=5 --smooth
+  an animated GIF, WebP or PNG      --input=moving.gif
+  a network camera, until Ctrl-C    --input=rtsp://user:password@192.168.1.9/stream
   the second camera, until Ctrl-C   --input=camera:1
 
 --output gets results.json (COCO's results form), pictures/ or the video, and for pictures a JSON file each in poses/.
 A later run with the same --output predicts what is missing, and again whatever has changed: a picture, its boxes, the
-weights or an option; --overwrite predicts all. A picture that can't be read and a box that can't be used are listed at
-the end, and the exit status is 3. `mamkpd models` lists the names for --checkpoint.
+weights or an option; --overwrite predicts all. A video starts anew: each frame is a line of poses.jsonl as soon as it
+is done, and NAME.unfinished.mp4 plays after a crash too. Pictures that can't be read, boxes that can't be used, and
+frames that can't be decoded (later ones keep their numbers) are listed at the end, and the exit status is 3. `mamkpd
+models` lists the names for --checkpoint.
 
 Boxes of a file belong to the picture whose path has the longest end in common with their image's file_name. A file of
 image_ids alone, such as COCO's detections, goes with pictures that are named by the number, such as 000000000785.jpg;
@@ -53,7 +57,7 @@ _BEST, _EMA = cli.define_weights_choice()
 _INPUT = flags.DEFINE_string(
     "input",
     None,
-    "A picture, a folder, a glob in quotes, the http:// or https:// address of a picture, a video, camera or camera:N.",
+    "A picture, a folder, a glob in quotes, a video, an address (http, https, rtsp, rtmp, udp), camera or camera:N.",
     required=True,
     allow_override=True,
 )

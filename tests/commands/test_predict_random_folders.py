@@ -44,8 +44,10 @@ class Expected:
         if folder.as_glob:
             self.base = Path(*_common([(folder.input / name).parent.parts for name in names]))
         self.tried = [name for name in names if folder.as_glob is False or (folder.input / name).is_file()]
-        others = [folder.input / "notes.txt"] if folder.as_glob else []  # which a glob names as well
-        self.broken = sum(path.exists() for path in others)
+        # A glob names the text file as well.
+        others = ["notes.txt"] if folder.as_glob and (folder.input / "notes.txt").exists() else []
+        self.broken = len(others)
+        self.places = sorted([*self.tried, *others], key=Path)
         self.poses: list[dict] = []
         self.refused = not self.tried and not self.broken or _refused(folder, self.tried)
         if not self.refused:
@@ -60,7 +62,7 @@ class Expected:
             upright=flags.get("upright", True),
         )
         threshold = flags.get("box_threshold", 0.0 if folder.boxes == "whole" else 0.3)
-        ids = _numbers(folder, self.tried) if folder.boxes == "whole" else folder.ids
+        ids = _numbers(self.places) if folder.boxes == "whole" else folder.ids
         for name in self.tried:
             boxes = whole_image if folder.boxes == "whole" else _boxes(folder, name)
             try:
@@ -97,7 +99,7 @@ def _boxes(folder: RandomFolder, name: str) -> tuple[np.ndarray, np.ndarray]:
     return np.array([e.bbox for e in rows]).reshape(-1, 4), np.array([e.score for e in rows])
 
 
-def _numbers(folder: RandomFolder, names: list[str]) -> dict[str, int]:
+def _numbers(names: list[str]) -> dict[str, int]:
     """The image_ids of pictures without a file that gives them."""
     found = [re.search(r"\d+$", Path(name).stem) for name in names]
     numbers = [int(match[0]) for match in found if match]
