@@ -56,7 +56,8 @@ class FrameNumbers:
 
     def expect(self, packet: Any) -> None:
         """Notes a packet that is about to be decoded."""
-        if packet.is_discard:  # an edit list hides its picture
+        is_empty = not packet.size and packet.pts is not None  # the picture before is shown on
+        if packet.is_discard or is_empty:  # or an edit list hides its picture
             self.announced = self.announced and self.announced - 1
         elif packet.size and (not self._is_vp8 or bytes(packet)[0] & _VP8_SHOWN):
             ticks = self._ticks_of(packet)
@@ -130,12 +131,22 @@ class FrameNumbers:
 
 
 class AviNumbers(FrameNumbers):
-    """AVI stores no times: its packets are numbered by the file's index, and its pictures are taken to be in order."""
+    """AVI stores no times: its packets are numbered by the file's index, and its pictures are taken to be in order.
+
+    The ticks inside are these numbers, and `place` gives the index's times. Frames of zero bytes are not in the index.
+    """
 
     def __init__(self, container: Any, stream: Any):
         super().__init__(container, stream)
         self._index = {entry.pos + _AVI_HEADER: n for n, entry in enumerate(stream.index_entries)}
+        self._times = [entry.timestamp for entry in stream.index_entries]
+        if len(self._index) > 1:  # else the index, at the end of the file, is missing
+            self.announced = len(self._index)
         self._expected = self._placed = -1
+
+    def place(self, decoded: Any) -> tuple[int, int] | None:
+        placed = super().place(decoded)
+        return placed and (placed[0], self._times[placed[0]] if placed[0] < len(self._times) else placed[0])
 
     def drop(self, packet: Any) -> None:
         if packet.size and self._waiting:

@@ -25,10 +25,11 @@ def write_clip(
     *,
     rate: Fraction = Fraction(10),
     times_s: Sequence[float] | None = None,
+    time_base: Fraction = Fraction(1, 1000),
     codec: str = "libx264",
     flags: str = "",
 ) -> Path:
-    """Writes a clip, with a key frame every sixth frame; at the given times, in milliseconds, or at a constant rate."""
+    """Writes a clip, with a key frame every sixth frame; at the given times, or at a constant rate."""
     with av.open(str(path), "w", options={"movflags": flags} if flags else {}) as container:
         stream = container.add_stream(codec, rate=rate)
         stream.height, stream.width = frames[0].shape[:2]
@@ -36,11 +37,11 @@ def write_clip(
         stream.codec_context.gop_size = 6
         if codec.startswith("libvpx"):
             stream.codec_context.options = {"deadline": "realtime", "cpu-used": "8"}
-        time_base = Fraction(1, 1000) if times_s else 1 / rate
+        time_base = time_base if times_s else 1 / rate
         stream.codec_context.time_base = time_base
         for i, image in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = (round(times_s[i] * 1000) if times_s else i), time_base
+            frame.pts, frame.time_base = (round(times_s[i] / time_base) if times_s else i), time_base
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path

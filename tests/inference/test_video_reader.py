@@ -89,6 +89,16 @@ def test_variable_frame_rates_keep_their_times(tmp_path, frames, name):
     np.testing.assert_allclose([time_s for _, time_s in found], times_s, atol=1e-6)
 
 
+def test_pauses_of_avi_are_no_loss(tmp_path, frames):
+    """The writer fills them with frames of zero bytes, which repeat the one before."""
+    times_s = [0.0, 0.1, 0.2, 0.7, 0.8, 1.5]
+    clip = write_clip(tmp_path / "clip.avi", frames[:6], codec="mjpeg", times_s=times_s, time_base=Fraction(1, 10))
+    video = open_video(VideoSource(clip))
+    found = [(frame.number, frame.time_s) for frame in video]
+    assert [number for number, _ in found] == list(range(6)) and video.n_frames == 6
+    np.testing.assert_allclose([time_s for _, time_s in found], times_s, atol=1e-6)
+
+
 @pytest.mark.parametrize("matrix", [(0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)])
 def test_rotated_videos_are_read_upright(tmp_path, frames, matrix):
     clip = turn(write_clip(tmp_path / "clip.mp4", frames[:3]), *matrix)
