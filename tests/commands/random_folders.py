@@ -190,11 +190,18 @@ class RandomFolder:
     def paint_any(self) -> None:
         self.paint(self.rng.choice([name for name in self.kinds if name != "link.jpg"] or [self.add_picture()]))
 
+    def _stored(self) -> list[Path]:
+        return [path for path in sorted((self.output / "poses").rglob("*.json")) if path.is_file()]
+
     def copy_results(self) -> None:
         """Results of one picture under the name of another."""
-        stored = [path for path in sorted((self.output / "poses").rglob("*.json")) if path.is_file()]
-        if len(stored) > 1:
-            shutil.copy(*self.rng.sample(stored, 2))
+        if len(self._stored()) > 1:
+            shutil.copy(*self.rng.sample(self._stored(), 2))
+
+    def alter_results(self) -> None:
+        """Other scores in every result."""
+        for path in self._stored():
+            path.write_bytes(path.read_bytes().replace(b'"score": ', b'"score": 1'))
 
 
 CHANGES: dict[str, Callable[[RandomFolder], object]] = {
@@ -209,4 +216,5 @@ CHANGES: dict[str, Callable[[RandomFolder], object]] = {
     "result cut": lambda folder: folder.damage(None),
     "result replaced": lambda folder: folder.damage(b"{}"),
     "results copied": RandomFolder.copy_results,
+    "results altered": RandomFolder.alter_results,
 }
