@@ -40,6 +40,7 @@ from mamkpd_jax import cli, compilation_cache
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference import nanodet, video
 from mamkpd_jax.inference.addresses import Download, download, is_address
+from mamkpd_jax.inference.animations import animated_frames
 from mamkpd_jax.inference.boxes import Detector
 from mamkpd_jax.inference.boxes_file import BoxesFile
 from mamkpd_jax.inference.coco_classes import parse_classes
@@ -132,7 +133,7 @@ def main() -> None:
     classes = None if _CLASSES.value is None else parse_classes(_CLASSES.value)
     name = automatic(predictor.skeleton, classes) if _BOXES.value == AUTO else _BOXES.value
     boxes = _boxes(name, predictor.skeleton, classes)
-    if not isinstance(source, Pictures | Download) and isinstance(boxes, BoxesFile):
+    if isinstance(boxes, BoxesFile) and _is_video(source):
         raise UserError(f"--boxes={_BOXES.value} is of pictures; a video takes a detector")
     options = OutputOptions(
         output=output or _new_folder(),
@@ -173,6 +174,10 @@ def _source(output: Path | None) -> VideoSource | Download | Pictures:
     if (found := find_video(_INPUT.value, offline=_OFFLINE.value)) is not None:
         return found
     return download(_INPUT.value) if is_address(_INPUT.value) else find_pictures(_INPUT.value, output)
+
+
+def _is_video(source: VideoSource | Download | Pictures) -> bool:
+    return isinstance(source, VideoSource) or (isinstance(source, Download) and animated_frames(source.content) > 1)
 
 
 def _settings(predictor: Predictor, options: OutputOptions, detector: str | None) -> dict[str, Any]:

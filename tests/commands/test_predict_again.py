@@ -1,7 +1,6 @@
 """A second run into a folder of results: what is kept, what is predicted again and why, and what is reported."""
 
 import dataclasses
-import importlib.util
 import json
 import os
 import re
@@ -300,11 +299,3 @@ def test_other_files_are_counted(folder):
         "1 .txt",
         "1 without suffix",
     }
-
-
-@pytest.mark.skipif(importlib.util.find_spec("pillow_heif") is not None, reason="the extra `heic` is installed")
-def test_heic_files_without_their_reader_are_counted(folder):
-    (folder.input / "phone.HEIC").touch()
-    outcome = folder.predict()
-    assert again(outcome) == (3, "")
-    assert "skipped: 1 .heic (pip install pillow-heif)" in outcome.errors

@@ -1,6 +1,7 @@
 """Pictures into a folder: each file is decoded once."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,13 @@ def test_each_picture_is_decoded_once(predictor, shared_data, tmp_path, monkeypa
     assert len(json.loads((tmp_path / "results.json").read_bytes())) == 4
 
 
-def test_heic_files_of_a_folder_are_found(tmp_path):
-    pytest.importorskip("pillow_heif", reason="the extra `heic` is not installed")
-    for name in ("b.HEIC", "a.heif", "notes.txt"):
+def test_heic_files_need_their_reader(tmp_path, monkeypatch, caplog):
+    for name in ("b.HEIC", "a.heif", "c.png"):
         (tmp_path / name).touch()
-    assert find_pictures(str(tmp_path)).names == ("a.heif", "b.HEIC")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
+    with caplog.at_level("INFO"):
+        assert find_pictures(str(tmp_path)).names == ("c.png",)
+    assert "1 .heic (pip install pillow-heif)" in caplog.text and "1 .heif (pip" in caplog.text
+    monkeypatch.delitem(sys.modules, "pillow_heif")
+    pytest.importorskip("pillow_heif", reason="the extra `heic` is not installed")
+    assert find_pictures(str(tmp_path)).names == ("a.heif", "b.HEIC", "c.png")
