@@ -91,9 +91,8 @@ def test_a_replaced_picture_is_predicted_again(folder):
     before = folder.results()
     path = folder.input / "a.png"
     stat = path.stat()
-    content = bytearray(path.read_bytes())
     folder.paint("a.png", 7)
-    path.write_bytes(path.read_bytes().ljust(len(content), b"\0")[: len(content)])
+    path.write_bytes(path.read_bytes().ljust(stat.st_size, b"\0")[: stat.st_size])
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert path.stat().st_size == stat.st_size and path.stat().st_mtime_ns == stat.st_mtime_ns
     assert again(folder.predict()) == (1, "1 other picture")
@@ -208,10 +207,10 @@ def test_a_killed_run_leaves_nothing_old(folder):
     folder.predict()
     stored = folder.output / "poses" / "0.png.json"
     folder.train(1.5)
-    command = [sys.executable, "-m", "mamkpd_jax", "predict", f"--checkpoint={folder.parent / 'model.safetensors'}"]
-    flags = f"--input={folder.input}", f"--output={folder.output}", "--boxes=whole"
     before = stored.read_bytes()
-    process = subprocess.Popen([*command, *flags], cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "mamkpd_jax", "predict", f"--checkpoint={folder.parent / 'model.safetensors'}"]
+    command += [f"--input={folder.input}", f"--output={folder.output}", "--boxes=whole"]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL)
     while process.poll() is None and not (stored.exists() and stored.read_bytes() != before):
         time.sleep(0.005)
     process.kill()
@@ -219,12 +218,10 @@ def test_a_killed_run_leaves_nothing_old(folder):
     assert not (folder.output / "results.json").exists()
     n, why = again(folder.predict())
     assert 0 < n < 103 and why == ""
-    resumed = folder.results()
-    folder.output = folder.parent / "fresh"
+    resumed, folder.output = folder.results(), folder.parent / "fresh"
     folder.predict()
     assert resumed.keys() == folder.results().keys()
-    for name, keypoints in folder.results().items():
-        np.testing.assert_allclose(keypoints, resumed[name], atol=0.01)
+    np.testing.assert_allclose([*folder.results().values()], [*resumed.values()], atol=0.01)
 
 
 def test_files_of_one_name_get_drawings_apart(folder):
