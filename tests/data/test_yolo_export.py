@@ -93,7 +93,8 @@ def test_lines_are_shares_of_the_image(tmp_path):
 
 
 def test_a_skeleton_file_tells_the_mirror_keypoints(tmp_path):
-    (tmp_path / "s.json").write_text(json.dumps({"joints": list("abc"), "flip_pairs": [[0, 2]]}), encoding="utf-8")
+    joints = _content()["categories"][-1]["keypoints"]
+    (tmp_path / "s.json").write_text(json.dumps({"joints": joints, "flip_pairs": [[0, 2]]}), encoding="utf-8")
     export_yolo(
         {"train": _written(tmp_path, _content())}, tmp_path / "images", tmp_path / "y", str(tmp_path / "s.json")
     )
