@@ -11,7 +11,7 @@ from mamkpd_jax.data.annotation_files import as_id, detections_of, read_json
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.boxes import Boxes, as_boxes
 from mamkpd_jax.inference.matching import match_numbers, match_paths, parts_of
-from mamkpd_jax.skeleton_files import has_keypoints, skeleton_of_category
+from mamkpd_jax.skeleton_files import has_keypoints, names_of, places_by_name
 from mamkpd_jax.skeletons import Skeleton
 
 
@@ -121,12 +121,8 @@ class BoxesFile:
         """The images of an annotation file, and its annotations as detections."""
         try:
             for category in content.get("categories", []):
-                joints = skeleton_of_category(category).joints if has_keypoints(category) else skeleton.joints
-                if self._id(category["id"]) == category_id and joints != skeleton.joints:
-                    raise UserError(
-                        f"{self.path}: category {category_id} has the {len(joints)} joints {', '.join(joints)}; the "
-                        f"checkpoint finds the {skeleton.n_joints} of {skeleton.name}, so it is for another data set"
-                    )
+                if self._id(category["id"]) == category_id and has_keypoints(category):
+                    self._check_keypoints(category, skeleton)
             images = {}
             for image in content["images"]:
                 number = self._id(image["id"])
@@ -146,6 +142,17 @@ class BoxesFile:
             raise UserError(
                 f"{self.path} is neither a list of detections nor an annotation file in COCO's form "
                 f"({type(error).__name__}: {error})"
+            ) from error
+
+    def _check_keypoints(self, category: dict[str, Any], skeleton: Skeleton) -> None:
+        """Refuses a file about other keypoints than the model's, whose boxes may be of something else."""
+        names = names_of(category)
+        try:
+            places_by_name(names, skeleton)
+        except UserError as error:
+            raise UserError(
+                f"{self.path}: category {category['id']} has the {len(names)} joints {', '.join(names)}; the "
+                f"checkpoint finds the {skeleton.n_joints} of {skeleton.name}, so it is for another data set"
             ) from error
 
     def _id(self, value: Any) -> int:
