@@ -31,7 +31,7 @@ def decode_image(data: bytes, *, upright: bool = False) -> UInt8[np.ndarray, "h 
         DamagedImage: they can't be decoded, or to more pixels than the limit.
     """
     if _lacks_its_end(data):
-        raise DamagedImage(f"a JPEG picture that is cut off ({len(data)} bytes, without its end); copy it again")
+        raise DamagedImage(f"a picture that is cut off ({len(data)} bytes, without its end); copy it again")
     flags = cv2.IMREAD_COLOR_RGB | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
@@ -50,10 +50,12 @@ def check_size(height: int, width: int) -> None:
 
 
 def _lacks_its_end(data: bytes) -> bool:
-    """Whether a JPEG file has no end marker after its pixels, as when a copy was interrupted and zeros follow.
+    """Whether a JPEG or PNG file has no end marker after its pixels, as when a copy was interrupted and zeros follow.
 
     libjpeg takes the zeros for pixels. The thumbnail inside a segment has markers of its own, and phones append videos.
     """
+    if data[:4] == b"\x89PNG":
+        return b"IEND" not in data
     at = 2
     while data[:2] == b"\xff\xd8" and data[at : at + 1] == b"\xff":
         if data[at + 1 : at + 2] == b"\xda":  # the pixels begin; in them the end marker can't occur

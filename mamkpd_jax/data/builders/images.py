@@ -16,8 +16,6 @@ from mamkpd_jax.errors import UserError
 
 STORED, UPRIGHT = "stored", "upright"  # the pixels of a file, and the picture as viewers show it
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".jp2", ".avif", ".gif", ".ppm", ".pgm")
-_TAIL_BYTES = 4096
-_ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}  # how a JPEG and a PNG begin and end
 _EXIF = (b"Exif", b"eXIf", b"EXIF")  # in JPEG, PNG and WebP files
 
 
@@ -94,10 +92,8 @@ def read_image(path: Path, size_hw: tuple[int, int] | None = None, *, exif: str 
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}); check the file") from error
-    ends = [end for start, end in _ENDS.items() if content.startswith(start)]
-    cut_off = not content or (ends and ends[0] not in content[-_TAIL_BYTES:])
     try:
-        stored = decode_image(b"" if cut_off else content)
+        stored = decode_image(content)
         upright = decode_image(content, upright=True) if any(mark in content for mark in _EXIF) else stored
     except DamagedImage as error:
         raise UserError(f"{path} is a truncated or damaged image ({len(content)} bytes); copy it again") from error

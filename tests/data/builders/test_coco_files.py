@@ -142,6 +142,14 @@ def test_images_of_every_kind_become_rgb(tmp_path):
     assert [decode_image(source[i]["image"]).shape for i in range(4)] == [(40, 60, 3)] * 4
 
 
+def test_a_photo_with_a_video_behind_it_is_an_image(tmp_path):
+    """As phones write motion photos."""
+    builder = _set(tmp_path, {"motion.jpg": IMAGE})
+    with (tmp_path / "motion.jpg").open("ab") as file:
+        file.write(bytes(10_000))
+    assert len(InstanceSource(prepare(builder), "val")) == 1
+
+
 def test_an_image_of_a_kind_that_cant_be_decoded_is_refused(tmp_path):
     builder = _set(tmp_path, {"floats.tiff": IMAGE.astype(np.float32)})
     with pytest.raises(UserError, match="floats.tiff is a truncated or damaged image"):
