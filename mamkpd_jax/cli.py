@@ -31,6 +31,7 @@ _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free space or give another folder"),
     **dict.fromkeys((errno.EROFS, errno.EACCES), "give a folder that you may write to"),
     errno.EISDIR: "give the name of a file",
+    errno.ENAMETOOLONG: "shorten it",
     **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "a file is where a folder should be: give another folder"),
 }
 # The extras of pyproject.toml by what they install.

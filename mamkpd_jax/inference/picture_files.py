@@ -3,6 +3,7 @@
 import dataclasses
 import glob
 import importlib.util
+import itertools
 import os
 from collections import Counter
 from pathlib import Path
@@ -33,7 +34,7 @@ def find_pictures(pattern: str, output: Path | None = None, *, flag: str = "inpu
     """The pictures of a file, a folder (and those below it) or a glob, in order.
 
     The log says how many other files there are. Results of earlier runs are no pictures, wherever they are below a
-    folder.
+    folder or a wildcard leads to them.
 
     Args:
         output: where results will be: those of an earlier run are left out.
@@ -48,7 +49,9 @@ def find_pictures(pattern: str, output: Path | None = None, *, flag: str = "inpu
     elif path.is_file():
         found = [path]
     else:
+        n_fixed = len(list(itertools.takewhile(lambda part: not glob.has_magic(part), path.parts)))
         found = [file for file in map(Path, glob.glob(pattern, recursive=True)) if file.is_file()]
+        found = [file for file in found if not _is_result(file, n_fixed)]
         found = [file for file in found if not _left_out(file, skipped, known_kinds=False)]
     if output is not None:
         found = _without_results(found, output, f"--{flag}={pattern}")
@@ -113,6 +116,13 @@ def _without_results(files: list[Path], output: Path, what: str) -> list[Path]:
     if files and not others:
         raise UserError(f"{what}: its pictures are results in {output}; give other pictures or another --output")
     return others
+
+
+def _is_result(file: Path, n_fixed: int) -> bool:
+    """Whether a run has written a file, into folders of which more than the first `n_fixed` were not given by name."""
+    folders = [folder for folder in file.parents if len(folder.parts) > n_fixed and folder.name in (POSES, DRAWN)]
+    own = file.name in (RUN, RESULTS) and has_results(file.parent)
+    return own or any(has_results(folder.parent) for folder in folders)
 
 
 def has_results(folder: Path) -> bool:

@@ -85,16 +85,16 @@ class PoseResult:
         """Writes the picture that `draw` returns, whose options are taken, atomically.
 
         Raises:
-            UserError: the suffix is not of a picture that OpenCV writes, or the disk is full.
+            UserError: the suffix is not of a picture that OpenCV writes.
+            OSError: the file can't be written.
         """
-        picture = cv2.cvtColor(self.draw(image, **options), cv2.COLOR_RGB2BGR)
-        with atomic_write(Path(path)) as temporary:
-            try:
-                written = cv2.imwrite(str(temporary), picture)
-            except cv2.error as error:
-                raise UserError(f"{path} can't be written; expected a suffix such as .jpg or .png") from error
-            if not written:
-                raise UserError(f"{path} can't be written; look for a full disk")
+        path, picture = Path(path), cv2.cvtColor(self.draw(image, **options), cv2.COLOR_RGB2BGR)
+        try:
+            encoded = cv2.imencode(path.suffix, picture)[1]
+        except cv2.error as error:
+            raise UserError(f"{path} can't be written; expected a suffix such as .jpg or .png") from error
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(encoded.tobytes())  # cv2.imwrite crashes on names that are not Unicode
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,8 @@ class VideoOutput:
     its files; `finish` completes them.
 
     Raises:
-        UserError: the folder is that of the video, or has poses of pictures.
+        UserError: the folder is that of the video, or has poses of pictures or files by the names of results that are
+            none.
     """
 
     def __init__(self, folder: Path, source: VideoSource, video: VideoReader):
@@ -33,6 +34,9 @@ class VideoOutput:
             raise UserError(f"{self._drawn} is the video itself, which must not be replaced; give another --output")
         if (folder / "poses").is_dir():
             raise UserError(f"{folder} holds poses of pictures; give another --output")
+        taken = [path for path in (self._drawn, self._results) if path.exists()]
+        if taken and not self._lines.exists():
+            raise UserError(f"{taken[0]} is not of poses in a video, and may be overwritten; give another --output")
         self._writer = VideoWriter(self._drawn, video.rate, video.time_base)
         self._file: TextIO | None = None
 
@@ -78,5 +82,4 @@ class VideoOutput:
                 logging.info("%s holds a run that was not finished; all frames are predicted again", self._lines.parent)
             self._drawn.unlink(missing_ok=True)
             self._writer.unfinished.unlink(missing_ok=True)
-            self._lines.unlink()
-        self._results.unlink(missing_ok=True)
+            self._results.unlink(missing_ok=True)

@@ -100,8 +100,9 @@ class _AnimatedWebP(VideoReader):
 
     def __iter__(self) -> Iterator[Frame]:
         number, time_ms = 0, 0
+        data = np.frombuffer(self._path.read_bytes(), np.uint8)[None]  # of one row, as WebP needs it
         while number < self._n_frames:
-            there, part = cv2.imreadanimation(str(self._path), number, _WEBP_FRAMES)
+            there, part = cv2.imdecodeanimation(data, number, _WEBP_FRAMES)
             if not there or not len(part.frames):
                 return
             for image, duration_ms in zip(part.frames, part.durations, strict=True):

@@ -276,6 +276,29 @@ def test_results_of_something_else_are_not_replaced(folder):
     assert (folder.output / "results.json").read_text(encoding="utf-8") == "[1]"
 
 
+def test_globs_never_lead_to_results(folder):
+    assert again(folder.predict("--boxes=whole")) == (3, "")
+    inner = f"--output={folder.output / 'inner'}"
+    assert again(folder.predict(f"--input={folder.parent}/**/*.[pj]*", "--boxes=whole", inner)) == (3, "")
+    named = f"--input={folder.output}/pictures/*.png"
+    assert again(folder.predict(named, "--boxes=whole", f"--output={folder.parent / 'of_drawings'}")) == (2, "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file systems of other systems take Unicode alone")
+def test_names_that_are_not_unicode_are_predicted(folder):
+    shutil.copy(folder.input / "a.png", folder.input / os.fsdecode(b"z\xff.png"))
+    assert again(folder.predict()) == (4, "")
+    drawing = folder.output / "pictures" / os.fsdecode(b"z\xff.png")
+    assert drawing.read_bytes() == (folder.output / "pictures" / "a.png").read_bytes()
+
+
+def test_too_long_names_are_refused_in_one_line(folder):
+    shutil.copy(folder.input / "a.png", folder.input / f"{'z' * 250}.png")
+    outcome = folder.predict()
+    assert outcome.status == 1 and "(File name too long); shorten it" in outcome.errors.splitlines()[-1]
+    assert "Traceback" not in outcome.errors
+
+
 def test_other_files_are_counted(folder):
     still, *others = [np.full((40, 40, 3), 50 * i, np.uint8) for i in range(1, 4)]
     animation = cv2.Animation()

@@ -203,6 +203,16 @@ def test_outputs_never_replace_other_files(predictor, clip, pictures, tmp_path, 
     assert video.read_bytes() == before and not list(tmp_path.rglob("results.json"))
 
 
+@pytest.mark.parametrize("name", ["results.json", "clip.mp4"])
+def test_files_of_something_else_are_not_replaced(predictor, clip, tmp_path, name):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / name).write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match=f"{name} is not of poses in a video, and may be overwritten"):
+        _predict(predictor, clip, output)
+    assert [(path.name, path.read_text(encoding="utf-8")) for path in output.iterdir()] == [(name, "mine")]
+
+
 def test_frames_of_one_time_are_smoothed(predictor, pictures, tmp_path):
     animation = cv2.Animation()
     animation.frames = [cv2.cvtColor(f, cv2.COLOR_RGB2BGRA) for f in views(pictures[0][0], 4)]
