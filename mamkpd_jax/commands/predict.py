@@ -33,7 +33,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from absl import flags
+from absl import flags, logging
 
 import mamkpd_jax
 from mamkpd_jax import cli, compilation_cache
@@ -121,6 +121,7 @@ _OFFLINE = flags.DEFINE_bool("offline", False, "Refuse network addresses, and do
 _CACHE = compilation_cache.define_flag()
 
 _FILE_THRESHOLD = 0.3
+_OF_VIDEOS, _OF_PICTURES = ("detect_every", "smooth", "max_frames"), ("print", "match", "overwrite")
 
 
 def main() -> None:
@@ -129,6 +130,7 @@ def main() -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"  # huggingface_hub then takes what it has in its cache
     output = Path(_OUTPUT.value) if _OUTPUT.value else None
     source = _source(output)
+    _warn_of_flags_without_effect(_is_video(source))
     predictor = _predictor()
     classes = None if _CLASSES.value is None else parse_classes(_CLASSES.value)
     name = automatic(predictor.skeleton, classes) if _BOXES.value == AUTO else _BOXES.value
@@ -178,6 +180,12 @@ def _source(output: Path | None) -> VideoSource | Download | Pictures:
 
 def _is_video(source: VideoSource | Download | Pictures) -> bool:
     return isinstance(source, VideoSource) or (isinstance(source, Download) and animated_frames(source.content) > 1)
+
+
+def _warn_of_flags_without_effect(is_video: bool) -> None:
+    kind, others = ("a video", _OF_PICTURES) if is_video else ("pictures", _OF_VIDEOS)
+    if given := [f"--{name}" for name in others if flags.FLAGS[name].present]:
+        logging.warning("%s: no effect on %s", ", ".join(given), kind)
 
 
 def _settings(predictor: Predictor, options: OutputOptions, detector: str | None) -> dict[str, Any]:

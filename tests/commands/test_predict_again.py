@@ -319,3 +319,8 @@ def test_other_files_are_counted(folder):
         "1 .txt",
         "1 without suffix",
     }
+
+
+def test_flags_of_videos_are_named_for_pictures(folder):
+    outcome = folder.predict("--boxes=whole", "--smooth", "--max_frames=3")
+    assert outcome.status == 0 and "--smooth, --max_frames: no effect on pictures" in outcome.errors
