@@ -32,7 +32,7 @@ class BoxesFile:
     """The bounding boxes of images. Annotations that are crowd regions are left out: they are no single instance.
 
     An annotation file (images, annotations, categories) names its images; its boxes have the score 1, and its joints
-    must be those of the model. A detection (image_id, category_id, bbox, score) may have a 'file_name'.
+    must be those of the model, in any order. A detection (image_id, category_id, bbox, score) may have a 'file_name'.
 
     Choice: pictures are matched by path, as `match_paths` does it. Detections without any 'file_name', such as COCO's,
     are matched by number where the pictures have plain names, such as 000000000785.jpg: there is no other reading.
@@ -145,15 +145,16 @@ class BoxesFile:
             ) from error
 
     def _check_keypoints(self, category: dict[str, Any], skeleton: Skeleton) -> None:
-        """Refuses a file about other keypoints than the model's, whose boxes may be of something else."""
-        names = names_of(category)
+        joints = names_of(category)
         try:
-            places_by_name(names, skeleton)
+            places = places_by_name(joints, skeleton)
         except UserError as error:
             raise UserError(
-                f"{self.path}: category {category['id']} has the {len(names)} joints {', '.join(names)}; the "
+                f"{self.path}: category {category['id']} has the {len(joints)} joints {', '.join(joints)}; the "
                 f"checkpoint finds the {skeleton.n_joints} of {skeleton.name}, so it is for another data set"
             ) from error
+        if places != tuple(range(skeleton.n_joints)):
+            logging.warning("%s has another order of keypoints; the results have the model's order", self.path)
 
     def _id(self, value: Any) -> int:
         number = as_id(value)
