@@ -64,6 +64,9 @@ class FrameNumbers:
             if ticks is not None:
                 is_damaged = packet.is_corrupt and self._trusts_flags
                 heapq.heappush(self._waiting, _Packet(ticks, packet.pts, is_damaged))
+        else:  # no more packets
+            last = max((waiting.ticks for waiting in self._waiting), default=self._placed or 0)
+            self._is_damaged = self._is_damaged or self._ends_early(last)
 
     def drop(self, packet: Any) -> None:
         """Notes that a packet can't be decoded."""
@@ -87,7 +90,7 @@ class FrameNumbers:
         """The number of frames that there were or should have been."""
         while self._waiting:
             self._advance(heapq.heappop(self._waiting).ticks)
-        if self._end and self._is_regular and self._end - (self._placed or 0) > 1.5 * self._interval:
+        if self._is_regular and self._ends_early(self._placed or 0):
             self._is_damaged = True
             self._advance(round(self._end - self._interval))
         return max(self._number + 1, 0 if self._fills_gaps else self.announced or 0)
@@ -115,11 +118,16 @@ class FrameNumbers:
         """Counts the frame at a time, and those that a gap before it lacks."""
         steps = 1
         if self._placed is not None:
-            steps = max(1, round((ticks - self._placed) / self._interval))
+            if self._counts_gaps:
+                steps = max(1, round((ticks - self._placed) / self._interval))
             is_equal = abs(ticks - self._placed - self._interval) <= 1.5
             self._n_equal, self._n_other = self._n_equal + is_equal, self._n_other + (not is_equal)
-        self._number += steps if self._counts_gaps else 1
+        self._number += steps
         self._placed = ticks
+
+    def _ends_early(self, last: int) -> bool:
+        """Whether the file should have frames after its last one."""
+        return bool(self._end) and self._end - last > 1.5 * self._interval
 
     @property
     def _is_regular(self) -> bool:

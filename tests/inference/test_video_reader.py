@@ -126,6 +126,15 @@ def test_joined_recordings_of_two_sizes_continue(tmp_path, frames):
     np.testing.assert_allclose(np.diff([frame.time_s for frame in read]), 0.04, atol=0.03)
 
 
+def test_frames_before_a_cut_keep_numbers(tmp_path, frames):
+    """Some of the lost frames are shown before the last one that is left."""
+    content = write_clip(tmp_path / "clip.mkv", frames, rate=Fraction(25)).read_bytes()
+    for percent in range(50, 100):
+        (tmp_path / "cut.mkv").write_bytes(content[: len(content) * percent // 100])
+        video = open_video(VideoSource(tmp_path / "cut.mkv"))
+        assert all(frame.number == round(frame.time_s * 25) for frame in video) and video.n_frames == _N
+
+
 def test_what_an_edit_list_hides_is_no_loss(tmp_path, frames):
     """As a phone trims a video: its first frames are in the file, before the time 0."""
     clip = write_clip(tmp_path / "clip.mp4", frames, rate=Fraction(25))
