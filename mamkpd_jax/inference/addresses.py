@@ -19,7 +19,7 @@ _SILENCE_S = 10.0  # without a byte
 _REDIRECTIONS = 5
 _CHUNK_BYTES = 2**16
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # a Windows drive has one letter
-_MAX_NAME = 100
+_MAX_NAME = 100  # bytes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,15 +42,22 @@ def is_address(text: str) -> bool:
     return _ADDRESS.match(text) is not None
 
 
+def without_login(address: str) -> str:
+    """The address without a user name and a password, as messages show it."""
+    return re.sub(r"//[^/?#]*@", "//", address, count=1)
+
+
 def download(address: str, *, max_bytes: int = MAX_BYTES, timeout_s: float = TIMEOUT_S) -> Download:
     """The file at an address http:// or https://, after at most five redirections.
 
     Raises:
-        UserError: the address is of another kind or can't be reached, the server answers with an error, or the file is
-            incomplete, larger than `max_bytes`, or takes longer than `timeout_s`.
+        UserError: the address is of another kind, has a user name, or can't be reached, the server answers with an
+            error, or the file is incomplete, larger than `max_bytes`, or takes longer than `timeout_s`.
     """
     if not re.match("https?://", address, re.IGNORECASE):
         raise UserError(f"{address} can't be downloaded; expected a file, or an address http:// or https://")
+    if (public := without_login(address)) != address:
+        raise UserError(f"{public} is given with a user name; download it, and give the file")
     try:
         content = _content(address, max_bytes, timeout_s)
     except HTTPError as error:
@@ -108,4 +115,5 @@ def _opener() -> Any:
 def _name(address: str) -> str:
     """A file name of the last part of an address, without what file systems refuse."""
     last = re.split(r"[/\\]", unquote(urlsplit(address).path))[-1]
-    return re.sub(r"[^\w.-]+", "_", last)[-_MAX_NAME:].lstrip(".") or "picture"
+    name = re.sub(r"[^\w.-]+", "_", last)
+    return name.encode()[-_MAX_NAME:].decode(errors="ignore").lstrip(".") or "picture"

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.inference.addresses import without_login
 from mamkpd_jax.inference.animations import animated_frames
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts", ".mts", ".m2ts", ".3gp")
@@ -25,7 +26,7 @@ class VideoSource:
         """How messages call it; an address without its password."""
         if isinstance(self.address, int):
             return f"camera {self.address}"
-        return re.sub(r"//[^/@]*@", "//", str(self.address)) if isinstance(self.address, str) else str(self.address)
+        return without_login(self.address) if isinstance(self.address, str) else str(self.address)
 
     @property
     def stem(self) -> str:

@@ -124,9 +124,21 @@ def test_unreachable_and_odd_addresses_are_told(server):
             download(odd)
 
 
+def test_passwords_are_not_in_messages(server):
+    with pytest.raises(UserError, match=f"^{server}/a.jpg is given with a user name") as error:
+        download(f"{server[:7]}me:se@cret@{server[7:]}/a.jpg")
+    assert "cret" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("path", "name"),
-    [("", "picture"), ("/", "picture"), ("/..%2f..%2fetc%2f", "picture"), ("/a%2f%2e%2e%2f.b%00c.jpg", "b_c.jpg")],
+    [
+        ("", "picture"),
+        ("/", "picture"),
+        ("/..%2f..%2fetc%2f", "picture"),
+        ("/a%2f%2e%2e%2f.b%00c.jpg", "b_c.jpg"),
+        (f"/{'漢' * 99}.jpg", f"{'漢' * 32}.jpg"),  # three bytes each
+    ],
 )
 def test_names_are_harmless(server, path, name, monkeypatch, tmp_path):
     monkeypatch.setattr(_Handler, "do_GET", lambda self: self._send(PNG, len(PNG)))

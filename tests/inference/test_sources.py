@@ -16,6 +16,7 @@ from mamkpd_jax.inference.sources import VideoSource, find_video
         ("camera", VideoSource(0), "camera"),
         ("camera:2", VideoSource(2), "camera"),
         ("rtsp://user:secret@10.0.0.9:554/door/main", VideoSource("rtsp://user:secret@10.0.0.9:554/door/main"), "main"),
+        ("rtsp://me:se@secret@10.0.0.9/door", VideoSource("rtsp://me:se@secret@10.0.0.9/door"), "door"),
         ("udp://239.0.0.1:1234", VideoSource("udp://239.0.0.1:1234"), "stream"),
         ("https://a.org/a%20b.MP4?token=1", VideoSource("https://a.org/a%20b.MP4?token=1"), "a_20b"),
         ("http://a.org/live.m3u8", VideoSource("http://a.org/live.m3u8"), "live"),
