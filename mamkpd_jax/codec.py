@@ -28,8 +28,8 @@ def encode_heatmaps(
         codec: "plain" centres it on a heatmap pixel and cuts it off at three sigma; "dark" does neither; "udp" cuts.
 
     Returns:
-        Heatmaps, and weights: 0 where the joint is unlabelled or farther outside than three sigma, else 1. Left of the
-        heatmap and above it one pixel more has the weight 1, with an empty target where it is cut off.
+        Heatmaps, and weights: 0 where the joint is unlabelled or farther outside than three sigma, else 1. Left of and
+        above the heatmap this limit is one pixel farther, so a target that is cut off can be empty.
 
     Source: SimpleBaseline's target generation; DARK, sec. 3.2; UDP; all as in MMPose 1.x.
     """

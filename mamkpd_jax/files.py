@@ -13,7 +13,7 @@ from typing import Any
 from mamkpd_jax.errors import UserError
 
 _REMOVALS = 100  # tries, 0.1 s apart
-_ABSENT = 10  # tries in a row that find nothing to remove
+_ABSENT = 10  # successive tries that find no folder
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ _SURE = re.compile(
 )
 
 
-# Parts in the short names of MMPose's files of animals, such as L_EarBase and R_F_Paw.
+# Abbreviations in the keypoint names of MMPose's animal files, such as L_EarBase and R_F_Paw.
 _LONG = {"earbase": "ear"} | {
     f"{end[0]}{part}": f"{end}{part}" for end in ("front", "back") for part in ("elbow", "knee", "paw")
 }

@@ -55,7 +55,7 @@ def names_of(category: dict[str, Any]) -> list[str]:
 
 
 def places_by_name(names: Sequence[str], skeleton: Skeleton) -> tuple[int, ...]:
-    """The place of each of the skeleton's joints in a list of keypoints' names, whatever their spelling.
+    """The index of each of the skeleton's joints in a list of keypoint names, whatever their spelling.
 
     Raises:
         UserError: they are not the names of the skeleton's joints, each once.
@@ -67,7 +67,7 @@ def places_by_name(names: Sequence[str], skeleton: Skeleton) -> tuple[int, ...]:
         return tuple(map(theirs.index, ours))
     other = [f"has {name!r}" for name, key in zip(names, theirs, strict=True) if key not in ours]
     lacking = [f"lacks {name!r}" for name, key in zip(skeleton.joints, ours, strict=True) if key not in theirs]
-    reason = " and ".join(other[:1] + lacking[:1]) or "has two keypoints of one meaning"
+    reason = " and ".join(other[:1] + lacking[:1]) or "has two keypoints that mean the same"
     raise UserError(
         f"the keypoints are not those of the skeleton {skeleton.name}: the list {reason}; give the skeleton of these "
         "labels, or rename the keypoints of the category"

@@ -13,7 +13,7 @@ def browser():
     system = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     with sync_api.sync_playwright() as playwright:
         try:
-            # Chromium has a socket below TMPDIR, whose path may have 100 characters.
+            # Chromium makes a socket below TMPDIR, whose path may have at most 100 characters.
             browser = playwright.chromium.launch(executable_path=system, env=os.environ | {"TMPDIR": "/tmp"})
         except sync_api.Error as error:
             if "Executable doesn't exist" not in str(error):

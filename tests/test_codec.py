@@ -28,7 +28,7 @@ def _loop_target(point, stride, sigma, hw):
 
 
 def _mmpose_target(x, y, codec, sigma=2.0):
-    """MMPose's target and weight of one joint, given in heatmap pixels, a heatmap pixel at a time."""
+    """MMPose's target and weight of a joint in heatmap pixels, computed pixel by pixel."""
     height, width = HEATMAP_HW
     reach, column, row = 3 * sigma, int(x + 0.5), int(y + 0.5)  # int() rounds towards 0
     at_x, at_y = (x, y) if codec == "dark" else (column, row)

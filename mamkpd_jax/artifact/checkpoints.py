@@ -19,7 +19,7 @@ from mamkpd_jax.files import atomic_folder
 LATEST, BEST = "checkpoints", "best"  # folders below the working directory
 _DESCRIPTION = "description"
 
-# Nothing is written. Choice: not orbax's read_only, of which it warns each time, as if the folder were write-protected.
+# These options write nothing. Choice: not orbax's read_only, which warns on every read of a read-only folder.
 _READING = ocp.CheckpointManagerOptions(create=False, save_root_metadata=False, enable_async_checkpointing=False)
 
 

@@ -15,7 +15,7 @@ def read_artifact(source: str | Path, *, best: bool = False, ema: bool = True) -
         best: of a folder, as `read_checkpoint` takes it; `ema` too.
 
     Raises:
-        UserError: there are no weights, or `best` or `ema` is chosen and it is not a folder.
+        UserError: there are no weights, or `best` or `ema` chooses among those of a file.
     """
     path = find(source)
     if path.is_dir():
@@ -24,7 +24,7 @@ def read_artifact(source: str | Path, *, best: bool = False, ema: bool = True) -
         return read_checkpoint(path, best=best, ema=ema)
     if best or not ema:
         flag = "best" if best else "noema"
-        raise UserError(f"{source} is not the folder of a training run, of which --{flag} chooses; leave it out")
+        raise UserError(f"{source} is not the folder of a training run; leave out --{flag}, which chooses in a run")
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path} is neither the folder of a training run nor one of {', '.join(SUFFIXES)}")
     return load(path)

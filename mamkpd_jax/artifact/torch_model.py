@@ -401,7 +401,7 @@ class MamKPD(nn.Module):
     @classmethod
     def _filled(cls, description: dict[str, Any], state: dict[str, Tensor]) -> "MamKPD":
         model = cls(description)
-        # Of a model inside DataParallel or torch.compile each name has that wrapper's in front.
+        # DataParallel and torch.compile put a prefix before each name.
         model.load_state_dict({re.sub(r"^(module\.|_orig_mod\.)+", "", name): value for name, value in state.items()})
         return model.eval()
 

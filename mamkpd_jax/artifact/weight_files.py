@@ -93,7 +93,7 @@ def from_torch(state: Mapping[str, np.ndarray], description: Any) -> Artifact:
 
 
 def _unwrapped(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The state dict of a model, where that of a wrapper around it was saved."""
+    """The state dict without the prefixes that a wrapper around the model gives its names."""
     for prefix in _WRAPPERS:
         if state and all(name.startswith(prefix) for name in state):
             return _unwrapped({name.removeprefix(prefix): array for name, array in state.items()})

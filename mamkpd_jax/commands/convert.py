@@ -51,4 +51,4 @@ def main() -> None:
 
 def _check_suffix(file: Path) -> None:
     if file.suffix not in SUFFIXES:
-        raise UserError(f"{file} ends in none of {', '.join(SUFFIXES)}; name such a file")
+        raise UserError(f"{file} has none of the suffixes {', '.join(SUFFIXES)}; rename it")

@@ -4,8 +4,8 @@ mamkpd export --checkpoint=NAME|DIR|FILE --output=FILE.onnx|FILE.stablehlo|DIR [
 
 DIR, a new folder, gets model.stablehlo and model.json, which says what the model takes and gives.
 
-The model takes crops, not pictures. A crop shows a box's centre in its middle, 1.25 times the box's width and height,
-and more on one side to have the crop's aspect; what lies outside the picture is black.
+The model takes crops, not pictures. A crop has the centre of its box and 1.25 times the box's width and height, and one
+side grows to the aspect of the model's input. What lies outside the picture is black.
 """
 
 from pathlib import Path

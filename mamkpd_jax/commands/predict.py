@@ -3,7 +3,7 @@
 mamkpd predict --input=FILE|FOLDER|GLOB|VIDEO|ADDRESS|camera [--checkpoint=NAME|DIR|FILE] [--output=DIR]
 
   a photo of people                 --input=photo.jpg
-  a photo of the web                --input=https://example.com/photo.jpg
+  a photo on the web                --input=https://example.com/photo.jpg
   a folder of animals               --input=photos --checkpoint=animals
   your model, your detector         --input=photos --checkpoint=runs/base --boxes=yolox_s.onnx
   boxes from a file                 --input=val2017 --boxes=detections.json
@@ -14,17 +14,16 @@ mamkpd predict --input=FILE|FOLDER|GLOB|VIDEO|ADDRESS|camera [--checkpoint=NAME|
   the second camera, until Ctrl-C   --input=camera:1
 
 --output gets results.json (COCO's results form), pictures/ or the video, and for pictures a JSON file each in poses/.
-A later run with the same --output predicts what is missing, and again whatever has changed: a picture, its boxes, the
-weights or an option; --overwrite predicts all. A video starts anew: each frame is a line of poses.jsonl as soon as it
-is done, and NAME.unfinished.mp4 plays after a crash too. Pictures that can't be read, boxes that can't be used, and
-frames that can't be decoded (later ones keep their numbers) are listed at the end, and the exit status is 3. `mamkpd
+A later run with the same --output predicts new pictures, and those whose picture, boxes, weights or options have
+changed; --overwrite predicts all. A video starts over. Its poses.jsonl gets a line as soon as a frame is done, and
+NAME.unfinished.mp4 plays even after a crash. Pictures that can't be read, boxes that can't be used and frames that
+can't be decoded are listed at the end, and the exit status is 3. Frames after a lost one keep their numbers. `mamkpd
 models` lists the names for --checkpoint.
 
-Boxes of a file belong to the picture whose path has the longest end in common with their image's file_name. A file of
-image_ids alone, such as COCO's detections, goes with pictures that are named by the number, such as 000000000785.jpg;
---match=number takes the number at the end of any file name. The image_id of a result is that of the boxes' file;
-otherwise it is the number at the end of the file name, if all pictures have different ones, else the picture's place,
-counted from 1.
+The boxes of a file belong to the picture whose path has the longest end in common with the file_name of their image. If
+the file has image_ids alone, as COCO's detections have, pictures must be named by the number, such as 000000000785.jpg;
+--match=number takes the number at the end of any file name. A result has the image_id of the file of boxes. Without one
+it is the number at the end of the file name, if every picture has its own, else the picture's place, counted from 1.
 """
 
 import hashlib
@@ -89,7 +88,7 @@ _MATCH = flags.DEFINE_enum(
     "match",
     "name",
     ["name", "number"],
-    "How a file's boxes find their picture: by file_name, or by image_id, the number at the end of the picture's name.",
+    "What matches a file's boxes with pictures: the file_name, or the image_id as the number at the end of the name.",
 )
 _DETECTOR = flags.DEFINE_enum("detector", "auto", FORMS, "Whose output form a .onnx file has; auto detects it.")
 _CLASSES = flags.DEFINE_list(
@@ -98,9 +97,7 @@ _CLASSES = flags.DEFINE_list(
     "The detector's classes that count, by name or index, such as dog,cat or 16,15. Default: person or COCO's ten "
     "animals, as the model needs.",
 )
-_OVERWRITE = flags.DEFINE_bool(
-    "overwrite", False, "Predict all pictures again, also those whose results are up to date."
-)
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Predict all pictures, even those with up-to-date results.")
 _FLIP_TEST = flags.DEFINE_bool(
     "flip_test", None, "See each crop in the mirror too. Default: as the model's config.", allow_override=True
 )
@@ -127,7 +124,7 @@ _OF_VIDEOS, _OF_PICTURES = ("detect_every", "smooth", "max_frames"), ("print", "
 def main() -> None:
     compilation_cache.enable(_CACHE.value)
     if _OFFLINE.value:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # huggingface_hub then takes what it has in its cache
+        os.environ["HF_HUB_OFFLINE"] = "1"  # huggingface_hub then uses its cache alone
     output = Path(_OUTPUT.value) if _OUTPUT.value else None
     source = _source(output)
     _warn_of_flags_without_effect(_is_video(source))
@@ -136,7 +133,7 @@ def main() -> None:
     name = automatic(predictor.skeleton, classes) if _BOXES.value == AUTO else _BOXES.value
     boxes = _boxes(name, predictor.skeleton, classes)
     if isinstance(boxes, BoxesFile) and _is_video(source):
-        raise UserError(f"--boxes={_BOXES.value} is of pictures; a video takes a detector")
+        raise UserError(f"--boxes={_BOXES.value} has boxes of pictures, and the input is a video; give a detector")
     options = OutputOptions(
         output=output or _new_folder(),
         category_id=_CATEGORY.value,
@@ -172,7 +169,7 @@ def main() -> None:
 
 
 def _source(output: Path | None) -> VideoSource | Download | Pictures:
-    """A video, the picture of an address, or picture files."""
+    """The input: a video, the picture at an address, or picture files."""
     if (found := find_video(_INPUT.value, offline=_OFFLINE.value)) is not None:
         return found
     return download(_INPUT.value) if is_address(_INPUT.value) else find_pictures(_INPUT.value, output)
@@ -189,7 +186,7 @@ def _warn_of_flags_without_effect(is_video: bool) -> None:
 
 
 def _settings(predictor: Predictor, options: OutputOptions, detector: str | None) -> dict[str, Any]:
-    """What poses depend on besides a picture and its boxes of a file."""
+    """What poses depend on besides a picture and the boxes of a file."""
     settings = {
         "weights": predictor.weights_digest(),
         "version": mamkpd_jax.__version__,

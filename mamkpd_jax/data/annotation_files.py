@@ -60,13 +60,13 @@ def check_persons(path: Path, persons: Any, n_joints: int) -> None:
 
 
 def detections_of(path: Path, entries: Any, *, by_name: bool = False) -> list[dict[str, Any]]:
-    """The entries of a file of detections in COCO's form, their ids as integers; `box_fault` tells which can be used.
+    """The entries of a file of detections in COCO's form, with integer ids; `box_fault` checks their boxes.
 
     Args:
         by_name: a 'file_name' may stand for the image_id.
 
     Raises:
-        UserError: one of them is no detection.
+        UserError: an entry is no detection.
     """
     found = []
     for i, entry in enumerate(entries if isinstance(entries, list) else [{}]):
@@ -143,7 +143,7 @@ def are_numbers(values: Any, length: int) -> bool:
 
 
 def as_id(value: Any) -> int | None:
-    """An integer of at most 63 bits, also from 3.0 or "3"; None: it is none."""
+    """An integer of at most 63 bits, also from 3.0 or "3"; None for anything else."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     elif isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
@@ -152,7 +152,7 @@ def as_id(value: Any) -> int | None:
 
 
 def _ids(entry: dict[str, Any], by_name: bool) -> dict[str, int] | None:
-    """The ids of a detection; None: it lacks one."""
+    """The ids of a detection; None if it lacks one."""
     ids = {field: as_id(entry.get(field)) for field in ("image_id", "category_id")}
     if by_name and ids["image_id"] is None and isinstance(entry.get("file_name"), str):
         del ids["image_id"]
@@ -161,7 +161,7 @@ def _ids(entry: dict[str, Any], by_name: bool) -> dict[str, int] | None:
 
 
 def _is_scored_box(entry: dict[str, Any]) -> bool:
-    """Whether its box and score are numbers, of which some may be NaN or infinite."""
+    """Whether its box and score are numbers; NaN and infinity pass."""
     box = entry.get("bbox")
     if not isinstance(box, list) or len(box) != 4:
         return False

@@ -31,11 +31,11 @@ def decode_image(data: bytes, *, upright: bool = False) -> UInt8[np.ndarray, "h 
         DamagedImage: they can't be decoded, or to more pixels than the limit.
     """
     if _lacks_its_end(data):
-        raise DamagedImage(f"a picture that is cut off ({len(data)} bytes, without its end); copy it again")
+        raise DamagedImage(f"a picture that is cut off ({len(data)} bytes, without an end marker); copy it again")
     flags = cv2.IMREAD_COLOR_RGB | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    except cv2.error as error:  # raised for the size that the file's head tells, before anything is unpacked
+    except cv2.error as error:  # raised for the size in the file's header, before anything is decoded
         raise _too_large() from error
     if image is None:
         raise DamagedImage(f"{len(data)} bytes that are no image")
@@ -50,9 +50,10 @@ def check_size(height: int, width: int) -> None:
 
 
 def _lacks_its_end(data: bytes) -> bool:
-    """Whether a JPEG or PNG file has no end marker after its pixels, as when a copy was interrupted and zeros follow.
+    """Whether a JPEG or PNG file has no end marker after its pixels, as after an interrupted copy padded with zeros.
 
-    libjpeg takes the zeros for pixels. The thumbnail inside a segment has markers of its own, and phones append videos.
+    libjpeg takes the zeros for pixels. The search starts at the pixels, because thumbnails before them have end markers
+    too, and does not stop at the end of the file, because phones append videos.
     """
     if data[:4] == b"\x89PNG":
         return b"IEND" not in data

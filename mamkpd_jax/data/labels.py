@@ -54,8 +54,8 @@ def usable_labels(path: Path, content: Any, skeleton: Skeleton | None = None) ->
 
     Args:
         path: what messages call the content.
-        skeleton: None: that of the content's categories. Where theirs has the same keypoints in another order, the
-            keypoints are put into this one's.
+        skeleton: None: that of the content's categories. Keypoints in another order than the skeleton's are put into
+            its order, by name.
 
     Raises:
         UserError: the content is no annotation file in COCO's form, or has no skeleton or other keypoints.
@@ -165,14 +165,14 @@ def _categories_without_keypoints(categories: Any, findings: Findings) -> dict[i
 
 
 def _places(categories: Any, skeleton: Skeleton, findings: Findings) -> dict[int | None, tuple[int, ...]]:
-    """Where the skeleton's joints are among a category's keypoints, by the category's id, if in another order."""
+    """The index of each of the skeleton's joints among a category's keypoints, for categories in another order."""
     found = {}
     for category in categories if isinstance(categories, list) else []:
         if has_keypoints(category):
             places = places_by_name(names_of(category), skeleton)
             if places != tuple(range(skeleton.n_joints)):
                 found[as_id(category.get("id"))] = places
-                what = f"order of keypoints other than that of the skeleton {skeleton.name}: mapped by name"
+                what = f"keypoints in another order than the skeleton {skeleton.name}: mapped by name"
                 findings.add("derived", what, str(category.get("name")))
     return found
 

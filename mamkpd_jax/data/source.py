@@ -92,8 +92,8 @@ class InstanceSource:
 def read_detections(source: InstanceSource, path: Path) -> list[SplitBox]:
     """The boxes of a file in COCO's detection form, not clipped and whatever their score; none for an empty list.
 
-    Those of categories that the split lacks are left out, as of all but persons where the detector knows more, and so
-    are boxes that can't be used, as of no size.
+    Boxes of categories that the split lacks are left out, such as those of a detector that finds more than persons. So
+    are unusable boxes, such as those of zero size.
 
     Raises:
         UserError: the file is of another form, or has boxes of other images or only of other categories.
@@ -124,5 +124,5 @@ def read_detections(source: InstanceSource, path: Path) -> list[SplitBox]:
     if faults:
         logging.warning("%s: %d of %d boxes left out, the first: %s", path, len(faults), len(boxes), faults[0])
     if not found:
-        logging.warning("%s: no box to evaluate in, so that every score is 0", path)
+        logging.warning("%s: no usable box, so every score is 0", path)
     return found

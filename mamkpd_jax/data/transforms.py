@@ -17,7 +17,7 @@ from mamkpd_jax.data import functional as F
 from mamkpd_jax.skeletons import Skeleton
 
 _CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
-BOX_PADDING = 1.25  # a crop is so many times as wide and high as its box
+BOX_PADDING = 1.25  # a crop is so many times as wide and high as its box, before it gets the input's aspect
 _HALF_BODY_PADDING = 1.5
 # Choice: less than the 2 to 40% of random erasing (arXiv 1708.04896), so that most joints stay in sight.
 _ERASED_SHARE, _ERASED_ASPECT = (0.02, 0.2), (0.3, 1 / 0.3)

@@ -135,7 +135,7 @@ def poses(predictor: Predictor, data: bytes, boxes: Float[np.ndarray, "n 4"] | D
     return {
         "width": image.shape[1],
         "height": image.shape[0],
-        "left_out": left_out,  # boxes that a detector found beyond the best
+        "left_out": left_out,  # boxes beyond the best MAX_BOXES
         "picture": None if _browsers_show(data) else _data_url(image),
         "poses": [
             {"box": box.tolist(), "joints": pose.tolist(), "heatmaps": _pictures(crop, heatmaps)}
@@ -151,7 +151,7 @@ def warm_up(predictor: Predictor) -> None:
 
 
 def _browsers_show(data: bytes) -> bool:
-    """Whether a file has one of the formats that browsers show; TIFF, HEIC and JPEG 2000 are not among them."""
+    """Whether browsers show the file's format; they don't show TIFF, HEIC and JPEG 2000."""
     jpeg, png, gif, bmp = b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM"
     is_webp, is_avif = data[:4] == b"RIFF" and data[8:12] == b"WEBP", data[4:12] == b"ftypavif"
     return data.startswith((jpeg, png, gif, bmp)) or is_webp or is_avif

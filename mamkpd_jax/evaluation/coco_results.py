@@ -11,8 +11,8 @@ from mamkpd_jax.data.annotation_files import NO_ANNOTATION, SplitBox
 from mamkpd_jax.evaluation.oks import oks_nms, rescore
 
 NMS_THRESHOLD = 0.9
-# Choice: a results file holds what COCO's metrics score, so that it can be submitted. The poses of annotations' boxes
-# that the NMS drops are in this field of the best pose of their image: metrics by annotation score them too.
+# Choice: a results file lists what COCO's metrics score, so that it can be submitted. Poses of annotations' boxes that
+# NMS drops are in this field of the best pose of their image, because metrics by annotation score them too.
 SUPPRESSED = "suppressed"
 
 
@@ -56,7 +56,7 @@ def coco_results(
 
 
 def with_suppressed(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every predicted pose: the results, each with those that it holds in SUPPRESSED."""
+    """All predicted poses: each result, followed by those in its field SUPPRESSED."""
     return [pose for result in results for pose in (result, *result.get(SUPPRESSED, ()))]
 
 

@@ -35,7 +35,7 @@ class Evaluation:
 class Evaluator:
     """Scores predictors on the validation split, with ground-truth boxes or `config.eval.detections`.
 
-    With either the OKS-NMS runs if one of the metrics is COCO's, as in the test code of HRNet and MMPose.
+    OKS-NMS runs for both kinds of boxes if a metric ranks poses by their scores, as in the code of HRNet and MMPose.
     Each process of a run predicts its part of the split, and all of them score the whole.
     """
 

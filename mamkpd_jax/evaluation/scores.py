@@ -36,7 +36,7 @@ class Metric:
     evaluate: Callable[[dict[str, Any], Sequence[dict[str, Any]], Skeleton], Scores]
     fields: tuple[str, ...] = ()  # of each annotation
     joints: tuple[str, ...] = ()  # of the skeleton
-    by_annotation: bool = True  # it scores the pose of each annotation's box; else poses by their scores, after the NMS
+    by_annotation: bool = True  # scores the pose of each annotation's box; else ranks poses by score, after OKS-NMS
     # Reads predictions and annotations of other forms than COCO's: annotations and results in COCO's form, skeleton.
     read_files: Callable[[Path, Path], tuple[dict[str, Any], list[dict[str, Any]], Skeleton]] | None = None
 

@@ -1,4 +1,4 @@
-"""Pictures at addresses of the web."""
+"""Downloads of pictures from web addresses."""
 
 import dataclasses
 import re
@@ -24,7 +24,7 @@ _MAX_NAME = 100  # bytes
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Download:
-    """A picture file that was downloaded: its name is the last part of its address."""
+    """A downloaded picture file. Its name is the last part of its address."""
 
     name: str
     content: bytes
@@ -38,7 +38,7 @@ class Download:
 
 
 def is_address(text: str) -> bool:
-    """Whether a text begins as an address does, such as https:// or ftp://."""
+    """Whether a text starts like an address, such as https:// or ftp://."""
     return _ADDRESS.match(text) is not None
 
 
@@ -48,20 +48,20 @@ def without_login(address: str) -> str:
 
 
 def download(address: str, *, max_bytes: int = MAX_BYTES, timeout_s: float = TIMEOUT_S) -> Download:
-    """The file at an address http:// or https://, after at most five redirections.
+    """Downloads the file at an http:// or https:// address. It follows at most five redirections.
 
     Raises:
         UserError: the address is of another kind, has a user name, or can't be reached, the server answers with an
             error, or the file is incomplete, larger than `max_bytes`, or takes longer than `timeout_s`.
     """
     if not re.match("https?://", address, re.IGNORECASE):
-        raise UserError(f"{address} can't be downloaded; expected a file, or an address http:// or https://")
+        raise UserError(f"{address} can't be downloaded; expected a file, or an http:// or https:// address")
     if (public := without_login(address)) != address:
         raise UserError(f"{public} is given with a user name; download it, and give the file")
     try:
         content = _content(address, max_bytes, timeout_s)
     except HTTPError as error:
-        error.close()  # it holds the connection
+        error.close()  # closes the connection
         reason = " ".join(str(error.reason).split())
         raise UserError(f"{address} can't be downloaded: the server answers {error.code} ({reason})") from error
     except (OSError, HTTPException, ValueError) as error:
@@ -71,7 +71,7 @@ def download(address: str, *, max_bytes: int = MAX_BYTES, timeout_s: float = TIM
 
 
 def _content(address: str, max_bytes: int, timeout_s: float) -> bytes:
-    # What browsers take as it is, such as spaces and letters of other scripts, is escaped; what is escaped stays.
+    # Escapes what browsers escape too, such as spaces and letters of other scripts, but nothing twice.
     escaped = quote(address, safe="%/:=&?~#+!$,;'@()*[]")
     headers = {"User-Agent": f"mamkpd_jax/{mamkpd_jax.__version__}"}  # some servers refuse Python's own name
     request = urllib.request.Request(escaped, headers=headers)
@@ -97,7 +97,7 @@ class _FewRedirections(urllib.request.HTTPRedirectHandler):
 
 
 def _opener() -> Any:
-    """What opens http and https alone: urllib's own opener reads files and FTP too."""
+    """An opener of http and https alone: urllib's default opener reads files and FTP too."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,
@@ -113,7 +113,7 @@ def _opener() -> Any:
 
 
 def _name(address: str) -> str:
-    """A file name of the last part of an address, without what file systems refuse."""
+    """The last part of an address as a file name, without characters that file systems refuse."""
     last = re.split(r"[/\\]", unquote(urlsplit(address).path))[-1]
     name = re.sub(r"[^\w.-]+", "_", last)
     return name.encode()[-_MAX_NAME:].decode(errors="ignore").lstrip(".") or "picture"

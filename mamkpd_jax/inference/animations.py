@@ -1,4 +1,4 @@
-"""Animated pictures: files of one picture's format that have several frames."""
+"""Animated pictures: picture files that have several frames."""
 
 import io
 from pathlib import Path
@@ -9,7 +9,7 @@ FORMATS = ("GIF", "WEBP", "PNG", "AVIF")  # a TIFF of several pages is a scan
 
 
 def animated_frames(picture: Path | bytes) -> int:
-    """The number of frames of a GIF, WebP, PNG or AVIF file; 1 for any other file, and for one that can't be read."""
+    """The number of frames of a GIF, WebP, PNG or AVIF file; 1 for other and for unreadable files."""
     try:
         with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture, formats=FORMATS) as image:
             return getattr(image, "n_frames", 1)

@@ -80,5 +80,5 @@ def _fault(box: Float[np.ndarray, "4"], score: float, image_hw: tuple[int, int])
     """Why a box of an image can't be used; None if it can."""
     if ((box[2:] > 0) & (box[2:] < 1)).all():
         text = ", ".join(f"{value:g}" for value in box)
-        return f"the box ({text}) is smaller than a pixel; expected pixels, not parts of the image's width and height"
+        return f"the box ({text}) is smaller than a pixel; expected pixels, not fractions of the image's size"
     return box_fault(box.tolist(), score, image_hw)

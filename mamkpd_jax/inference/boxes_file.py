@@ -16,10 +16,10 @@ from mamkpd_jax.skeletons import Skeleton
 
 
 class PictureBoxes(NamedTuple):
-    """What a file has of a picture."""
+    """The boxes of a picture in a file, and its image_id there."""
 
     boxes: Boxes
-    image_id: int | None  # None: the file gives it none
+    image_id: int | None  # None if the file gives none
 
 
 @dataclasses.dataclass(slots=True)
@@ -29,20 +29,20 @@ class _Image:
 
 
 class BoxesFile:
-    """The bounding boxes of images. Annotations that are crowd regions are left out: they are no single instance.
+    """A file of bounding boxes of images. Crowd regions are left out, as they are not single instances.
 
     An annotation file (images, annotations, categories) names its images; its boxes have the score 1, and its joints
     must be those of the model, in any order. A detection (image_id, category_id, bbox, score) may have a 'file_name'.
 
-    Choice: pictures are matched by path, as `match_paths` does it. Detections without any 'file_name', such as COCO's,
-    are matched by number where the pictures have plain names, such as 000000000785.jpg: there is no other reading.
+    Choice: `match_paths` matches pictures by path. Detections without any 'file_name', such as COCO's, are matched by
+    number if the pictures have plain names, such as 000000000785.jpg, which can't mean anything else.
 
     Args:
         category_id: boxes of other categories are left out.
         by_number: match image_ids with the number at the end of each picture's file name, whatever precedes it.
 
     Raises:
-        UserError: the file is of another form, has boxes of other categories only, or is about other joints.
+        UserError: the file has another form, boxes of other categories only, or other joints.
     """
 
     def __init__(self, path: Path, category_id: int, skeleton: Skeleton, *, by_number: bool = False):
@@ -72,7 +72,7 @@ class BoxesFile:
             raise UserError(f"{path} has no box of category {category_id}, but of {found}; set --category")
 
     def match(self, folder: Path, pictures: Sequence[str]) -> dict[str, PictureBoxes]:
-        """The boxes of each picture, none if the file does not have the picture.
+        """The boxes of each picture; none for a picture that the file lacks.
 
         Args:
             folder: what the pictures' names are relative to.
@@ -88,10 +88,10 @@ class BoxesFile:
         except UserError as error:
             raise UserError(f"{self.path}: {error}") from error
         if self._images and not found:
-            first, how = next(iter(self._images)), "path" if self._named else "the number that the file name ends in"
+            first, how = next(iter(self._images)), "path" if self._named else "the number at the end of the file name"
             raise UserError(
-                f"{self.path} has {len(self._images)} images, the first {first}, and none of the {len(pictures)} "
-                f"pictures, the first {pictures[0]}, which are matched by {how}; give boxes of these pictures"
+                f"{self.path}: none of its {len(self._images)} images (the first is {first}) matches any of the "
+                f"{len(pictures)} pictures (the first is {pictures[0]}) by {how}; give boxes of these pictures"
             )
         return {p: self._boxes(p, self._images[found[p]] if p in found else _Image()) for p in pictures}
 
@@ -105,7 +105,7 @@ class BoxesFile:
         return PictureBoxes(boxes, next(iter(image.ids), None))
 
     def _image_of(self, entry: dict[str, Any]) -> _Image:
-        """The image that an entry is about."""
+        """The image of an entry."""
         key = _name(entry) if self._named else entry.get("image_id")
         if key is None:
             missing, remedy = ("file_name", ", or set --match=number") if self._named else ("image_id", "")
@@ -169,6 +169,6 @@ class BoxesFile:
 
 
 def _name(entry: dict[str, Any]) -> str | None:
-    """An image's path as an entry has it."""
+    """The normalized path of an entry's image; None if it gives none."""
     name = entry.get("file_name")
     return "/".join(parts_of(name)) or None if isinstance(name, str) else None

@@ -1,4 +1,4 @@
-"""What the network is fed of an image, and what it gives."""
+"""The crops of an image that the network takes, and its heatmaps of them."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from mamkpd_jax.inference.results import PoseResult
 
 
 class Crops(NamedTuple):
-    """What the network is fed of an image, and where it is from."""
+    """The crops of an image, and where they are from."""
 
     images: UInt8[np.ndarray, "n h w 3"]
     matrices: Float[np.ndarray, "n 2 3"]  # from the image to the crop

@@ -1,15 +1,15 @@
-"""Numbers and times of a video's frames, by the packets that announce them, so that lost frames keep their numbers."""
+"""Numbers and times of a video's frames, from its packets: frames after a lost one keep their numbers."""
 
 import heapq
 import re
 from typing import Any, NamedTuple
 
-# Formats without a list of their packets: a damaged place swallows packets, which a gap between times shows.
+# Formats without an index of packets. Damage removes packets there, and only a gap between times shows it.
 _UNLISTED = ("matroska,webm", "mpegts", "mpeg")
-_REGULAR = 4  # equal intervals between frames, for each other one, show a constant rate
-_MATROSKA_HEADERS = 128  # bytes at most between two packets
-_AVI_HEADER = 8  # bytes from the place that an AVI's index gives to the packet
-_VP8_SHOWN = 0x10  # in the first byte of a packet
+_REGULAR = 4  # the frame rate counts as constant if so many intervals are equal for each one that differs
+_MATROSKA_HEADERS = 128  # most bytes between two packets
+_AVI_HEADER = 8  # bytes between the position in an AVI's index and the packet
+_VP8_SHOWN = 0x10  # bit in a packet's first byte: the frame is shown
 
 
 class _Packet(NamedTuple):
@@ -19,13 +19,13 @@ class _Packet(NamedTuple):
 
 
 class FrameNumbers:
-    """Which frame of an open video a decoded picture is.
+    """The number and time of each decoded picture of an open video.
 
-    Each packet announces a frame. Decoders return pictures in the order of their times, so that a picture's time shows
-    which packets gave none. Times are in ticks, which are the stream's time_base.
+    Each packet announces a frame. Decoders return pictures in the order of their times, so a picture's time shows which
+    earlier packets gave no picture. Times are in ticks of the stream's time_base.
 
     Attributes:
-        announced: the frames that the file should have, or None.
+        announced: the number of frames that the file should have, or None if it is unknown.
     """
 
     def __init__(self, container: Any, stream: Any):
@@ -34,20 +34,20 @@ class FrameNumbers:
         self._fills_gaps = name in _UNLISTED and container.duration is not None
         self._is_matroska = name == "matroska,webm"
         self._is_vp8 = stream.codec_context.name == "vp8"
-        self._trusts_flags = name != "mpegts"  # which flags undamaged packets beside lost ones too
+        self._trusts_flags = name != "mpegts"  # it flags undamaged packets next to lost ones too
         self._end = _duration_s(stream) / float(time_base) if self._fills_gaps else 0.0
-        # MP4's index is without what an edit list cuts out.
+        # MP4's index leaves out what an edit list cuts.
         listed = len(stream.index_entries) if name.startswith("mov") and stream.frames else stream.frames
         self.announced: int | None = listed or round(self._end / self._interval) or None
-        self._waiting: list[_Packet] = []  # a heap of those without a picture
-        self._offset, self._dts = 0, None  # for times that begin anew
-        self._number, self._placed = -1, None  # of the last frame, the second its ticks
-        self._n_equal = self._n_other = 0  # intervals
+        self._waiting: list[_Packet] = []  # a heap of packets without a picture so far
+        self._offset, self._dts = 0, None  # for times that restart
+        self._number, self._placed = -1, None  # the last frame's number and ticks
+        self._n_equal = self._n_other = 0  # intervals as expected, and others
         self._is_damaged = False
         self._end_byte: int | None = None
 
     def skim(self, packet: Any) -> None:
-        """Notes a packet of any stream of the file, for signs of damage."""
+        """Checks a packet of any stream of the file for signs of damage."""
         if packet.size and packet.pos is not None:
             is_gap = self._is_matroska and self._end_byte and packet.pos > self._end_byte + _MATROSKA_HEADERS
             self._is_damaged = bool(self._is_damaged or is_gap)
@@ -55,9 +55,9 @@ class FrameNumbers:
         self._is_damaged = self._is_damaged or packet.is_corrupt
 
     def expect(self, packet: Any) -> None:
-        """Notes a packet that is about to be decoded."""
-        is_empty = not packet.size and packet.pts is not None  # the picture before is shown on
-        if packet.is_discard or is_empty:  # or an edit list hides its picture
+        """Registers a packet before it is decoded."""
+        is_empty = not packet.size and packet.pts is not None  # the picture before it stays
+        if packet.is_discard or is_empty:  # an edit list hides the picture of a discarded one
             self.announced = self.announced and self.announced - 1
         elif packet.size and (not self._is_vp8 or bytes(packet)[0] & _VP8_SHOWN):
             ticks = self._ticks_of(packet)
@@ -69,11 +69,11 @@ class FrameNumbers:
             self._is_damaged = self._is_damaged or self._ends_early(last)
 
     def drop(self, packet: Any) -> None:
-        """Notes that a packet can't be decoded."""
-        self._is_damaged = True  # the times of later pictures tell which one is lost
+        """Registers that a packet can't be decoded."""
+        self._is_damaged = True  # the times of later pictures show which frame is lost
 
     def place(self, decoded: Any) -> tuple[int, int] | None:
-        """The number and the ticks of a decoded picture; None for one that is damaged or comes too late."""
+        """The number and ticks of a decoded picture; None if it is damaged or comes too late."""
         is_damaged = decoded.is_corrupt
         self._is_damaged = self._is_damaged or is_damaged
         ticks = self._ticks_from(decoded)
@@ -87,7 +87,7 @@ class FrameNumbers:
         return None if is_damaged else (self._number, ticks)
 
     def end(self) -> int:
-        """The number of frames that there were or should have been."""
+        """The number of frames, lost ones included, after the last packet."""
         while self._waiting:
             self._advance(heapq.heappop(self._waiting).ticks)
         if self._is_regular and self._ends_early(self._placed or 0):
@@ -96,7 +96,7 @@ class FrameNumbers:
         return max(self._number + 1, 0 if self._fills_gaps else self.announced or 0)
 
     def _ticks_of(self, packet: Any) -> int | None:
-        """A packet's time; where times begin anew, as in joined recordings, they continue the earlier ones."""
+        """A packet's time. Times that restart, as in joined recordings, continue from the earlier ones."""
         if packet.dts is not None:
             if self._dts is not None and packet.dts < self._dts:
                 self._offset += self._dts + round(self._interval) - packet.dts
@@ -104,7 +104,7 @@ class FrameNumbers:
         return None if packet.pts is None else packet.pts + self._offset
 
     def _ticks_from(self, decoded: Any) -> int | None:
-        """A picture's time; None for one that comes too late, or that is made of the remains of several packets."""
+        """A picture's time; None if it comes too late, or mixes the remains of several packets."""
         if decoded.pts is None:
             return None if decoded.is_corrupt else self._next_ticks()
         pts = decoded.pts
@@ -115,7 +115,7 @@ class FrameNumbers:
         return self._waiting[0].ticks if self._waiting else round((self._placed or 0) + self._interval)
 
     def _advance(self, ticks: int) -> None:
-        """Counts the frame at a time, and those that a gap before it lacks."""
+        """Counts the frame at `ticks`, and the frames that are missing in a gap before it."""
         steps = 1
         if self._placed is not None:
             if self._counts_gaps:
@@ -139,9 +139,9 @@ class FrameNumbers:
 
 
 class AviNumbers(FrameNumbers):
-    """AVI stores no times: its packets are numbered by the file's index, and its pictures are taken to be in order.
+    """Frame numbers of AVI, which stores no times: the index numbers the packets, and pictures are assumed in order.
 
-    The ticks inside are these numbers, and `place` gives the index's times. Frames of zero bytes are not in the index.
+    Ticks are these numbers here; `place` returns the index's times. The index leaves out frames of zero bytes.
     """
 
     def __init__(self, container: Any, stream: Any):
@@ -165,7 +165,7 @@ class AviNumbers(FrameNumbers):
         return self._expected
 
     def _ticks_from(self, decoded: Any) -> int:
-        if decoded.key_frame:  # all packets before its own have given their pictures, or never will
+        if decoded.key_frame:  # earlier packets give no more pictures
             own = max((packet.ticks for packet in self._waiting if packet.pts == decoded.pts), default=0)
             self._waiting = [packet for packet in self._waiting if packet.ticks >= own]
             heapq.heapify(self._waiting)
@@ -177,6 +177,6 @@ class AviNumbers(FrameNumbers):
 
 
 def _duration_s(stream: Any) -> float:
-    """The duration that a Matroska file notes for one stream, or 0."""
+    """The duration that a Matroska file stores for a stream, or 0."""
     noted = re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))
     return int(noted[1]) * 3600 + int(noted[2]) * 60 + float(noted[3]) if noted else 0.0

@@ -28,7 +28,7 @@ def decode_heic(data: bytes) -> np.ndarray:
         picture = pillow_heif.open_heif(data)
         width, height = picture.size
         check_size(height, width)
-        return np.asarray(picture)  # turned as the format says, whose EXIF data only repeat it
+        return np.asarray(picture)  # upright: pillow-heif has applied the format's rotation, which the EXIF data repeat
     except DamagedImage:
         raise
     except Exception as error:  # libheif's errors are of several types

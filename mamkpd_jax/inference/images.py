@@ -1,4 +1,4 @@
-"""Every kind of image that predictions take, as RGB pixels of 8 bits."""
+"""Reads every kind of image that predictions take, as RGB pixels of 8 bits."""
 
 import threading
 from collections.abc import Iterable
@@ -17,47 +17,43 @@ from mamkpd_jax.inference import heic
 from mamkpd_jax.inference.addresses import download, is_address
 from mamkpd_jax.inference.animations import FORMATS, animated_frames
 
-# A path, an address http:// or https://, a file's bytes, a PIL image, or an array: see `read`.
+# A path, an http:// or https:// address, a file's bytes, a PIL image, or an array: see `read`.
 Image = Any
 
 SUFFIXES = (*of_data_sets.SUFFIXES, *heic.SUFFIXES)
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")  # of PIL images with more than 8 bits
-_PILLOW = threading.Lock()  # it decodes when pixels are first needed, which several threads may do at once
+_PILLOW = threading.Lock()  # it decodes on first use, which several threads may do at once
 _EXPECTED = "expected uint8, uint16, bool, or float from 0 to 1, as [h, w] or [h, w, 1, 3 or 4]"
 
 
 def is_one_image(images: Any) -> bool:
-    """Whether this is an image, or nothing that `read` takes, rather than several images."""
-    if (
-        isinstance(images, str | Path | bytes | bytearray | memoryview)
-        or isinstance(images, PilImage)
-        or _is_array(images)
-    ):
+    """Whether this is one image rather than several. What `read` refuses counts as one."""
+    if isinstance(images, str | Path | bytes | bytearray | memoryview | PilImage) or _is_array(images):
         return True
-    return hasattr(images, "read") or not isinstance(images, Iterable)  # an open file would be a list of its lines
+    return hasattr(images, "read") or not isinstance(images, Iterable)  # an open file iterates over its lines
 
 
 def name_of(image: Image) -> str:
-    """How messages call an image: by its path or address, where it has one."""
+    """The image's name in messages: its path or address, else "the image"."""
     return str(image) if isinstance(image, str | Path) else "the image"
 
 
 def reread_from(image: Image, pixels: UInt8[np.ndarray, "h w 3"]) -> Image:
-    """What an image can be read from later: its path, else its pixels, as an address may show another picture then."""
+    """What to read an image from later: its path, else its pixels, as an address may change its picture."""
     return image if isinstance(image, Path) or (isinstance(image, str) and not is_address(image)) else pixels
 
 
 def read(image: Image, *, upright: bool) -> UInt8[np.ndarray, "h w 3"]:
     """An image's pixels, RGB.
 
-    Gray is repeated, alpha is left out, and of 16 bits the upper 8 count, whatever the image comes as.
+    Gray is repeated in all channels, alpha is left out, and 16-bit values keep their upper 8 bits.
 
     Args:
-        image: the path of a file, or its bytes: a format that OpenCV reads, or HEIC with pillow-heif; an address
-            http:// or https://; a PIL image; or an array [h, w] or [h, w, 1, 3 or 4], gray, RGB or RGBA, of uint8,
-            uint16, bool, or float from 0 to 1.
+        image: the path of a file, or its bytes: a format that OpenCV reads, or HEIC with pillow-heif; an
+            http:// or https:// address; a PIL image; or an array [h, w] or [h, w, 1, 3 or 4], gray, RGB or RGBA, of
+            uint8, uint16, bool, or float from 0 to 1.
         upright: whether a rotation in the EXIF data of a file or PIL image is applied. HEIC is always upright, as the
-            rotation is a part of that format; an array is taken as it is.
+            rotation is part of that format. An array is taken as it is.
 
     Raises:
         UserError: it can't be read, is animated, or is none of these.
@@ -68,7 +64,7 @@ def read(image: Image, *, upright: bool) -> UInt8[np.ndarray, "h w 3"]:
         try:
             return _of_array(np.asarray(image))
         except (TypeError, RuntimeError) as error:  # a tensor on a GPU, or one with a gradient
-            raise UserError(f"the image can't be made a NumPy array ({error})") from error
+            raise UserError(f"the image can't be converted to a NumPy array ({error})") from error
     try:
         return _of_file(_content(image), upright)
     except OSError as error:
@@ -86,7 +82,7 @@ def _content(image: Image) -> bytes:
         case bytes() | bytearray() | memoryview():
             return bytes(image)
     raise UserError(
-        f"the image is {type(image).__name__}; expected a path, an address http:// or https://, the bytes of a picture "
+        f"the image is {type(image).__name__}; expected a path, an http:// or https:// address, the bytes of a picture "
         "file, a PIL image or an array"
     )
 
@@ -98,11 +94,11 @@ def _of_file(data: bytes, upright: bool) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def _animated(n: int) -> DamagedImage:
-    return DamagedImage(f"animated ({n} frames); give one frame, or `mamkpd predict --input=` takes it as a video")
+    return DamagedImage(f"animated ({n} frames); give one frame, or use `mamkpd predict`, which takes it as a video")
 
 
 def _is_array(image: Any) -> bool:
-    """Whether this is an array of NumPy, JAX or PyTorch; those of one axis are lists, such as of paths."""
+    """Whether this is an array of NumPy, JAX or PyTorch. With one axis it is a list, such as of paths."""
     return hasattr(image, "__array__") and getattr(image, "ndim", 0) > 1
 
 
@@ -113,10 +109,10 @@ def _of_array(image: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
     pixels = image[..., None] if image.ndim == 2 else image
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4) or pixels.size == 0:
         raise UserError(f"{kind}; {_EXPECTED}")
-    # Choice: alpha is left out, not blended with a colour that nobody gave: what OpenCV does with files.
+    # Choice: alpha is left out, as OpenCV does with files: blending would need a background colour.
     pixels = pixels[..., :3]
     if pixels.dtype.newbyteorder("=") == np.uint16:
-        pixels = (pixels >> 8).astype(np.uint8)  # as a PNG is read
+        pixels = (pixels >> 8).astype(np.uint8)  # as OpenCV reads PNG files
     elif pixels.dtype == bool:
         pixels = pixels * np.uint8(255)
     elif pixels.dtype.kind == "f":

@@ -1,4 +1,4 @@
-"""Which image of a file of boxes a picture is: by its path, or by the number in its file name."""
+"""Matches pictures with the images of a file of boxes, by path or by the number in the file name."""
 
 import re
 import unicodedata
@@ -12,26 +12,27 @@ from mamkpd_jax.errors import UserError
 Parts = tuple[str, ...]
 
 _PLAIN = re.compile(r"(?:COCO_\w+_)?\d+")  # COCO's own names: 000000000785, and COCO_val2014_000000000785 before 2017
+_REMEDY = "set --input to the folder that the file's names are relative to"
 
 
 def parts_of(name: str) -> Parts:
-    """The parts of an image's path: those of equal paths are equal, however the system writes them."""
+    """The parts of an image's path, the same for all ways of writing it."""
     parts = unicodedata.normalize("NFC", name).replace("\\", "/").split("/")
     return tuple(part for part in parts if part not in ("", "."))
 
 
 def match_paths(folder: Path, pictures: Sequence[str], names: Iterable[str]) -> dict[str, Any]:
-    """The image's name for each picture that has one: the pair whose paths have the longest end in common.
+    """The name of each picture's image, if it has one: the image whose path has the longest end in common with it.
 
-    Choice: of several pairs with equally long ends, the picture whose path in `folder` is the image's name is taken.
-    The file name alone decides only for names without a folder, or if no pair has a longer end in common: the folders
-    of cam0/1.jpg say that it is not cam1/1.jpg.
+    Choice: if several pairs have equally long ends, the picture whose path in `folder` is the image's name wins. The
+    file name alone decides only for names without a folder, or if no pair has a longer end in common: cam0/1.jpg must
+    not match cam1/1.jpg.
 
     Args:
         folder: what the pictures' names are relative to.
 
     Raises:
-        UserError: two pictures may be the same image, or two images the same picture.
+        UserError: two pictures match one image equally well, or two images one picture.
     """
     root = parts_of(folder.resolve().as_posix())
     left = {picture: root + parts_of(picture) for picture in pictures}
@@ -53,7 +54,7 @@ def match_numbers(pictures: Sequence[str], numbers: Container[int], *, plain: bo
     """The number at the end of each picture's file name that is among `numbers`.
 
     Args:
-        plain: refuse a match if the file name has more than the number, as holiday-2.jpg has; COCO's names pass.
+        plain: refuse a match if the file name is more than the number, such as holiday-2.jpg; COCO's names pass.
 
     Raises:
         UserError: two pictures have the same number, or a name is not plain.
@@ -84,7 +85,7 @@ def trailing_number(name: str) -> int | None:
 
 
 def _by_end(paths: Mapping[str, Parts], length: int) -> dict[Parts, list[str]]:
-    """The names by the last parts of their paths; shorter paths are left out."""
+    """The names, grouped by the last `length` parts of their paths; shorter paths are left out."""
     ends = defaultdict(list)
     for name, parts in paths.items():
         if len(parts) >= length:
@@ -103,6 +104,3 @@ def _pairs(pictures: Sequence[str], names: Sequence[str]) -> dict[str, str]:
     if pictures and len(names) > 1:
         raise UserError(f"{pictures[0]} may be image {names[0]} or {names[1]}; {_REMEDY}")
     return exact | dict(zip(pictures, names, strict=False))
-
-
-_REMEDY = "give the folder that the file's names start in as --input"

@@ -1,4 +1,4 @@
-"""The picture files of an input."""
+"""Finds the picture files of an input."""
 
 import dataclasses
 import glob
@@ -21,7 +21,7 @@ POSES, DRAWN, RESULTS, RUN = "poses", "pictures", "results.json", "run.json"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Pictures:
-    """Picture files, by names relative to the folder that they have in common."""
+    """Picture files: a common folder, and their names relative to it."""
 
     folder: Path
     names: tuple[str, ...]
@@ -31,17 +31,17 @@ class Pictures:
 
 
 def find_pictures(pattern: str, output: Path | None = None, *, flag: str = "input") -> Pictures:
-    """The pictures of a file, a folder (and those below it) or a glob, in order.
+    """The picture files that a path, a folder (with those below it) or a glob names, sorted.
 
-    The log says how many other files there are. Results of earlier runs are no pictures, wherever they are below a
-    folder or a wildcard leads to them.
+    The log counts the files that are skipped. Results of earlier runs, anywhere below a folder or where a wildcard leads
+    to them, are left out.
 
     Args:
-        output: where results will be: those of an earlier run are left out.
-        flag: what messages call the pattern.
+        output: the output folder; results of an earlier run in it are left out.
+        flag: the name of the flag in messages.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no picture.
     """
     path, skipped = Path(pattern), Counter()
     if path.is_dir():
@@ -59,7 +59,7 @@ def find_pictures(pattern: str, output: Path | None = None, *, flag: str = "inpu
     if not found:
         others = f"; there are {others}" if others else ""
         raise UserError(
-            f"--{flag}={pattern}: no picture, nor a folder or a glob of any ({', '.join(SUFFIXES)}){others}"
+            f"--{flag}={pattern}: no picture found; give a picture, a folder or a glob ({', '.join(SUFFIXES)}){others}"
         )
     if others:
         logging.info("skipped: %s", others)
@@ -69,7 +69,7 @@ def find_pictures(pattern: str, output: Path | None = None, *, flag: str = "inpu
 
 
 def _below(folder: Path, skipped: Counter[str]) -> list[Path]:
-    """The pictures below a folder; hidden folders and those of results are not entered, nor links to folders."""
+    """The pictures below a folder, except in hidden folders, folders of results and links to folders."""
     found = []
 
     def unreadable(_: OSError) -> None:
@@ -82,15 +82,15 @@ def _below(folder: Path, skipped: Counter[str]) -> list[Path]:
         folders[:] = [n for n in folders if not n.startswith(".") and not (is_run and n in (POSES, DRAWN))]
         own = (RUN, RESULTS) if is_run else ()
         found += [here / name for name in files if name not in own and not _left_out(here / name, skipped)]
-    skipped += Counter()  # without the zeros
+    skipped += Counter()  # removes zeros
     return found
 
 
 def _left_out(file: Path, skipped: Counter[str], *, known_kinds: bool = True) -> bool:
-    """Whether a file is no picture to predict, and counts it by its kind.
+    """Whether a file is skipped. It is then counted by its kind.
 
     Args:
-        known_kinds: leave out files of other kinds than pictures; a glob's are tried.
+        known_kinds: skip files without a picture's suffix; those that a glob names are tried.
     """
     suffix = file.suffix.lower()
     if file.name.startswith("."):  # among them macOS's ._NAME, which has the suffix of a picture
@@ -108,7 +108,7 @@ def _left_out(file: Path, skipped: Counter[str], *, known_kinds: bool = True) ->
 
 
 def _without_results(files: list[Path], output: Path, what: str) -> list[Path]:
-    """The files that are no results in `output`, nor `output` itself."""
+    """The files that are neither results in `output` nor `output` itself."""
     resolved = {file: file.resolve() for file in files}
     target = output.resolve()
     own = [target / part for part in (POSES, DRAWN, RUN, RESULTS)] if has_results(output) else []

@@ -35,22 +35,22 @@ def predict_pictures(
     overwrite: bool = False,
     print_keypoints: bool = False,
 ) -> list[str]:
-    """Predicts what the folder does not have yet, gathers all of it, and returns a line for each thing that went wrong.
+    """Predicts the pictures without an up-to-date result, writes results.json, and returns a line for each failure.
 
-    It prints a line for each picture that is predicted: what was found, and the seconds since the line before. The log
-    says how many results are out of date, and why.
+    It prints a line for each predicted picture: what was found, and the seconds since the line before. The log counts
+    the results that are out of date, by reason.
 
     Choice: results of pictures that are not in this input stay in their own files, as they may have taken hours; they
     are not in results.json.
 
     Args:
-        settings: what poses depend on besides the picture and its boxes of a file, in JSON's types, by the words of the
-            log: a result of other settings is predicted again.
-        about: what else run.json says, in JSON's types.
+        settings: what poses depend on besides the picture and the boxes of a file, in JSON's types. A change of one
+            predicts again, and the log calls it by its key.
+        about: more entries of run.json, in JSON's types.
         overwrite: predict every picture again.
 
     Raises:
-        UserError: the boxes are of other pictures, or it is unclear of which.
+        UserError: the boxes are of other pictures, or match several equally well.
     """
     matched = boxes.match(pictures.folder, pictures.names) if isinstance(boxes, BoxesFile) else {}
     records = Records(options, pictures, settings, {name: found.boxes for name, found in matched.items()})
@@ -88,10 +88,10 @@ def predict_pictures(
 
 
 def _image_ids(names: tuple[str, ...], matched: Mapping[str, PictureBoxes]) -> dict[str, int]:
-    """The image_id of each picture: that of the file of boxes; the pictures that it gives none come after these.
+    """The image_id of each picture: that of the file of boxes; other pictures get ids above its largest.
 
-    Without such a file it is the number that the file name ends in, if all pictures have one and no two the same, else
-    the picture's place, counted from 1.
+    Without such a file it is the number at the end of the file name, if every picture has one of its own, else the
+    picture's place, counted from 1.
     """
     known = {name: found.image_id for name, found in matched.items() if found.image_id is not None}
     if known:

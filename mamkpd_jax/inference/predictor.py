@@ -95,14 +95,14 @@ class Predictor:
         """The poses of each image.
 
         Args:
-            images: one or a list of images. An image is a path; an address http:// or https://; the bytes of a picture
+            images: one or a list of images. An image is a path; an http:// or https:// address; the bytes of a picture
                 file; a PIL image; or an array [h, w] or [h, w, 1, 3 or 4], gray, RGB or RGBA, of uint8, uint16, bool,
-                or float from 0 to 1. Gray is repeated, alpha is left out, of 16 bits the upper 8 count.
+                or float from 0 to 1. Gray is repeated, alpha is left out, and 16 bits keep their upper 8.
             boxes: "nanodet", the package's detector, finds them; "whole": the whole image is the box; "auto": nanodet
                 where the model is for people or animals, else whole. A detector's .onnx file, or any function from an
                 image to boxes and scores, finds them too. Or the boxes of the image, or a list with those of each
-                image: [n, 4] as x, y, width, height in pixels, or (boxes, scores). They should fit tightly: the
-                network sees 1.25 times the width and height of each, and more on one side to have its aspect.
+                image: [n, 4] as x, y, width, height in pixels, or (boxes, scores). Boxes should fit tightly:
+                a crop is 1.25 times as wide and high, and one side grows to the aspect of the network's input.
             box_threshold: leaves out boxes with a lower score, and bad ones: those that have NaN or no area or lie
                 outside the image. None: takes every score, and raises for a bad box.
 
@@ -189,7 +189,7 @@ class Predictor:
         return CropHeatmaps(self._result(crops, found), crops.images, np.concatenate(maps) if maps else none)
 
     def weights_digest(self) -> str:
-        """SHA-256 of the weights, the config but for the flip test, and the skeleton: not of where they were read from.
+        """SHA-256 of the weights, the skeleton and the config except the flip test, wherever they were read from.
 
         Choice: the whole config counts, as a field that has no effect costs no more than predicting again.
         """

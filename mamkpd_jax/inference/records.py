@@ -1,7 +1,7 @@
-"""The stored results of pictures, each with what it was made from, so that no result outlives its picture or model.
+"""Stored results of pictures. Each records what it was made from, so that none is used after that has changed.
 
-OUTPUT/poses/NAME.json is written last and tells that a picture is done: 'made_from' has the digests and options that
-the poses depend on, 'drawn' those of OUTPUT/pictures/NAME, and 'digest' covers the whole record.
+OUTPUT/poses/NAME.json is written last and marks a picture as done. 'made_from' has the digests and options that the
+poses depend on, 'drawn' has those of OUTPUT/pictures/NAME, and 'digest' covers the whole record.
 """
 
 import hashlib
@@ -19,16 +19,16 @@ from mamkpd_jax.inference.boxes import Boxes
 from mamkpd_jax.inference.picture_files import DRAWN, POSES, RESULTS, RUN, Pictures, has_results
 from mamkpd_jax.inference.results import OutputOptions, PoseResult
 
-_DAMAGED = "damaged result"
-_WRITABLE = (".jpg", ".jpeg", ".png")  # what is drawn in a picture's own format; the others become PNG
+_DAMAGED = "a damaged result"
+_WRITABLE = (".jpg", ".jpeg", ".png")  # drawings keep these formats; all others become PNG
 
 
 class Records:
-    """Results of pictures below a folder.
+    """The results of an input's pictures in the output folder.
 
     Args:
         settings: what every result depends on, in JSON's types.
-        boxes: of each picture, where they are from a file.
+        boxes: of each picture, if they are from a file.
     """
 
     def __init__(
@@ -41,17 +41,17 @@ class Records:
         self._drawings = {name: options.output / DRAWN / file for name, file in _drawings(pictures.names).items()}
 
     def start(self, about: Mapping[str, Any]) -> None:
-        """Marks the folder as one of results, so that no file in it is taken for an input, and removes results.json.
+        """Marks the folder as an output folder, whose files are never input, and removes results.json.
 
-        An interrupted run thus leaves nothing that is out of date.
+        An interrupted run thus leaves no outdated results.json.
 
         Raises:
-            UserError: the folder has files by the names of results that are none.
+            UserError: the folder has files with the names of results that no run has written.
         """
         output = self._options.output
         taken = [path for path in (output / name for name in (RESULTS, RUN, DRAWN, POSES)) if _has_content(path)]
         if taken and not has_results(output):
-            raise UserError(f"{taken[0]} is not of poses in pictures, and may be overwritten; give another --output")
+            raise UserError(f"{taken[0]} has no poses of pictures and would be overwritten; give another --output")
         (output / POSES).mkdir(parents=True, exist_ok=True)
         write_json(output / RUN, about)
         (output / RESULTS).unlink(missing_ok=True)
@@ -59,13 +59,13 @@ class Records:
     def made_from(self, name: str) -> dict[str, Any]:
         """What the result of a picture depends on.
 
-        It is asked for before the picture is read: if the file is replaced in between, the next run notices.
+        Call it before the picture is read: if the file is replaced in between, the next run notices.
         """
         of_file = {"boxes": self._boxes[name]} if name in self._boxes else {}
         return {**self._settings, **of_file, "picture": _file_digest(self._pictures.path(name))}
 
     def up_to_date(self) -> dict[str, dict[str, Any]]:
-        """The records of pictures whose results are still true. The others are removed, and the log says why."""
+        """The records that are up to date. The others are removed, and the log gives the reasons."""
         found, reasons = {}, Counter()
         for name in self._pictures.names:
             record, reason = self._read(name)
@@ -79,7 +79,7 @@ class Records:
                 "%d of %d pictures are done in %s", len(found), len(self._pictures.names), self._options.output
             )
         if reasons:
-            why = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
+            why = ", ".join(f"{n} with {reason}" for reason, n in reasons.most_common())
             logging.info("%d pictures predicted again: %s", reasons.total(), why)
         return found
 
@@ -103,7 +103,7 @@ class Records:
         return record
 
     def _read(self, name: str) -> tuple[dict[str, Any] | None, str]:
-        """A picture's record, if there is one, and why it is of no use, else empty."""
+        """A picture's record, or None, and the reason to replace it, empty if there is none."""
         try:
             record = json.loads(self._path(name).read_bytes())
             if record.pop("digest") != _digest(record):
@@ -113,12 +113,12 @@ class Records:
         except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError):
             return None, _DAMAGED
         before, now = record["made_from"], self.made_from(name)
-        other = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+        changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
         if now["picture"] is None:
-            other = ["picture"]
-        elif not other and self._options.draw and record["drawn"] != self._drawn(name):
-            other = ["drawing"]
-        return record, f"other {' and '.join(other)}" if other else ""
+            changed = ["picture"]
+        elif not changed and self._options.draw and record["drawn"] != self._drawn(name):
+            changed = ["drawing"]
+        return record, f"changed {' and '.join(changed)}" if changed else ""
 
     def _drawn(self, name: str) -> dict[str, Any]:
         return {"picture": _file_digest(self._drawings[name]), "joint_threshold": self._options.joint_threshold}
@@ -137,7 +137,7 @@ def _digest(data: Any) -> str:
 
 
 def _file_digest(path: Path) -> str | None:
-    """SHA-256 of a file's bytes; None: it can't be read."""
+    """SHA-256 of a file's bytes; None if it can't be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,7 +20,7 @@ class OneEuro:
         self._last: tuple[Float[np.ndarray, "j 2"], Float[np.ndarray, "j 2"], float] | None = None
 
     def __call__(self, points: Float[np.ndarray, "j 2"], time_s: float, side_px: float) -> Float[np.ndarray, "j 2"]:
-        """The smoothed joints at a time, which must not fall; `side_px` is that of the pose's crop in the image."""
+        """The smoothed joints at a time, which must not decrease; `side_px` is that of the pose's crop in the image."""
         if self._last is None:
             self._last = points, np.zeros_like(points), time_s
             return points

@@ -1,4 +1,4 @@
-"""What an input is: a camera, a video file, a network stream or an animated picture; anything else is pictures."""
+"""Finds the video that an input names: a camera, a file, a network stream or an animated picture."""
 
 import dataclasses
 import re
@@ -23,7 +23,7 @@ class VideoSource:
     address: Path | str | int  # a file, a network address, or a camera's number
 
     def __str__(self) -> str:
-        """How messages call it; an address without its password."""
+        """Its name in messages; an address loses its password."""
         if isinstance(self.address, int):
             return f"camera {self.address}"
         return without_login(self.address) if isinstance(self.address, str) else str(self.address)

@@ -46,7 +46,7 @@ def predict_video(
     """Predicts the frames of a video, or of a camera until Ctrl-C.
 
     Returns:
-        A line for each bad box, and for frames that are lost.
+        A line for each unusable box, and for lost frames.
 
     Raises:
         UserError: it can't be opened or has no frames, or the output folder must not be used.
@@ -76,7 +76,7 @@ def predict_video(
             raise UserError(f"{source} has no frame that can be decoded{reason}; copy the file again")
         output.finish()
     print(f"{source}: {len(finished_s)} frames, {subject(predictor.skeleton, len(tracks))} found")
-    if len(finished_s) > 1:  # compiling is a matter of the first
+    if len(finished_s) > 1:  # the first frame includes compilation
         rate = (len(finished_s) - 1) / (finished_s[-1] - finished_s[0])
         logging.info("%d frames, %.1f frames a second after the first", len(finished_s), rate)
     return wrong
@@ -84,7 +84,7 @@ def predict_video(
 
 @dataclasses.dataclass(slots=True)
 class _People:
-    """Poses and track ids of the people in one frame after the other."""
+    """Finds the poses and track ids of people, frame by frame."""
 
     predictor: Predictor
     detector: Detector
@@ -93,7 +93,7 @@ class _People:
     tracker: Tracker = dataclasses.field(default_factory=Tracker)
     filters: dict[int, OneEuro] = dataclasses.field(default_factory=dict)
     following: int = 0  # the number of the frame after the last one
-    undetected: int = 0  # frames since the detector was asked
+    undetected: int = 0  # frames since the detector ran
 
     def find(self, frame: Frame) -> tuple[PoseResult, Int[np.ndarray, " n"]]:
         """The poses of a frame, and their track ids."""
@@ -130,7 +130,7 @@ def _rows(frame: Frame, result: PoseResult, ids: Int[np.ndarray, " n"], category
 
 
 def _lost(source: VideoSource, first: int, end: int) -> list[str]:
-    """A line about the frames from `first` to the one before `end`, if there are any."""
+    """A line that names the lost frames, from `first` to the one before `end`; none if there are none."""
     if first >= end:
         return []
     frames = f"frame {first}" if end - first == 1 else f"frames {first} to {end - 1}"
@@ -138,7 +138,7 @@ def _lost(source: VideoSource, first: int, end: int) -> list[str]:
 
 
 def _missing_end(source: VideoSource, following: int, video: VideoReader) -> list[str]:
-    """Lines about what there should have been after the last frame."""
+    """Lines about the frames that are missing at the end."""
     broken = [f"{source} broke off after frame {following - 1} ({video.broken})"] if video.broken else []
     return broken or _lost(source, following, video.n_frames or 0)
 

@@ -1,4 +1,4 @@
-"""What a video's prediction writes: its poses frame by frame, all of them at the end, and the drawn video."""
+"""The files that predicting a video writes: poses frame by frame, all poses at the end, and the drawn video."""
 
 import json
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from mamkpd_jax.inference.video_writer import VideoWriter
 
 
 class VideoOutput:
-    """A folder with poses.jsonl, which has a line for each frame, and in the end results.json and NAME.mp4.
+    """A folder that gets poses.jsonl, with a line for each frame, and at the end results.json and NAME.mp4.
 
-    Nothing is written, and nothing of an earlier run removed, before the first frame. As a context manager it closes
-    its files; `finish` completes them.
+    Before the first frame nothing is written, and nothing of an earlier run is removed. Leaving the context closes the
+    files; `finish` completes them.
 
     Raises:
-        UserError: the folder is that of the video, or has poses of pictures or files by the names of results that are
-            none.
+        UserError: NAME.mp4 would replace the video itself, or the folder holds poses of pictures, or files with the
+            names of results that no run has written.
     """
 
     def __init__(self, folder: Path, source: VideoSource, video: VideoReader):
@@ -50,11 +50,11 @@ class VideoOutput:
     def add(
         self, frame: Frame, poses: Sequence[dict[str, Any]], drawn: UInt8[np.ndarray, "h w 3"] | None = None
     ) -> None:
-        """Writes a frame's poses, in COCO's results form, and its picture."""
+        """Writes a frame's poses, in COCO's results form, and its drawing."""
         if self._file is None:
             self._remove_earlier()
             self._lines.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._lines.open("w", encoding="utf-8", buffering=1)  # a line at a time reaches the system
+            self._file = self._lines.open("w", encoding="utf-8", buffering=1)  # by line, so that a crash loses none
         line = {"frame": frame.number, "time_s": round(frame.time_s, 6), "poses": poses}
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
         if drawn is not None:
@@ -76,10 +76,10 @@ class VideoOutput:
             file.write("\n]\n" if before == "," else "[]\n")
 
     def _remove_earlier(self) -> None:
-        """Removes what an earlier run left, so that nothing in the folder is of another video."""
+        """Removes the files of an earlier run, which may be of another video."""
         if self._lines.exists():
             if not self._results.exists():
-                logging.info("%s holds a run that was not finished; all frames are predicted again", self._lines.parent)
+                logging.info("%s holds an unfinished run; all frames are predicted again", self._lines.parent)
             self._drawn.unlink(missing_ok=True)
             self._writer.unfinished.unlink(missing_ok=True)
             self._results.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The frames of video files, network streams, cameras and animated WebP pictures, with their numbers and times."""
+"""Reads video files, network streams, cameras and animated WebP pictures: frames with their numbers and times."""
 
 import itertools
 import time
@@ -19,13 +19,13 @@ from mamkpd_jax.inference.animations import animated_frames
 from mamkpd_jax.inference.frame_numbers import AviNumbers, FrameNumbers
 from mamkpd_jax.inference.sources import VideoSource
 
-_PATIENCE_S = 10.0  # for a network stream to open, and for its next packet
-_MAX_ERRORS = 1000  # of the file's structure, one after the other
+_PATIENCE_S = 10.0  # to wait for a network stream to open, and for each packet
+_MAX_ERRORS = 1000  # of the file's structure that are skipped
 _WEBP_FRAMES = 16  # decoded at a time
 
 
 class Frame(NamedTuple):
-    """A decoded frame. The numbers of frames that can't be decoded are left out."""
+    """A decoded frame. Frames that can't be decoded leave gaps in the numbers."""
 
     number: int  # from 0
     time_s: float  # since the start of the video
@@ -34,13 +34,13 @@ class Frame(NamedTuple):
 
 
 class VideoReader:
-    """A video that is open: iterate over it once to get its frames.
+    """An open video. Iterate over it once to get its frames.
 
     Attributes:
-        rate: frames a second, or None where the rate is unknown.
-        time_base: seconds of which all frame times are multiples, or nearly so.
-        n_frames: how many there should be, as far as known: None for a camera. It is final after the last frame.
-        broken: why a stream ended early, after the last frame.
+        rate: frames per second, or None if unknown.
+        time_base: the unit of the frame times, in seconds.
+        n_frames: how many frames are expected, or None if unknown, as for a camera. It is final after the last frame.
+        broken: after the last frame: why the stream ended early, or None.
     """
 
     rate: Fraction | None = None
@@ -53,7 +53,7 @@ class VideoReader:
 
 
 def open_video(source: VideoSource) -> VideoReader:
-    """A reader of the source's frames.
+    """Opens a video for reading its frames.
 
     Raises:
         UserError: it can't be opened, or has no frames.
@@ -66,7 +66,7 @@ def open_video(source: VideoSource) -> VideoReader:
 
 
 def read_ahead(frames: Iterator[Frame]) -> Iterator[Frame]:
-    """The frames, the next one decoded while one is used."""
+    """The same frames; the next one is decoded while the current one is processed."""
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(next, frames, None)
         while (frame := coming.result()) is not None:
@@ -123,22 +123,22 @@ class _Encoded(VideoReader):
         try:
             self._container = av.open(str(source.address), options=options, timeout=timeout, metadata_errors="replace")
         except (FFmpegError, OSError) as error:
-            is_late = timeout is not None and time.monotonic() - start >= timeout  # which RTSP reports as bad data
+            is_late = timeout is not None and time.monotonic() - start >= timeout  # RTSP reports a timeout as bad data
             reason = f"no answer for {timeout:g} s" if is_late else _reason(error)
             raise UserError(f"{source} can't be opened as a video ({reason}); check {_suspect(source)}") from error
         self._stream: Any = self._container.streams.best("video")  # rather than a cover picture
         if self._stream is None:
-            raise UserError(f"{source} has no video; give a file with pictures")
+            raise UserError(f"{source} has no video stream; give a video")
         is_avi = self._container.format.name == "avi"
         self._numbers = (AviNumbers if is_avi else FrameNumbers)(self._container, self._stream)
-        # Threads that each decode a frame report errors late, and in AVI an error has to name its packet.
+        # Frame threads report errors late, and AVI needs the packet of each error.
         self._stream.thread_type = "SLICE" if is_avi else "AUTO"
         self.rate = self._stream.guessed_rate
         self.time_base = self._stream.time_base or self.time_base
         self.n_frames = self._numbers.announced
 
     def __iter__(self) -> Iterator[Frame]:
-        start = self._container.start_time if self._container.duration else None  # a live stream's says nothing
+        start = self._container.start_time if self._container.duration else None  # of no use for a live stream
         zero = None if start is None else round(Fraction(start, av.time_base) / self.time_base)
         for packet in self._packets():
             self._numbers.expect(packet)
@@ -152,7 +152,7 @@ class _Encoded(VideoReader):
         self.n_frames = self._numbers.end()
 
     def _packets(self) -> Iterator[Any]:
-        """The packets of the file; those that its structure has lost are passed over."""
+        """The packets of the video; damaged parts of the file's structure are skipped."""
         for _ in range(_MAX_ERRORS):
             try:
                 for packet in self._container.demux():
@@ -175,12 +175,12 @@ class _Encoded(VideoReader):
 
 
 def _upright(decoded: Any) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture, turned and mirrored as the video's display matrix says."""
+    """The picture, rotated and mirrored by the video's display matrix."""
     image = decoded.to_ndarray(format="rgb24")
     noted = decoded.side_data.get("DISPLAYMATRIX")
     if noted is None:
         return image
-    # x and y on the display are (a x + c y, b x + d y), but for the place of the origin.
+    # The display shows (x, y) at (a x + c y, b x + d y), up to a shift.
     a, b, _, c, d = np.frombuffer(noted, np.int32)[:5]
     if abs(b) > abs(a):
         image, a, d = image.transpose(1, 0, 2), c, b
@@ -197,11 +197,11 @@ def _is_webp(path: Path) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """The error in words, without the name of the file."""
+    """The error's text without the file name."""
     if isinstance(error, ExitError):
-        return f"nothing came for {_PATIENCE_S:g} s"
+        return f"no data for {_PATIENCE_S:g} s"
     return (getattr(error, "strerror", None) or str(error)).lower()
 
 
 def _suspect(source: VideoSource) -> str:
-    return "that it is there and complete" if isinstance(source.address, Path) else "the address and the network"
+    return "that it exists and is complete" if isinstance(source.address, Path) else "the address and the network"

@@ -1,4 +1,4 @@
-"""Videos that browsers play: H.264 in MP4, with the times of the frames."""
+"""Writes videos that browsers play: H.264 in MP4, with the time of each frame."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -12,21 +12,21 @@ from jaxtyping import UInt8
 
 from mamkpd_jax.files import atomic_write
 
-_FRAGMENT = 30  # frames at most that a crash takes from the file
-_MAX_RATE = 240  # that the encoder is told: it chooses a level by it, and players refuse high ones
-_MAX_TICKS = 1_000_000  # a second
-_LIMITED, _BT709 = 1, 1  # FFmpeg's numbers of the range and of the colours, which players would guess by the size
+_FRAGMENT = 30  # frames: a crash loses at most so many
+_MAX_RATE = 240  # frames per second for the encoder, which chooses its level by them: players refuse high levels
+_MAX_TICKS = 1_000_000  # per second
+_LIMITED, _BT709 = 1, 1  # FFmpeg's codes of range and colours, which players guess from the size if they are missing
 
 
 class VideoWriter:
     """Writes NAME.unfinished.mp4, which plays after a crash too, and turns it into NAME.mp4 when it is closed.
 
-    The first frame decides the size: a side of odd length gets one more pixel, as H.264 needs it, and later frames of
-    another size are scaled to it.
+    The first frame sets the size. A side of odd length gets one more pixel, as H.264 needs even sides. Later frames of
+    another size are scaled to fit.
 
     Args:
-        rate: frames a second, about.
-        time_base: seconds of which the times of all frames are multiples.
+        rate: frames per second, approximately.
+        time_base: the unit of the frame times, in seconds.
     """
 
     def __init__(self, path: Path, rate: Fraction | None, time_base: Fraction):
@@ -40,7 +40,7 @@ class VideoWriter:
         self._ticks = -1
 
     def add(self, image: UInt8[np.ndarray, "h w 3"], time_s: float, duration_s: float) -> None:
-        """Appends an RGB frame, shown from `time_s` to the next frame; the last one is shown for `duration_s`."""
+        """Appends an RGB frame, shown from `time_s` until the next frame; the last frame is shown for `duration_s`."""
         if self._ticks < 0:
             self._open(image.shape[1], image.shape[0])
         frame = av.VideoFrame.from_ndarray(self._fitted(image), format="rgb24")
@@ -78,11 +78,11 @@ class VideoWriter:
         stream.time_base = codec.time_base = self._time_base
         codec.flags |= Flags.frame_duration
         codec.gop_size = _FRAGMENT
-        # Without lookahead each frame is in the file at once.
+        # Without lookahead each frame is written at once.
         codec.options = {"preset": "veryfast", "crf": "18", "tune": "zerolatency"}
 
     def _fitted(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:
-        """The image in the size of the first frame, each side made even."""
+        """The image, scaled to the first frame's size and padded to even sides."""
         (height, width), (full_width, full_height) = image.shape[:2], self._size
         border = cv2.BORDER_REPLICATE
         if (width, height) != self._size:

@@ -66,7 +66,7 @@ def test_through_pytorch_is_bit_exact(tmp_path, weights, suffix):
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module."])
 def test_weights_of_a_wrapped_model_are_read(tmp_path, weights, prefix):
-    """torch.nn.DataParallel and torch.compile put their own names before those of the model."""
+    """torch.nn.DataParallel and torch.compile put a prefix before each name."""
     from mamkpd_jax.artifact.torch_model import MamKPD
 
     arrays = {prefix + name: array for name, array in to_torch(weights).items()}
@@ -88,14 +88,14 @@ def test_a_mixture_of_prefixed_names_is_refused(tmp_path, weights):
     _refused(path, "decoder.head.bias is missing", "module.decoder.head.bias is not of this model")
 
 
-def test_a_file_has_no_weights_to_choose_from(tmp_path, weights):
+def test_best_and_noema_need_a_run(tmp_path, weights):
     save(weights, tmp_path / "model.safetensors")
     for choice, flag in ({"best": True}, "--best"), ({"ema": False}, "--noema"):
-        with pytest.raises(UserError, match=f"model.safetensors is not the folder .*{flag} chooses; leave it out"):
+        with pytest.raises(UserError, match=f"model.safetensors is not the folder .* leave out {flag}, which"):
             read_artifact(tmp_path / "model.safetensors", **choice)
 
 
-def test_other_suffixes_are_told_which_are_read(tmp_path):
+def test_other_suffixes_are_refused(tmp_path):
     (tmp_path / "model.ckpt").touch()
     with pytest.raises(UserError, match=r"nor one of \.safetensors, \.pth, \.pt"):
         read_artifact(tmp_path / "model.ckpt")

@@ -33,7 +33,7 @@ def run(workdir):
 
 @pytest.fixture
 def address(shared_data, tmp_path):
-    """Of a folder with a photo."""
+    """The address of a folder with a photo."""
     folder = tmp_path / "served"
     folder.mkdir()
     shutil.copy(shared_data / "coco_mini" / "000000000785.jpg", folder / "a photo.jpg")

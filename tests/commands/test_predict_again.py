@@ -1,4 +1,4 @@
-"""A second run into a folder of results: what is kept, what is predicted again and why, and what is reported."""
+"""A second run into an output folder: what it keeps, what it predicts again and why, and what it reports."""
 
 import dataclasses
 import json
@@ -64,7 +64,7 @@ class Folder:
 
 
 def again(outcome: Outcome) -> tuple[int, str]:
-    """How many pictures were predicted, and what the log says of those that were so before."""
+    """How many pictures were predicted, and the log's reasons for predicting some again."""
     assert outcome.status == 0, outcome
     why = re.search("pictures predicted again: (.*)", outcome.errors)
     return outcome.printed.count(" found, "), why[1] if why else ""
@@ -95,7 +95,7 @@ def test_a_replaced_picture_is_predicted_again(folder):
     path.write_bytes(path.read_bytes().ljust(stat.st_size, b"\0")[: stat.st_size])
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert path.stat().st_size == stat.st_size and path.stat().st_mtime_ns == stat.st_mtime_ns
-    assert again(folder.predict()) == (1, "1 other picture")
+    assert again(folder.predict()) == (1, "1 with changed picture")
     changed = {name for name, keypoints in folder.results().items() if keypoints != before[name]}
     assert changed == {"a.png"}
 
@@ -106,18 +106,18 @@ def test_other_pictures_of_the_same_names_are_predicted(folder):
     folder.input = folder.parent / "other"
     for seed, name in enumerate(("a.png", "b.png", "sub/a.png"), start=7):
         folder.paint(name, seed)
-    assert again(folder.predict()) == (3, "3 other picture")
+    assert again(folder.predict()) == (3, "3 with changed picture")
     assert all(keypoints != before[name] for name, keypoints in folder.results().items())
 
 
 def test_edited_boxes_are_predicted_again(folder):
     folder.predict(folder.write_boxes(a=1, b=2, sub_a=3))
     before = folder.results()
-    assert again(folder.predict(folder.write_boxes(a=1, b=9, sub_a=3))) == (1, "1 other boxes")
+    assert again(folder.predict(folder.write_boxes(a=1, b=9, sub_a=3))) == (1, "1 with changed boxes")
     assert {name for name, keypoints in folder.results().items() if keypoints != before[name]} == {"b.png"}
-    assert again(folder.predict(folder.write_boxes(a=1))) == (2, "2 other boxes")
+    assert again(folder.predict(folder.write_boxes(a=1))) == (2, "2 with changed boxes")
     assert folder.results() == {"a.png": before["a.png"]}
-    assert again(folder.predict("--boxes=whole")) == (3, "3 other box_threshold and boxes")
+    assert again(folder.predict("--boxes=whole")) == (3, "3 with changed box_threshold and boxes")
 
 
 def test_other_weights_in_the_same_place_predict_again(folder):
@@ -125,7 +125,7 @@ def test_other_weights_in_the_same_place_predict_again(folder):
     before = folder.results()
     folder.train(1.5)
     folder.paint("b.png", 7)
-    assert again(folder.predict()) == (3, "2 other weights, 1 other picture and weights")
+    assert again(folder.predict()) == (3, "2 with changed weights, 1 with changed picture and weights")
     assert all(keypoints != before[name] for name, keypoints in folder.results().items())
 
 
@@ -142,7 +142,7 @@ def test_other_weights_in_the_same_place_predict_again(folder):
 )
 def test_other_options_predict_again(folder, flag, why):
     folder.predict()
-    assert again(folder.predict("--boxes=whole", flag)) == (3, f"3 other {why}")
+    assert again(folder.predict("--boxes=whole", flag)) == (3, f"3 with changed {why}")
     assert again(folder.predict("--boxes=whole", flag)) == (0, "")
 
 
@@ -155,9 +155,9 @@ def test_drawings_follow_their_poses(folder):
     folder.train(1.5)
     folder.predict("--boxes=whole", "--nodraw")
     assert not drawn.exists(), "it would show other poses"
-    assert again(folder.predict()) == (3, "3 other drawing")
+    assert again(folder.predict()) == (3, "3 with changed drawing")
     drawn.write_bytes(before)
-    assert again(folder.predict()) == (1, "1 other drawing")
+    assert again(folder.predict()) == (1, "1 with changed drawing")
 
 
 def test_removed_and_broken_pictures_are_not_reported(folder):
@@ -177,7 +177,7 @@ def test_a_damaged_result_is_predicted_again(folder, damage):
     before = folder.results()
     path = folder.output / "poses" / "a.png.json"
     path.write_bytes(path.read_bytes().replace(b"1", b"2", 1) if damage is None else damage)
-    assert again(folder.predict()) == (1, "1 damaged result")
+    assert again(folder.predict()) == (1, "1 with a damaged result")
     assert folder.results() == before
 
 
@@ -201,7 +201,7 @@ def test_an_interrupted_run_reports_nothing(folder):
 
 
 @pytest.mark.slow  # it starts the program
-def test_a_killed_run_leaves_nothing_old(folder):
+def test_a_killed_run_leaves_no_outdated_results(folder):
     for i in range(100):
         shutil.copy(folder.input / "a.png", folder.input / f"{i}.png")
     folder.predict()
@@ -224,7 +224,7 @@ def test_a_killed_run_leaves_nothing_old(folder):
     np.testing.assert_allclose([*folder.results().values()], [*resumed.values()], atol=0.01)
 
 
-def test_files_of_one_name_get_drawings_apart(folder):
+def test_drawings_never_share_a_file(folder):
     cv2.imwrite(str(folder.input / "a.bmp"), cv2.imread(str(folder.input / "a.png")))
     shutil.copy(folder.input / "b.png", folder.input / "a.bmp.png")
     assert again(folder.predict())[0] == 5
@@ -255,7 +255,7 @@ def test_drawings_are_no_input(folder):
     outcome = folder.predict()
     assert outcome.status == 1 and "its pictures are results in" in outcome.errors
     folder.output = folder.parent / "new"
-    assert again(folder.predict()) == (3, ""), "drawings of another run may be asked for"
+    assert again(folder.predict()) == (3, ""), "drawings of another run may be the input"
 
 
 def test_drawings_never_replace_pictures(folder):
@@ -264,15 +264,15 @@ def test_drawings_never_replace_pictures(folder):
     before = (folder.input / "a.png").read_bytes()
     for flags in ("--boxes=whole",), ("--boxes=whole", "--nodraw"):
         outcome = folder.predict(*flags)
-        assert outcome.status == 1 and "pictures is not of poses in pictures, and may be overwritten" in outcome.errors
+        assert outcome.status == 1 and "pictures has no poses of pictures and would be overwritten" in outcome.errors
     assert (folder.input / "a.png").read_bytes() == before
 
 
-def test_results_of_something_else_are_not_replaced(folder):
+def test_results_of_other_programs_are_not_replaced(folder):
     folder.output.mkdir()
     (folder.output / "results.json").write_text("[1]", encoding="utf-8")
     outcome = folder.predict()
-    assert outcome.status == 1 and "results.json is not of poses in pictures, and may be overwritten" in outcome.errors
+    assert outcome.status == 1 and "results.json has no poses of pictures and would be overwritten" in outcome.errors
     assert (folder.output / "results.json").read_text(encoding="utf-8") == "[1]"
 
 

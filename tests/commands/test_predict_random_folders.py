@@ -36,7 +36,7 @@ def models(random_weights, tmp_path_factory) -> list[Path]:
 
 
 class Expected:
-    """What a run must give, computed without the command: the exit status, and the poses by picture."""
+    """The expected outcome of a run, computed without the command: the exit status, and the poses by picture."""
 
     def __init__(self, folder: RandomFolder, model: Path):
         names = sorted(folder.kinds, key=Path)
@@ -163,6 +163,6 @@ def test_random_folders_give_what_their_files_say(n, models, tmp_path):
                 raise
             if not run:
                 counts["changes"][folder.change()] += 1
-            for n_again, why in re.findall(r"(\d+) (other [a-z_ ]+|damaged result)", outcome.errors):
+            for n_again, why in re.findall(r"(\d+) with (changed [a-z_ ]+|a damaged result)", outcome.errors):
                 counts["predicted again"][why] += int(n_again)
     print(n, "folders,", "; ".join(f"{key}: {dict(found.most_common())}" for key, found in counts.items()))

@@ -56,7 +56,7 @@ def _results(output: Path) -> list[dict]:
     return json.loads((output / "results.json").read_bytes())
 
 
-def test_a_crash_keeps_what_was_found(start, run, photo, tmp_path):
+def test_a_crash_keeps_the_poses_found(start, run, photo, tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", views(photo, 80) * 20, rate=Fraction(25))
     output, flags = tmp_path / "out", (f"--input={clip}", f"--output={tmp_path / 'out'}")
     output.mkdir()
@@ -75,11 +75,11 @@ def test_a_crash_keeps_what_was_found(start, run, photo, tmp_path):
     assert not (output / "results.json").exists() and not (output / "clip.mp4").exists()
 
     status, _, errors = run(*flags, "--max_frames=9", "--nodraw")
-    assert status == 0 and "out holds a run that was not finished; all frames are predicted again" in errors
+    assert status == 0 and "out holds an unfinished run; all frames are predicted again" in errors
     assert [pose["frame"] for pose in _results(output)] == list(range(9))
     assert sorted(os.listdir(output)) == ["poses.jsonl", "results.json"]
     status, _, errors = run(*flags, "--max_frames=3")
-    assert status == 0 and "not finished" not in errors and len(_results(output)) == 3
+    assert status == 0 and "unfinished" not in errors and len(_results(output)) == 3
 
 
 def test_lost_frames_end_with_status_3(run, photo, tmp_path):
@@ -87,8 +87,8 @@ def test_lost_frames_end_with_status_3(run, photo, tmp_path):
     status, printed, errors = run(f"--input={clip}", f"--output={tmp_path / 'out'}")
     *_, title, line = errors.strip().splitlines()
     assert status == 3 and title == "1 things went wrong:"
-    assert (told := re.fullmatch(r".*clip.mp4: frames (\d+) to (\d+) can't be decoded; .*", line))
-    first, last = int(told[1]), int(told[2])
+    assert (found := re.fullmatch(r".*clip.mp4: frames (\d+) to (\d+) can't be decoded; .*", line))
+    first, last = int(found[1]), int(found[2])
     assert [pose["frame"] for pose in _results(tmp_path / "out")] == [*range(first), *range(last + 1, 40)]
     assert f"{40 - (last + 1 - first)} frames, " in printed
 

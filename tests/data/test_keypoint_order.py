@@ -20,12 +20,12 @@ from mamkpd_jax.data.splitting import split_annotations
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import ANIMALPOSE, COCO, SKELETONS
 
-# Of MMPose's animalpose_train.json.
+# The keypoints of MMPose's animalpose_train.json.
 MMPOSE = (
     *("L_Eye", "R_Eye", "L_EarBase", "R_EarBase", "Nose", "Throat", "TailBase", "Withers"),
     *(f"{side}_{end}_{part}" for part in ("Elbow", "Knee", "Paw") for end in "FB" for side in "LR"),
 )
-# What they are in this package.
+# Their names in this package.
 OURS = (
     *("left_eye", "right_eye", "left_ear", "right_ear", "nose", "throat", "tailbase", "withers"),
     *(f"{s}_{e}_{part}" for part in ("elbow", "knee", "paw") for e in ("front", "back") for s in ("left", "right")),
@@ -33,7 +33,7 @@ OURS = (
 
 
 def _content(names, n_images: int = 6) -> dict:
-    """Labels of one animal an image; the x of a keypoint is its place among the names, so that each is known."""
+    """Labels with one animal per image. The x of a keypoint is its place among the names, which identifies it."""
     keypoints = [value for x in range(len(names)) for value in (x + 2, 20, 2)]
     fields = {"category_id": 1, "iscrowd": 0, "num_keypoints": len(names), "area": 500.0, "bbox": [1, 10, 40, 25]}
     return {
@@ -77,7 +77,7 @@ def test_a_data_set_in_mmpose_order_is_mapped(folder):
     assert source[0]["keypoints"][:, 0].tolist() == _expected_x()
     assert source.ground_truth["annotations"][0]["keypoints"][::3] == _expected_x()
     (note,) = (note for note in builder.notes["val"] if "order" in note)
-    assert note.startswith("derived: 1 x order of keypoints other than that of the skeleton animalpose: mapped by name")
+    assert note.startswith("derived: 1 x keypoints in another order than the skeleton animalpose: mapped by name")
 
 
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
@@ -119,7 +119,7 @@ def test_each_category_has_its_own_order():
     assert dog["keypoints"][::3] == _expected_x() and cat["keypoints"][::3] == list(range(2, 22))
 
 
-def test_check_data_tells_that_it_maps(folder):
+def test_check_data_reports_the_mapping(folder):
     flags = (f"--images={folder}", f"--annotations={folder / 'labels.json'}", f"--output={folder / 'out'}")
     done = _mamkpd("check-data", *flags, "--skeleton=animalpose")
     assert done.returncode == 0, done.stderr
@@ -153,6 +153,6 @@ def test_split_labels_are_read_again_unchanged(folder):
         assert not labels.findings.lines()
 
 
-def test_a_category_without_names_is_taken_at_its_word():
+def test_a_category_without_names_keeps_its_order():
     content = _content(COCO.joints) | {"categories": [{"id": 1, "name": "person"}]}
     assert usable_labels(Path("labels.json"), content, COCO).annotations[0]["keypoints"][::3] == list(range(2, 19))

@@ -111,7 +111,7 @@ def test_gray_transparent_and_turned_pictures_are_read_as_they_are_seen(poses_of
     assert (answer["width"], answer["height"]) == (425, 640)
 
 
-def test_what_browsers_lack_comes_back_as_jpeg(poses_of, picture):
+def test_other_formats_come_back_as_jpeg(poses_of, picture):
     image = cv2.imread(str(picture))
     for suffix in (".tiff", ".jp2", ".ppm"):
         status, answer = poses_of(cv2.imencode(suffix, image)[1].tobytes())

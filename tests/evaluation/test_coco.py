@@ -145,7 +145,7 @@ def test_without_sigmas_all_poses_stay():
 
 
 def test_poses_without_confident_joints_come_last(truth):
-    """Two good poses and two boxes with nothing in them: all joints score 0.19, and the boxes 0.9."""
+    """Two good poses and two empty boxes: the boxes score 0.9, and the joints in the empty ones 0.19."""
     persons = [a for a in truth["annotations"] if a["num_keypoints"] > 15][:2]
     images = [image for image in truth["images"] if image["id"] in {person["image_id"] for person in persons}]
     of_persons = {"images": images, "annotations": persons}

@@ -43,7 +43,7 @@ def _labels_in_crops(dataset: PoseData):
             item = dataset.val[min(next(place), len(dataset.val) - 1)]
             item["image"] = np.zeros((item["height_px"], item["width_px"], 3), np.uint8)
             matrix, labelled = dataset.eval_crop(item)["matrix"], item["keypoints"][:, 2:] > 0
-            # Unlabelled joints, all at 0, would make poses of few labelled joints alike: they go to the box's corner.
+            # Unlabelled joints go to the box's corner: all at 0, they would make different poses nearly equal.
             points[row] = warp_points(np.where(labelled, item["keypoints"][:, :2], item["bbox"][:2]), matrix)
             scores[row] = labelled[:, 0]
         return points, scores

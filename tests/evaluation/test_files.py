@@ -57,7 +57,7 @@ def test_ids_of_results_may_be_strings_or_floats(kind, ap10k_files):
     assert 0 < values["pck_box@0.1/mean"] <= 100
 
 
-def test_results_of_no_image_are_told(ap10k_files):
+def test_results_without_image_ids_are_refused(ap10k_files):
     predictions, annotations = ap10k_files
     results = json.loads(predictions.read_bytes())
     predictions.write_text(json.dumps([results[0] | {"image_id": "first"}]), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Short real videos: a view that moves over a photograph, so that each frame shows which one it is."""
+"""Short real videos: a view moves over a photograph, so that each frame can be told from the others."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -29,7 +29,7 @@ def write_clip(
     codec: str = "libx264",
     flags: str = "",
 ) -> Path:
-    """Writes a clip, with a key frame every sixth frame; at the given times, or at a constant rate."""
+    """Writes a clip with every sixth frame a key frame, at the given times or a constant rate."""
     with av.open(str(path), "w", options={"movflags": flags} if flags else {}) as container:
         stream = container.add_stream(codec, rate=rate)
         stream.height, stream.width = frames[0].shape[:2]
@@ -48,7 +48,7 @@ def write_clip(
 
 
 def turn(path: Path, a: int, b: int, c: int, d: int) -> Path:
-    """Notes in an MP4 that players show a frame's (x, y) at (a x + c y, b x + d y)."""
+    """Makes players of an MP4 show a frame's (x, y) at (a x + c y, b x + d y)."""
     content, matrix = bytearray(path.read_bytes()), (a, b, 0, c, d, 0, 0, 0)
     place = content.index(b"tkhd") + 4 + 40
     content[place : place + 32] = b"".join((value << 16).to_bytes(4, "big", signed=True) for value in matrix)
@@ -57,7 +57,7 @@ def turn(path: Path, a: int, b: int, c: int, d: int) -> Path:
 
 
 def damage(path: Path, start: float, end: float) -> Path:
-    """Overwrites a part of a file, from and to a share of its bytes, with noise."""
+    """Overwrites a part of a file with noise; `start` and `end` are shares of its length."""
     content = bytearray(path.read_bytes())
     first, last = int(len(content) * start), int(len(content) * end)
     content[first:last] = np.random.default_rng(0).bytes(last - first)

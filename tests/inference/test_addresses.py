@@ -95,7 +95,7 @@ def test_an_address_is_read_as_its_file(server, predictor):
         ("/loop", "/loop can't be downloaded: the server answers 302 .*infinite loop"),
     ],
 )
-def test_what_can_not_be_had_is_told_in_a_line(server, predictor, path, message):
+def test_unavailable_addresses_end_in_one_line(server, predictor, path, message):
     with pytest.raises(UserError, match=message) as error:
         predictor(server + path, "whole")
     assert "\n" not in str(error.value) and server in str(error.value)
@@ -103,20 +103,20 @@ def test_what_can_not_be_had_is_told_in_a_line(server, predictor, path, message)
     assert isinstance(failed, UserError) and len(result) == 1
 
 
-def test_an_endless_answer_is_cut(server):
+def test_endless_downloads_are_refused(server):
     with pytest.raises(UserError, match="/endless is larger than 0.00390625 MiB"):
         download(f"{server}/endless", max_bytes=4096)
 
 
 @pytest.mark.parametrize("path", ["/slow", "/silent"])
-def test_a_slow_server_is_left(server, path):
+def test_slow_servers_time_out(server, path):
     start_s = time.monotonic()
     with pytest.raises(UserError, match=rf"{path} can't be downloaded (within 0.5 s|\(timed out\))"):
         download(server + path, timeout_s=0.5)
     assert time.monotonic() - start_s < 1.5
 
 
-def test_unreachable_and_odd_addresses_are_told(server):
+def test_unreachable_and_invalid_addresses_are_refused(server):
     with pytest.raises(UserError, match=r"http://127.0.0.1:1/a.jpg can't be downloaded \(.*Connection refused"):
         download("http://127.0.0.1:1/a.jpg")
     for odd in ("http://", "http://[::1/a.jpg", "https://a b/c.jpg", "http://127.0.0.1:port/a.jpg"):
@@ -140,7 +140,7 @@ def test_passwords_are_not_in_messages(server):
         (f"/{'漢' * 99}.jpg", f"{'漢' * 32}.jpg"),  # three bytes each
     ],
 )
-def test_names_are_harmless(server, path, name, monkeypatch, tmp_path):
+def test_names_of_downloads_are_safe(server, path, name, monkeypatch, tmp_path):
     monkeypatch.setattr(_Handler, "do_GET", lambda self: self._send(PNG, len(PNG)))
     found = download(server + path)
     assert found.name == name and found.save(tmp_path / "new") == Path(tmp_path, "new", name)

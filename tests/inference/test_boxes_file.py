@@ -42,7 +42,7 @@ def test_detections_match_plain_numbers(shared_data):
     assert len(old.boxes.scores) and not len(none.boxes.scores)
 
 
-def test_other_numbers_match_on_request_only(tmp_path):
+def test_trailing_numbers_match_on_request_only(tmp_path):
     content = [{"image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]
     with pytest.raises(UserError, match="holiday-7.jpg is not a plain number .* set --match=number"):
         _matched(tmp_path, content, "holiday-7.jpg")
@@ -82,11 +82,11 @@ def test_longest_common_path_matches(names, pictures, n, tmp_path):
 @pytest.mark.parametrize(
     ("names", "pictures", "message"),
     [
-        (("cam0/1.jpg", "cam1/1.jpg"), ("1.jpg",), "1.jpg may be image cam0/1.jpg or cam1/1.jpg; give the folder"),
-        (("1.jpg",), ("a/1.jpg", "b/1.jpg"), "image 1.jpg may be a/1.jpg or b/1.jpg; give the folder"),
+        (("cam0/1.jpg", "cam1/1.jpg"), ("1.jpg",), "may be image cam0/1.jpg or cam1/1.jpg; set --input"),
+        (("1.jpg",), ("a/1.jpg", "b/1.jpg"), "image 1.jpg may be a/1.jpg or b/1.jpg; set --input"),
         (("cam0/1.jpg",), ("a/cam0/1.jpg", "b/cam0/1.jpg"), "image cam0/1.jpg may be a/cam0/1.jpg or b/cam0/1.jpg"),
         (("1.jpg", "1.jpg"), ("1.jpg",), "1.jpg may be image 1 or 2, which have the same file_name"),
-        (("2.jpg",), ("1.jpg",), "1 images, the first 2.jpg, and none of the 1 pictures, the first 1.jpg"),
+        (("2.jpg",), ("1.jpg",), r"images \(the first is 2.jpg\) matches any of the 1 pictures"),
     ],
 )
 def test_unclear_matches_name_both_candidates(names, pictures, message, tmp_path):
@@ -98,7 +98,7 @@ def test_two_pictures_of_a_number_are_refused(shared_data):
     boxes = BoxesFile(shared_data / "coco_mini" / "test_coco_det_AP_H_56.json", 1, COCO)
     with pytest.raises(UserError, match="image 785 may be a/785.jpg or b/785.png"):
         boxes.match(Path("in"), ("a/785.jpg", "b/785.png"))
-    with pytest.raises(UserError, match="none of the 1 pictures, the first 7.jpg, .* by the number"):
+    with pytest.raises(UserError, match="matches any of the 1 pictures .*7.jpg\\) by the number"):
         boxes.match(Path("in"), ("7.jpg",))
 
 

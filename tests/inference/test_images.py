@@ -1,4 +1,4 @@
-"""Every kind of image that people have gives the pixels that its file would, or one line."""
+"""Every kind of image gives the pixels of its file, or a one-line error."""
 
 import io
 import sys
@@ -68,13 +68,13 @@ def test_float_and_bool_arrays_are_scaled():
         (np.zeros((0, 4, 3), np.uint8), r"array uint8 \(0, 4, 3\); expected"),
         (np.stack([RGB, RGB]), r"\(2, 24, 36, 3\); for several images give a list of arrays"),
         (b"no picture", "the image is 10 bytes that are no image"),
-        (7, "the image is int; expected a path, an address"),
+        (7, "the image is int; expected a path, an http:// or"),
         (None, "the image is NoneType; expected"),
         (io.BytesIO(_png(RGB)), "the image is BytesIO; expected .* the bytes of a picture file"),
-        ("ftp://example.com/a.jpg", "ftp://example.com/a.jpg can't be downloaded; expected a file, or an address http"),
+        ("ftp://example.com/a.jpg", "ftp://example.com/a.jpg can't be downloaded; expected a file, or an http:"),
     ],
 )
-def test_what_no_image_is_ends_in_one_line(predictor, image, message):
+def test_other_inputs_are_refused_in_one_line(predictor, image, message):
     with pytest.raises(UserError, match=message) as error:
         predictor(image, "whole")
     assert "\n" not in str(error.value)
@@ -107,8 +107,8 @@ def test_pil_images_are_turned_as_files(tmp_path):
     assert expected.shape == RGB.shape and _pixels(tmp_path / "turned.png").shape == (36, 24, 3)
 
 
-def test_one_image_and_lists_are_told_apart(predictor, pictures, tmp_path):
-    """Each form of a picture gives the pose of its file, alone and in a list; but for paths, pixels are kept."""
+def test_single_images_and_lists_are_distinguished(predictor, pictures, tmp_path):
+    """Each form of a picture gives the pose of its file, alone and in a list. Results keep pixels, except for paths."""
     pixels = decode_image(pictures[0][0].read_bytes())
     file = tmp_path / "picture.png"
     file.write_bytes(_png(pixels))
@@ -129,7 +129,7 @@ def test_one_image_and_lists_are_told_apart(predictor, pictures, tmp_path):
     assert len(two) == 2
 
 
-def test_a_damaged_pil_image_is_told(tmp_path, predictor):
+def test_a_damaged_pil_image_is_refused(tmp_path, predictor):
     (tmp_path / "cut.png").write_bytes(_png(RGB)[:-300])
     with pytest.raises(UserError, match=r"the image can't be decoded \(.*\); copy its file again"):
         predictor(_opened(tmp_path / "cut.png"), "whole")
@@ -145,17 +145,17 @@ def _animation(suffix: str, n: int, folder) -> bytes:
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".avif"])
-def test_animated_pictures_are_no_images(suffix, tmp_path, predictor):
+def test_the_predictor_refuses_animated_pictures(suffix, tmp_path, predictor):
     data = _animation(suffix, 12, tmp_path)
     path = tmp_path / f"animation{suffix}"
     for image in (data, path, str(path)):
-        with pytest.raises(UserError, match=r"is animated \(12 frames\); .*`mamkpd predict --input=` takes it as a v"):
+        with pytest.raises(UserError, match=r"is animated \(12 frames\); .*`mamkpd predict`, which takes it as a vid"):
             predictor(image, "whole")
     assert _pixels(_animation(suffix, 1, tmp_path)).shape == (24, 36, 3)
     assert _pixels(cv2.imencode(suffix, RGB)[1].tobytes()).shape == (24, 36, 3)
 
 
-def test_an_animated_pil_image_needs_a_choice(tmp_path, predictor):
+def test_one_frame_of_an_animation_is_read(tmp_path, predictor):
     _animation(".gif", 3, tmp_path)
     with pytest.raises(UserError, match=r"the image is animated \(3 frames\)"):
         predictor(_opened(tmp_path / "animation.gif"), "whole")
@@ -202,7 +202,7 @@ def test_heic_pictures_are_upright(heic, orientation, turns):
         assert pixels.shape == expected.shape and np.abs(pixels.astype(int) - expected).mean() < 3
 
 
-def test_damaged_and_huge_heic_pictures_are_told(heic, monkeypatch):
+def test_damaged_and_huge_heic_pictures_are_refused(heic, monkeypatch):
     data = _heic(heic, RGB[:, :36], "RGB")
     with pytest.raises(UserError, match="the image is a damaged HEIC picture .*; copy it again"):
         read(data[: len(data) // 2], upright=True)
@@ -211,7 +211,7 @@ def test_damaged_and_huge_heic_pictures_are_told(heic, monkeypatch):
         read(data, upright=True)
 
 
-def test_heic_without_its_extra_tells_what_to_install(monkeypatch, tmp_path):
+def test_heic_without_its_extra_names_the_package(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     head = b"\0\0\0\x1cftypmif1\0\0\0\0mif1heicmiaf" + bytes(100)  # the first box of an iPhone's file
     (tmp_path / "photo.HEIC").write_bytes(head)

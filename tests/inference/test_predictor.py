@@ -171,7 +171,7 @@ def test_poses_are_drawn_on_their_image_alone(predictor, pictures):
     [
         ([np.nan, 0, 10, 10], "not in finite numbers"),
         ([5, 5, 0, 10], "no width or height"),
-        ([0.1, 0.2, 0.5, 0.6], "smaller than a pixel; expected pixels, not parts of the image's width"),
+        ([0.1, 0.2, 0.5, 0.6], "smaller than a pixel; expected pixels, not fractions of the image's size"),
         ([640, 0, 10, 10], "outside the image of 640x425"),
         ([-20, 0, 10, 10], "outside the image of 640x425"),
         ([1, 2, 3], "expected \\[n, 4\\]"),

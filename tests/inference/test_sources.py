@@ -1,4 +1,4 @@
-"""What an input is taken for."""
+"""Which inputs are videos."""
 
 import cv2
 import numpy as np
@@ -25,7 +25,7 @@ from mamkpd_jax.inference.sources import VideoSource, find_video
         ("photos/*.jpg", None, None),
     ],
 )
-def test_inputs_are_told_apart(given, source, stem):
+def test_videos_are_found_by_name_or_address(given, source, stem):
     assert find_video(given) == source and (source is None or source.stem == stem)
     assert source is None or "secret" not in str(source)
 

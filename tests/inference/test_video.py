@@ -146,7 +146,7 @@ def test_drawn_videos_are_what_browsers_play(predictor, pictures, tmp_path):
     assert untouched.mean() > 0.8
 
 
-def test_a_change_of_size_is_scaled_to_the_first(predictor, pictures, tmp_path):
+def test_frames_of_another_size_are_scaled(predictor, pictures, tmp_path):
     frames = views(pictures[0][0], 8)
     first = write_clip(tmp_path / "a.ts", frames, rate=Fraction(25))
     second = write_clip(tmp_path / "b.ts", [cv2.resize(f, (160, 180)) for f in frames], rate=Fraction(25))
@@ -186,7 +186,7 @@ def test_a_missing_end_is_named(predictor, pictures, tmp_path):
     assert wrong == [f"{clip}: frames {n} to 29 can't be decoded; the video is damaged or incomplete"] and 5 < n < 29
 
 
-def test_what_is_refused_leaves_earlier_results(predictor, clip, tmp_path):
+def test_refused_videos_leave_earlier_results(predictor, clip, tmp_path):
     _, results = _predict(predictor, clip, tmp_path / "out")
     with pytest.raises(UserError, match="can't be opened"):
         _predict(predictor, tmp_path / "none.avi", tmp_path / "out")

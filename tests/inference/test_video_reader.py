@@ -1,4 +1,4 @@
-"""Frames with their own numbers and times, of every kind of video, damaged ones too."""
+"""Frames of every kind of video, even damaged, have their own numbers and times."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +24,7 @@ def frames(shared_data) -> list[np.ndarray]:
 
 
 def _numbers(path: Path, frames: list[np.ndarray]) -> tuple[list[int], int | None]:
-    """The numbers of the frames that are read, each of which must show that frame; and how many there should be."""
+    """The numbers of the frames that are read, each of which must show that frame; and the expected number."""
     video = open_video(VideoSource(path))
     numbers = []
     for frame in video:
@@ -62,7 +62,7 @@ def test_damage_keeps_the_numbers_of_later_frames(tmp_path, frames, name, codec)
     video = open_video(VideoSource(clip))
     read = {frame.number: frame for frame in video}
     assert video.n_frames == _N and 5 < len(read) < _N
-    # Up to the next key frame pictures may be smeared; the times tell the numbers, and the last frames show them.
+    # Pictures may be smeared up to the next key frame: times confirm their numbers, and the last frames show theirs.
     np.testing.assert_allclose([f.time_s * 25 for f in read.values()], list(read), atol=0.02)
     assert all(number_of(read[i].image, frames) == i for i in (0, 1, 2, _N - 3, _N - 2, _N - 1))
 
@@ -85,11 +85,11 @@ def test_variable_frame_rates_keep_their_times(tmp_path, frames, name):
     clip = write_clip(tmp_path / name, frames[: len(times_s)], times_s=times_s, rate=Fraction(25))
     video = open_video(VideoSource(clip))
     found = [(frame.number, frame.time_s) for frame in video]
-    assert [number for number, _ in found] == list(range(20)) and video.n_frames == 20, "a pause is no loss"
+    assert [number for number, _ in found] == list(range(20)) and video.n_frames == 20, "a pause loses no frame"
     np.testing.assert_allclose([time_s for _, time_s in found], times_s, atol=1e-6)
 
 
-def test_pauses_of_avi_are_no_loss(tmp_path, frames):
+def test_pauses_of_avi_are_not_lost_frames(tmp_path, frames):
     """The writer fills them with frames of zero bytes, which repeat the one before."""
     times_s = [0.0, 0.1, 0.2, 0.7, 0.8, 1.5]
     clip = write_clip(tmp_path / "clip.avi", frames[:6], codec="mjpeg", times_s=times_s, time_base=Fraction(1, 10))
@@ -135,8 +135,8 @@ def test_frames_before_a_cut_keep_numbers(tmp_path, frames):
         assert all(frame.number == round(frame.time_s * 25) for frame in video) and video.n_frames == _N
 
 
-def test_what_an_edit_list_hides_is_no_loss(tmp_path, frames):
-    """As a phone trims a video: its first frames are in the file, before the time 0."""
+def test_frames_hidden_by_edit_lists_are_not_lost(tmp_path, frames):
+    """Phones trim a video so: its first frames stay in the file, with times below 0."""
     clip = write_clip(tmp_path / "clip.mp4", frames, rate=Fraction(25))
     with av.open(str(clip)) as source, av.open(str(tmp_path / "trimmed.mp4"), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
@@ -180,7 +180,7 @@ def test_files_without_video_are_refused(tmp_path, frames):
 
 
 @pytest.mark.parametrize("address", ["http://{}/clip.mp4", "rtsp://user:secret@{}/door"])
-def test_silent_servers_are_given_up(monkeypatch, address):
+def test_silent_servers_time_out(monkeypatch, address):
     monkeypatch.setattr(video_reader, "_PATIENCE_S", 0.5)
     with silent_server() as host, pytest.raises(UserError, match=r"opened as a video \(no answer for 0.5 s\)") as error:
         open_video(VideoSource(address.format(host)))
@@ -188,7 +188,7 @@ def test_silent_servers_are_given_up(monkeypatch, address):
 
 
 def _by_opencv(path: Path) -> list[np.ndarray]:
-    """The frames as OpenCV reads them, which turns them by itself."""
+    """The frames as OpenCV reads them: it applies the rotation."""
     capture, frames = cv2.VideoCapture(str(path)), []
     while (read := capture.read())[0]:
         frames.append(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))

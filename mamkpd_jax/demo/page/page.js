@@ -88,7 +88,7 @@ function say(text, bad = false) {
 async function show(answer, picture) {
   if (!size) {
     URL.revokeObjectURL(at("picture").src);
-    at("picture").src = answer.picture ?? URL.createObjectURL(picture); // of a format that browsers lack
+    at("picture").src = answer.picture ?? URL.createObjectURL(picture); // a JPEG where browsers can't show the file
     size = { width: answer.width, height: answer.height };
     at("overlay").setAttribute("viewBox", `0 0 ${size.width} ${size.height}`);
     at("stage").style.maxWidth = `calc(75vh * ${size.width / size.height})`;
