@@ -64,7 +64,7 @@ _INPUT = flags.DEFINE_string(
 _OUTPUT = flags.DEFINE_string(
     "output",
     None,
-    "Folder for what is found. Default: runs/predict, or the first new one of runs/predict-2, ...",
+    "Folder for the results. Default: runs/predict, or the first new one of runs/predict-2, ...",
     allow_override=True,
 )
 _BOXES = flags.DEFINE_string(
@@ -88,7 +88,7 @@ _MATCH = flags.DEFINE_enum(
     "match",
     "name",
     ["name", "number"],
-    "What matches a file's boxes with pictures: the file_name, or the image_id as the number at the end of the name.",
+    "Matches a file's boxes with pictures by file_name, or by image_id: the number at the end of a picture's name.",
 )
 _DETECTOR = flags.DEFINE_enum("detector", "auto", FORMS, "Whose output form a .onnx file has; auto detects it.")
 _CLASSES = flags.DEFINE_list(
@@ -103,17 +103,17 @@ _FLIP_TEST = flags.DEFINE_bool(
 )
 _BATCH = flags.DEFINE_integer("batch_size", 8, "Crops that the device gets at a time.", lower_bound=1)
 _UPRIGHT = flags.DEFINE_bool(
-    "upright", True, "Turn pictures as their EXIF data says. Boxes and points count in the picture as it was read."
+    "upright", True, "Rotate pictures as their EXIF data says. Boxes and points refer to the picture as it is read."
 )
 _SUPPRESS = flags.DEFINE_bool("suppress", True, "Keep the best of poses that are nearly the same, as eval.py does.")
 _DRAW = flags.DEFINE_bool("draw", True, "Write pictures or the video with the poses drawn.")
 _PRINT = flags.DEFINE_bool("print", False, "Print the keypoints of each pose.")
 _JOINTS = flags.DEFINE_float("joint_threshold", JOINT_THRESHOLD, "Joints with a score up to it are not drawn.")
 _EVERY = flags.DEFINE_integer(
-    "detect_every", 1, "Of a video: frames a detection; in between the boxes follow the poses.", lower_bound=1
+    "detect_every", 1, "Of a video: detect in every N-th frame; in between, boxes follow the poses.", lower_bound=1
 )
 _SMOOTH = flags.DEFINE_bool("smooth", False, "Of a video: smooth the joints by the One-Euro filter.")
-_FRAMES = flags.DEFINE_integer("max_frames", None, "Of a video or camera: stop after so many.", lower_bound=1)
+_FRAMES = flags.DEFINE_integer("max_frames", None, "Of a video or camera: stop after so many frames.", lower_bound=1)
 _OFFLINE = flags.DEFINE_bool("offline", False, "Refuse network addresses, and download no model.", allow_override=True)
 _CACHE = compilation_cache.define_flag()
 

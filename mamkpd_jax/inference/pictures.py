@@ -1,8 +1,7 @@
-"""Pictures of an input, and their poses into a folder, which a later run brings up to date.
+"""Predicts the pictures of an input into a folder, which a later run brings up to date.
 
-OUTPUT/poses/NAME.json has what was found in a picture, and what that depends on (`Records`). OUTPUT/pictures/NAME shows
-it. OUTPUT/results.json gathers the poses of the input's pictures in COCO's results form. OUTPUT/run.json says how they
-were made.
+OUTPUT/poses/NAME.json has the poses of a picture, and what they depend on (`Records`). OUTPUT/pictures/NAME shows them.
+OUTPUT/results.json gathers the poses of the input's pictures in COCO's results form. OUTPUT/run.json has the options.
 """
 
 import time
@@ -18,9 +17,9 @@ from mamkpd_jax.inference.boxes import Boxes, Detector
 from mamkpd_jax.inference.boxes_file import BoxesFile, PictureBoxes
 from mamkpd_jax.inference.coco_classes import subject
 from mamkpd_jax.inference.matching import trailing_number
-from mamkpd_jax.inference.picture_files import Pictures
+from mamkpd_jax.inference.picture_files import RESULTS, Pictures
 from mamkpd_jax.inference.predictor import Predictor
-from mamkpd_jax.inference.records import RESULTS, Records
+from mamkpd_jax.inference.records import Records
 from mamkpd_jax.inference.results import OutputOptions, PoseResult
 
 

@@ -126,11 +126,7 @@ class Predictor:
         return results
 
     def stream(
-        self,
-        images: Iterable[tuple[Image, BoxesOf]],
-        *,
-        box_threshold: float | None = None,
-        keep_pixels: bool = False,
+        self, images: Iterable[tuple[Image, BoxesOf]], *, box_threshold: float | None = None, keep_pixels: bool = False
     ) -> Iterator[PoseResult | UserError]:
         """The poses of images with their boxes, one by one in order, as `__call__` takes them.
 
@@ -205,12 +201,7 @@ class Predictor:
         return self._outputs(self._params, self._batch_stats, batch)
 
     def crops(
-        self,
-        image: Image,
-        boxes: BoxesOf = AUTO,
-        *,
-        box_threshold: float | None = None,
-        keep_pixels: bool = False,
+        self, image: Image, boxes: BoxesOf = AUTO, *, box_threshold: float | None = None, keep_pixels: bool = False
     ) -> Crops:
         """The crops of an image that the network is fed; the options are those of `stream`.
 

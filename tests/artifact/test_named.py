@@ -100,6 +100,19 @@ def test_an_unknown_name_lists_the_known_ones():
         read_artifact("peple")
 
 
+def test_best_and_noema_need_a_run(tmp_path, weights):
+    save(weights, tmp_path / "model.safetensors")
+    for choice, flag in ({"best": True}, "--best"), ({"ema": False}, "--noema"):
+        with pytest.raises(UserError, match=f"model.safetensors is not the folder .* leave out {flag}, which"):
+            read_artifact(tmp_path / "model.safetensors", **choice)
+
+
+def test_other_suffixes_are_refused(tmp_path):
+    (tmp_path / "model.ckpt").touch()
+    with pytest.raises(UserError, match=r"nor one of \.safetensors, \.pth, \.pt"):
+        read_artifact(tmp_path / "model.ckpt")
+
+
 def test_unfinished_files_are_no_models(weights, user_folder):
     named.add("mine", weights)
     (user_folder / "mine.partial.json").write_text("{", encoding="utf-8")  # as a killed process leaves it

@@ -88,19 +88,6 @@ def test_a_mixture_of_prefixed_names_is_refused(tmp_path, weights):
     _refused(path, "decoder.head.bias is missing", "module.decoder.head.bias is not of this model")
 
 
-def test_best_and_noema_need_a_run(tmp_path, weights):
-    save(weights, tmp_path / "model.safetensors")
-    for choice, flag in ({"best": True}, "--best"), ({"ema": False}, "--noema"):
-        with pytest.raises(UserError, match=f"model.safetensors is not the folder .* leave out {flag}, which"):
-            read_artifact(tmp_path / "model.safetensors", **choice)
-
-
-def test_other_suffixes_are_refused(tmp_path):
-    (tmp_path / "model.ckpt").touch()
-    with pytest.raises(UserError, match=r"nor one of \.safetensors, \.pth, \.pt"):
-        read_artifact(tmp_path / "model.ckpt")
-
-
 def test_safetensors_needs_no_torch(tmp_path, weights):
     save(weights, tmp_path / "model.safetensors")
     script = (

@@ -51,7 +51,7 @@ KINDS: dict[str, Callable[[random.Random, str], bytes]] = {
 
 @dataclasses.dataclass
 class Entry:
-    """A box in the file; `picture` is whose it is."""
+    """A box in the file, and the picture that it belongs to."""
 
     picture: str
     bbox: list[float]
@@ -61,7 +61,7 @@ class Entry:
 
 
 class RandomFolder:
-    """A folder of pictures below `parent`, with what a run is given and what is true of it."""
+    """A folder of pictures below `parent`, with the options of a run and the facts to check it against."""
 
     def __init__(self, parent: Path, seed: int):
         self.rng, self.input, self._parent = random.Random(seed), parent / "in", parent
@@ -155,7 +155,7 @@ class RandomFolder:
         }
 
     def change(self) -> str:
-        """Changes something; returns what."""
+        """Makes a random change and returns its name."""
         kind = self.rng.choice(list(CHANGES))
         CHANGES[kind](self)
         return kind
@@ -179,7 +179,7 @@ class RandomFolder:
         self.flags[name] = options[name]
 
     def damage(self, content: bytes | None) -> None:
-        """Cuts or replaces a stored result or drawing; None: removes it."""
+        """Replaces a stored result or drawing; None: cuts it."""
         stored = [path for part in ("poses", "pictures") for path in sorted((self.output / part).rglob("*.*"))]
         for path in self.rng.sample([path for path in stored if path.is_file()], min(1, len(stored))):
             path.write_bytes(path.read_bytes()[:40] if content is None else content)
@@ -194,12 +194,12 @@ class RandomFolder:
         return [path for path in sorted((self.output / "poses").rglob("*.json")) if path.is_file()]
 
     def copy_results(self) -> None:
-        """Results of one picture under the name of another."""
+        """Copies the result of one picture to the name of another."""
         if len(self._stored()) > 1:
             shutil.copy(*self.rng.sample(self._stored(), 2))
 
     def alter_results(self) -> None:
-        """Other scores in every result."""
+        """Changes the scores in every stored result."""
         for path in self._stored():
             path.write_bytes(path.read_bytes().replace(b'"score": ', b'"score": 1'))
 

@@ -142,7 +142,7 @@ def test_a_photo_is_all_that_is_needed(shipped, shared_data, tmp_path):
         assert drawn.shape == image.shape and (drawn != image).any()
 
 
-def test_results_are_no_input_and_settings_count(shipped, shared_data, tmp_path):
+def test_only_options_that_change_poses_predict_again(shipped, shared_data, tmp_path):
     shutil.copy(shared_data / "coco_mini" / "000000000785.jpg", tmp_path / "写真.jpg")
     status, printed, errors = shipped("--input=.", "--output=runs/mine")
     assert status == 0 and printed.startswith("写真.jpg: 1 person found"), errors

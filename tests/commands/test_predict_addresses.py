@@ -1,18 +1,16 @@
 """`mamkpd predict` of a picture at an address, from a server on this machine."""
 
-import functools
-import http.server
 import json
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import cv2
 import pytest
 
 from tests.inference.conftest import config, random_weights, workdir
+from tests.inference.streams import http_server
 
 __all__ = ["config", "random_weights", "workdir"]
 
@@ -37,11 +35,8 @@ def address(shared_data, tmp_path):
     folder = tmp_path / "served"
     folder.mkdir()
     shutil.copy(shared_data / "coco_mini" / "000000000785.jpg", folder / "a photo.jpg")
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with http_server(folder) as address:
+        yield address
 
 
 def test_an_address_is_predicted_as_a_file(run, address, shared_data, tmp_path):
