@@ -154,7 +154,7 @@ class BoxesFile:
                 f"checkpoint finds the {skeleton.n_joints} of {skeleton.name}, so it is for another data set"
             ) from error
         if places != tuple(range(skeleton.n_joints)):
-            logging.warning("%s has another order of keypoints; the results have the model's order", self.path)
+            logging.warning("%s has the keypoints in another order; results have the model's order", self.path)
 
     def _id(self, value: Any) -> int:
         number = as_id(value)

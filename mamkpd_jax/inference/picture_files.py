@@ -33,7 +33,7 @@ class Pictures:
 def find_pictures(pattern: str, output: Path | None = None, *, flag: str = "input") -> Pictures:
     """The picture files that a path, a folder (with those below it) or a glob names, sorted.
 
-    The log counts the files that are skipped. Results of earlier runs, anywhere below a folder or where a wildcard leads
+    The log counts skipped files. Results of earlier runs, anywhere below a folder or where a wildcard leads
     to them, are left out.
 
     Args:
@@ -119,7 +119,7 @@ def _without_results(files: list[Path], output: Path, what: str) -> list[Path]:
 
 
 def _is_result(file: Path, n_fixed: int) -> bool:
-    """Whether a run has written a file, into folders of which more than the first `n_fixed` were not given by name."""
+    """Whether a file is a result of a run. Folders among the first `n_fixed` parts of its path were given by name."""
     folders = [folder for folder in file.parents if len(folder.parts) > n_fixed and folder.name in (POSES, DRAWN)]
     own = file.name in (RUN, RESULTS) and has_results(file.parent)
     return own or any(has_results(folder.parent) for folder in folders)

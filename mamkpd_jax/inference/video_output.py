@@ -36,7 +36,7 @@ class VideoOutput:
             raise UserError(f"{folder} holds poses of pictures; give another --output")
         taken = [path for path in (self._drawn, self._results) if path.exists()]
         if taken and not self._lines.exists():
-            raise UserError(f"{taken[0]} is not of poses in a video, and may be overwritten; give another --output")
+            raise UserError(f"{taken[0]} has no poses of a video and would be overwritten; give another --output")
         self._writer = VideoWriter(self._drawn, video.rate, video.time_base)
         self._file: TextIO | None = None
 

@@ -60,7 +60,8 @@ def test_a_crash_keeps_the_poses_found(start, run, photo, tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", views(photo, 80) * 20, rate=Fraction(25))
     output, flags = tmp_path / "out", (f"--input={clip}", f"--output={tmp_path / 'out'}")
     output.mkdir()
-    (output / "results.json").write_text("[1]", encoding="utf-8")
+    for name, text in ("poses.jsonl", ""), ("results.json", "[1]"):
+        (output / name).write_text(text, encoding="utf-8")
     process, lines = start(*flags), output / "poses.jsonl"
     deadline = time.monotonic() + 120
     while not lines.exists() or lines.read_bytes().count(b"\n") < 150:

@@ -208,7 +208,7 @@ def test_files_of_something_else_are_not_replaced(predictor, clip, tmp_path, nam
     output = tmp_path / "out"
     output.mkdir()
     (output / name).write_text("mine", encoding="utf-8")
-    with pytest.raises(UserError, match=f"{name} is not of poses in a video, and may be overwritten"):
+    with pytest.raises(UserError, match=f"{name} has no poses of a video and would be overwritten"):
         _predict(predictor, clip, output)
     assert [(path.name, path.read_text(encoding="utf-8")) for path in output.iterdir()] == [(name, "mine")]
 

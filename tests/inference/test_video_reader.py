@@ -127,7 +127,7 @@ def test_joined_recordings_of_two_sizes_continue(tmp_path, frames):
 
 
 def test_frames_before_a_cut_keep_numbers(tmp_path, frames):
-    """Some of the lost frames are shown before the last one that is left."""
+    """Some of the lost frames belong before the last one that is left."""
     content = write_clip(tmp_path / "clip.mkv", frames, rate=Fraction(25)).read_bytes()
     for percent in range(50, 100):
         (tmp_path / "cut.mkv").write_bytes(content[: len(content) * percent // 100])
