@@ -28,7 +28,7 @@ _PACKAGE = Path(__file__).parent
 _CONFIGS = next(filter(Path.is_dir, (_PACKAGE / "configs", _PACKAGE.parent / "configs")), _PACKAGE / "configs")
 # What to do about an output that can't be written.
 _REMEDIES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free space or give another folder"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space or give another folder"),
     **dict.fromkeys((errno.EROFS, errno.EACCES), "give a folder that you may write to"),
     errno.EISDIR: "give the name of a file",
     errno.ENAMETOOLONG: "shorten it",

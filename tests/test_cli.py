@@ -47,6 +47,19 @@ def test_an_output_in_the_wrong_place_is_told_in_one_line(output, line, tmp_path
     assert told.startswith(line.format(folder=tmp_path)) and told.count("\n") == 1
 
 
+def test_a_too_large_output_is_told_in_one_line(tmp_path, capsys):
+    """As on a FAT file system, which takes 4 GiB."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(SystemExit):
+            _guarded(lambda: write_json(tmp_path / "out.json", "x" * 5000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "can't be written (File too large); free space or give another folder" in capsys.readouterr().err
+
+
 def _without(package: str, *command: str) -> subprocess.CompletedProcess:
     """A program where a package is not installed."""
     script = (

@@ -44,7 +44,7 @@ def find_pictures(pattern: str, output: Path | None = None, *, flag: str = "inpu
         UserError: there is no picture.
     """
     path, skipped = Path(pattern), Counter()
-    if path.is_dir():
+    if pattern and path.is_dir():  # an empty one is a mistake, and no name of the working directory
         found = _below(path, skipped)
     elif path.is_file():
         found = [path]

@@ -189,6 +189,7 @@ def test_a_video_needs_no_other_flag(shipped, shared_data, tmp_path):
     ("flags", "message"),
     [
         (["--input=none.jpg", "--output=x"], "--input=none.jpg: no picture found; give"),
+        (["--input=", "--output=x"], "--input=: no picture found; give"),
         (
             ["--input=docs", "--output=x", "--checkpoint=peple"],
             "peple is no model, folder or file; expected animals, people",
