@@ -146,7 +146,7 @@ def _file_digest(path: Path) -> str | None:
 
 
 def _drawings(names: Sequence[str]) -> dict[str, str]:
-    """The file name of each picture's drawing: its own, with .png where OpenCV can't write its format."""
+    """The file name of each picture's drawing: its own, or with .png appended for other formats."""
     drawings = {name: name for name in names if name.lower().endswith(_WRITABLE)}
     taken = set(drawings)
     for name in names:
