@@ -19,7 +19,7 @@ from mamkpd_jax.files import atomic_folder
 LATEST, BEST = "checkpoints", "best"  # folders below the working directory
 _DESCRIPTION = "description"
 
-# These options write nothing. Choice: not orbax's read_only, which warns on every read of a read-only folder.
+# These options write nothing. Choice: not read_only, with which orbax warns that the folder is read-only.
 _READING = ocp.CheckpointManagerOptions(create=False, save_root_metadata=False, enable_async_checkpointing=False)
 
 

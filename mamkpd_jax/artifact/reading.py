@@ -24,7 +24,7 @@ def read_artifact(source: str | Path, *, best: bool = False, ema: bool = True) -
         return read_checkpoint(path, best=best, ema=ema)
     if best or not ema:
         flag = "best" if best else "noema"
-        raise UserError(f"{source} is not the folder of a training run; leave out --{flag}, which chooses in a run")
+        raise UserError(f"{source} is not the folder of a training run; leave out --{flag}, which is for runs alone")
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path} is neither the folder of a training run nor one of {', '.join(SUFFIXES)}")
     return load(path)

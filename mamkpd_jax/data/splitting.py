@@ -50,7 +50,7 @@ def split_annotations(path: Path, folder: Path, skeleton: Skeleton | None = None
 
 
 def _in_order(category: Any, skeleton: Skeleton) -> Any:
-    """The category with the skeleton's names and order of keypoints, which the labels that were read have."""
+    """The category with the keypoints of the labels that were read: the skeleton's, in its order."""
     if not has_keypoints(category) or category["keypoints"] == list(skeleton.joints):
         return category
     edges = [[a + 1, b + 1] for a, b in skeleton.edges]

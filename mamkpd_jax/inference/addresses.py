@@ -1,4 +1,4 @@
-"""Downloads of pictures from web addresses."""
+"""Downloads pictures from web addresses."""
 
 import dataclasses
 import re
@@ -61,7 +61,7 @@ def download(address: str, *, max_bytes: int = MAX_BYTES, timeout_s: float = TIM
     try:
         content = _content(address, max_bytes, timeout_s)
     except HTTPError as error:
-        error.close()  # closes the connection
+        error.close()  # else the connection stays open
         reason = " ".join(str(error.reason).split())
         raise UserError(f"{address} can't be downloaded: the server answers {error.code} ({reason})") from error
     except (OSError, HTTPException, ValueError) as error:
