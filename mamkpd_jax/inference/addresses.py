@@ -57,7 +57,7 @@ def download(address: str, *, max_bytes: int = MAX_BYTES, timeout_s: float = TIM
     if not re.match("https?://", address, re.IGNORECASE):
         raise UserError(f"{address} can't be downloaded; expected a file, or an http:// or https:// address")
     if (public := without_login(address)) != address:
-        raise UserError(f"{public} is given with a user name; download it, and give the file")
+        raise UserError(f"{public} was given with a user name, which is not supported; download it, and give the file")
     try:
         content = _content(address, max_bytes, timeout_s)
     except HTTPError as error:

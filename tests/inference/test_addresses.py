@@ -125,7 +125,7 @@ def test_unreachable_and_invalid_addresses_are_refused(server):
 
 
 def test_passwords_are_not_in_messages(server):
-    with pytest.raises(UserError, match=f"^{server}/a.jpg is given with a user name") as error:
+    with pytest.raises(UserError, match=f"^{server}/a.jpg was given with a user name") as error:
         download(f"{server[:7]}me:se@cret@{server[7:]}/a.jpg")
     assert "cret" not in str(error.value)
 
