@@ -47,8 +47,8 @@ def test_an_output_in_the_wrong_place_is_told_in_one_line(output, line, tmp_path
     assert told.startswith(line.format(folder=tmp_path)) and told.count("\n") == 1
 
 
-def test_a_too_large_output_is_told_in_one_line(tmp_path, capsys):
-    """As on a FAT file system, which takes 4 GiB."""
+def test_too_large_outputs_fail_in_one_line(tmp_path, capsys):
+    """FAT file systems, for example, allow 4 GiB."""
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))

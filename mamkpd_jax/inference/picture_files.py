@@ -44,7 +44,7 @@ def find_pictures(pattern: str, output: Path | None = None, *, flag: str = "inpu
         UserError: there is no picture.
     """
     path, skipped = Path(pattern), Counter()
-    if pattern and path.is_dir():  # an empty one is a mistake, and no name of the working directory
+    if pattern and path.is_dir():  # Path("") would be the working directory
         found = _below(path, skipped)
     elif path.is_file():
         found = [path]
