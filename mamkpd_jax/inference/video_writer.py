@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 
 from mamkpd_jax.files import atomic_write
 
-_FRAGMENT = 30  # frames: a crash loses at most so many
+_FRAGMENT = 30  # frames at most in a fragment of the file; a crash loses the last fragment
 _MAX_RATE = 240  # frames per second for the encoder, which chooses its level by them: players refuse high levels
 _MAX_TICKS = 1_000_000  # per second
 _LIMITED, _BT709 = 1, 1  # FFmpeg's codes of range and colours, which players guess from the size if they are missing
@@ -77,7 +77,7 @@ class VideoWriter:
         codec.color_range, codec.colorspace, codec.color_primaries, codec.color_trc = _LIMITED, *[_BT709] * 3
         stream.time_base = codec.time_base = self._time_base
         codec.flags |= Flags.frame_duration
-        codec.gop_size = _FRAGMENT
+        codec.gop_size = max(1, min(_FRAGMENT, int(self._rate)))  # a second at most
         # Without lookahead each frame is written at once.
         codec.options = {"preset": "veryfast", "crf": "18", "tune": "zerolatency"}
 

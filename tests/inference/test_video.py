@@ -14,6 +14,7 @@ from mamkpd_jax.inference.results import OutputOptions
 from mamkpd_jax.inference.sources import VideoSource
 from mamkpd_jax.inference.video import TrackingOptions, predict_video
 from mamkpd_jax.inference.video_reader import open_video
+from mamkpd_jax.inference.video_writer import VideoWriter
 from tests.inference.clips import damage, decoded, views, write_clip
 
 _N = 6
@@ -221,3 +222,11 @@ def test_frames_of_one_time_are_smoothed(predictor, pictures, tmp_path):
     wrong, results = _predict(predictor, tmp_path / "moving.webp", tmp_path / "out", smooth=True)
     assert wrong == [] and len(results) == 4 and np.isfinite([pose["keypoints"] for pose in results]).all()
     assert len(decoded(tmp_path / "out" / "moving.mp4")[0]) == 4
+
+
+@pytest.mark.parametrize("rate", [2, 10, 100])
+def test_unfinished_videos_lack_at_most_a_second(rate, tmp_path):
+    writer = VideoWriter(tmp_path / "a.mp4", Fraction(rate), Fraction(1, 1000))
+    for i in range(4 * rate):
+        writer.add(np.full((40, 60, 3), 5 * i % 250, np.uint8), i / rate, 1 / rate)
+    assert len(decoded(writer.unfinished)[0]) >= 3 * rate
