@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import mamkpd_jax
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.files import atomic_write
 
 MAX_BYTES = 64 * 2**20
 TIMEOUT_S = 60.0  # of a download
@@ -31,9 +32,9 @@ class Download:
 
     def save(self, folder: Path) -> Path:
         """Writes the file into a folder and returns its path."""
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / self.name
-        path.write_bytes(self.content)
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(self.content)
         return path
 
 
