@@ -51,7 +51,8 @@ def find_pictures(pattern: str, output: Path | None = None, *, flag: str = "inpu
     else:
         n_fixed = len(list(itertools.takewhile(lambda part: not glob.has_magic(part), path.parts)))
         found = [file for file in map(Path, glob.glob(pattern, recursive=True)) if file.is_file()]
-        found = [file for file in found if not _is_result(file, n_fixed)]
+        if not {POSES, DRAWN} & set(path.parts[n_fixed:]):  # runs/*/pictures/*.jpg asks for drawings
+            found = [file for file in found if not _is_result(file, n_fixed)]
         found = [file for file in found if not _left_out(file, skipped, known_kinds=False)]
     if output is not None:
         found = _without_results(found, output, f"--{flag}={pattern}")
@@ -95,6 +96,8 @@ def _left_out(file: Path, skipped: Counter[str], *, known_kinds: bool = True) ->
     suffix = file.suffix.lower()
     if file.name.startswith("."):  # among them macOS's ._NAME, which has the suffix of a picture
         kind = "hidden"
+    elif file.exists() and not file.is_file():  # such as a pipe; a broken link is a picture that can't be read
+        kind = "no regular file"
     elif suffix in sources.SUFFIXES:
         kind = f"{suffix} (give it as --input)"
     elif suffix in heic.SUFFIXES:

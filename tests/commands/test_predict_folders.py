@@ -70,8 +70,9 @@ def test_globs_never_lead_to_results(folder):
     assert again(folder.predict("--boxes=whole")) == (3, "")
     inner = f"--output={folder.output / 'inner'}"
     assert again(folder.predict(f"--input={folder.parent}/**/*.[pj]*", "--boxes=whole", inner)) == (3, "")
-    named = f"--input={folder.output}/pictures/*.png"
-    assert again(folder.predict(named, "--boxes=whole", f"--output={folder.parent / 'of_drawings'}")) == (2, "")
+    for i, named in enumerate((folder.output, folder.parent / "o?t")):
+        output = f"--output={folder.parent / f'of_drawings_{i}'}"
+        assert again(folder.predict(f"--input={named}/pictures/*.png", "--boxes=whole", output)) == (2, "")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file systems of other systems take Unicode alone")
@@ -97,6 +98,7 @@ def test_other_files_are_counted(folder):
     for name in ("clip.mp4", "notes.txt", "._a.png", ".DS_Store", "LICENSE"):
         (folder.input / name).touch()
     (folder.input / "folder.jpg").mkdir()
+    os.mkfifo(folder.input / "pipe.jpg")  # reading it would wait for a writer
     (folder.input / ".thumbnails").mkdir()
     shutil.copy(folder.input / "a.png", folder.input / ".thumbnails")
     outcome = folder.predict()
@@ -108,4 +110,5 @@ def test_other_files_are_counted(folder):
         "1 animated .gif (give it as --input)",
         "1 .txt",
         "1 without suffix",
+        "1 no regular file",
     }
