@@ -40,14 +40,14 @@ class Expected:
 
     def __init__(self, folder: RandomFolder, model: Path):
         names = sorted(folder.kinds, key=Path)
-        self.base = folder.input
-        if folder.as_glob:
-            self.base = Path(*_common([(folder.input / name).parent.parts for name in names]))
         self.tried = [name for name in names if folder.as_glob is False or (folder.input / name).is_file()]
         # A glob names the text file as well.
         others = ["notes.txt"] if folder.as_glob and (folder.input / "notes.txt").exists() else []
         self.broken = len(others)
         self.places = sorted([*self.tried, *others], key=Path)
+        self.base = folder.input
+        if folder.as_glob:
+            self.base = Path(*_common([(folder.input / name).parent.parts for name in self.places]))
         self.poses: list[dict] = []
         self.refused = not self.tried and not self.broken or _refused(folder, self.tried)
         if not self.refused:
@@ -61,7 +61,7 @@ class Expected:
             batch_size=flags.get("batch_size", 8),
             upright=flags.get("upright", True),
         )
-        threshold = flags.get("box_threshold", 0.0 if folder.boxes == "whole" else 0.3)
+        threshold = float(flags.get("box_threshold", 0.0 if folder.boxes == "whole" else 0.3))
         ids = _numbers(self.places) if folder.boxes == "whole" else folder.ids
         for name in self.tried:
             boxes = whole_image if folder.boxes == "whole" else _boxes(folder, name)
@@ -124,8 +124,10 @@ def check(folder: RandomFolder, outcome: Outcome, model: Path) -> int:
         np.testing.assert_allclose(pose["score"], other["score"], atol=1e-4)
     if folder.flags.get("draw", True):
         for name in {pose["file_name"] for pose in found}:
-            drawn = folder.output / "pictures" / name
-            drawn = drawn if drawn.suffix.lower() in (".jpg", ".jpeg", ".png") else drawn.with_name(f"{drawn.name}.png")
+            drawn = name if name.lower().endswith((".jpg", ".jpeg", ".png")) else f"{name}.png"
+            while drawn != name and (expected.base / drawn).exists():  # another picture has this name
+                drawn += ".png"
+            drawn = folder.output / "pictures" / drawn
             assert cv2.imread(str(drawn)) is not None, drawn
     return outcome.status
 
