@@ -164,7 +164,7 @@ def main() -> None:
         drawn = f", drawn in {options.output}"
     print(f"the poses are in {options.output / 'results.json'}{drawn if options.draw else ''}")
     if wrong:
-        print("\n".join([f"{len(wrong)} things went wrong:", *wrong]), file=sys.stderr)
+        print("\n".join([f"problems ({len(wrong)}):", *wrong]), file=sys.stderr)
         sys.exit(3)
 
 

@@ -1,5 +1,6 @@
 """Reads video files, network streams, cameras and animated WebP pictures: frames with their numbers and times."""
 
+import abc
 import itertools
 import time
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ class Frame(NamedTuple):
     image: UInt8[np.ndarray, "h w 3"]  # RGB, upright
 
 
-class VideoReader:
+class VideoReader(abc.ABC):
     """An open video. Iterate over it once to get its frames.
 
     Attributes:
@@ -48,8 +49,9 @@ class VideoReader:
     n_frames: int | None = None
     broken: str | None = None
 
+    @abc.abstractmethod
     def __iter__(self) -> Iterator[Frame]:
-        raise NotImplementedError
+        """The frames in order."""
 
 
 def open_video(source: VideoSource) -> VideoReader:

@@ -76,7 +76,7 @@ def test_a_folder_is_completed_by_a_second_run(run, folder, shared_data):
     status, _, errors = run(*flags)
     assert status == 3
     *_, title, a, b, c, d, e = errors.strip().splitlines()
-    assert title == "5 things went wrong:"
+    assert title == "problems (5):"
     assert "4.jpg is 19 bytes that are no image" in a and "5.jpg is 0 bytes" in b
     assert "6.png is an image of more than 134 million pixels; make it smaller" in c
     assert "(900, 0, 10, 10) lies outside" in d and "is not in finite numbers; it was left out" in e
@@ -94,7 +94,7 @@ def test_a_folder_is_completed_by_a_second_run(run, folder, shared_data):
     before = (output / "poses" / "1.png.json").stat().st_mtime_ns
     status, _, errors = run(*flags)
     assert status == 3 and "6 of 10 pictures are done in" in errors
-    assert "4 things went wrong:" in errors
+    assert "problems (4):" in errors
     assert (output / "poses" / "1.png.json").stat().st_mtime_ns == before
     again = json.loads((output / "results.json").read_bytes())
     assert [r for r in again if r["image_id"] != 4] == results and any(r["image_id"] == 4 for r in again)

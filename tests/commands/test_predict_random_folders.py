@@ -115,7 +115,7 @@ def check(folder: RandomFolder, outcome: Outcome, model: Path) -> int:
         assert outcome.status == 1 and len(re.findall("^error: ", outcome.errors, re.M)) == 1, outcome
         return outcome.status
     assert outcome.status == (3 if expected.broken else 0), outcome
-    assert not expected.broken or f"{expected.broken} things went wrong:" in outcome.errors
+    assert not expected.broken or f"problems ({expected.broken}):" in outcome.errors
     found = json.loads((folder.output / "results.json").read_bytes())
     for key in ("file_name", "image_id", "category_id"):
         assert [pose[key] for pose in found] == [pose[key] for pose in expected.poses], key

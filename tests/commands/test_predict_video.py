@@ -87,7 +87,7 @@ def test_lost_frames_end_with_status_3(run, photo, tmp_path):
     clip = damage(write_clip(tmp_path / "clip.mp4", views(photo, 40)), 0.45, 0.55)
     status, printed, errors = run(f"--input={clip}", f"--output={tmp_path / 'out'}")
     *_, title, line = errors.strip().splitlines()
-    assert status == 3 and title == "1 things went wrong:"
+    assert status == 3 and title == "problems (1):"
     assert (found := re.fullmatch(r".*clip.mp4: frames (\d+) to (\d+) can't be decoded; .*", line))
     first, last = int(found[1]), int(found[2])
     assert [pose["frame"] for pose in _results(tmp_path / "out")] == [*range(first), *range(last + 1, 40)]
