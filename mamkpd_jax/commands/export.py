@@ -1,24 +1,27 @@
 """Exports a checkpoint to ONNX or StableHLO, to be run without this package.
 
 mamkpd export --checkpoint=NAME|DIR|FILE --output=FILE.onnx|FILE.stablehlo|DIR [--normalize] [--flip_test] ...
+mamkpd export --web --output=DIR [--checkpoint=people,runs/horses]
 
-DIR, a new folder, gets model.stablehlo and model.json, which says what the model takes and gives.
+DIR, a new folder, gets model.stablehlo and model.json, which describes the model's input and output. With --web it gets
+a page that runs the models in the browser; any web server can host it. --web needs npm, which comes with Node.js.
 
 The model takes crops, not pictures. A crop has the centre of its box and 1.25 times the box's width and height, and one
 side grows to the aspect of the model's input. What lies outside the picture is black.
 """
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from absl import flags
 
 from mamkpd_jax import cli, compilation_cache
+from mamkpd_jax.artifact.artifact import Artifact
 from mamkpd_jax.artifact.reading import read_artifact
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.program import Options
 from mamkpd_jax.registry import EXPORTS
 
-_CHECKPOINT = cli.define_checkpoint()
+_CHECKPOINT = cli.define_checkpoint("")
 _BEST, _EMA = cli.define_weights_choice()
 _OUTPUT = flags.DEFINE_string(
     "output", None, "A file NAME.onnx or NAME.stablehlo, or a new folder.", required=True, allow_override=True
@@ -29,17 +32,55 @@ _FLIP_TEST = flags.DEFINE_bool(
 )
 _DECODE = flags.DEFINE_bool("decode", False, "Give points in pixels of the crop and scores, not the head's outputs.")
 _PRECISION = flags.DEFINE_string("precision", "fp32", "Of the arithmetic: fp32, and for ONNX fp16 or int8.")
+_WEB = flags.DEFINE_bool(
+    "web",
+    False,
+    "Write a web page that finds poses in pictures or the camera. --checkpoint may name several models, with commas "
+    "between them; the default is people,animals.",
+)
 _CACHE = compilation_cache.define_flag()
+
+
+_WEB_MODELS = "people,animals"
 
 
 def main() -> None:
     compilation_cache.enable(_CACHE.value)
     output = Path(_OUTPUT.value)
+    step = _save_web(output) if _WEB.value else _save_model(output)
+    files = [file for file in output.rglob("*") if file.is_file()] if output.is_dir() else [output]
+    print(f"{output}: {step}, {sum(file.stat().st_size for file in files) / 2**20:.1f} MiB")
+    if _WEB.value:
+        print(f"to try it: python -m http.server --directory {output}, and open http://localhost:8000")
+
+
+def _save_model(output: Path) -> str:
+    """Exports a model, and returns its step."""
+    if not _CHECKPOINT.value:
+        raise UserError("--checkpoint is missing (see --help)")
     form = EXPORTS[output.suffix[1:] or "stablehlo"]  # a folder holds StableHLO
-    if _PRECISION.value not in form.precisions:
-        raise UserError(f"--precision={_PRECISION.value}: {output} can have {', '.join(form.precisions)}; choose one")
+    _check_precision(form.precisions, output)
     artifact = read_artifact(_CHECKPOINT.value, best=_BEST.value, ema=_EMA.value)
     options = Options(normalize=_NORMALIZE.value, flip_test=_FLIP_TEST.value, decode=_DECODE.value)
     form.save(artifact, output, options, _PRECISION.value)
-    files = list(output.iterdir()) if output.is_dir() else [output]
-    print(f"{output}: step {artifact.step}, {sum(file.stat().st_size for file in files) / 2**20:.1f} MiB")
+    return f"step {artifact.step}"
+
+
+def _save_web(output: Path) -> str:
+    """Exports models with a page, and returns their names."""
+    from mamkpd_jax.demo import web_folder  # needs the extra onnx
+
+    _check_precision(EXPORTS["onnx"].precisions, output)
+    models: dict[str, Artifact] = {}
+    for source in (_CHECKPOINT.value or _WEB_MODELS).split(","):
+        name = PurePath(source).stem
+        if name in models:
+            raise UserError(f"--checkpoint has two models called {name}; rename one, as the page lists them by name")
+        models[name] = read_artifact(source, best=_BEST.value, ema=_EMA.value)
+    web_folder.save(models, output, flip_test=_FLIP_TEST.value, precision=_PRECISION.value)
+    return ", ".join(models)
+
+
+def _check_precision(precisions: tuple[str, ...], output: Path) -> None:
+    if _PRECISION.value not in precisions:
+        raise UserError(f"--precision={_PRECISION.value}: {output} can have {', '.join(precisions)}; choose one")

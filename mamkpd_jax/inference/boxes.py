@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from mamkpd_jax.data.annotation_files import box_fault
 from mamkpd_jax.errors import UserError
 
-_GREY = 114
+GREY = 114  # around a letterboxed image
 
 
 class Boxes(NamedTuple):
@@ -39,7 +39,7 @@ def letterbox(
     """The image in the upper left of a grey one, as large as it fits, and the scale that this took."""
     scale = min(output_hw[0] / image.shape[0], output_hw[1] / image.shape[1])
     height, width = (max(1, int(side * scale)) for side in image.shape[:2])
-    letter = np.full((*output_hw, 3), _GREY, np.uint8)
+    letter = np.full((*output_hw, 3), GREY, np.uint8)
     letter[:height, :width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     return letter, scale
 

@@ -14,16 +14,31 @@ from jaxtyping import Float, UInt8
 
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import check_digest
-from mamkpd_jax.inference.boxes import Boxes, letterbox
+from mamkpd_jax.inference.boxes import GREY, Boxes, letterbox
 from mamkpd_jax.inference.coco_classes import N_CLASSES
 
-_FILE = Path(__file__).parents[1] / "weights" / "nanodet_g.onnx"
+FILE = Path(__file__).parents[1] / "weights" / "nanodet_g.onnx"
 SHA256 = "c74f86b207db2d0ca265e25b0f93316bba878aea06cef739cdcdde67d1d253e4"
 _SIDE = 416
 _STRIDES = (8, 16, 32)
 _BINS = 11  # a side's distance from a cell's centre is a distribution over 0 to 10 strides
+_THRESHOLD = 0.29
 _NMS_IOU = 0.45  # Choice: NanoDet's own 0.6 leaves seven times as many second boxes of a person
 _MEAN, _STD = np.array([[103.53, 116.28, 123.675], [57.375, 57.12, 58.395]], np.float32)  # of BGR
+
+
+def parameters() -> dict[str, Any]:
+    """What another program needs to use the file as `NanoDet` does, in JSON's types."""
+    return {
+        "side": _SIDE,
+        "strides": _STRIDES,
+        "bins": _BINS,
+        "grey": GREY,
+        "mean": _MEAN.tolist(),
+        "std": _STD.tolist(),
+        "threshold": _THRESHOLD,
+        "nms_iou": _NMS_IOU,
+    }
 
 
 class NanoDet:
@@ -37,13 +52,13 @@ class NanoDet:
         UserError: there is no such class, or the package's file is damaged.
     """
 
-    def __init__(self, classes: Sequence[int], *, threshold: float = 0.29):
+    def __init__(self, classes: Sequence[int], *, threshold: float = _THRESHOLD):
         if not classes or not set(classes) <= set(range(N_CLASSES)):
             raise UserError(f"the classes are {list(classes)}; expected some of 0 to {N_CLASSES - 1}")
         self._classes = list(classes)
         self._threshold = threshold
-        check_digest(_FILE, SHA256, "install mamkpd_jax again")
-        self._net: Any = cv2.dnn.readNetFromONNX(np.frombuffer(_FILE.read_bytes(), np.uint8))
+        check_digest(FILE, SHA256, "install mamkpd_jax again")
+        self._net: Any = cv2.dnn.readNetFromONNX(np.frombuffer(FILE.read_bytes(), np.uint8))
         self._lock = threading.Lock()
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> Boxes:

@@ -72,7 +72,7 @@ def test_nothing_in_a_blank_picture():
 
 def test_a_damaged_file_is_refused(tmp_path, monkeypatch):
     (tmp_path / "nanodet_g.onnx").write_bytes(b"cut")
-    monkeypatch.setattr(nanodet, "_FILE", tmp_path / "nanodet_g.onnx")
+    monkeypatch.setattr(nanodet, "FILE", tmp_path / "nanodet_g.onnx")
     with pytest.raises(UserError, match="is damaged .*; install mamkpd_jax again"):
         NanoDet([0])
 

@@ -1,0 +1,64 @@
+"""The web demo in a folder, on two static servers of this machine."""
+
+import contextlib
+import dataclasses
+import functools
+import http.server
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parents[2]
+
+
+@dataclasses.dataclass(frozen=True)
+class WebDemo:
+    folder: Path
+    url: str
+    isolated_url: str  # the same files with the headers that allow threads
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_) -> None:
+        pass
+
+
+class _IsolatedHandler(_Handler):
+    def end_headers(self) -> None:
+        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        super().end_headers()
+
+
+@contextlib.contextmanager
+def serve(folder: Path, *, isolated: bool = False) -> Iterator[str]:
+    """The address of a static server of a folder."""
+    handler = functools.partial(_IsolatedHandler if isolated else _Handler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def web_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDemo]:
+    """What `mamkpd export --web` writes, served."""
+    for module in ("torch", "onnx"):
+        pytest.importorskip(module, reason="the extra `onnx` is not installed")
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed")
+    folder = tmp_path_factory.mktemp("web") / "demo"
+    command = [sys.executable, "-m", "mamkpd_jax", "export", "--web", f"--output={folder}"]
+    environment = os.environ | {"PYTHONPATH": str(_ROOT), "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with serve(folder) as url, serve(folder, isolated=True) as isolated_url:
+        yield WebDemo(folder, url, isolated_url)
