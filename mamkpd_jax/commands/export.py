@@ -1,6 +1,6 @@
 """Exports a checkpoint to ONNX or StableHLO, to be run without this package.
 
-mamkpd export --checkpoint=NAME|DIR|FILE --output=FILE.onnx|FILE.stablehlo|DIR [--normalize] [--flip_test] ...
+mamkpd export --checkpoint=NAME|DIR|FILE --output=FILE.onnx|FILE.stablehlo|DIR [--normalize] [--decode] [--batch=N] ...
 mamkpd export --web --output=DIR [--checkpoint=people,runs/horses]
 
 DIR, a new folder, gets model.stablehlo and model.json, which describes the model's input and output. With --web it gets
@@ -32,6 +32,9 @@ _FLIP_TEST = flags.DEFINE_bool(
 )
 _DECODE = flags.DEFINE_bool("decode", False, "Give points in pixels of the crop and scores, not the head's outputs.")
 _PRECISION = flags.DEFINE_string("precision", "fp32", "Of the arithmetic: fp32, and for ONNX fp16 or int8.")
+_BATCH = flags.DEFINE_integer(
+    "batch", 0, "The number of crops that the model takes; 0: any.", lower_bound=0, upper_bound=4096
+)
 _WEB = flags.DEFINE_bool(
     "web",
     False,
@@ -42,6 +45,7 @@ _CACHE = compilation_cache.define_flag()
 
 
 _WEB_MODELS = "people,animals"
+_NOT_OF_WEB = ("normalize", "decode", "batch")
 
 
 def main() -> None:
@@ -62,7 +66,7 @@ def _save_model(output: Path) -> str:
     _check_precision(form.precisions, output)
     artifact = read_artifact(_CHECKPOINT.value, best=_BEST.value, ema=_EMA.value)
     options = Options(normalize=_NORMALIZE.value, flip_test=_FLIP_TEST.value, decode=_DECODE.value)
-    form.save(artifact, output, options, _PRECISION.value)
+    form.save(artifact, output, options, _PRECISION.value, _BATCH.value)
     return f"step {artifact.step}"
 
 
@@ -70,6 +74,8 @@ def _save_web(output: Path) -> str:
     """Exports models with a page, and returns their names."""
     from mamkpd_jax.demo import web_folder  # needs the extra onnx
 
+    if given := [f"--{name}" for name in _NOT_OF_WEB if flags.FLAGS[name].present]:
+        raise UserError(f"{', '.join(given)}: no effect with --web; leave it out")
     _check_precision(EXPORTS["onnx"].precisions, output)
     models: dict[str, Artifact] = {}
     for source in (_CHECKPOINT.value or _WEB_MODELS).split(","):

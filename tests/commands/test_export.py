@@ -79,6 +79,8 @@ def test_help_says_pixels_of_the_crop(run):
     ("flags", "message"),
     [
         (["--output={new}.stablehlo", "--precision=int8"], "error: --precision=int8: "),
+        (["--output={new}.onnx", "--batch=-1"], "error: flag --batch=-1: "),
+        (["--output={new}.stablehlo", "--batch=two"], "error: flag --batch=two: "),
         (
             ["--output={new}.engine"],
             "error: the suffix of --output, none for a folder, is 'engine'; expected one of onnx, stablehlo",

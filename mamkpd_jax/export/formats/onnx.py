@@ -22,6 +22,7 @@ from mamkpd_jax.program import Options
 from mamkpd_jax.registry import HEADS
 
 OPSET = 20
+_BATCH_AXIS = "batch"
 # By their names the network's layers, not the scan's own operations and not what is around the network. Those are in
 # fp32 everywhere: in half precision 1 + exp(x) overflows from 11 on, a small delta is lost, and so is a heatmap's foot.
 # A name that comes again, for the mirrored image, has a number.
@@ -38,16 +39,17 @@ def twin(artifact: Artifact) -> torch_model.MamKPD:
     return model.eval()
 
 
-def save(artifact: Artifact, path: Path, options: Options, precision: str = "fp32") -> None:
-    """Writes an ONNX file with a dynamic batch axis, atomically.
+def save(artifact: Artifact, path: Path, options: Options, precision: str = "fp32", batch: int = 0) -> None:
+    """Writes an ONNX file, atomically.
 
-    Its metadata is the artifact's description, with `options` and `precision`. The input is `image`: uint8 RGB
+    Its metadata is the artifact's description, with `options`, `precision` and `batch`. The input is `image`: uint8 RGB
     [b, h, w, 3] with `options.normalize`, else normalised float32 [b, 3, h, w]. The outputs are `points` [b, j, 2] in
     pixels of the crop and `scores` [b, j] with `options.decode`, else the head's, such as `heatmaps` [b, j, h, w].
 
     Args:
         precision: "fp32", "fp16" or "int8": fp16 halves the layers' weights, and leaves the scan and what is around
             the network in fp32; int8 quantizes the linear layers, dynamically.
+        batch: the number of crops it takes, in a graph whose shapes are all constants; 0: any number.
     """
     model = torch_model.CropPredictor(twin(artifact), **options.parts).eval()
     height, width = artifact.config.data.input_hw
@@ -60,7 +62,7 @@ def save(artifact: Artifact, path: Path, options: Options, precision: str = "fp3
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         traced, folded, final = (Path(folder) / name for name in ("traced.onnx", "folded.onnx", "final.onnx"))
         _trace(model, example, traced, outputs)
-        _fold(traced, folded)
+        _fold(traced, folded, batch)
         if precision == "int8":
             _quantize(folded, final)
         graph = onnx.load(final if precision == "int8" else folded)
@@ -74,8 +76,10 @@ def save(artifact: Artifact, path: Path, options: Options, precision: str = "fp3
             converted.prune_graph()
             converted.topological_sort()
             graph = converted.model
-        about = {**artifact.description(), "options": options.parts, "precision": precision}
+        about = {**artifact.description(), "options": options.parts, "precision": precision, "batch": batch}
         onnx.helper.set_model_props(graph, {METADATA_KEY: json.dumps(about)})
+        del graph.opset_import[:]  # onnxruntime lists its own operator sets, of which there is nothing in the graph
+        graph.opset_import.append(onnx.helper.make_opsetid("", OPSET))
         onnx.checker.check_model(graph)
         onnx.save(graph, final)
         os.replace(final, path)
@@ -97,17 +101,24 @@ def _trace(model: torch.nn.Module, example: torch.Tensor, path: Path, outputs: l
             dynamo=False,
             input_names=["image"],
             output_names=outputs,
-            dynamic_axes={name: {0: "batch"} for name in ("image", *outputs)},
+            dynamic_axes={name: {0: _BATCH_AXIS} for name in ("image", *outputs)},
             opset_version=OPSET,
         )
 
 
-def _fold(source: Path, target: Path) -> None:
-    """Folds constants and BatchNorm by onnxruntime's basic optimizations, which any runtime can read."""
+def _fold(source: Path, target: Path, batch: int) -> None:
+    """Folds constants and BatchNorm by onnxruntime's basic optimizations, which any runtime can read.
+
+    With a batch size shapes are constants too. Products stay products, as without one: `_quantize` looks for them.
+    """
     options = onnxruntime.SessionOptions()
+    if batch:
+        options.add_free_dimension_override_by_name(_BATCH_AXIS, batch)
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(target)
-    onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    onnxruntime.InferenceSession(
+        source, options, providers=["CPUExecutionProvider"], disabled_optimizers=["MatMulAddFusion"]
+    )
 
 
 def _quantize(source: Path, target: Path) -> None:

@@ -18,8 +18,8 @@ from mamkpd_jax.program import Options, program_of
 PLATFORMS = ("cpu", "cuda")
 
 
-def save(artifact: Artifact, path: Path, options: Options, precision: str = "fp32") -> None:
-    """Writes a serialized jax.export.Exported for CPU and CUDA with a symbolic batch, atomically.
+def save(artifact: Artifact, path: Path, options: Options, precision: str = "fp32", batch: int = 0) -> None:
+    """Writes a serialized jax.export.Exported for CPU and CUDA, atomically.
 
     To run it: `jax.export.deserialize(bytearray(path.read_bytes())).call(image)`. The image is uint8 RGB [b, h, w, 3]
     with `options.normalize`, else normalised float32 [b, h, w, 3]; the result is points [b, j, 2] in pixels of the
@@ -27,7 +27,8 @@ def save(artifact: Artifact, path: Path, options: Options, precision: str = "fp3
 
     Args:
         path: a file NAME.stablehlo, or a new folder for model.stablehlo and model.json: the artifact's description, the
-            options, and the shapes and dtypes of inputs and outputs, the batch as "b".
+            options, the batch size, and the shapes and dtypes of inputs and outputs, a symbolic batch as "b".
+        batch: the number of crops it takes; 0: any number, the batch being symbolic.
 
     Raises:
         UserError: there is such a folder already.
@@ -35,14 +36,15 @@ def save(artifact: Artifact, path: Path, options: Options, precision: str = "fp3
     del precision  # it is fp32
     if path.suffix:
         with atomic_write(path) as temporary:
-            temporary.write_bytes(_exported(artifact, options).serialize())
+            temporary.write_bytes(_exported(artifact, options, batch).serialize())
         return
     if path.exists():
         raise UserError(f"{path} is there already; give a new folder")
-    exported = _exported(artifact, options)
+    exported = _exported(artifact, options, batch)
     description = {
         **artifact.description(),
         "options": options.parts,
+        "batch": batch,
         "platforms": exported.platforms,
         "inputs": [_description(array) for array in exported.in_avals],
         "outputs": [_description(array) for array in exported.out_avals],
@@ -56,10 +58,10 @@ def _description(array: Any) -> dict[str, Any]:
     return {"shape": [size if isinstance(size, int) else str(size) for size in array.shape], "dtype": str(array.dtype)}
 
 
-def _exported(artifact: Artifact, options: Options) -> export.Exported:
-    (batch,) = export.symbolic_shape("b")
+def _exported(artifact: Artifact, options: Options, batch: int) -> export.Exported:
+    size = batch or export.symbolic_shape("b")[0]
     dtype = jnp.uint8 if options.normalize else jnp.float32
-    image = jax.ShapeDtypeStruct((batch, *artifact.config.data.input_hw, 3), dtype)
+    image = jax.ShapeDtypeStruct((size, *artifact.config.data.input_hw, 3), dtype)
     program = program_of(artifact, dataclasses.replace(options, scan="portable"))
     return export.export(jax.jit(program), platforms=PLATFORMS)(image)
 
