@@ -456,11 +456,12 @@ def decode_heatmaps(heatmaps: Tensor, codec: str, sigma: float) -> tuple[Tensor,
     flat = (-1, joints, height * width)  # `flatten` would hide the joints from ONNX, whose runtime fails on no crops
     scores, index = heatmaps.reshape(flat).max(dim=2, keepdim=True)
     x, y = index % width, index // width
-    surface = (heatmaps if codec == "plain" else log_blurred(heatmaps, codec, sigma)).reshape(flat)
+    surface = heatmaps if codec == "plain" else log_blurred(heatmaps, codec, sigma)
+    # With a margin, so that no index needs to be clamped: TensorRT clamps no integers.
+    padded = F.pad(surface, (2, 2, 2, 2), mode="replicate").reshape(-1, joints, (height + 4) * (width + 4))
 
     def value(dx: int, dy: int) -> Tensor:
-        near = (y + dy).clamp(0, height - 1) * width + (x + dx).clamp(0, width - 1)
-        return surface.gather(2, near)
+        return padded.gather(2, (y + 2 + dy) * (width + 4) + x + 2 + dx)
 
     gradient = torch.cat([value(1, 0) - value(-1, 0), value(0, 1) - value(0, -1)], dim=2) / 2
     offset = 0.25 * gradient.sign() if codec == "plain" else newton_step(gradient, value, codec)
@@ -499,7 +500,8 @@ def log_blurred(heatmaps: Tensor, codec: str, sigma: float) -> Tensor:
         distance = (distance - distance[:, None]).abs()
         return torch.where(distance <= reach, torch.exp(-(distance**2) / (2 * blur_sigma**2)), 0.0)
 
-    blurred = band(heatmaps.shape[2]) @ heatmaps @ band(heatmaps.shape[3])
+    height, width = sizes(heatmaps, 2, 3)
+    blurred = band(height) @ heatmaps @ band(width)
     before, after = heatmaps.amax((2, 3), keepdim=True), blurred.amax((2, 3), keepdim=True)
     blurred = torch.where(after > 0, blurred * before / torch.where(after > 0, after, 1.0), blurred)
     return torch.log(blurred.clamp(min=1e-10) if codec == "dark" else blurred.clamp(1e-3, 50.0))
