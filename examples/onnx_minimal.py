@@ -1,0 +1,60 @@
+"""Finds the pose in a box of a picture, with NumPy, OpenCV and ONNX Runtime alone; docs/export.md explains the steps.
+
+mamkpd export --checkpoint=people --output=people.onnx
+python examples/onnx_minimal.py people.onnx picture.jpg [x y width height] [drawn.png]
+"""
+
+import json
+import sys
+
+import cv2
+import numpy as np
+import onnxruntime
+
+model, picture, *more = sys.argv[1:]
+session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+about = json.loads(session.get_modelmeta().custom_metadata_map["mamkpd"])
+codec, (height, width) = about["config"]["head"]["codec"], about["config"]["data"]["input_hw"]
+less = int(codec == "udp")  # it measures from the first pixel's centre to the last one's
+
+# Crop: the box with a margin, grown on one side to the model's aspect. Without a box it is the whole picture.
+image = cv2.imread(picture)
+if image is None:
+    sys.exit(f"{picture} is not a picture that OpenCV can read; give another")
+x, y, w, h = map(float, more[:4]) if len(more) >= 4 else (0, 0, image.shape[1], image.shape[0])
+centre, extent = np.array([x + w / 2, y + h / 2]), np.array([width, height]) - less
+scale = extent / (about["box_padding"] * np.maximum([w, h], [h * width / height, w * height / width]))
+crop = cv2.warpAffine(image, np.column_stack([np.diag(scale), extent / 2 - scale * centre]), (width, height))
+
+# Run: normalised RGB in, heatmaps [joints, rows, columns] out.
+normalised = ((crop[..., ::-1] - about["mean"]) / about["std"]).astype(np.float32)
+heatmaps = np.asarray(session.run(["heatmaps"], {"image": normalised.transpose(2, 0, 1)[None]})[0])[0]
+rows, columns = heatmaps.shape[1:]
+
+# Decode: the highest pixel of each heatmap, moved to the peak between the pixels.
+reach, k = round(2.5 * about["config"]["head"]["sigma_px"] * columns / width), 2 if codec == "dark" else 1
+points, scores = np.zeros((len(heatmaps), 2)), heatmaps.max(axis=(1, 2))
+for joint, heatmap in enumerate(heatmaps):
+    y, x = divmod(int(heatmap.argmax()), columns)
+    if codec != "plain":
+        heatmap = cv2.GaussianBlur(heatmap, (2 * reach + 1,) * 2, 0.3 * reach + 0.5, borderType=cv2.BORDER_CONSTANT)
+        heatmap *= scores[joint] / heatmap.max() if heatmap.max() > 0 else 1
+        heatmap = np.log(heatmap.clip(1e-10) if codec == "dark" else heatmap.clip(1e-3, 50))
+    v = np.pad(heatmap, 2, mode="edge")[y : y + 5, x : x + 5]  # v[2, 2] is the highest pixel
+    dx, dy = (v[2, 3] - v[2, 1]) / 2, (v[3, 2] - v[1, 2]) / 2
+    xx, yy = (v[2, 2 + k] - 2 * v[2, 2] + v[2, 2 - k]) / k**2, (v[2 + k, 2] - 2 * v[2, 2] + v[2 - k, 2]) / k**2
+    xy = (v[3, 3] - v[3, 1] - v[1, 3] + v[1, 1]) / 4
+    if codec == "udp":
+        xy = (v[3, 3] + v[1, 1] + 2 * v[2, 2] - v[2, 3] - v[3, 2] - v[2, 1] - v[1, 2]) / 2
+    newton = np.array([xy * dy - yy * dx, xy * dx - xx * dy]) / (xx * yy - xy * xy or np.inf)
+    inside = codec == "udp" or (1 < x < columns - k and 1 < y < rows - k)
+    points[joint] = [x, y] + inside * (np.sign([dx, dy]) / 4 if codec == "plain" else newton)
+points = centre + (points * extent / (np.array([columns, rows]) - less) - extent / 2) / scale  # in the picture
+
+for name, (x, y), score in zip(about["skeleton"]["joints"], points, scores, strict=True):
+    print(f"{name} {x:.3f} {y:.3f} {score:.3f}")
+for a, b in about["skeleton"]["edges"]:
+    if min(scores[a], scores[b]) > 0.2:
+        cv2.polylines(image, [np.rint(points[[a, b]]).astype(np.int32)], False, (0, 200, 255), 2, cv2.LINE_AA)
+if len(more) in (1, 5):
+    cv2.imwrite(more[-1], image)

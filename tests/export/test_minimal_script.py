@@ -1,0 +1,101 @@
+"""The script examples/onnx_minimal.py against the predictor."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mamkpd_jax.artifact.artifact import Artifact
+from mamkpd_jax.artifact.reading import read_artifact
+from mamkpd_jax.config import Config, DataConfig, HeatmapConfig, ModelConfig
+from mamkpd_jax.inference.predictor import Predictor
+from mamkpd_jax.program import NETWORK
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from mamkpd_jax.export.formats import onnx  # noqa: E402 (needs onnx)
+
+_SCRIPT = Path(__file__).parents[2] / "examples" / "onnx_minimal.py"
+_CONFIG = Config(
+    model=ModelConfig(stem=False, depths=(1, 1), dims=(8, 16), decoder_dim=8),
+    data=DataConfig(dataset="synthetic_people", input_hw=(128, 96)),
+)
+# Runs the script as if nothing else were installed.
+_ALONE = """
+import runpy, sys
+sys.modules |= dict.fromkeys(("mamkpd_jax", "jax", "flax", "torch"))
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def _run(*arguments) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-I", "-c", _ALONE, str(_SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def _differences_px(artifact: Artifact, folder: Path, picture: Path, box: list[float] | None) -> np.ndarray:
+    """Of the script's points and the predictor's, [j, 2], for a box or the whole picture; their scores are equal."""
+    onnx.save(artifact, folder / "model.onnx", NETWORK)
+    done = _run(folder / "model.onnx", picture, *(box or []))
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    (expected,) = Predictor(artifact, flip_test=False, batch_size=1)(picture, [box] if box else "whole")
+    assert [line[0] for line in lines] == list(artifact.skeleton.joints)
+    found = np.array([line[1:] for line in lines], np.float64)
+    np.testing.assert_allclose(found[:, 2], expected.scores[0], atol=1e-3, rtol=0)
+    return np.abs(found[:, :2] - expected.keypoints[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "labels", "images"),
+    [
+        *(("people", codec, "coco_mini/test_coco.json", "coco_mini") for codec in ("plain", "dark", "udp")),
+        ("animals", "dark", "ap10k/test_ap10k.json", "ap10k/images"),
+    ],
+)
+def test_script_equals_predictor_with_shipped_models(tmp_path, shared_data, name, codec, labels, images):
+    artifact = read_artifact(name)
+    config = dataclasses.replace(artifact.config, head=dataclasses.replace(artifact.config.head, codec=codec))
+    content = json.loads((shared_data / labels).read_bytes())
+    instance, files = content["annotations"][0], {image["id"]: image["file_name"] for image in content["images"]}
+    picture = shared_data / images / files[instance["image_id"]]
+    away = _differences_px(dataclasses.replace(artifact, config=config), tmp_path, picture, instance["bbox"])
+    assert away.max() < 0.01
+
+
+@pytest.mark.parametrize("box", [[-30, 100, 400, 300], None])
+@pytest.mark.parametrize("codec", ["plain", "dark", "udp"])
+def test_script_decodes_peaks_anywhere(tmp_path, random_weights, shared_data, codec, box):
+    """Heatmaps of random weights have peaks at the edges too, and some so flat that a step magnifies rounding."""
+    config = dataclasses.replace(_CONFIG, head=HeatmapConfig(codec=codec))
+    picture = shared_data / "coco_mini" / "000000000785.jpg"
+    away = _differences_px(random_weights(config), tmp_path, picture, box)
+    assert np.mean(away < 0.01) > 0.75 and away.max() < 1
+
+
+def test_script_draws_the_pose(tmp_path, random_weights, shared_data):
+    onnx.save(random_weights(_CONFIG), tmp_path / "model.onnx", NETWORK)
+    picture = shared_data / "coco_mini" / "000000000785.jpg"
+    assert _run(tmp_path / "model.onnx", picture, 280, 44, 218, 346, tmp_path / "drawn.png").returncode == 0
+    drawn, original = cv2.imread(str(tmp_path / "drawn.png")), cv2.imread(str(picture))
+    changed = (drawn != original).any(axis=2)
+    assert drawn.shape == original.shape and 0 < changed.mean() < 0.5
+
+
+def test_script_needs_a_picture(tmp_path, random_weights):
+    onnx.save(random_weights(_CONFIG), tmp_path / "model.onnx", NETWORK)
+    done = _run(tmp_path / "model.onnx", tmp_path / "model.onnx")
+    assert done.returncode == 1
+    assert done.stderr == f"{tmp_path / 'model.onnx'} is not a picture that OpenCV can read; give another\n"
+
+
+def test_script_has_at_most_sixty_lines():
+    assert len(_SCRIPT.read_text(encoding="utf-8").splitlines()) <= 60
