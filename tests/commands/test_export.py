@@ -8,12 +8,16 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates
 
 from mamkpd_jax.artifact.checkpoints import write_checkpoint
 from mamkpd_jax.artifact.reading import read_artifact
 from mamkpd_jax.config import Config, DataConfig, ModelConfig
+from mamkpd_jax.data.functional import decode_image
+from mamkpd_jax.data.transforms import TopDownCrop
 from mamkpd_jax.inference.predictor import Predictor
 from mamkpd_jax.program import Options, program_of
+from mamkpd_jax.skeletons import COCO
 from tests.artifact.conftest import random_weights
 
 __all__ = ["random_weights"]
@@ -68,6 +72,22 @@ def test_decoded_points_lead_back_to_the_picture(run, shared_data):
     left = x + width / 2 + (decoded[0, :, 0] - w / 2) * crop_width / w
     top = y + height / 2 + (decoded[0, :, 1] - h / 2) * crop_height / h
     np.testing.assert_allclose(np.stack([left, top], axis=1), expected.keypoints[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("less", [0, 1])
+@pytest.mark.parametrize("box", [(280.0, 44.0, 218.0, 346.0), (-40.0, 200.0, 120.0, 300.0)])
+def test_crops_are_sampled_as_documented(shared_data, box, less):
+    """By the formulas of docs/export.md: bilinear, black outside."""
+    image, (h, w) = decode_image((shared_data / "coco_mini" / "000000000785.jpg").read_bytes()), (128, 96)
+    (crop,), _ = TopDownCrop(input_hw=(h, w), skeleton=COCO, udp=bool(less)).of_boxes(image, np.array([box]))
+    x, y, width, height = box
+    crop_width, crop_height = 1.25 * max(width, height * w / h), 1.25 * max(height, width * h / w)
+    px = x + width / 2 + (np.arange(w) - (w - less) / 2) * crop_width / (w - less)
+    py = y + height / 2 + (np.arange(h) - (h - less) / 2) * crop_height / (h - less)
+    at = np.meshgrid(py, px, indexing="ij")
+    channels = [map_coordinates(image[..., c].astype(float), at, order=1, mode="grid-constant") for c in range(3)]
+    difference = np.abs(np.rint(np.stack(channels, axis=-1)) - crop)
+    assert difference.max() <= 4 and difference.mean() < 0.2 and crop.std() > 30
 
 
 def test_help_says_pixels_of_the_crop(run):

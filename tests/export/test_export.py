@@ -74,6 +74,7 @@ def test_onnx_tells_its_shapes_and_takes_no_crops(tmp_path, random_weights, flip
     options, path = Options(normalize=False, flip_test=flip_test, decode=decode), tmp_path / "model.onnx"
     onnx_format.save(random_weights(narrow), path, options, precision)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert {value.type for value in (*session.get_inputs(), *session.get_outputs())} == {"tensor(float)"}
     shapes = {"points": [17, 2], "scores": [17]} if decode else {"heatmaps": [17, 48, 32]}
     assert {output.name: output.shape for output in session.get_outputs()} == {
         name: ["batch", *shape] for name, shape in shapes.items()
