@@ -74,8 +74,9 @@ def _save_web(output: Path) -> str:
     """Exports models with a page, and returns their names."""
     from mamkpd_jax.demo import web_folder  # needs the extra onnx
 
-    if given := [f"--{name}" for name in _NOT_OF_WEB if flags.FLAGS[name].present]:
-        raise UserError(f"{', '.join(given)}: no effect with --web; leave it out")
+    for name in _NOT_OF_WEB:
+        if flags.FLAGS[name].present:
+            raise UserError(f"--{name} has no effect with --web; leave it out")
     _check_precision(EXPORTS["onnx"].precisions, output)
     models: dict[str, Artifact] = {}
     for source in (_CHECKPOINT.value or _WEB_MODELS).split(","):
