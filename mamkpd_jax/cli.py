@@ -89,11 +89,15 @@ def _config_names() -> list[str]:
     return sorted(path.stem for path in _CONFIGS.glob("*.py"))
 
 
-def define_checkpoint(default: str | None = None) -> flags.FlagHolder[str]:
-    """The flag `--checkpoint=NAME|DIR|FILE`: a trained model; required where there is no default."""
+def define_checkpoint(default: str | None = None, *, exported: bool = False) -> flags.FlagHolder[str]:
+    """The flag `--checkpoint=NAME|DIR|FILE`: a trained model; required where there is no default.
+
+    Args:
+        exported: whether the program takes exported files too.
+    """
     text = (
         "A model by name, as `mamkpd models` lists them, or hf://OWNER/NAME; the folder of a training run; or a "
-        ".safetensors, .pth or .pt file."
+        f".safetensors, .pth or .pt file{', or an .onnx file of `mamkpd export`' if exported else ''}."
     )
     flag: Any = flags.DEFINE_string("checkpoint", default, text, required=default is None, allow_override=True)
     return flag  # required, so never None

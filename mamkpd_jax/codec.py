@@ -1,14 +1,19 @@
-"""Keypoints to heatmaps and back, on the device (MamKPD sec. 3.1; SimpleBaseline, arXiv 1804.06208).
+"""Keypoints to heatmaps and back (MamKPD sec. 3.1; SimpleBaseline, arXiv 1804.06208).
 
+Heatmaps are decoded where they are: those in JAX on their device, those in NumPy without JAX.
 Coordinates are (x, y) in pixels, pixel centres at integers. Three codecs: "plain" (SimpleBaseline), "dark" (DARK, arXiv
 1910.06278) and "udp" (UDP, arXiv 1911.07524), which measures sizes from the first pixel's centre to the last one's.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float
+
+AnyArray = Array | np.ndarray
 
 
 def encode_heatmaps(
@@ -52,8 +57,8 @@ def encode_heatmaps(
 
 
 def decode_heatmaps(
-    heatmaps: Float[Array, "b h w j"], codec: str = "plain", sigma: float = 2.0
-) -> tuple[Float[Array, "b j 2"], Float[Array, "b j"]]:
+    heatmaps: Float[AnyArray, "b h w j"], codec: str = "plain", sigma: float = 2.0
+) -> tuple[Float[AnyArray, "b j 2"], Float[AnyArray, "b j"]]:
     """Joints in heatmap pixels, and their scores: the peak's place, refined below a pixel, and its height.
 
     Args:
@@ -63,34 +68,36 @@ def decode_heatmaps(
 
     Source: SimpleBaseline's decoding; DARK, sec. 3.1; UDP as in MMPose.
     """
+    xp: Any = heatmaps.__array_namespace__()
     b, height, width, j = heatmaps.shape
     flat = heatmaps.reshape(b, height * width, j)
-    index = jnp.argmax(flat, axis=1)
+    index = xp.argmax(flat, axis=1)
     x, y = index % width, index // width
-    surface = heatmaps if codec == "plain" else jnp.log(jnp.clip(_blur(heatmaps, sigma), *_LIMITS[codec]))
+    surface = heatmaps if codec == "plain" else xp.log(xp.clip(_blur(heatmaps, sigma), *_LIMITS[codec]))
 
-    def value(dx: int, dy: int) -> Array:
-        near = jnp.clip(y + dy, 0, height - 1) * width + jnp.clip(x + dx, 0, width - 1)
-        return jnp.take_along_axis(surface.reshape(flat.shape), near[:, None, :], axis=1)[:, 0]
+    def value(dx: int, dy: int) -> Any:
+        near = xp.clip(y + dy, 0, height - 1) * width + xp.clip(x + dx, 0, width - 1)
+        return xp.take_along_axis(surface.reshape(flat.shape), near[:, None, :], axis=1)[:, 0]
 
     offset = {"plain": _quarter, "dark": _dark_step, "udp": _udp_step}[codec](value)
     if codec != "udp":
         reach = 1 if codec == "plain" else 2
         inner = (x > 1) & (x < width - reach) & (y > 1) & (y < height - reach)
-        offset = jnp.where(inner[..., None], offset, 0.0)
-    return jnp.stack([x, y], axis=-1) + offset, jnp.max(flat, axis=1)
+        offset = xp.where(inner[..., None], offset, 0.0)
+    return xp.stack([x, y], axis=-1) + offset, xp.max(flat, axis=1)
 
 
 # Between them the logarithm is taken. Source: the two papers' code, as in MMPose.
 _LIMITS = {"dark": (1e-10, None), "udp": (1e-3, 50.0)}
 
 
-def _quarter(value: Callable[[int, int], Array]) -> Float[Array, "b j 2"]:
-    slope = jnp.stack([value(1, 0) - value(-1, 0), value(0, 1) - value(0, -1)], axis=-1)
-    return 0.25 * jnp.sign(slope)
+def _quarter(value: Callable[[int, int], Any]) -> Float[AnyArray, "b j 2"]:
+    x, y = value(1, 0) - value(-1, 0), value(0, 1) - value(0, -1)
+    xp = x.__array_namespace__()
+    return 0.25 * xp.sign(xp.stack([x, y], axis=-1))
 
 
-def _dark_step(value: Callable[[int, int], Array]) -> Float[Array, "b j 2"]:
+def _dark_step(value: Callable[[int, int], Any]) -> Float[AnyArray, "b j 2"]:
     gradient = (value(1, 0) - value(-1, 0)) / 2, (value(0, 1) - value(0, -1)) / 2
     dxx = (value(2, 0) - 2 * value(0, 0) + value(-2, 0)) / 4
     dyy = (value(0, 2) - 2 * value(0, 0) + value(0, -2)) / 4
@@ -98,7 +105,7 @@ def _dark_step(value: Callable[[int, int], Array]) -> Float[Array, "b j 2"]:
     return _newton(*gradient, dxx, dxy, dyy)
 
 
-def _udp_step(value: Callable[[int, int], Array]) -> Float[Array, "b j 2"]:
+def _udp_step(value: Callable[[int, int], Any]) -> Float[AnyArray, "b j 2"]:
     gradient = (value(1, 0) - value(-1, 0)) / 2, (value(0, 1) - value(0, -1)) / 2
     middle = value(0, 0)
     dxx = value(1, 0) - 2 * middle + value(-1, 0)
@@ -108,50 +115,55 @@ def _udp_step(value: Callable[[int, int], Array]) -> Float[Array, "b j 2"]:
     return _newton(*gradient, dxx, dxy, dyy)
 
 
-def _newton(dx: Array, dy: Array, dxx: Array, dxy: Array, dyy: Array) -> Float[Array, "b j 2"]:
+def _newton(dx: Any, dy: Any, dxx: Any, dxy: Any, dyy: Any) -> Float[AnyArray, "b j 2"]:
     """The step to the top of a parabola with these derivatives, 0 where it is none."""
+    xp = dx.__array_namespace__()
     determinant = dxx * dyy - dxy**2
-    step = jnp.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], axis=-1)
-    return jnp.where(determinant[..., None] != 0, step / jnp.where(determinant == 0, 1, determinant)[..., None], 0.0)
+    step = xp.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], axis=-1)
+    return xp.where(determinant[..., None] != 0, step / xp.where(determinant == 0, 1, determinant)[..., None], 0.0)
 
 
-def _blur(heatmaps: Float[Array, "b h w j"], sigma: float) -> Float[Array, "b h w j"]:
+def _blur(heatmaps: Float[AnyArray, "b h w j"], sigma: float) -> Float[AnyArray, "b h w j"]:
     """A Gaussian blur, zeros outside, that keeps each heatmap's maximum.
 
     Source: DARK's, of 11 pixels for a sigma of 2 and 17 for 3.
     Choice: in between and below, 2.5 sigma to each side; OpenCV's rule gives the blur's own sigma.
     """
+    xp: Any = heatmaps.__array_namespace__()
     reach = round(2.5 * sigma)
     blur_sigma = 0.3 * (reach - 1) + 0.8
 
-    def band(size: int) -> Array:
-        distance = jnp.abs(jnp.arange(size) - jnp.arange(size)[:, None])
-        return jnp.where(distance <= reach, jnp.exp(-jnp.square(distance) / (2 * blur_sigma**2)), 0.0)
+    def band(size: int) -> Any:
+        distance = xp.abs(xp.arange(size) - xp.arange(size)[:, None])
+        return xp.where(distance <= reach, xp.exp(-xp.square(distance) / (2 * blur_sigma**2)), 0.0)
 
     _, height, width, _ = heatmaps.shape
-    # In full precision, as a logarithm follows: a GPU would round the factors to 10 bits.
-    blurred = jnp.einsum("bhwj,yh,xw->byxj", heatmaps, band(height), band(width), precision="highest")
-    before, after = (jnp.max(maps, axis=(1, 2), keepdims=True) for maps in (heatmaps, blurred))
-    return blurred * jnp.where(after > 0, before / jnp.where(after > 0, after, 1.0), 1.0)
+    # In full precision, as a logarithm follows: a GPU would round the factors to 10 bits. NumPy, which always is, would
+    # otherwise sum over both axes at once.
+    how = {"optimize": True} if xp is np else {"precision": "highest"}
+    blurred = xp.einsum("bhwj,yh,xw->byxj", heatmaps, band(height), band(width), **how)
+    before, after = (xp.max(maps, axis=(1, 2), keepdims=True) for maps in (heatmaps, blurred))
+    return blurred * xp.where(after > 0, before / xp.where(after > 0, after, 1.0), 1.0)
 
 
 def flip_heatmaps(
-    heatmaps: Float[Array, "b h w j"], flip_indices: tuple[int, ...], codec: str = "plain"
-) -> Float[Array, "b h w j"]:
+    heatmaps: Float[AnyArray, "b h w j"], flip_indices: tuple[int, ...], codec: str = "plain"
+) -> Float[AnyArray, "b h w j"]:
     """Heatmaps of a mirrored crop as those of the crop.
 
     But for "udp" they are moved right by a pixel, since the mirror image of a strided grid falls on the next pixel: the
     flip test of SimpleBaseline and HRNet.
     """
-    mirrored = heatmaps[:, :, ::-1][..., jnp.array(flip_indices)]
-    return mirrored if codec == "udp" else jnp.concatenate([mirrored[:, :, :1], mirrored[:, :, :-1]], axis=2)
+    xp: Any = heatmaps.__array_namespace__()
+    mirrored = heatmaps[:, :, ::-1][..., xp.array(flip_indices)]
+    return mirrored if codec == "udp" else xp.concatenate([mirrored[:, :, :1], mirrored[:, :, :-1]], axis=2)
 
 
 def to_input_px(
-    points: Float[Array, "b j 2"], input_hw: tuple[int, int], heatmap_hw: tuple[int, int], codec: str = "plain"
-) -> Float[Array, "b j 2"]:
+    points: Float[AnyArray, "b j 2"], input_hw: tuple[int, int], heatmap_hw: tuple[int, int], codec: str = "plain"
+) -> Float[AnyArray, "b j 2"]:
     """Points in heatmap pixels to pixels of the crop."""
-    return points * jnp.array(_stride(input_hw, heatmap_hw, codec))
+    return points * points.__array_namespace__().array(_stride(input_hw, heatmap_hw, codec))
 
 
 def _stride(input_hw: tuple[int, int], heatmap_hw: tuple[int, int], codec: str) -> tuple[float, float]:

@@ -7,6 +7,8 @@ from mamkpd_jax.artifact.named import find
 from mamkpd_jax.artifact.weight_files import SUFFIXES, load
 from mamkpd_jax.errors import UserError
 
+EXPORTED = ".onnx"  # the suffix of files that `Predictor` runs, and that have no weights to read
+
 
 def read_artifact(source: str | Path, *, best: bool = False, ema: bool = True) -> Artifact:
     """The artifact of a named model, of an address hf://OWNER/NAME, of a training run's folder or of a file.
@@ -15,16 +17,36 @@ def read_artifact(source: str | Path, *, best: bool = False, ema: bool = True) -
         best: of a folder, as `read_checkpoint` takes it; `ema` too.
 
     Raises:
-        UserError: there are no weights, or `best` or `ema` chooses among those of a file.
+        UserError: as `find_model`, or there are no weights.
     """
-    path = find(source)
+    path = find_model(source, best=best, ema=ema)
     if path.is_dir():
         from mamkpd_jax.artifact.checkpoints import read_checkpoint  # orbax takes 0.2 s
 
         return read_checkpoint(path, best=best, ema=ema)
-    if best or not ema:
+    check_suffix(path)
+    return load(path)
+
+
+def find_model(source: str | Path, *, best: bool = False, ema: bool = True) -> Path:
+    """The file or the run's folder of a model, as `find`.
+
+    Raises:
+        UserError: nothing is there, or `best` or `ema` chooses among those of a file.
+    """
+    path = find(source)
+    if not path.is_dir() and (best or not ema):
         flag = "best" if best else "noema"
         raise UserError(f"{source} is not the folder of a training run; leave out --{flag}, which is for runs alone")
-    if path.suffix not in SUFFIXES:
-        raise UserError(f"{path} is neither the folder of a training run nor one of {', '.join(SUFFIXES)}")
-    return load(path)
+    return path
+
+
+def check_suffix(file: Path) -> None:
+    """Raises UserError if a file is not one of weights, by its suffix."""
+    if file.suffix == EXPORTED:
+        raise UserError(
+            f"{file} is an exported file, which only `mamkpd predict`, `mamkpd demo` and `Predictor` take; give the "
+            f"folder of a training run, or one of {', '.join(SUFFIXES)}"
+        )
+    if file.suffix not in SUFFIXES:
+        raise UserError(f"{file} is neither the folder of a training run nor one of {', '.join(SUFFIXES)}")

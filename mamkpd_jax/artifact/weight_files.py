@@ -21,6 +21,7 @@ from mamkpd_jax.files import atomic_write
 SUFFIXES = (".safetensors", ".pth", ".pt")
 DTYPES = ("float32", "bfloat16")
 METADATA_KEY = "mamkpd"  # as in torch_model, which imports nothing of this package
+_WRITTEN_BY = "a file of `mamkpd convert` or of MamKPD.save_pth"
 _ROUNDED = ("weight", "x_proj", "dt_weight")
 _NAMED = 5  # differences named one by one
 _WRAPPERS = ("module.", "_orig_mod.")  # torch's DataParallel and torch.compile put these before each name
@@ -157,7 +158,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
                     raise _unreadable(path, name, file.get_slice(name).get_dtype()) from error
     except SafetensorError as error:
         raise UserError(f"{path} is damaged or no safetensors file ({error}); write or copy it again") from error
-    return state, _parsed(description, path)
+    return state, parsed(description, path, _WRITTEN_BY)
 
 
 def _read_pth(path: Path) -> tuple[dict[str, np.ndarray], dict]:
@@ -185,21 +186,26 @@ def _read_pth(path: Path) -> tuple[dict[str, np.ndarray], dict]:
             arrays[name] = tensor.detach().numpy()
         except (TypeError, RuntimeError) as error:  # a type or layout that numpy lacks
             raise _unreadable(path, name, f"{tensor.dtype} ({tensor.layout}, on {tensor.device})") from error
-    return arrays, _parsed(saved.get(METADATA_KEY), path)
+    return arrays, parsed(saved.get(METADATA_KEY), path, _WRITTEN_BY)
 
 
 def _unreadable(path: Path, name: str, kind: str) -> UserError:
     return UserError(f"{path}: {name} is {kind}; expected float32, dense: write the file again after model.float()")
 
 
-def _parsed(description: object, path: Path) -> dict:
+def parsed(description: object, path: Path, expected: str) -> dict:
+    """The description in a file's metadata.
+
+    Args:
+        expected: the files that have one, for the message.
+
+    Raises:
+        UserError: there is none.
+    """
     try:
         found = json.loads(description)  # type: ignore[arg-type]
     except (TypeError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise UserError(
-            f"{path} has no description of its model under the key {METADATA_KEY!r}; give a file of `mamkpd convert` "
-            "or of MamKPD.save_pth"
-        )
+        raise UserError(f"{path} has no description of its model under the key {METADATA_KEY!r}; give {expected}")
     return found

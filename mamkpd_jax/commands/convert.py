@@ -10,7 +10,7 @@ from absl import flags
 
 from mamkpd_jax import cli
 from mamkpd_jax.artifact.checkpoints import write_checkpoint
-from mamkpd_jax.artifact.reading import read_artifact
+from mamkpd_jax.artifact.reading import check_suffix, read_artifact
 from mamkpd_jax.artifact.weight_files import DTYPES, SUFFIXES, load, save
 from mamkpd_jax.errors import UserError
 
@@ -30,7 +30,8 @@ _OUTPUT = flags.DEFINE_string("output", None, "The file or the folder.", require
 def main() -> None:
     checkpoint, file, output = _CHECKPOINT.value, _INPUT.value, Path(_OUTPUT.value)
     if checkpoint is not None and file is None:
-        _check_suffix(output)
+        if output.suffix not in SUFFIXES:
+            raise UserError(f"{output} has none of the suffixes {', '.join(SUFFIXES)}; rename it")
         if _DTYPE.value != "float32" and output.suffix != ".safetensors":
             raise UserError(
                 f"{output} can't hold {_DTYPE.value} weights; name a .safetensors file, or leave out --dtype"
@@ -38,7 +39,7 @@ def main() -> None:
         artifact = read_artifact(checkpoint, best=_BEST.value, ema=_EMA.value)
         save(artifact, output, _DTYPE.value)
     elif file is not None and checkpoint is None:
-        _check_suffix(Path(file))
+        check_suffix(Path(file))
         if flags.FLAGS["best"].present or flags.FLAGS["ema"].present:
             raise UserError("--best and --ema choose of what a run's folder has; leave them out with --input")
         artifact = load(Path(file))
@@ -47,8 +48,3 @@ def main() -> None:
     else:
         raise UserError("give --checkpoint=DIR or --input=FILE, one of the two")
     print(f"{output}: the weights of step {artifact.step}")
-
-
-def _check_suffix(file: Path) -> None:
-    if file.suffix not in SUFFIXES:
-        raise UserError(f"{file} has none of the suffixes {', '.join(SUFFIXES)}; rename it")

@@ -15,7 +15,7 @@ from mamkpd_jax import cli, compilation_cache
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.detectors import AUTO, find_detector
 
-_CHECKPOINT = cli.define_checkpoint("people")
+_CHECKPOINT = cli.define_checkpoint("people", exported=True)
 _BOXES = flags.DEFINE_string(
     "boxes",
     AUTO,
@@ -50,7 +50,7 @@ def main() -> None:
         ) from error
     predictor = Predictor.from_pretrained(_CHECKPOINT.value, batch_size=1)
     detector = find_detector(_BOXES.value, predictor.skeleton)
-    print("compiling the model", flush=True)
+    print("preparing the model", flush=True)
     warm_up(predictor)
     print(f"open http://{host}:{listener.getsockname()[1]} in a browser; Ctrl-C ends", flush=True)
     app = make_app(predictor, detector, name=_CHECKPOINT.value, host=host)

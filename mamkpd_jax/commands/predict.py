@@ -7,6 +7,7 @@ mamkpd predict --input=FILE|FOLDER|GLOB|VIDEO|ADDRESS|camera [--checkpoint=NAME|
   a folder of animals               --input=photos --checkpoint=animals
   your model, your detector         --input=photos --checkpoint=runs/base --boxes=yolox_s.onnx
   boxes from a file                 --input=val2017 --boxes=detections.json
+  an exported model, without JAX    --input=photos --checkpoint=model.onnx
   one person fills the picture      --input=photo.jpg --boxes=whole
   a video, joints smoothed          --input=clip.mp4 --detect_every=5 --smooth
   an animated GIF, WebP or PNG      --input=moving.gif
@@ -52,7 +53,7 @@ from mamkpd_jax.inference.results import OutputOptions
 from mamkpd_jax.inference.sources import VideoSource, find_video
 from mamkpd_jax.skeletons import JOINT_THRESHOLD, Skeleton
 
-_CHECKPOINT = cli.define_checkpoint("people")
+_CHECKPOINT = cli.define_checkpoint("people", exported=True)
 _BEST, _EMA = cli.define_weights_choice()
 _INPUT = flags.DEFINE_string(
     "input",
@@ -99,7 +100,10 @@ _CLASSES = flags.DEFINE_list(
 )
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Predict all pictures, even those with up-to-date results.")
 _FLIP_TEST = flags.DEFINE_bool(
-    "flip_test", None, "See each crop in the mirror too. Default: as the model's config.", allow_override=True
+    "flip_test",
+    None,
+    "See each crop in the mirror too. Default: as the model's config, or as the .onnx file was exported.",
+    allow_override=True,
 )
 _BATCH = flags.DEFINE_integer("batch_size", 8, "Crops that the device gets at a time.", lower_bound=1)
 _UPRIGHT = flags.DEFINE_bool(

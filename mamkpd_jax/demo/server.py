@@ -145,7 +145,7 @@ def poses(predictor: Predictor, data: bytes, boxes: Float[np.ndarray, "n 4"] | D
 
 
 def warm_up(predictor: Predictor) -> None:
-    """Compiles what a picture needs, so that the first one does not wait for it."""
+    """Prepares what a picture needs, which JAX compiles, so that the first one does not wait for it."""
     blank = np.zeros((*predictor.config.data.input_hw, 3), np.uint8)
     poses(predictor, cv2.imencode(".png", blank)[1].tobytes(), whole_image)
 

@@ -4,11 +4,11 @@ import abc
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 from jaxtyping import Float
 
+from mamkpd_jax.codec import AnyArray
 from mamkpd_jax.config import Config, HeadConfig
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.registry import HEADS
@@ -60,17 +60,21 @@ class Head(abc.ABC):
     ) -> Float[Array, ""]:
         """The training loss, in fp32."""
 
+    # The outputs of an exported file are NumPy arrays. Where these three stay in the array's own namespace, prediction
+    # from the file runs nothing in JAX.
+
     @abc.abstractmethod
-    def flip(self, outputs: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
+    def flip(self, outputs: Float[AnyArray, "b ..."]) -> Float[AnyArray, "b ..."]:
         """The outputs for a mirrored crop as those for the crop, to be averaged with them."""
 
     @abc.abstractmethod
-    def decode(self, outputs: Float[Array, "b ..."]) -> tuple[Float[Array, "b j 2"], Float[Array, "b j"]]:
+    def decode(self, outputs: Float[AnyArray, "b ..."]) -> tuple[Float[AnyArray, "b j 2"], Float[AnyArray, "b j"]]:
         """Keypoints in pixels of the crop, and their scores."""
 
-    def maps(self, outputs: Float[Array, "b ..."]) -> Float[Array, "b h w j"]:
+    def maps(self, outputs: Float[AnyArray, "b ..."]) -> Float[AnyArray, "b h w j"]:
         """Outputs or targets as a map for each joint, 0 to 1, for pictures; a map of one 0 shows nothing."""
-        return jnp.zeros((len(outputs), 1, 1, self.skeleton.n_joints))
+        xp: Any = outputs.__array_namespace__()
+        return xp.zeros((len(outputs), 1, 1, self.skeleton.n_joints), xp.float32)
 
     def stride(self, layer: Sequence[Any]) -> int:
         """Input pixels a side of a position that a layer of the decoder, given by its path, is applied to."""

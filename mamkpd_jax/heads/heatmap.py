@@ -8,7 +8,7 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float
 
-from mamkpd_jax.codec import decode_heatmaps, encode_heatmaps, flip_heatmaps, to_input_px
+from mamkpd_jax.codec import AnyArray, decode_heatmaps, encode_heatmaps, flip_heatmaps, to_input_px
 from mamkpd_jax.config import Config, HeatmapConfig
 from mamkpd_jax.heads._head import Head
 from mamkpd_jax.model.layers import BatchNorm, Deconv, PointwiseConv, decoder_init
@@ -74,14 +74,14 @@ class HeatmapHead(Head):
         error = jnp.square(outputs.astype(jnp.float32) - targets) * weights[:, None, None, :]
         return jnp.mean(error)
 
-    def flip(self, outputs: Float[Array, "b h w j"]) -> Float[Array, "b h w j"]:
+    def flip(self, outputs: Float[AnyArray, "b h w j"]) -> Float[AnyArray, "b h w j"]:
         return flip_heatmaps(outputs, self.skeleton.flip_indices, self._codec)
 
-    def decode(self, outputs: Float[Array, "b h w j"]) -> tuple[Float[Array, "b j 2"], Float[Array, "b j"]]:
+    def decode(self, outputs: Float[AnyArray, "b h w j"]) -> tuple[Float[AnyArray, "b j 2"], Float[AnyArray, "b j"]]:
         points, scores = decode_heatmaps(outputs, self._codec, self._sigma_px / self.heatmap_stride)
         return to_input_px(points, self._input_hw, self._heatmap_hw, self._codec), scores
 
-    def maps(self, outputs: Float[Array, "b h w j"]) -> Float[Array, "b h w j"]:
+    def maps(self, outputs: Float[AnyArray, "b h w j"]) -> Float[AnyArray, "b h w j"]:
         return outputs
 
     def stride(self, layer: Sequence[Any]) -> int:

@@ -5,7 +5,6 @@ The files are the user's: README says where the usual ones are had. Both take a 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +12,7 @@ from jaxtyping import Float, UInt8
 
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.boxes import Boxes, letterbox
+from mamkpd_jax.inference.onnx_session import open_session
 
 FORMS = ("auto", "yolox", "rtmdet")
 _STRIDES = (8, 16, 32)
@@ -42,14 +42,7 @@ class OnnxDetector:
     """
 
     def __init__(self, path: Path, *, form: str = "auto", classes: Sequence[int] = (0,), threshold: float = 0.3):
-        try:
-            import onnxruntime
-        except ModuleNotFoundError as error:
-            raise UserError(f"{error}; a detector needs `pip install onnxruntime`") from error
-        try:
-            self._session: Any = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())
-        except Exception as error:  # onnxruntime's exceptions have no common base
-            raise UserError(f"{path} is no ONNX file that onnxruntime reads ({str(error).splitlines()[0]})") from error
+        self._session = open_session(path)
         self._path = path
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         shape = inputs[0].shape if len(inputs) == 1 else []

@@ -1,7 +1,5 @@
 """From images and boxes to poses: a trained model, ready to use."""
 
-import dataclasses
-import hashlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,25 +7,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from jax import Array
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from mamkpd_jax.artifact.artifact import Artifact
-from mamkpd_jax.artifact.reading import read_artifact
-from mamkpd_jax.compilation import jit
+from mamkpd_jax.artifact.reading import EXPORTED, find_model, read_artifact
 from mamkpd_jax.data.functional import from_crops
 from mamkpd_jax.data.transforms import eval_crop_of
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.heads._head import head_of
 from mamkpd_jax.inference.boxes import Boxes, Detector, as_boxes, usable
 from mamkpd_jax.inference.crops import CropHeatmaps, Crops
 from mamkpd_jax.inference.detectors import AUTO, find_detector
+from mamkpd_jax.inference.engine import Batch
 from mamkpd_jax.inference.images import Image, is_one_image, name_of, read, reread_from
+from mamkpd_jax.inference.jax_engine import JaxEngine
+from mamkpd_jax.inference.onnx_engine import OnnxEngine
 from mamkpd_jax.inference.results import PoseResult
-from mamkpd_jax.program import Options, cast_once, compiled, make_program
-from mamkpd_jax.sharding import data_mesh, replicated
 
 _READ_THREADS = 4
 
@@ -38,38 +33,37 @@ BoxesOf = Any
 class Predictor:
     """Finds the joints of the people or animals in boxes of images.
 
-    The network is compiled for two shapes, when each is first met: one crop alone, and `batch_size` crops; a batch that
-    is not full is padded.
+    In JAX the network is compiled for two shapes, when each is first met: one crop alone, and `batch_size` crops; a
+    batch that is not full is padded. Of an exported file nothing is compiled.
 
     Args:
-        flip_test: whether each crop is seen in the mirror too; None: as the model was evaluated.
-        batch_size: crops that the device gets at a time.
+        model: an artifact, which JAX runs, or the path of an ONNX file of `mamkpd export`, which onnxruntime runs.
+        flip_test: whether each crop is seen in the mirror too; None: as the model was evaluated, or as the file was
+            exported.
+        batch_size: crops that the device gets at a time. A file with a static batch size has that one instead.
         upright: whether a rotation noted in a file's EXIF data is applied; points and boxes refer to the image as it
             was read. Labels may refer to the stored pixels: False.
+
+    Raises:
+        UserError: the batch size is not positive, or an exported file can't be used, as `OnnxEngine` has it.
     """
 
-    def __init__(self, artifact: Artifact, *, flip_test: bool | None = None, batch_size: int = 8, upright: bool = True):
+    def __init__(
+        self, model: Artifact | Path, *, flip_test: bool | None = None, batch_size: int = 8, upright: bool = True
+    ):
         if batch_size < 1:
             raise UserError(f"the batch size is {batch_size}; expected at least 1")
-        config = artifact.config
-        evaluation = config.eval if flip_test is None else dataclasses.replace(config.eval, flip_test=flip_test)
-        self.config = dataclasses.replace(config, eval=evaluation)
-        self.skeleton = artifact.skeleton
-        self.step = artifact.step
-        self.batch_size = batch_size
+        if isinstance(model, Path):
+            self._engine = OnnxEngine(model, flip_test=flip_test, batch_size=batch_size)
+        else:
+            self._engine = JaxEngine(model, flip_test=flip_test, batch_size=batch_size)
+        self.batch_size = self._engine.batch_size
+        described = self._engine.model
+        self.config, self.skeleton, self.step = described.config, described.skeleton, described.step
         self._upright = upright
         self._detectors: dict[str, Detector] = {}  # those that were asked for by name
         self._detectors_lock = threading.Lock()
-        self._crop = eval_crop_of(config, self.skeleton)
-        self._head = head_of(config, self.skeleton)
-        mesh = data_mesh(jax.devices()[:1])
-        params = cast_once(artifact.params, config, self.skeleton)
-        self._params, self._batch_stats = jax.device_put((params, artifact.batch_stats), replicated(mesh))
-        options = Options(flip_test=evaluation.flip_test)
-        self._predict = compiled(make_program(config, self.skeleton, options), mesh)
-        outputs = dataclasses.replace(options, decode=False)
-        self._outputs = compiled(make_program(config, self.skeleton, outputs), mesh)
-        self._decode: Callable[[Array], tuple[Array, Array]] = jit(self._head.decode)
+        self._crop = eval_crop_of(self.config, self.skeleton)
 
     @classmethod
     def from_pretrained(
@@ -79,15 +73,18 @@ class Predictor:
 
         Args:
             source: "people" or "animals", which come with the package, a name that `mamkpd models --add` has given, an
-                address hf://OWNER/NAME, a training run's folder, or a .safetensors, .pth or .pt file.
+                address hf://OWNER/NAME, a training run's folder, a .safetensors, .pth or .pt file, or an .onnx file of
+                `mamkpd export`.
             best: of a folder: the checkpoint with the best evaluation, not the newest.
             ema: of a folder: the moving average of the parameters, where the run has one.
             options: those of `Predictor`.
 
         Raises:
-            UserError: there are no weights.
+            UserError: there are no weights, or as `Predictor`.
         """
-        return cls(read_artifact(source, best=best, ema=ema), **options)
+        path = find_model(source, best=best, ema=ema)
+        is_exported = path.suffix == EXPORTED and path.is_file()
+        return cls(path if is_exported else read_artifact(path, best=best, ema=ema), **options)
 
     def __call__(
         self, images: Image | Sequence[Image], boxes: BoxesOf = AUTO, *, box_threshold: float | None = None
@@ -141,7 +138,7 @@ class Predictor:
         """
         waiting: deque[Crops | UserError] = deque()  # for their poses
         crops: list[np.ndarray] = []  # that no batch has yet
-        running: deque[tuple[Array, Array, int]] = deque()
+        running: deque[tuple[Any, Any, int]] = deque()
         found: deque[tuple[np.ndarray, np.ndarray]] = deque()  # points and scores that no image has yet
         started = False
 
@@ -171,6 +168,8 @@ class Predictor:
     def heatmaps(self, image: Image, boxes: BoxesOf = AUTO, *, box_threshold: float | None = None) -> CropHeatmaps:
         """The poses of an image, decoded from the heatmaps that are given with them, the flip test included.
 
+        A head without heatmaps, or a file that was exported with --decode, gives a map of one 0 for each joint.
+
         Raises:
             UserError: as `__call__`.
         """
@@ -179,26 +178,21 @@ class Predictor:
         for i in range(0, len(crops.images), self.batch_size):
             part = crops.images[i : i + self.batch_size]
             outputs = self.network(part)
-            found += _finished(*self._decode(outputs), len(part))
-            maps.append(np.asarray(self._head.maps(outputs))[: len(part)])
+            found += _finished(*self._engine.decode(outputs), len(part))
+            maps.append(np.asarray(self._engine.maps(outputs))[: len(part)])
         none = np.zeros((0, 1, 1, self.skeleton.n_joints), np.float32)
         return CropHeatmaps(self._result(crops, found), crops.images, np.concatenate(maps) if maps else none)
 
     def weights_digest(self) -> str:
-        """SHA-256 of the weights, the skeleton and the config except the flip test, wherever they were read from.
+        """SHA-256 of the weights, the skeleton and the config except the flip test, or of the exported file."""
+        return self._engine.digest()
 
-        Choice: the whole config counts, as a field that has no effect costs no more than predicting again.
+    def network(self, crops: Batch) -> Any:
+        """The head's outputs for at most `batch_size` crops, and for padding; does not wait for the device.
+
+        Of a file that was exported with --decode they are keypoints and scores.
         """
-        config = dataclasses.replace(self.config, eval=dataclasses.replace(self.config.eval, flip_test=True))
-        digest = hashlib.sha256(repr((config, self.skeleton)).encode())
-        for leaf in jax.tree.leaves((self._params, self._batch_stats)):
-            digest.update(np.asarray(leaf).tobytes())
-        return digest.hexdigest()
-
-    def network(self, crops: UInt8[np.ndarray, "n h w 3"]) -> Float[Array, "n2 ..."]:
-        """The head's outputs for at most `batch_size` crops, and for padding; does not wait for the device."""
-        batch = crops if len(crops) == 1 else self._padded(crops)
-        return self._outputs(self._params, self._batch_stats, batch)
+        return self._engine.outputs(crops)
 
     def crops(
         self, image: Image, boxes: BoxesOf = AUTO, *, box_threshold: float | None = None, keep_pixels: bool = False
@@ -236,17 +230,10 @@ class Predictor:
                 self._detectors[name] = find_detector(name, self.skeleton)
             return self._detectors[name]
 
-    def _start(self, crops: Sequence[UInt8[np.ndarray, "h w 3"]], *, alone: bool = False) -> tuple[Array, Array, int]:
-        """Sends a batch to the device, and does not wait for it: what `_finished` takes.
-
-        A last crop after full batches is padded as eval.py does, since another shape may round otherwise.
-        """
-        batch = np.stack(crops) if alone else self._padded(np.stack(crops))
-        points, scores = self._predict(self._params, self._batch_stats, batch)
+    def _start(self, crops: Sequence[UInt8[np.ndarray, "h w 3"]], *, alone: bool = False) -> tuple[Any, Any, int]:
+        """Sends a batch to the device, and may not wait for it: what `_finished` takes."""
+        points, scores = self._engine.predict(np.stack(crops), alone=alone)
         return points, scores, len(crops)
-
-    def _padded(self, crops: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "{self.batch_size} h w 3"]:
-        return np.concatenate([crops, np.repeat(crops[:1], self.batch_size - len(crops), axis=0)])
 
     def _complete(self, waiting: deque, found: deque) -> Iterator[PoseResult | UserError]:
         """Takes the images whose poses are all there off the queues."""
@@ -280,7 +267,7 @@ class Predictor:
         )
 
 
-def _finished(points: Array, scores: Array, n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _finished(points: Any, scores: Any, n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Waits for a batch on the device, and gives the points and scores of its n crops; the rest is padding."""
     return zip(np.asarray(points, np.float64)[:n], np.asarray(scores, np.float64)[:n], strict=True)
 

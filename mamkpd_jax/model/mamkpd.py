@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import Array
 from jaxtyping import Float, UInt8
@@ -59,9 +60,10 @@ def variant_name(config: ModelConfig) -> str:
     return next(same, "custom")
 
 
-def normalize(image: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
+def normalize(image: UInt8[Array | np.ndarray, "b h w 3"]) -> Float[Array | np.ndarray, "b h w 3"]:
     """RGB bytes to what the network takes, fp32. Source: ImageNet's mean and std (MamKPD sec. 3.1 names none)."""
-    return (image.astype(jnp.float32) - jnp.array(MEAN)) / jnp.array(STD)
+    xp: Any = image.__array_namespace__()
+    return (image.astype(xp.float32) - xp.array(MEAN, xp.float32)) / xp.array(STD, xp.float32)
 
 
 class MamKPD(nnx.Module):

@@ -96,7 +96,7 @@ def test_an_answer_runs_the_network_once(picture, workdir, monkeypatch):
     monkeypatch.setattr(Predictor, "network", counted)
     predictor = Predictor.from_pretrained(workdir, batch_size=1)
     assert len(poses(predictor, picture.read_bytes(), np.array([BOX, BOX]))["poses"]) == len(crops) == 2
-    assert predictor._predict._cache_size() == 0
+    assert predictor._engine._predict._cache_size() == 0
 
 
 def test_gray_transparent_and_turned_pictures_are_read_as_they_are_seen(poses_of, picture):

@@ -87,7 +87,7 @@ def test_the_network_is_compiled_for_two_shapes_only(workdir, pictures):
         sizes = [(120 + 7 * i, 200 - 5 * i) for i in range(n)]
         results = predictor([cv2.resize(image, size) for size in sizes], "whole")
         assert [result.image_hw[::-1] for result in results] == sizes
-    assert predictor._predict._cache_size() == 2
+    assert predictor._engine._predict._cache_size() == 2
 
 
 def test_a_file_of_weights_gives_the_same(workdir, predictor, pictures, tmp_path):
@@ -198,9 +198,9 @@ def test_what_is_no_image_is_told_and_the_others_go_on(predictor, pictures, tmp_
 
 
 def test_wrong_weights_and_counts_are_told(workdir, predictor, pictures, tmp_path):
-    (tmp_path / "model.onnx").touch()
+    (tmp_path / "model.bin").touch()
     with pytest.raises(UserError, match="neither the folder"):
-        Predictor.from_pretrained(tmp_path / "model.onnx")
+        Predictor.from_pretrained(tmp_path / "model.bin")
     with pytest.raises(UserError, match="no checkpoints"):
         Predictor.from_pretrained(tmp_path)
     with pytest.raises(UserError, match="batch size is 0"):

@@ -1,0 +1,64 @@
+"""Runs an artifact by JAX."""
+
+import dataclasses
+import hashlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from mamkpd_jax.artifact.artifact import Artifact, Description
+from mamkpd_jax.compilation import jit
+from mamkpd_jax.heads._head import head_of
+from mamkpd_jax.inference.engine import Batch, Engine, padded
+from mamkpd_jax.program import Options, cast_once, compiled, make_program
+from mamkpd_jax.sharding import data_mesh, replicated
+
+
+class JaxEngine(Engine):
+    """An artifact on JAX's first device, compiled for two shapes when each is first met: one crop, and a full batch.
+
+    Args:
+        flip_test: None: as the model was evaluated.
+    """
+
+    def __init__(self, artifact: Artifact, *, flip_test: bool | None, batch_size: int):
+        config, skeleton = artifact.config, artifact.skeleton
+        evaluation = config.eval if flip_test is None else dataclasses.replace(config.eval, flip_test=flip_test)
+        described = dataclasses.replace(config, eval=evaluation)
+        self.model = Description(config=described, skeleton=skeleton, step=artifact.step)
+        self.batch_size = batch_size
+        mesh = data_mesh(jax.devices()[:1])
+        self._head = head_of(config, skeleton)
+        params = cast_once(artifact.params, config, skeleton)
+        self._params, self._batch_stats = jax.device_put((params, artifact.batch_stats), replicated(mesh))
+        options = Options(flip_test=evaluation.flip_test)
+        self._predict = compiled(make_program(config, skeleton, options), mesh)
+        self._outputs = compiled(make_program(config, skeleton, dataclasses.replace(options, decode=False)), mesh)
+        self._decode: Any = jit(self._head.decode)
+
+    def predict(self, crops: Batch, *, alone: bool) -> tuple[Any, Any]:
+        # Another shape may round otherwise: a last crop after full batches is padded, as eval.py does.
+        return self._predict(self._params, self._batch_stats, crops if alone else padded(crops, self.batch_size))
+
+    def outputs(self, crops: Batch) -> Any:
+        batch = crops if len(crops) == 1 else padded(crops, self.batch_size)
+        return self._outputs(self._params, self._batch_stats, batch)
+
+    def decode(self, outputs: Any) -> tuple[Any, Any]:
+        return self._decode(outputs)
+
+    def maps(self, outputs: Any) -> Any:
+        return self._head.maps(outputs)
+
+    def digest(self) -> str:
+        """Of the weights, the skeleton and the config except the flip test, wherever they were read from.
+
+        Choice: the whole config counts, as a field that has no effect costs no more than predicting again.
+        """
+        config = self.model.config
+        config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, flip_test=True))
+        digest = hashlib.sha256(repr((config, self.model.skeleton)).encode())
+        for leaf in jax.tree.leaves((self._params, self._batch_stats)):
+            digest.update(np.asarray(leaf).tobytes())
+        return digest.hexdigest()

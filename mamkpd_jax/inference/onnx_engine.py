@@ -1,0 +1,121 @@
+"""Runs an ONNX file of `mamkpd export` by onnxruntime. Nothing is compiled."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from mamkpd_jax.artifact.artifact import Description, described
+from mamkpd_jax.artifact.weight_files import METADATA_KEY, parsed
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.heads._head import head_of
+from mamkpd_jax.inference.engine import Batch, Engine, padded
+from mamkpd_jax.inference.onnx_session import open_session
+from mamkpd_jax.model.mamkpd import normalize
+from mamkpd_jax.program import NETWORK, Options
+from mamkpd_jax.registry import HEADS
+
+
+class OnnxEngine(Engine):
+    """An exported file in onnxruntime. What it was exported without, of normalization and decoding, NumPy does here.
+
+    Args:
+        flip_test: None: as the file was exported. A file that gives the head's outputs can have it added.
+        batch_size: a file with a static batch size has that one instead.
+
+    Raises:
+        UserError: onnxruntime is not installed, the file is damaged or was not written by `mamkpd export`, or it can't
+            have this flip test.
+    """
+
+    def __init__(self, path: Path, *, flip_test: bool | None, batch_size: int):
+        self._session = open_session(path)
+        self._digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        model, self._inside = _described(path, self._session)
+        _check_shapes(path, self._session, model, self._inside)
+        flip_test = _flip_test(path, flip_test, self._inside)
+        self._mirrors = flip_test and not self._inside.flip_test
+        config = dataclasses.replace(model.config, eval=dataclasses.replace(model.config.eval, flip_test=flip_test))
+        self.model = dataclasses.replace(model, config=config)
+        self._head = head_of(config, model.skeleton)
+        self._image = self._session.get_inputs()[0].name
+        batch = self._session.get_inputs()[0].shape[0]
+        self._static_batch = batch if isinstance(batch, int) else None
+        self.batch_size = self._static_batch or batch_size
+        logging.info("onnxruntime on %s", self._session.get_providers()[0].removesuffix("ExecutionProvider"))
+
+    def predict(self, crops: Batch, *, alone: bool) -> tuple[Any, Any]:
+        del alone
+        return self.decode(self.outputs(crops))
+
+    def outputs(self, crops: Batch) -> Any:
+        crops = padded(crops, self._static_batch) if self._static_batch else crops
+        outputs = self._run(crops)
+        return (outputs + self._head.flip(self._run(crops[:, :, ::-1]))) / 2 if self._mirrors else outputs
+
+    def decode(self, outputs: Any) -> tuple[Any, Any]:
+        return outputs if self._inside.decode else self._head.decode(outputs)
+
+    def maps(self, outputs: Any) -> Any:
+        if self._inside.decode:
+            return np.zeros((len(outputs[0]), 1, 1, self.model.skeleton.n_joints), np.float32)
+        return self._head.maps(outputs)
+
+    def digest(self) -> str:
+        """Of the file."""
+        return self._digest
+
+    def _run(self, crops: Batch) -> Any:
+        """The file's points and scores, or its head's outputs with the channels last."""
+        images = crops if self._inside.normalize else normalize(crops).transpose(0, 3, 1, 2)
+        outputs = self._session.run(None, {self._image: images})
+        if self._inside.decode:
+            return tuple(outputs)
+        return outputs[0].transpose(0, 2, 3, 1) if outputs[0].ndim == 4 else outputs[0]
+
+
+def _described(path: Path, session: Any) -> tuple[Description, Options]:
+    """The model in a file, and what is around its network there."""
+    metadata = session.get_modelmeta().custom_metadata_map
+    saved = parsed(metadata.get(METADATA_KEY), path, "a file of `mamkpd export`")
+    try:
+        model = described(saved)
+    except UserError as error:
+        raise UserError(f"{path} has no model that this package can use: {error}") from error
+    names, parts = list(NETWORK.parts), saved.get("options")
+    if not isinstance(parts, dict) or any(type(parts.get(name)) is not bool for name in names):
+        raise UserError(
+            f"{path} has the options {parts!r}; expected true or false for {', '.join(names)}: export it again"
+        )
+    return model, Options(**{name: parts[name] for name in names})
+
+
+def _check_shapes(path: Path, session: Any, model: Description, inside: Options) -> None:
+    """Raises UserError if the graph has other inputs and outputs than its description."""
+    height, width = model.config.data.input_hw
+    image = ("tensor(uint8)", [height, width, 3]) if inside.normalize else ("tensor(float)", [3, height, width])
+    expected = [image], ["points", "scores"] if inside.decode else [HEADS[model.config.head.kind].output]
+    inputs = session.get_inputs()
+    found = [(i.type, i.shape[1:]) for i in inputs], [output.name for output in session.get_outputs()]
+    if found != expected or inputs[0].shape[0] == 0:
+        raise UserError(
+            f"{path} takes {[(i.type, i.shape) for i in inputs]} and gives {found[1]}; expected by its description "
+            f"{expected[0]} after the batch, and {expected[1]}: export it again"
+        )
+
+
+def _flip_test(path: Path, wanted: bool | None, inside: Options) -> bool:
+    """Whether the flip test is made, in the file or around it."""
+    if wanted is False and inside.flip_test:
+        raise UserError(
+            f"{path} was exported with the flip test, which can't be left out; export it without --flip_test"
+        )
+    if wanted and not inside.flip_test and inside.decode:
+        raise UserError(
+            f"{path} was exported with --decode and without the flip test, which can't be added to points; export it "
+            "with --flip_test"
+        )
+    return inside.flip_test if wanted is None else wanted
