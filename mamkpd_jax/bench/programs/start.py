@@ -1,6 +1,9 @@
-"""Time of whole runs of `predict` on one image: in each round with a new compilation cache, then with the filled one.
+"""Start-up and latency of prediction, flip test included, in JAX and from an exported ONNX file.
 
 mamkpd bench start --variants=base --output=benchmarks/results/start.json
+
+Start-up is of whole runs of `mamkpd predict` on one picture. They take turns: in JAX with a new compilation cache, in
+JAX with the filled one, from the file. Latency is of `Predictor` for one person in a JPEG. Weights are random.
 """
 
 import subprocess
@@ -9,42 +12,69 @@ import tempfile
 import time
 from pathlib import Path
 
+from absl import flags
+
 from mamkpd_jax.artifact.checkpoints import write_checkpoint
 from mamkpd_jax.bench import measure
 from mamkpd_jax.bench.people import items
 from mamkpd_jax.bench.weights import random_weights
+from mamkpd_jax.inference.predictor import Predictor
+from mamkpd_jax.program import Options
 
 _VARIANTS = measure.define_variants(["base"])
+_STARTS = flags.DEFINE_integer("starts", 5, "Timed runs of each kind.", lower_bound=2, allow_override=True)
+
+JAX, ONNX = "JAX", "ONNX Runtime"
+Times = dict[tuple[str, str], list[float]]  # milliseconds by engine and part
 
 
-def start_s(folder: Path, cache: Path) -> float:
-    """Seconds of one run, for the image and the checkpoint in `folder`."""
+def start_s(checkpoint: Path, picture: Path, cache: Path) -> float:
+    """Seconds of one run."""
     command = [sys.executable, "-m", "mamkpd_jax", "predict", "--boxes=whole", f"--compilation_cache={cache}"]
-    command += ["--flip_test", f"--checkpoint={folder / 'run'}", f"--input={folder / 'picture.jpg'}"]
+    command += ["--flip_test", f"--checkpoint={checkpoint}", f"--input={picture}"]
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as output:
         subprocess.run([*command, f"--output={output}"], check=True, capture_output=True)
     return time.perf_counter() - start
 
 
-def rounds(folder: Path, repeats: int) -> dict[str, list[float]]:
-    """Milliseconds of each first and each second start."""
-    times: dict[str, list[float]] = {"first start": [], "second start": []}
-    for _ in range(repeats):
+def starts(run: Path, exported: Path, picture: Path, n: int) -> Times:
+    """Times of whole runs, `n` of each kind in turn."""
+    kinds = {(JAX, "first start"): run, (JAX, "second start"): run, (ONNX, "start"): exported}
+    times: Times = {kind: [] for kind in kinds}
+    for _ in range(n):
         with tempfile.TemporaryDirectory() as cache:
-            for row in times.values():
-                row.append(1e3 * start_s(folder, Path(cache)))
+            for kind, checkpoint in kinds.items():
+                times[kind].append(1e3 * start_s(checkpoint, picture, Path(cache)))
     return times
 
 
+def calls(run: Path, exported: Path, picture: Path, repeats: int) -> Times:
+    """Times of one person in a picture."""
+    in_jax, in_file = (Predictor.from_pretrained(path, flip_test=True) for path in (run, exported))
+    times = measure.times_ms(
+        {
+            JAX: lambda _: in_jax(picture, "whole")[0].keypoints,
+            ONNX: lambda _: in_file(picture, "whole")[0].keypoints,
+        },
+        repeats,
+    )
+    return {(engine, "one person"): row for engine, row in times.items()}
+
+
 def main() -> None:
-    rows, lines = [], measure.Lines("model", "part", "median_ms")
+    from mamkpd_jax.export.formats import onnx  # needs torch
+
+    rows, lines = [], measure.Lines("model", "engine", "part", "median_ms")
     for name in _VARIANTS.value:
         with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "picture.jpg").write_bytes(items()[0]["image"])
-            write_checkpoint(random_weights(name), Path(folder) / "run")
-            times = rounds(Path(folder), measure.REPEATS.value)
-        for part, row in times.items():
-            rows.append({"model": name, "part": part, **measure.summary_ms(row)})
+            run, exported, picture = (Path(folder) / file for file in ("run", "model.onnx", "picture.jpg"))
+            picture.write_bytes(items()[0]["image"])
+            write_checkpoint(random_weights(name), run)
+            onnx.save(random_weights(name), exported, Options())
+            times = starts(run, exported, picture, _STARTS.value)
+            times |= calls(run, exported, picture, measure.REPEATS.value)
+        for (engine, part), row in times.items():
+            rows.append({"model": name, "engine": engine, "part": part, **measure.summary_ms(row)})
             lines.print(rows[-1])
     measure.write(rows)
