@@ -205,3 +205,18 @@ def test_dark_stays_at_the_peak_where_nothing_curves():
     points, scores = decode_heatmaps(heatmaps, "dark")
     np.testing.assert_array_equal(points, 0)
     np.testing.assert_array_equal(scores, [[0, 0.5]])
+
+
+@pytest.mark.parametrize("codec", ["plain", "dark", "udp"])
+def test_numpy_heatmaps_are_decoded_as_in_jax(codec):
+    points = np.random.default_rng(0).uniform(0, 1, (4, 17, 2)) * [191, 255]
+    heatmaps = encode_heatmaps(jnp.asarray(points), jnp.ones((4, 17)), INPUT_HW, HEATMAP_HW, SIGMA_PX, codec)[0]
+    heatmaps += np.random.default_rng(1).normal(0, 0.01, heatmaps.shape)
+    turns = tuple(range(16, -1, -1))
+    for maps in (heatmaps, flip_heatmaps(heatmaps, turns, codec)):
+        expected = decode_heatmaps(maps, codec)
+        found = decode_heatmaps(np.asarray(maps), codec)
+        assert all(isinstance(array, np.ndarray) for array in found)
+        np.testing.assert_allclose(found[0], expected[0], atol=1e-4)
+        np.testing.assert_array_equal(found[1], expected[1])
+    np.testing.assert_array_equal(flip_heatmaps(np.asarray(heatmaps), turns, codec), maps)

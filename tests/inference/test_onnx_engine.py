@@ -13,7 +13,7 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.nanodet import _FILE as NANODET
 from mamkpd_jax.inference.onnx_session import open_session
 from mamkpd_jax.inference.predictor import Predictor
-from mamkpd_jax.program import Options
+from mamkpd_jax.program import NETWORK, Options
 from tests.inference.conftest import BATCH
 
 onnx = pytest.importorskip("onnx")
@@ -85,11 +85,13 @@ def test_shipped_models_equal_those_of_jax(name, pictures, shared_data, tmp_path
         content = json.loads((folder / "test_ap10k.json").read_bytes())
         files = {image["id"]: next(folder.rglob(image["file_name"])) for image in content["images"]}
         pictures = [(files[a["image_id"]], np.array([a["bbox"]])) for a in content["annotations"]]
-    onnx_format.save(read_artifact(name), tmp_path / "model.onnx", Options(flip_test=False))
     files, boxes = zip(*pictures, strict=True)
-    in_jax, in_file = (Predictor.from_pretrained(source, batch_size=4) for source in (name, tmp_path / "model.onnx"))
-    for a, b in zip(in_jax(files, boxes), in_file(files, boxes), strict=True):
-        assert len(a) and np.abs(a.keypoints - b.keypoints).max() < 1e-3
+    expected = Predictor.from_pretrained(name, flip_test=True, batch_size=4)(files, boxes)
+    for options in (Options(), NETWORK):
+        onnx_format.save(read_artifact(name), tmp_path / "model.onnx", options)
+        in_file = Predictor.from_pretrained(tmp_path / "model.onnx", flip_test=True)
+        for a, b in zip(expected, in_file(files, boxes), strict=True):
+            assert len(a) and np.abs(a.keypoints - b.keypoints).max() < 1e-3
 
 
 def test_the_flip_test_is_added_around_heatmaps(exported, with_flip_test, pictures):
