@@ -1,12 +1,14 @@
 """What runs a model on crops: the part of prediction in which JAX and an exported file differ."""
 
 import abc
+import dataclasses
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from mamkpd_jax.artifact.artifact import Description
+from mamkpd_jax.config import Config
 
 Batch = UInt8[np.ndarray, "n h w 3"]
 
@@ -48,6 +50,11 @@ class Engine(abc.ABC):
     @abc.abstractmethod
     def digest(self) -> str:
         """SHA-256 of all that keypoints depend on, but for the flip test."""
+
+
+def with_flip_test(config: Config, flip_test: bool) -> Config:
+    """The config with this `eval.flip_test`."""
+    return dataclasses.replace(config, eval=dataclasses.replace(config.eval, flip_test=flip_test))
 
 
 def padded(crops: Batch, size: int) -> UInt8[np.ndarray, "{size} h w 3"]:

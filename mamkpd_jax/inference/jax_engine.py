@@ -10,7 +10,7 @@ import numpy as np
 from mamkpd_jax.artifact.artifact import Artifact, Description
 from mamkpd_jax.compilation import jit
 from mamkpd_jax.heads._head import head_of
-from mamkpd_jax.inference.engine import Batch, Engine, padded
+from mamkpd_jax.inference.engine import Batch, Engine, padded, with_flip_test
 from mamkpd_jax.program import Options, cast_once, compiled, make_program
 from mamkpd_jax.sharding import data_mesh, replicated
 
@@ -24,15 +24,14 @@ class JaxEngine(Engine):
 
     def __init__(self, artifact: Artifact, *, flip_test: bool | None, batch_size: int):
         config, skeleton = artifact.config, artifact.skeleton
-        evaluation = config.eval if flip_test is None else dataclasses.replace(config.eval, flip_test=flip_test)
-        described = dataclasses.replace(config, eval=evaluation)
-        self.model = Description(config=described, skeleton=skeleton, step=artifact.step)
+        flip_test = config.eval.flip_test if flip_test is None else flip_test
+        self.model = Description(config=with_flip_test(config, flip_test), skeleton=skeleton, step=artifact.step)
         self.batch_size = batch_size
         mesh = data_mesh(jax.devices()[:1])
         self._head = head_of(config, skeleton)
         params = cast_once(artifact.params, config, skeleton)
         self._params, self._batch_stats = jax.device_put((params, artifact.batch_stats), replicated(mesh))
-        options = Options(flip_test=evaluation.flip_test)
+        options = Options(flip_test=flip_test)
         self._predict = compiled(make_program(config, skeleton, options), mesh)
         self._outputs = compiled(make_program(config, skeleton, dataclasses.replace(options, decode=False)), mesh)
         self._decode: Any = jit(self._head.decode)
@@ -56,9 +55,8 @@ class JaxEngine(Engine):
 
         Choice: the whole config counts, as a field that has no effect costs no more than predicting again.
         """
-        config = self.model.config
-        config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, flip_test=True))
-        digest = hashlib.sha256(repr((config, self.model.skeleton)).encode())
+        described = with_flip_test(self.model.config, True), self.model.skeleton
+        digest = hashlib.sha256(repr(described).encode())
         for leaf in jax.tree.leaves((self._params, self._batch_stats)):
             digest.update(np.asarray(leaf).tobytes())
         return digest.hexdigest()

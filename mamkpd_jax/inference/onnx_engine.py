@@ -12,7 +12,7 @@ from mamkpd_jax.artifact.artifact import Description, described
 from mamkpd_jax.artifact.weight_files import METADATA_KEY, parsed
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.heads._head import head_of
-from mamkpd_jax.inference.engine import Batch, Engine, padded
+from mamkpd_jax.inference.engine import Batch, Engine, padded, with_flip_test
 from mamkpd_jax.inference.onnx_session import open_session
 from mamkpd_jax.model.mamkpd import normalize
 from mamkpd_jax.program import NETWORK, Options
@@ -38,9 +38,8 @@ class OnnxEngine(Engine):
         _check_shapes(path, self._session, model, self._inside)
         flip_test = _flip_test(path, flip_test, self._inside)
         self._mirrors = flip_test and not self._inside.flip_test
-        config = dataclasses.replace(model.config, eval=dataclasses.replace(model.config.eval, flip_test=flip_test))
-        self.model = dataclasses.replace(model, config=config)
-        self._head = head_of(config, model.skeleton)
+        self.model = dataclasses.replace(model, config=with_flip_test(model.config, flip_test))
+        self._head = head_of(model.config, model.skeleton)
         self._image = self._session.get_inputs()[0].name
         batch = self._session.get_inputs()[0].shape[0]
         self._static_batch = batch if isinstance(batch, int) else None

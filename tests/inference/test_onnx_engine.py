@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -202,7 +203,7 @@ def test_descriptions_of_other_graphs_are_refused(exported, tmp_path, fields, me
 
 
 def test_a_missing_onnxruntime_is_named(exported, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match="files need `pip install onnxruntime`"):
         open_session(exported(*_POINTS))
 
