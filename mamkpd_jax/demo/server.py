@@ -1,4 +1,4 @@
-"""The demo's server: three files of a page, what it must know of the model, and the answer to a picture.
+"""The demo's server: the files of a page, what it must know of the model, and the answer to a picture.
 
 A picture comes as the body of a request, without a name, and is kept in memory while it is answered.
 """
@@ -27,6 +27,7 @@ from mamkpd_jax import Predictor
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.boxes import Detector, as_boxes, whole_image
 from mamkpd_jax.inference.images import read
+from mamkpd_jax.skeletons import JOINT_THRESHOLD
 from mamkpd_jax.visualize import overlay_heatmap
 
 MAX_BYTES = 20 * 2**20
@@ -34,7 +35,7 @@ MAX_BOXES = 32
 _PAGE = Path(__file__).parent / "page"
 _LOCAL = ("127.0.0.1", "localhost")
 _VIEW_HEIGHT_PX = 320  # of a crop under its heatmap
-# The page loads its own three files and nothing else; pictures are shown from memory.
+# The page loads its own files and nothing else; pictures are shown from memory.
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob: data:; "
@@ -76,7 +77,8 @@ def make_app(predictor: Predictor, detector: Detector, *, name: str, host: str) 
 
     async def tell(request: Request) -> Response:
         skeleton = predictor.skeleton
-        return JSONResponse({"name": name, "joints": skeleton.joints, "edges": skeleton.edges, "max_bytes": MAX_BYTES})
+        about = {"name": name, "joints": skeleton.joints, "edges": skeleton.edges, "joint_threshold": JOINT_THRESHOLD}
+        return JSONResponse({**about, "max_bytes": MAX_BYTES})
 
     async def answer(request: Request) -> Response:
         # A browser asks first before it sends this type for a page of another site, and we never agree.

@@ -1,21 +1,52 @@
-"use strict";
+// The page: from a picture or the camera, by the backend, to what is shown.
 
-const SVG = "http://www.w3.org/2000/svg";
-const SEEN = 0.2; // the score up to which a joint counts as not found
+import * as backend from "./backend.js";
+import { areDrawn, boxes, listen, propose, reset } from "./boxes.js";
+import { nextFrame, openCamera } from "./camera.js";
+import { draw } from "./drawing.js";
+import { nameJoints, tabulate } from "./table.js";
+
+const ENGINES = { wasm: "WebAssembly", webgpu: "WebGPU" };
 const at = (id) => document.getElementById(id);
 
-let about; // what the server tells of the model
+let about; // what the backend offers
+let model; // the chosen one of its models
 let file = null; // the picture
-let size = null; // its width and height in pixels
-let poses = []; // the server's last answer
-let asking = null; // the request under way
-let drawn = false; // whether the boxes are the person's own, not the proposed ones
+let size = null; // its width and height in pixels, or the camera's
+let poses = []; // the last answer
+let asking = null; // aborts the request or the camera under way
 
-const told = fetch("about").then((response) => response.json()).then((answer) => {
+// ---- starting
+
+const started = backend.about().then((answer) => {
   about = answer;
-  at("model").textContent = about.name;
-  at("joint").replaceChildren(new Option("all joints"), ...about.joints.map((name) => new Option(readable(name))));
+  at("model").replaceChildren(...about.models.map(({ name }) => new Option(name)));
+  at("engine").replaceChildren(...about.engines.map((name) => new Option(ENGINES[name], name)));
+  at("choices").hidden = about.engines.length === 0;
+  at("camera").hidden = !about.camera;
+  takeModel();
+  say("");
 });
+started.catch((error) => say(error.message, true));
+
+function takeModel() {
+  model = about.models[at("model").selectedIndex];
+  at("name").textContent = model.name;
+  at("finds").textContent = model.finds ? ` (${model.finds})` : "";
+  nameJoints(model);
+}
+
+at("model").addEventListener("change", () => {
+  takeModel();
+  again();
+});
+at("engine").addEventListener("change", again);
+
+/** Looks for joints again after a choice; the camera's next picture follows it anyway. */
+function again() {
+  showPoses([]);
+  if (file) ask(areDrawn() ? boxes() : null);
+}
 
 // ---- choosing a picture
 
@@ -32,7 +63,11 @@ for (const name of ["dragover", "dragleave", "drop"]) {
 
 async function choose(chosen) {
   clear();
-  await told; // a person can be quicker than the server
+  try {
+    await started; // a person can be quicker than the backend
+  } catch {
+    return; // its message is on the page
+  }
   if (chosen.size > about.max_bytes) {
     say(`The file is larger than ${about.max_bytes / 2 ** 20} MiB. Choose a smaller one.`, true);
     return;
@@ -42,40 +77,40 @@ async function choose(chosen) {
 }
 
 function clear() {
-  if (asking) asking.abort();
+  asking?.abort();
   file = size = null;
-  poses = [];
-  drawn = false;
-  at("boxes").replaceChildren();
-  at("stage").hidden = at("result").hidden = true;
-  allow(false);
+  reset(null);
+  showPoses([]);
+  at("speed").textContent = "";
+  at("stage").hidden = true;
 }
 
-// ---- asking the server
+// ---- asking the backend
 
-async function ask(boxes) {
-  if (asking) asking.abort();
-  const request = (asking = new AbortController());
+async function ask(wanted) {
+  asking?.abort();
+  const { signal } = (asking = new AbortController());
   const picture = file;
   say("Looking for joints …");
   try {
-    const query = boxes ? `?boxes=${encodeURIComponent(JSON.stringify(boxes))}` : "";
-    const response = await fetch(`poses${query}`, {
-      method: "POST",
-      headers: { "Content-Type": "application/octet-stream" },
-      body: picture,
-      signal: request.signal,
-    });
-    const answer = await response.json();
-    if (!response.ok) throw new Error(answer.error);
-    await show(answer, picture);
+    const answer = await look(picture, wanted, signal);
+    showPicture(answer, picture);
+    propose(answer.poses.map((pose) => pose.box));
+    showPoses(answer.poses);
+    tabulate(poses, model);
+    showSpeed(answer);
     const more = answer.left_out ? ` Another ${answer.left_out} with lower scores were left out: draw boxes around them.` : "";
-    if (poses.length) say(`Found joints in ${poses.length === 1 ? "1 box" : `${poses.length} boxes`}.${more}`);
-    else say("Nobody was found in the picture. Draw a box, or type it.");
+    const found = `Found joints in ${poses.length === 1 ? "1 box" : `${poses.length} boxes`}.${more}`;
+    say((answer.failed ?? "") + (poses.length ? found : "Nobody was found in the picture. Draw a box, or type it."));
   } catch (error) {
-    if (error.name === "AbortError") return;
-    say(error instanceof TypeError ? "The server can't be reached. Start it again, then retry." : error.message, true);
+    if (error.name !== "AbortError") say(error.message, true);
   }
+}
+
+async function look(picture, wanted, signal) {
+  const answer = await backend.poses(picture, wanted, { model, engine: at("engine").value, signal, report: say });
+  if (answer.failed) at("engine").value = answer.engine;
+  return answer;
 }
 
 function say(text, bad = false) {
@@ -83,190 +118,103 @@ function say(text, bad = false) {
   at("message").classList.toggle("bad", bad);
 }
 
+listen({
+  changed: (box) => redraw(box),
+  asked: () => {
+    const given = boxes();
+    if (given.length) ask(given);
+    else say("There is no box. Add one, or take the whole picture.", true);
+  },
+});
+
 // ---- showing the answer
 
-async function show(answer, picture) {
-  if (!size) {
-    URL.revokeObjectURL(at("picture").src);
-    at("picture").src = answer.picture ?? URL.createObjectURL(picture); // a JPEG where browsers can't show the file
-    size = { width: answer.width, height: answer.height };
-    at("overlay").setAttribute("viewBox", `0 0 ${size.width} ${size.height}`);
-    at("stage").style.maxWidth = `calc(75vh * ${size.width / size.height})`;
-    at("stage").hidden = false;
-    allow(true);
+function showPicture(answer, picture) {
+  if (size) return;
+  URL.revokeObjectURL(at("picture").src);
+  at("picture").src = answer.picture ?? URL.createObjectURL(picture); // a JPEG where browsers can't show the file
+  showStage({ width: answer.width, height: answer.height }, "picture");
+  reset(size);
+}
+
+function showStage(shownSize, kind) {
+  size = shownSize;
+  for (const id of ["picture", "video"]) at(id).hidden = id !== kind;
+  at("stage").classList.toggle("live", kind === "video");
+  at("stage").style.maxWidth = `calc(75vh * ${size.width / size.height})`;
+  at("stage").hidden = false;
+}
+
+function showPoses(found) {
+  poses = found;
+  if (!poses.length) tabulate([], model);
+  redraw();
+}
+
+function redraw(extra = null) {
+  if (size) draw(at("overlay"), { size, model, poses, boxes: [...boxes(), ...(extra ? [extra] : [])] });
+}
+
+function showSpeed({ times, engine, threads }, frames_s = null) {
+  if (!times) return;
+  const [detector, pose] = [times.detectorMs, times.poseMs].map((ms) => ms?.toFixed(ms < 10 ? 1 : 0));
+  const parts = [
+    frames_s && `${frames_s.toFixed(1)} frames a second`,
+    detector && `detector ${detector} ms`,
+    pose && `joints ${pose} ms a person or animal`,
+    `${ENGINES[engine]}, ${threads === 1 ? "1 thread" : `${threads} threads`}`,
+  ];
+  at("speed").textContent = parts.filter(Boolean).join(" · ");
+}
+
+// ---- the camera
+
+at("camera").addEventListener("click", () => {
+  if (at("camera").classList.contains("on")) stopCamera();
+  else startCamera();
+});
+
+async function startCamera() {
+  clear();
+  at("file").value = "";
+  const { signal } = (asking = new AbortController());
+  signal.addEventListener("abort", () => showCameraButton(false));
+  showCameraButton(true);
+  say("Waiting for the camera …");
+  try {
+    await openCamera(at("video"), signal, () => stopCamera("The camera was disconnected."));
+    await follow(signal);
+  } catch (error) {
+    if (error.name !== "AbortError") stopCamera(error.message, true);
   }
-  poses = answer.poses;
-  if (!drawn) {
-    at("boxes").replaceChildren();
-    for (const pose of poses) addBox(pose.box);
+}
+
+function stopCamera(message = "The camera is off.", bad = false) {
+  clear();
+  say(message, bad);
+}
+
+function showCameraButton(on) {
+  at("camera").classList.toggle("on", on);
+  at("camera").textContent = on ? "Stop the camera" : "Start the camera";
+}
+
+/** Draws the joints over the video, picture after picture. */
+async function follow(signal) {
+  let [before, mean_ms] = [null, null];
+  for (;;) {
+    const frame = await nextFrame(at("video"));
+    signal.throwIfAborted();
+    const { width, height } = frame;
+    const asked = model;
+    const answer = await look(frame, null, signal);
+    if (asked !== model) continue;
+    if (size?.width !== width || size?.height !== height) showStage({ width, height }, "video");
+    showPoses(answer.poses);
+    if (before === null || answer.failed) say(`${answer.failed ?? ""}The camera is on.`);
+    const now = performance.now();
+    if (before !== null) mean_ms = 0.9 * (mean_ms ?? now - before) + 0.1 * (now - before);
+    showSpeed(answer, mean_ms && 1000 / mean_ms);
+    before = now;
   }
-  at("pose").replaceChildren(...poses.map((_, i) => new Option(`${i + 1}`, i)));
-  at("result").hidden = poses.length === 0;
-  draw();
-  if (poses.length) tell();
 }
-
-function tell() {
-  const pose = poses[at("pose").value];
-  at("joints").replaceChildren(
-    ...pose.joints.map(([x, y, score], i) => {
-      const row = document.createElement("tr");
-      const head = document.createElement("th");
-      head.scope = "row";
-      head.textContent = readable(about.joints[i]);
-      row.append(head, ...[x.toFixed(1), y.toFixed(1), score.toFixed(2)].map(cell));
-      row.classList.toggle("unseen", score <= SEEN);
-      return row;
-    }),
-  );
-  const joint = at("joint").selectedIndex;
-  at("heatmap").src = pose.heatmaps[joint];
-  at("heatmap").alt = `Heatmap of ${at("joint").value} in box ${Number(at("pose").value) + 1}: it shines where the joint is likely`;
-}
-
-function cell(text) {
-  const td = document.createElement("td");
-  td.textContent = text;
-  return td;
-}
-
-function draw(extra = null) {
-  const shapes = [];
-  for (const pose of poses) {
-    const seen = ([, , score]) => score > SEEN;
-    for (const [a, b] of about.edges) {
-      const [from, to] = [pose.joints[a], pose.joints[b]];
-      const side = sideOf(a) === sideOf(b) ? sideOf(a) : "middle";
-      if (seen(from) && seen(to)) shapes.push(shape("line", { x1: from[0], y1: from[1], x2: to[0], y2: to[1], class: side }));
-    }
-    const r = Math.max(size.width, size.height) / 160;
-    pose.joints.forEach((joint, i) => {
-      if (seen(joint)) shapes.push(shape("circle", { cx: joint[0], cy: joint[1], r, class: sideOf(i) }));
-    });
-  }
-  for (const [x, y, width, height] of [...boxes(), ...(extra ? [extra] : [])]) {
-    for (const style of ["box under", "box"]) shapes.push(shape("rect", { x, y, width, height, class: style }));
-  }
-  at("overlay").replaceChildren(...shapes);
-}
-
-function shape(name, attributes) {
-  const element = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  return element;
-}
-
-function sideOf(joint) {
-  const name = about.joints[joint];
-  return name.startsWith("left") ? "left" : name.startsWith("right") ? "right" : "middle";
-}
-
-const readable = (name) => name.replaceAll("_", " ");
-at("pose").addEventListener("change", tell);
-at("joint").addEventListener("change", tell);
-
-// ---- boxes: typed
-
-function addBox(box) {
-  const row = at("box").content.cloneNode(true).firstElementChild;
-  row.querySelectorAll("input").forEach((input, i) => {
-    input.value = Math.round(box[i] * 10) / 10;
-    input.addEventListener("input", () => {
-      drawn = true;
-      draw();
-    });
-  });
-  row.querySelector("button").addEventListener("click", () => {
-    drawn = true;
-    row.remove();
-    number();
-    draw();
-    at("add").focus();
-  });
-  at("boxes").append(row);
-  number();
-  return row;
-}
-
-function number() {
-  document.querySelectorAll("#boxes fieldset").forEach((row, i) => {
-    row.querySelector("legend").textContent = `Box ${i + 1}`;
-    row.querySelector("button").setAttribute("aria-label", `Remove box ${i + 1}`);
-  });
-}
-
-function boxes() {
-  return [...document.querySelectorAll("#boxes fieldset")]
-    .map((row) => [...row.querySelectorAll("input")].map((input) => input.valueAsNumber))
-    .filter((box) => box.every(Number.isFinite) && box[2] > 0 && box[3] > 0);
-}
-
-function allow(yes) {
-  for (const id of ["add", "whole", "find"]) at(id).disabled = !yes;
-}
-
-/** Proposed boxes give way to the person's first own one. */
-function own() {
-  if (!drawn) at("boxes").replaceChildren();
-  drawn = true;
-}
-
-at("add").addEventListener("click", () => {
-  own();
-  const box = [size.width / 4, size.height / 4, size.width / 2, size.height / 2];
-  addBox(box).querySelector("input").focus();
-  draw();
-});
-at("whole").addEventListener("click", () => {
-  at("boxes").replaceChildren();
-  addBox([0, 0, size.width, size.height]);
-  drawn = false;
-  ask(boxes());
-});
-at("form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const given = boxes();
-  if (given.length) ask(given);
-  else say("There is no box. Add one, or take the whole picture.", true);
-});
-
-// ---- boxes: drawn
-
-let corner = null; // where the drag began
-
-function point(event) {
-  const area = at("overlay").getBoundingClientRect();
-  const [x, y] = [(event.clientX - area.left) / area.width, (event.clientY - area.top) / area.height];
-  return [Math.min(1, Math.max(0, x)) * size.width, Math.min(1, Math.max(0, y)) * size.height];
-}
-
-function dragged(event) {
-  const [x, y] = point(event);
-  return [Math.min(x, corner[0]), Math.min(y, corner[1]), Math.abs(x - corner[0]), Math.abs(y - corner[1])];
-}
-
-at("overlay").addEventListener("pointerdown", (event) => {
-  if (event.button !== 0) return;
-  event.preventDefault();
-  at("overlay").setPointerCapture(event.pointerId);
-  corner = point(event);
-});
-at("overlay").addEventListener("pointermove", (event) => {
-  if (corner) draw(dragged(event));
-});
-at("overlay").addEventListener("pointercancel", () => {
-  corner = null;
-  draw();
-});
-at("overlay").addEventListener("pointerup", (event) => {
-  if (!corner) return;
-  const box = dragged(event);
-  corner = null;
-  // A click is no box.
-  if (Math.min(box[2], box[3]) >= Math.max(size.width, size.height) / 100) {
-    own();
-    addBox(box);
-    ask(boxes());
-  }
-  draw();
-});

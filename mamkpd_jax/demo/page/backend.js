@@ -1,0 +1,38 @@
+// What the page asks, answered by the server of `mamkpd demo`. demo/web/backend.js answers in the browser instead.
+
+const UNREACHABLE = "The server can't be reached. Start it again, then retry.";
+
+/**
+ * What the page has to know of the models, and what it offers.
+ *
+ * @throws {Error} the server can't be reached.
+ */
+export async function about() {
+  const { max_bytes, ...model } = await (await ask("about")).json();
+  return { models: [model], max_bytes, engines: [], camera: false };
+}
+
+/**
+ * The poses of a picture.
+ *
+ * @param {File} picture
+ * @param boxes x, y, width, height of each; null: those that the server proposes.
+ * @param options a signal to abort by.
+ * @throws {Error} the picture or a box can't be used, or the server can't be reached.
+ */
+export async function poses(picture, boxes, { signal }) {
+  const query = boxes ? `?boxes=${encodeURIComponent(JSON.stringify(boxes))}` : "";
+  const headers = { "Content-Type": "application/octet-stream" };
+  const response = await ask(`poses${query}`, { method: "POST", headers, body: picture, signal });
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.error);
+  return answer;
+}
+
+async function ask(address, options) {
+  try {
+    return await fetch(address, options);
+  } catch (error) {
+    throw error instanceof TypeError ? new Error(UNREACHABLE) : error;
+  }
+}

@@ -1,0 +1,131 @@
+// The boxes: proposed, typed, or drawn on the picture.
+
+const at = (id) => document.getElementById(id);
+
+let size = null; // the picture's width and height in pixels
+let drawn = false; // whether the boxes are the person's own, not the proposed ones
+let corner = null; // where the drag began
+let changed; // called after each change, with the box that is being drawn or null
+let asked; // called when the person wants the joints in the boxes
+
+/** Connects the boxes' controls with the page. */
+export function listen(functions) {
+  ({ changed, asked } = functions);
+}
+
+/** Takes all boxes away, and allows new ones in a picture of a size; null: there is no picture. */
+export function reset(pictureSize) {
+  size = pictureSize;
+  drawn = false;
+  at("boxes").replaceChildren();
+  for (const id of ["add", "whole", "find"]) at(id).disabled = !size;
+}
+
+/** Shows boxes, unless the person has made some. */
+export function propose(boxes) {
+  if (drawn) return;
+  at("boxes").replaceChildren();
+  for (const box of boxes) addBox(box);
+}
+
+/** The usable boxes as x, y, width, height in pixels. */
+export function boxes() {
+  return [...document.querySelectorAll("#boxes fieldset")]
+    .map((row) => [...row.querySelectorAll("input")].map((input) => input.valueAsNumber))
+    .filter((box) => box.every(Number.isFinite) && box[2] > 0 && box[3] > 0);
+}
+
+/** Whether the boxes are the person's own. */
+export const areDrawn = () => drawn;
+
+// ---- typed
+
+function addBox(box) {
+  const row = at("box").content.cloneNode(true).firstElementChild;
+  row.querySelectorAll("input").forEach((input, i) => {
+    input.value = Math.round(box[i] * 10) / 10;
+    input.addEventListener("input", () => {
+      drawn = true;
+      changed();
+    });
+  });
+  row.querySelector("button").addEventListener("click", () => {
+    drawn = true;
+    row.remove();
+    number();
+    changed();
+    at("add").focus();
+  });
+  at("boxes").append(row);
+  number();
+  return row;
+}
+
+function number() {
+  document.querySelectorAll("#boxes fieldset").forEach((row, i) => {
+    row.querySelector("legend").textContent = `Box ${i + 1}`;
+    row.querySelector("button").setAttribute("aria-label", `Remove box ${i + 1}`);
+  });
+}
+
+/** Proposed boxes give way to the person's first own one. */
+function own() {
+  if (!drawn) at("boxes").replaceChildren();
+  drawn = true;
+}
+
+at("add").addEventListener("click", () => {
+  own();
+  const box = [size.width / 4, size.height / 4, size.width / 2, size.height / 2];
+  addBox(box).querySelector("input").focus();
+  changed();
+});
+at("whole").addEventListener("click", () => {
+  at("boxes").replaceChildren();
+  addBox([0, 0, size.width, size.height]);
+  drawn = false;
+  asked();
+});
+at("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  asked();
+});
+
+// ---- drawn
+
+function point(event) {
+  const area = at("overlay").getBoundingClientRect();
+  const [x, y] = [(event.clientX - area.left) / area.width, (event.clientY - area.top) / area.height];
+  return [Math.min(1, Math.max(0, x)) * size.width, Math.min(1, Math.max(0, y)) * size.height];
+}
+
+function dragged(event) {
+  const [x, y] = point(event);
+  return [Math.min(x, corner[0]), Math.min(y, corner[1]), Math.abs(x - corner[0]), Math.abs(y - corner[1])];
+}
+
+at("overlay").addEventListener("pointerdown", (event) => {
+  if (event.button !== 0 || !size) return;
+  event.preventDefault();
+  at("overlay").setPointerCapture(event.pointerId);
+  corner = point(event);
+});
+at("overlay").addEventListener("pointermove", (event) => {
+  if (corner) changed(dragged(event));
+});
+at("overlay").addEventListener("pointercancel", () => {
+  corner = null;
+  changed();
+});
+at("overlay").addEventListener("pointerup", (event) => {
+  if (!corner) return;
+  const box = dragged(event);
+  corner = null;
+  // A click is no box.
+  if (Math.min(box[2], box[3]) >= Math.max(size.width, size.height) / 100) {
+    own();
+    addBox(box);
+    asked();
+  }
+  changed();
+});

@@ -1,0 +1,52 @@
+// One pose in numbers: its joints with scores and, where the backend gives them, heatmaps.
+
+import { seen } from "./drawing.js";
+
+const at = (id) => document.getElementById(id);
+const readable = (name) => name.replaceAll("_", " ");
+
+let shown = { poses: [], model: null };
+
+/** Names the joints of a model. */
+export function nameJoints(model) {
+  at("threshold").textContent = model.joint_threshold;
+  at("joint").replaceChildren(new Option("all joints"), ...model.joints.map((name) => new Option(readable(name))));
+}
+
+/** Shows the first of a picture's poses; the others can be chosen. */
+export function tabulate(poses, model) {
+  shown = { poses, model };
+  at("pose").replaceChildren(...poses.map((_, i) => new Option(`${i + 1}`, i)));
+  at("result").hidden = poses.length === 0;
+  if (poses.length) show();
+}
+
+function show() {
+  const { poses, model } = shown;
+  const pose = poses[at("pose").value];
+  at("joints").replaceChildren(
+    ...pose.joints.map((joint, i) => {
+      const row = document.createElement("tr");
+      const head = document.createElement("th");
+      head.scope = "row";
+      head.textContent = readable(model.joints[i]);
+      const [x, y, score] = joint;
+      row.append(head, ...[x.toFixed(1), y.toFixed(1), score.toFixed(2)].map(cell));
+      row.classList.toggle("unseen", !seen(joint, model));
+      return row;
+    }),
+  );
+  at("heatmaps").hidden = !pose.heatmaps;
+  if (!pose.heatmaps) return;
+  at("heatmap").src = pose.heatmaps[at("joint").selectedIndex];
+  at("heatmap").alt = `Heatmap of ${at("joint").value} in box ${Number(at("pose").value) + 1}: it shines where the joint is likely`;
+}
+
+function cell(text) {
+  const td = document.createElement("td");
+  td.textContent = text;
+  return td;
+}
+
+at("pose").addEventListener("change", show);
+at("joint").addEventListener("change", show);

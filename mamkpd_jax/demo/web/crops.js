@@ -1,0 +1,39 @@
+// From boxes to the crops that a pose model takes, and from its points back to the picture.
+
+import { makeTaps, sample, setTaps } from "./sampling.js";
+
+const PARTS = 32; // of a pixel: OpenCV's warpAffine rounds places to these
+const join = (above, near, below, far) => (above * near + below * far + 512) >> 10;
+
+/**
+ * Where a box x, y, width, height lies in its crop: a picture's x becomes `scale[0] * x + shift[0]`, and y likewise.
+ * The crop is padded, and one side grows to the model's aspect.
+ */
+export function placeCrop([x, y, width, height], { input_hw: [rows, columns], box_padding, udp }) {
+  const extent = [columns - Number(udp), rows - Number(udp)];
+  const [padded, aspect] = [[width * box_padding, height * box_padding], columns / rows];
+  const size = [Math.max(padded[0], padded[1] * aspect), Math.max(padded[1], padded[0] / aspect)];
+  const scale = extent.map((side, i) => side / size[i]);
+  return { scale, shift: [extent[0] / 2 - scale[0] * (x + width / 2), extent[1] / 2 - scale[1] * (y + height / 2)] };
+}
+
+/** Writes the crop of a place, black outside the picture, as RGB bytes [rows, columns, 3] to `target`. */
+export function cutCrop(picture, { scale, shift }, [rows, columns], target) {
+  const across = tapsOf(columns, scale[0], shift[0], picture.width);
+  sample(picture, across, tapsOf(rows, scale[1], shift[1], picture.height), join, target);
+}
+
+function tapsOf(n, scale, shift, size) {
+  const taps = makeTaps(n);
+  const [step, start] = [1 / scale, -shift / scale];
+  for (let i = 0; i < n; i++) {
+    const at = (Math.round(step * i * 1024) + Math.round(start * 1024) + 512 / PARTS) >> 5;
+    setTaps(taps, i, at >> 5, at & (PARTS - 1), PARTS, size);
+  }
+  return taps;
+}
+
+/** A point x, y of a crop in pixels of the picture. */
+export function toPicture([x, y], { scale, shift }) {
+  return [(x - shift[0]) / scale[0], (y - shift[1]) / scale[1]];
+}

@@ -1,0 +1,133 @@
+// Runs the models, apart from the page, so that the page stays usable. One request at a time: see backend.js.
+
+import { cutCrop, placeCrop, toPicture } from "./crops.js";
+import { boxesOf, letterbox } from "./detector.js";
+import { pixelsOf } from "./pictures.js";
+
+const MAX_BOXES = 32;
+const RUNTIMES = { wasm: "ort/ort.wasm.min.mjs", webgpu: "ort/ort.webgpu.min.mjs" };
+const threads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, 4) : 1;
+const loaded = new Map(); // promises of runtimes and sessions, by name
+
+self.addEventListener("message", async ({ data }) => {
+  try {
+    self.postMessage({ answer: await answer(data, (stage) => self.postMessage({ stage })) });
+  } catch (error) {
+    self.postMessage({ error: error.message });
+  }
+});
+
+/** The poses of a picture, how long they took, and what ran them. */
+async function answer({ picture, boxes, model, detector, engine }, report) {
+  const pixels = await pixelsOf(picture);
+  checkBoxes(boxes ?? [], pixels);
+  try {
+    return { ...(await find(pixels, { boxes, model, detector, engine, report })), engine, threads };
+  } catch (error) {
+    if (engine !== "webgpu") throw error;
+    const found = await find(pixels, { boxes, model, detector, engine: "wasm", report });
+    return { ...found, engine: "wasm", threads, failed: `WebGPU failed (${firstLine(error)}): WebAssembly is used. ` };
+  }
+}
+
+function checkBoxes(boxes, { width, height }) {
+  const outside = boxes.findIndex(([x, y, w, h]) => x >= width || y >= height || x + w <= 0 || y + h <= 0);
+  if (outside < 0) return;
+  throw new Error(`Box ${outside + 1} lies outside the picture of ${width}x${height} pixels. Move it, or remove it.`);
+}
+
+async function find(pixels, { boxes, model, detector, engine, report }) {
+  const network = await sessionOf(engine, model.file, report);
+  let found = boxes ?? [[0, 0, pixels.width, pixels.height]];
+  let detectorMs = null;
+  if (!boxes && model.classes) {
+    const session = await sessionOf(engine, detector.file, report);
+    const start = performance.now();
+    found = await detect(session, pixels, detector, model.classes);
+    detectorMs = performance.now() - start;
+  }
+  const best = found.slice(0, MAX_BOXES);
+  const start = performance.now();
+  const poses = best.length ? await posesIn(network, pixels, best, model) : [];
+  return {
+    width: pixels.width,
+    height: pixels.height,
+    left_out: found.length - best.length,
+    poses,
+    times: { detectorMs, poseMs: best.length ? (performance.now() - start) / best.length : null },
+  };
+}
+
+async function detect({ ort, session }, pixels, detector, classes) {
+  const { input, scale } = letterbox(pixels, detector);
+  const shape = [1, 3, detector.side, detector.side];
+  const outputs = await session.run({ [session.inputNames[0]]: new ort.Tensor("float32", input, shape) });
+  const inOrder = [...session.outputNames].sort().map((name) => outputs[name].data);
+  return boxesOf(inOrder, detector, classes, pixels, scale);
+}
+
+async function posesIn({ ort, session }, pixels, boxes, model) {
+  const size = model.input_hw[0] * model.input_hw[1] * 3;
+  const crops = new Uint8Array(boxes.length * size);
+  const places = boxes.map((box) => placeCrop(box, model));
+  places.forEach((place, i) => {
+    cutCrop(pixels, place, model.input_hw, crops.subarray(i * size, (i + 1) * size));
+  });
+  const image = new ort.Tensor("uint8", crops, [boxes.length, ...model.input_hw, 3]);
+  const { points, scores } = await session.run({ image });
+  const n = model.joints.length;
+  return boxes.map((box, i) => ({
+    box,
+    joints: model.joints.map((_, j) => {
+      const at = i * n + j;
+      return [...toPicture(points.data.subarray(2 * at, 2 * at + 2), places[i]), scores.data[at]];
+    }),
+  }));
+}
+
+// ---- loading
+
+/** The runtime of an engine with a model's session, loaded once. */
+async function sessionOf(engine, file, report) {
+  const ort = await once(engine, () => {
+    report("Loading the runtime …");
+    return loadRuntime(engine);
+  });
+  const session = await once(`${engine} ${file}`, async () => {
+    report(`Loading ${file} …`);
+    const model = await fetch(address(file)).catch((error) => ({ statusText: firstLine(error) }));
+    if (!model.ok) throw new Error(`${file} can't be loaded (${model.status ?? ""} ${model.statusText}). ${COPY}`);
+    return create(ort, engine, file, await model.arrayBuffer());
+  });
+  return { ort, session };
+}
+
+const COPY = "Copy the whole folder that was exported.";
+const address = (file) => new URL(file, import.meta.url).href;
+const firstLine = (error) => String(error.message ?? error).split("\n")[0];
+
+function once(name, load) {
+  if (!loaded.has(name)) {
+    const promise = load();
+    loaded.set(name, promise);
+    promise.catch(() => loaded.delete(name)); // the next request tries again
+  }
+  return loaded.get(name);
+}
+
+async function loadRuntime(engine) {
+  const ort = await import(address(RUNTIMES[engine])).catch(() => {
+    throw new Error(`${RUNTIMES[engine]} can't be loaded. ${COPY}`);
+  });
+  Object.assign(ort.env.wasm, { numThreads: threads, wasmPaths: address("ort/") });
+  ort.env.logLevel = "error";
+  return ort;
+}
+
+async function create(ort, engine, file, content) {
+  try {
+    return await ort.InferenceSession.create(content, { executionProviders: [engine] });
+  } catch (error) {
+    throw new Error(`${file} can't be run (${firstLine(error)}).`);
+  }
+}
