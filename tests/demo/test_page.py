@@ -5,34 +5,15 @@ import numpy as np
 import pytest
 
 from tests.browser import browser
+from tests.demo.pages import choose, expect_found, expect_readable, sync_api, tab_to, watched
 
 __all__ = ["browser"]
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-_WAIT_MS = 30_000
-sync_api.expect.set_options(timeout=_WAIT_MS)
 
 
 @pytest.fixture
 def page(browser, demo):
-    """The page, freshly opened; complaints of the browser, and requests to anywhere else, fail the test."""
-    page = browser.new_page(viewport={"width": 1200, "height": 900})
-    page.set_default_timeout(_WAIT_MS)
-    complaints, foreign = [], []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on(
-        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
-    )
-    page.on("request", lambda r: foreign.append(r.url) if not r.url.startswith((demo.url, "data:", "blob:")) else None)
-    # Playwright takes over the file dialog when this is first asked for, and does not wait until it has.
-    page.on("filechooser", lambda _: None)
-    page.goto(demo.url)
-    yield page
-    page.close()
-    # The browser itself notes that a request was refused.
-    assert [text for text in complaints if "status of 4" not in text] == []
-    assert foreign == []
+    with watched(browser, demo.url) as page:
+        yield page
 
 
 @pytest.fixture(scope="module")
@@ -40,27 +21,17 @@ def picture(shared_data):
     return shared_data / "coco_mini" / "000000000785.jpg"
 
 
-def _choose(page, path):
-    page.get_by_label("Choose a picture").set_input_files(path)
-
-
-def _expect_result(page, boxes):
-    sync_api.expect(page.get_by_role("status")).to_have_text(
-        f"Found joints in {boxes} {'box' if boxes == 1 else 'boxes'}."
-    )
-
-
 def test_a_tiff_is_shown(page, picture, tmp_path):
     cv2.imwrite(str(tmp_path / "scan.tiff"), cv2.imread(str(picture)))
-    _choose(page, tmp_path / "scan.tiff")
-    _expect_result(page, 1)
+    choose(page, tmp_path / "scan.tiff")
+    expect_found(page, 1)
     assert page.evaluate("document.getElementById('picture').decode().then(() => true)")
     assert page.evaluate("document.getElementById('picture').naturalWidth") == 640
 
 
 def test_a_chosen_picture_shows_joints_scores_and_heatmaps(page, picture):
-    _choose(page, picture)
-    _expect_result(page, 1)
+    choose(page, picture)
+    expect_found(page, 1)
     rows = [row.inner_text().split("\t") for row in page.locator("#joints tr").all()]
     assert [row[0] for row in rows[:3]] == ["nose", "left eye", "right eye"] and len(rows) == 17
     found = sum(float(row[3]) > 0.2 for row in rows)
@@ -78,16 +49,16 @@ def test_a_picture_chosen_before_the_server_has_told_of_the_model_is_taken(page,
     page.route("**/about", lambda route: held.append(route))
     with page.expect_request("**/about"):
         page.reload()
-    _choose(page, picture)
+    choose(page, picture)
     page.wait_for_function("document.getElementById('file').files.length")
     [route] = held
     route.continue_()
-    _expect_result(page, 1)
+    expect_found(page, 1)
 
 
 def test_the_joints_of_the_picture_lie_where_the_table_says(page, picture):
-    _choose(page, picture)
-    _expect_result(page, 1)
+    choose(page, picture)
+    expect_found(page, 1)
     rows = [[float(n) for n in row.inner_text().split("\t")[1:]] for row in page.locator("#joints tr").all()]
     area = page.locator("#picture").bounding_box()
     circles = [circle.bounding_box() for circle in page.locator("#overlay circle").all()]
@@ -97,8 +68,8 @@ def test_the_joints_of_the_picture_lie_where_the_table_says(page, picture):
 
 
 def test_boxes_are_drawn_by_dragging(page, picture):
-    _choose(page, picture)
-    _expect_result(page, 1)
+    choose(page, picture)
+    expect_found(page, 1)
     page.locator("#overlay").scroll_into_view_if_needed()
     area = page.locator("#overlay").bounding_box()
     scale = area["width"] / 640
@@ -111,11 +82,11 @@ def test_boxes_are_drawn_by_dragging(page, picture):
             float(n.input_value()) for n in page.get_by_role("group", name=f"Box {i}").get_by_role("spinbutton").all()
         ]
         np.testing.assert_allclose(values, (x, y, width, height), atol=1.5)
-    _expect_result(page, 2)
+    expect_found(page, 2)
     page.get_by_label("Box", exact=True).select_option("2")
     page.get_by_role("button", name="Remove box 1").click()
     page.get_by_role("button", name="Find joints").click()
-    _expect_result(page, 1)
+    expect_found(page, 1)
 
 
 def test_all_of_it_works_by_keyboard(page, picture):
@@ -124,18 +95,18 @@ def test_all_of_it_works_by_keyboard(page, picture):
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
     chooser.value.set_files(picture)
-    _expect_result(page, 1)
-    _tab_to(page, "Add a box")
+    expect_found(page, 1)
+    tab_to(page, "Add a box")
     page.keyboard.press("Enter")
     for value in ("280", "44", "218", "346"):
         page.keyboard.press("Control+A")
         page.keyboard.type(value)
         page.keyboard.press("Tab")
     with page.expect_request(lambda request: "/poses" in request.url) as sent:
-        _tab_to(page, "Find joints")
+        tab_to(page, "Find joints")
         page.keyboard.press("Enter")
     assert sent.value.url.endswith("?boxes=%5B%5B280%2C44%2C218%2C346%5D%5D")
-    _expect_result(page, 1)
+    expect_found(page, 1)
 
 
 def test_a_dropped_picture_is_taken(page, picture):
@@ -148,57 +119,25 @@ def test_a_dropped_picture_is_taken(page, picture):
         list(picture.read_bytes()),
     )
     page.dispatch_event("#drop", "drop", {"dataTransfer": data})
-    _expect_result(page, 1)
+    expect_found(page, 1)
 
 
 def test_bad_files_get_a_clear_message_and_the_next_picture_is_shown(page, bad_files, picture, tmp_path):
     status = page.get_by_role("status")
-    _choose(page, bad_files["text"])
+    choose(page, bad_files["text"])
     sync_api.expect(status).to_have_text("The file is 360 bytes that are no image. Choose a JPEG, PNG or WebP picture.")
-    _choose(page, bad_files["huge"])
+    choose(page, bad_files["huge"])
     sync_api.expect(status).to_contain_text("more than 134 million pixels; make it smaller")
     (tmp_path / "long.jpg").write_bytes(picture.read_bytes() + bytes(20 * 2**20))
-    _choose(page, tmp_path / "long.jpg")
+    choose(page, tmp_path / "long.jpg")
     sync_api.expect(status).to_have_text("The file is larger than 20 MiB. Choose a smaller one.")
     assert page.locator("#stage").is_hidden() and page.locator("#result").is_hidden()
-    _choose(page, picture)
-    _expect_result(page, 1)
+    choose(page, picture)
+    expect_found(page, 1)
     assert page.locator("#stage").is_visible() and page.locator("#result").is_visible()
 
 
 def test_every_control_has_a_name_and_every_text_enough_contrast(page, picture):
-    _choose(page, picture)
-    _expect_result(page, 1)
-    for role in ("button", "spinbutton", "combobox"):
-        for control in page.get_by_role(role).all():
-            assert page.evaluate(
-                "e => e.ariaLabel || e.labels[0]?.textContent || e.textContent", control.element_handle()
-            )
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        for selector in ("h1", "header p", "caption", "#message", "#find", "td", "tr.unseen td", "legend"):
-            if page.locator(selector).count():
-                assert _contrast(page.locator(selector).first) >= 4.5, f"{selector}, {scheme}"
-
-
-def _tab_to(page, name):
-    for _ in range(40):
-        if page.evaluate("document.activeElement.textContent") == name:
-            return
-        page.keyboard.press("Tab")
-    pytest.fail(f"Tab does not lead to {name!r}")
-
-
-def _contrast(element):
-    """The ratio of WCAG 2.1 between a text and what is behind it."""
-    colours = element.evaluate(
-        """element => {
-            const colours = [getComputedStyle(element).color];
-            while (getComputedStyle(element).backgroundColor === "rgba(0, 0, 0, 0)") element = element.parentElement;
-            return [...colours, getComputedStyle(element).backgroundColor];
-        }"""
-    )
-    rgb = np.array([[int(n) for n in colour[colour.index("(") + 1 : -1].split(",")[:3]] for colour in colours]) / 255
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    low, high = sorted(linear @ [0.2126, 0.7152, 0.0722])
-    return (high + 0.05) / (low + 0.05)
+    choose(page, picture)
+    expect_found(page, 1)
+    expect_readable(page, ("h1", "header p", "caption", "#message", "#find", "td", "tr.unseen td", "legend"))

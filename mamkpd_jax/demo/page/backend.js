@@ -9,7 +9,7 @@ const UNREACHABLE = "The server can't be reached. Start it again, then retry.";
  */
 export async function about() {
   const { max_bytes, ...model } = await (await ask("about")).json();
-  return { models: [model], max_bytes, engines: [], camera: false };
+  return { models: [model], max_bytes, engines: [], live: false };
 }
 
 /**

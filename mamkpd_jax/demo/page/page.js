@@ -22,8 +22,7 @@ const started = backend.about().then((answer) => {
   about = answer;
   at("model").replaceChildren(...about.models.map(({ name }) => new Option(name)));
   at("engine").replaceChildren(...about.engines.map((name) => new Option(ENGINES[name], name)));
-  at("choices").hidden = about.engines.length === 0;
-  at("camera").hidden = !about.camera;
+  at("choices").hidden = !about.live;
   takeModel();
   say("");
 });
@@ -161,7 +160,7 @@ function showSpeed({ times, engine, threads }, frames_s = null) {
   const parts = [
     frames_s && `${frames_s.toFixed(1)} frames a second`,
     detector && `detector ${detector} ms`,
-    pose && `joints ${pose} ms a person or animal`,
+    pose && `joints ${pose} ms per person or animal`,
     `${ENGINES[engine]}, ${threads === 1 ? "1 thread" : `${threads} threads`}`,
   ];
   at("speed").textContent = parts.filter(Boolean).join(" · ");

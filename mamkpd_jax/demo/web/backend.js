@@ -25,7 +25,7 @@ export async function about() {
     models: settings.models,
     max_bytes: MAX_BYTES,
     engines: (await navigator.gpu?.requestAdapter().catch(() => null)) ? ["wasm", "webgpu"] : ["wasm"],
-    camera: true,
+    live: true, // quick enough for a camera
   };
 }
 

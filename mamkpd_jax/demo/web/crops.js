@@ -1,6 +1,6 @@
 // From boxes to the crops that a pose model takes, and from its points back to the picture.
 
-import { makeTaps, sample, setTaps } from "./sampling.js";
+import { makeTaps, round, sample, setTaps } from "./sampling.js";
 
 const PARTS = 32; // of a pixel: OpenCV's warpAffine rounds places to these
 const join = (above, near, below, far) => (above * near + below * far + 512) >> 10;
@@ -19,15 +19,19 @@ export function placeCrop([x, y, width, height], { input_hw: [rows, columns], bo
 
 /** Writes the crop of a place, black outside the picture, as RGB bytes [rows, columns, 3] to `target`. */
 export function cutCrop(picture, { scale, shift }, [rows, columns], target) {
-  const across = tapsOf(columns, scale[0], shift[0], picture.width);
-  sample(picture, across, tapsOf(rows, scale[1], shift[1], picture.height), join, target);
+  const [stepX, stepY] = scale.map((factor) => 1 / factor);
+  const [startX, startY] = [-stepX * shift[0], -stepY * shift[1]];
+  // OpenCV rounds twice along a row.
+  const across = tapsOf(columns, (x) => round(stepX * x * 1024) + round(startX * 1024), picture.width);
+  const down = tapsOf(rows, (y) => round((stepY * y + startY) * 1024), picture.height);
+  sample(picture, across, down, join, target);
 }
 
-function tapsOf(n, scale, shift, size) {
+/** The taps of places in 1024ths of a pixel. */
+function tapsOf(n, placeOf, size) {
   const taps = makeTaps(n);
-  const [step, start] = [1 / scale, -shift / scale];
   for (let i = 0; i < n; i++) {
-    const at = (Math.round(step * i * 1024) + Math.round(start * 1024) + 512 / PARTS) >> 5;
+    const at = (placeOf(i) + 512 / PARTS) >> 5;
     setTaps(taps, i, at >> 5, at & (PARTS - 1), PARTS, size);
   }
   return taps;

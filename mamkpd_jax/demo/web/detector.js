@@ -1,6 +1,6 @@
 // NanoDet's input of a picture, and the boxes of its outputs: what mamkpd_jax/inference/nanodet.py does in Python.
 
-import { makeTaps, sample, setTaps } from "./sampling.js";
+import { makeTaps, round, sample, setTaps } from "./sampling.js";
 
 const WHOLE = 2048; // of a weight: OpenCV's resize has 11 bits
 const join = (above, near, below, far) => ((((above >> 4) * near) >> 16) + (((below >> 4) * far) >> 16) + 2) >> 2;
@@ -32,7 +32,7 @@ function tapsOf(from, to) {
   for (let i = 0; i < to; i++) {
     const place = Math.fround(Math.min(Math.max(((i + 0.5) * from) / to - 0.5, 0), from - 1));
     const at = Math.floor(place);
-    setTaps(taps, i, at, Math.round((place - at) * WHOLE), WHOLE, from);
+    setTaps(taps, i, at, round((place - at) * WHOLE), WHOLE, from);
   }
   return taps;
 }

@@ -1,5 +1,11 @@
 // Bilinear sampling of bytes, rounded as OpenCV rounds it, so that crops equal those that the models were trained with.
 
+/** The nearest integer; of two equally near ones the even one. */
+export function round(value) {
+  const up = Math.round(value);
+  return up - value === 0.5 && up % 2 ? up - 1 : up;
+}
+
 /**
  * The two pixels and their weights along one axis, for each place of the result.
  * A pixel outside the picture has the weight 0.

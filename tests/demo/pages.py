@@ -1,0 +1,87 @@
+"""What tests do with the demo's page, whichever backend it has."""
+
+import contextlib
+import re
+
+import numpy as np
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+WAIT_MS = 30_000
+sync_api.expect.set_options(timeout=WAIT_MS)
+
+
+@contextlib.contextmanager
+def watched(browser, url, *, expected=r"status of 4", script="", **options):
+    """The page, freshly opened; complaints of the browser, and requests to anywhere else, fail the test.
+
+    Args:
+        expected: complaints that match it don't count; the browser itself notes that a request was refused.
+        script: runs in the page before its own.
+        options: of playwright's new_page.
+    """
+    page = browser.new_page(**{"viewport": {"width": 1200, "height": 900}} | options)
+    page.set_default_timeout(WAIT_MS)
+    complaints, foreign = [], []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
+    )
+    own = (url, "data:", f"blob:{url}")
+    page.on("request", lambda request: foreign.append(request.url) if not request.url.startswith(own) else None)
+    # Playwright takes over the file dialog when this is first asked for, and does not wait until it has.
+    page.on("filechooser", lambda _: None)
+    page.add_init_script(script)
+    page.goto(url)
+    yield page
+    page.close()
+    assert [text for text in complaints if not re.search(expected, text)] == []
+    assert foreign == []
+
+
+def choose(page, path):
+    page.get_by_label("Choose a picture").set_input_files(path)
+
+
+def expect_found(page, boxes):
+    found = f"Found joints in {boxes} {'box' if boxes == 1 else 'boxes'}."
+    sync_api.expect(page.get_by_role("status")).to_have_text(found)
+
+
+def tab_to(page, name):
+    """Presses Tab until what has the focus is a control of a name."""
+    for _ in range(60):
+        if page.evaluate("(document.activeElement.labels?.[0] ?? document.activeElement).textContent").startswith(name):
+            return
+        page.keyboard.press("Tab")
+    pytest.fail(f"Tab does not lead to {name!r}")
+
+
+def expect_readable(page, selectors):
+    """Every control has a name, and each text a contrast of at least 4.5, in the light and in the dark."""
+    for role in ("button", "spinbutton", "combobox"):
+        for control in page.get_by_role(role).all():
+            assert page.evaluate(
+                "e => e.ariaLabel || e.labels[0]?.textContent || e.textContent", control.element_handle()
+            )
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        for selector in selectors:
+            if page.locator(selector).count():
+                assert _contrast(page.locator(selector).first) >= 4.5, f"{selector}, {scheme}"
+
+
+def _contrast(element):
+    """The ratio of WCAG 2.1 between a text and what is behind it."""
+    colours = element.evaluate(
+        """element => {
+            const colours = [getComputedStyle(element).color];
+            while (getComputedStyle(element).backgroundColor === "rgba(0, 0, 0, 0)") element = element.parentElement;
+            return [...colours, getComputedStyle(element).backgroundColor];
+        }"""
+    )
+    rgb = np.array([[int(n) for n in colour[colour.index("(") + 1 : -1].split(",")[:3]] for colour in colours]) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    low, high = sorted(linear @ [0.2126, 0.7152, 0.0722])
+    return (high + 0.05) / (low + 0.05)

@@ -1,0 +1,1 @@
+"""What the web demo's page reports when something is wrong."""

@@ -1,0 +1,199 @@
+"""The web demo's page in a real browser that can reach no other machine: it finds the poses itself."""
+
+import functools
+import re
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mamkpd_jax import Predictor
+from tests.browser import OFFLINE, chromium
+from tests.demo.pages import choose, expect_found, expect_readable, sync_api, tab_to, watched
+from tests.demo.web_demo import serve, web_demo
+
+__all__ = ["web_demo"]
+
+PEOPLE = ("coco_mini/000000040083.jpg", "coco_mini/000000196141.jpg", "coco_mini/000000197388.jpg")
+ANIMALS = ("ap10k/images/000000000004.jpg", "ap10k/images/000000037516.jpg")
+# Of Chromium, where there is no GPU.
+NO_ADAPTER = "No available adapters"
+
+
+@pytest.fixture(scope="module")
+def offline():
+    with chromium(OFFLINE) as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(offline, web_demo):
+    with watched(offline, web_demo.url, expected=NO_ADAPTER) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def picture(shared_data):
+    return shared_data / "coco_mini" / "000000000785.jpg"
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    """The Predictor of a named model, made once."""
+    return functools.cache(Predictor.from_pretrained)
+
+
+def _status(page):
+    return page.get_by_role("status")
+
+
+def _poses(page):
+    """Boxes [n, 4] and joints [n, j, 3] as the page shows them, to a tenth of a pixel."""
+    boxes, joints = [], []
+    for i, option in enumerate(page.locator("#pose option").all(), start=1):
+        page.get_by_label("Box", exact=True).select_option(option.get_attribute("value"))
+        row = page.get_by_role("group", name=f"Box {i}").get_by_role("spinbutton")
+        boxes.append([float(number.input_value()) for number in row.all()])
+        joints.append(
+            [[float(n) for n in row.inner_text().split("\t")[1:]] for row in page.locator("#joints tr").all()]
+        )
+    return np.array(boxes), np.array(joints)
+
+
+def _expect_predictors_poses(page, predictor, path):
+    (expected,) = predictor(path, "nanodet")
+    expect_found(page, len(expected.boxes))
+    boxes, joints = _poses(page)
+    np.testing.assert_allclose(boxes, expected.boxes, atol=0.5)
+    np.testing.assert_allclose(joints[..., :2], expected.keypoints, atol=0.5)
+    np.testing.assert_allclose(joints[..., 2], expected.scores, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"), [*(("people", name) for name in PEOPLE), *(("animals", name) for name in ANIMALS)]
+)
+def test_poses_are_the_predictors(page, predictor, shared_data, model, name):
+    page.get_by_label("Model").select_option(model)
+    choose(page, shared_data / name)
+    _expect_predictors_poses(page, predictor(model), shared_data / name)
+
+
+def test_turned_gray_pictures_are_read_upright(page, predictor, picture, tmp_path):
+    # EXIF data with one entry, big-endian: orientation 6, to be turned by 90 degrees.
+    turn = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    image = cv2.rotate(cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE), cv2.ROTATE_90_COUNTERCLOCKWISE)
+    jpeg = cv2.imencode(".jpg", image)[1].tobytes()
+    (tmp_path / "turned.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + (len(turn) + 2).to_bytes(2, "big") + turn + jpeg[2:])
+    choose(page, tmp_path / "turned.jpg")
+    _expect_predictors_poses(page, predictor("people"), tmp_path / "turned.jpg")
+
+
+def test_poses_in_given_boxes_are_the_predictors(page, predictor, picture):
+    choose(page, picture)
+    page.get_by_role("button", name="Add a box").click()
+    box = [250, -12.5, 420.5, 300]  # partly outside
+    for number, value in zip(page.get_by_role("spinbutton").all(), box, strict=True):
+        number.fill(str(value))
+    page.get_by_role("button", name="Find joints").click()
+    expect_found(page, 1)
+    (expected,) = predictor("people")(picture, np.array([box]))
+    np.testing.assert_allclose(_poses(page)[1][..., :2], expected.keypoints, atol=0.5)
+    page.get_by_role("spinbutton", name="x").fill("640")
+    page.get_by_role("button", name="Find joints").click()
+    sync_api.expect(_status(page)).to_have_text(
+        "Box 1 lies outside the picture of 640x425 pixels. Move it, or remove it."
+    )
+
+
+def test_another_model_looks_at_the_picture_again(page, shared_data):
+    choose(page, shared_data / ANIMALS[0])
+    sync_api.expect(_status(page)).to_have_text("Nobody was found in the picture. Draw a box, or type it.")
+    page.get_by_label("Model").select_option("animals")
+    expect_found(page, 1)
+    assert page.locator("#joints tr").count() == 20
+
+
+def test_the_times_of_detector_and_pose_are_shown(page, picture):
+    choose(page, picture)
+    expect_found(page, 1)
+    speed = r"detector [\d.]+ ms · joints [\d.]+ ms per person or animal · WebAssembly, 1 thread"
+    assert re.fullmatch(speed, page.locator("#speed").inner_text())
+
+
+def test_an_isolated_page_uses_threads(offline, web_demo, predictor, shared_data):
+    with watched(offline, web_demo.isolated_url, expected=NO_ADAPTER) as page:
+        cores = page.evaluate("navigator.hardwareConcurrency")
+        choose(page, shared_data / PEOPLE[0])
+        _expect_predictors_poses(page, predictor("people"), shared_data / PEOPLE[0])
+        threads = min(cores, 4)
+        assert page.locator("#speed").inner_text().endswith(f", {threads} thread{'s' * (threads > 1)}")
+
+
+def test_a_failing_webgpu_gives_way_to_webassembly(offline, web_demo, picture):
+    """In a browser whose page reports an adapter that its worker does not have."""
+    adapter = "Object.defineProperty(navigator, 'gpu', {value: {requestAdapter: async () => ({})}})"
+    with watched(offline, web_demo.url, expected=NO_ADAPTER, script=adapter) as page:
+        page.get_by_label("Run by").select_option("WebGPU")
+        choose(page, picture)
+        sync_api.expect(_status(page)).to_have_text(
+            re.compile(r"WebGPU failed \(.+\): WebAssembly is used\. Found joints in 1 box\.")
+        )
+        assert page.get_by_label("Run by").input_value() == "wasm"
+
+
+def test_the_policy_keeps_page_and_worker_from_other_machines(offline, web_demo, picture, tmp_path):
+    """By a worker that asks another server, which would answer."""
+    folder = _copy(web_demo, tmp_path)
+    with serve(tmp_path) as elsewhere:
+        worker = folder / "worker.js"
+        asking = f'fetch("{elsewhere}").then(() => "sent", () => "kept").then((text) => self.postMessage({{ error: text }}));'
+        worker.write_text(asking + worker.read_text(encoding="utf-8"), encoding="utf-8")
+        with serve(folder) as url, watched(offline, url, expected=f"{NO_ADAPTER}|Content Security Policy") as page:
+            choose(page, picture)
+            sync_api.expect(_status(page)).to_have_text("kept")
+            assert page.evaluate(f"fetch('{elsewhere}').then(() => 'sent', () => 'kept')") == "kept"
+
+
+def test_all_of_it_works_by_keyboard(page, picture):
+    page.keyboard.press("Tab")
+    sync_api.expect(page.get_by_label("Choose a picture")).to_be_focused()
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(picture)
+    expect_found(page, 1)
+    tab_to(page, "Model")
+    page.keyboard.press("ArrowDown")
+    sync_api.expect(_status(page)).to_have_text("Nobody was found in the picture. Draw a box, or type it.")
+    tab_to(page, "Whole picture")
+    page.keyboard.press("Enter")
+    expect_found(page, 1)
+    for name in ("Find joints", "Box", "Choose a picture", "Start the camera", "Run by"):
+        tab_to(page, name)
+
+
+@pytest.mark.parametrize("width", [360, 390])
+def test_a_narrow_screen_needs_no_sideways_scrolling(offline, web_demo, picture, width):
+    size = {"width": width, "height": 740}
+    with watched(offline, web_demo.url, expected=NO_ADAPTER, viewport=size) as page:
+        choose(page, picture)
+        expect_found(page, 1)
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        for control in (*page.get_by_role("button").all(), *page.get_by_role("combobox").all()):
+            area = control.bounding_box()
+            assert area["x"] >= 0 and area["x"] + area["width"] <= width
+
+
+def test_every_control_has_a_name_and_every_text_enough_contrast(page, picture):
+    choose(page, picture)
+    expect_found(page, 1)
+    for role, name in (("button", "Start the camera"), ("combobox", "Model"), ("combobox", "Run by")):
+        assert page.get_by_role(role, name=name).is_visible()
+    texts = ("h1", "header p", "#name", ".drop label", "#camera", "#choices label", "#model", "#message", "#speed")
+    expect_readable(page, (*texts, "legend", "fieldset label", "#find", "caption", "td", "tr.unseen td"))
+
+
+def _copy(web_demo, folder: Path) -> Path:
+    """A copy of the demo, of which a test changes files."""
+    return Path(shutil.copytree(web_demo.folder, folder / "copy", copy_function=lambda a, b: Path(b).hardlink_to(a)))
