@@ -6,7 +6,6 @@ import shutil
 
 import pytest
 
-# The browser finds no machine but this one.
 OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 
 
@@ -32,4 +31,11 @@ def chromium(*args):
 def browser():
     """Chromium as a person has it."""
     with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def offline():
+    """Chromium that finds no machine but this one."""
+    with chromium(OFFLINE) as browser:
         yield browser

@@ -9,6 +9,7 @@ import pytest
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 WAIT_MS = 30_000
+NO_ADAPTER = "No available adapters"  # a complaint of Chromium without a GPU, when a page asks for WebGPU
 sync_api.expect.set_options(timeout=WAIT_MS)
 
 

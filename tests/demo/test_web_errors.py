@@ -1,1 +1,82 @@
 """What the web demo's page reports when something is wrong."""
+
+import pytest
+
+from tests.browser import offline
+from tests.demo.pages import NO_ADAPTER, choose, expect_found, sync_api, watched
+from tests.demo.web_demo import copy, serve, web_demo
+
+__all__ = ["offline", "web_demo"]
+
+
+@pytest.fixture(scope="module")
+def picture(shared_data):
+    return shared_data / "coco_mini" / "000000000785.jpg"
+
+
+def _expect_message(page, text):
+    sync_api.expect(page.get_by_role("status")).to_have_text(text)
+    assert page.locator("#message.bad").is_visible()
+
+
+def test_no_webassembly_is_reported(offline, web_demo, picture):
+    with watched(offline, web_demo.url, script="delete window.WebAssembly") as page:
+        missing = "This browser has no WebAssembly, or it is switched off. Switch it on, or use another browser."
+        _expect_message(page, missing)
+        choose(page, picture)
+        _expect_message(page, missing)
+
+
+def test_bad_files_are_reported_and_the_next_works(offline, web_demo, bad_files, picture, tmp_path):
+    (tmp_path / "cut.jpg").write_bytes(picture.read_bytes()[:60_000])
+    (tmp_path / "long.jpg").write_bytes(picture.read_bytes() + bytes(100 * 2**20))
+    messages = {
+        bad_files["text"]: "The file of 360 bytes is no picture that this browser can read. "
+        "Choose a JPEG, PNG or WebP picture.",
+        bad_files["huge"]: "The picture has 400 million pixels. Choose one of at most 100 million.",
+        tmp_path / "cut.jpg": "The picture is damaged and can't be decoded. Copy its file again, or choose another.",
+        tmp_path / "long.jpg": "The file is larger than 100 MiB. Choose a smaller one.",
+    }
+    with watched(offline, web_demo.url, expected=NO_ADAPTER) as page:
+        for path, message in messages.items():
+            choose(page, path)
+            _expect_message(page, message)
+            assert page.locator("#stage").is_hidden() and page.locator("#result").is_hidden()
+        choose(page, picture)
+        expect_found(page, 1)
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("people.onnx", "people.onnx can't be loaded (404 File not found)"),
+        ("nanodet_g.onnx", "nanodet_g.onnx can't be loaded (404 File not found)"),
+        ("ort/ort.wasm.min.mjs", "ort/ort.wasm.min.mjs can't be loaded"),
+        ("ort/ort-wasm-simd-threaded.wasm", "people.onnx can't be run"),
+        ("worker.js", "worker.js failed"),
+        ("models.json", "models.json can't be loaded (404)"),
+    ],
+)
+def test_missing_files_are_reported(offline, web_demo, picture, tmp_path, file, message):
+    folder = copy(web_demo, tmp_path)
+    (folder / file).unlink()
+    with serve(folder) as url, watched(offline, url, expected=f"{NO_ADAPTER}|status of 404|wasm") as page:
+        choose(page, picture)
+        sync_api.expect(page.get_by_role("status")).to_contain_text(message)
+        _expect_message(page, page.get_by_role("status").inner_text())
+
+
+def test_a_damaged_model_is_reported(offline, web_demo, picture, tmp_path):
+    folder = copy(web_demo, tmp_path)
+    (folder / "people.onnx").unlink()
+    (folder / "people.onnx").write_bytes(b"no model")
+    with serve(folder) as url, watched(offline, url, expected=f"{NO_ADAPTER}|onnxruntime") as page:
+        choose(page, picture)
+        sync_api.expect(page.get_by_role("status")).to_contain_text("people.onnx can't be run (")
+
+
+def test_opened_as_a_file_it_names_a_web_server(offline, web_demo):
+    page = offline.new_page()
+    page.goto((web_demo.folder / "index.html").as_uri())
+    sync_api.expect(page.get_by_role("status")).to_contain_text("python -m http.server")
+    page.close()

@@ -2,30 +2,20 @@
 
 import functools
 import re
-import shutil
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from mamkpd_jax import Predictor
-from tests.browser import OFFLINE, chromium
-from tests.demo.pages import choose, expect_found, expect_readable, sync_api, tab_to, watched
-from tests.demo.web_demo import serve, web_demo
+from tests.browser import offline
+from tests.demo.pages import NO_ADAPTER, choose, expect_found, expect_readable, sync_api, tab_to, watched
+from tests.demo.web_demo import copy, serve, web_demo
 
-__all__ = ["web_demo"]
+__all__ = ["offline", "web_demo"]
 
 PEOPLE = ("coco_mini/000000040083.jpg", "coco_mini/000000196141.jpg", "coco_mini/000000197388.jpg")
 ANIMALS = ("ap10k/images/000000000004.jpg", "ap10k/images/000000037516.jpg")
-# Of Chromium, where there is no GPU.
-NO_ADAPTER = "No available adapters"
-
-
-@pytest.fixture(scope="module")
-def offline():
-    with chromium(OFFLINE) as browser:
-        yield browser
 
 
 @pytest.fixture
@@ -52,9 +42,9 @@ def _status(page):
 def _poses(page):
     """Boxes [n, 4] and joints [n, j, 3] as the page shows them, to a tenth of a pixel."""
     boxes, joints = [], []
-    for i, option in enumerate(page.locator("#pose option").all(), start=1):
-        page.get_by_label("Box", exact=True).select_option(option.get_attribute("value"))
-        row = page.get_by_role("group", name=f"Box {i}").get_by_role("spinbutton")
+    for i in range(page.locator("#pose option").count()):
+        page.get_by_label("Box", exact=True).select_option(index=i)
+        row = page.get_by_role("group", name=f"Box {i + 1}").get_by_role("spinbutton")
         boxes.append([float(number.input_value()) for number in row.all()])
         joints.append(
             [[float(n) for n in row.inner_text().split("\t")[1:]] for row in page.locator("#joints tr").all()]
@@ -145,11 +135,16 @@ def test_a_failing_webgpu_gives_way_to_webassembly(offline, web_demo, picture):
 
 def test_the_policy_keeps_page_and_worker_from_other_machines(offline, web_demo, picture, tmp_path):
     """By a worker that asks another server, which would answer."""
-    folder = _copy(web_demo, tmp_path)
+    folder = copy(web_demo, tmp_path)
     with serve(tmp_path) as elsewhere:
         worker = folder / "worker.js"
-        asking = f'fetch("{elsewhere}").then(() => "sent", () => "kept").then((text) => self.postMessage({{ error: text }}));'
-        worker.write_text(asking + worker.read_text(encoding="utf-8"), encoding="utf-8")
+        asking = (
+            f'fetch("{elsewhere}").then(() => "sent", () => "kept").then((error) => {{'
+            "  self.onmessage = () => self.postMessage({ error });"
+            "});"
+        )
+        worker.unlink()
+        worker.write_text(asking, encoding="utf-8")
         with serve(folder) as url, watched(offline, url, expected=f"{NO_ADAPTER}|Content Security Policy") as page:
             choose(page, picture)
             sync_api.expect(_status(page)).to_have_text("kept")
@@ -192,8 +187,3 @@ def test_every_control_has_a_name_and_every_text_enough_contrast(page, picture):
         assert page.get_by_role(role, name=name).is_visible()
     texts = ("h1", "header p", "#name", ".drop label", "#camera", "#choices label", "#model", "#message", "#speed")
     expect_readable(page, (*texts, "legend", "fieldset label", "#find", "caption", "td", "tr.unseen td"))
-
-
-def _copy(web_demo, folder: Path) -> Path:
-    """A copy of the demo, of which a test changes files."""
-    return Path(shutil.copytree(web_demo.folder, folder / "copy", copy_function=lambda a, b: Path(b).hardlink_to(a)))

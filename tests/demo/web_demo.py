@@ -36,6 +36,11 @@ class _IsolatedHandler(_Handler):
         super().end_headers()
 
 
+def copy(web_demo: WebDemo, folder: Path) -> Path:
+    """A copy of the demo in a new folder. A test changes its files by unlinking them first."""
+    return Path(shutil.copytree(web_demo.folder, folder / "copy", copy_function=os.link))
+
+
 @contextlib.contextmanager
 def serve(folder: Path, *, isolated: bool = False) -> Iterator[str]:
     """The address of a static server of a folder."""
