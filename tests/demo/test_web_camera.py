@@ -2,13 +2,14 @@
 
 import re
 
+import cv2
 import pytest
 
-from tests.browser import OFFLINE, chromium, offline
+from tests.browser import OFFLINE, chromium
 from tests.demo.pages import NO_ADAPTER, choose, expect_found, sync_api, watched
 from tests.demo.web_demo import web_demo
 
-__all__ = ["offline", "web_demo"]
+__all__ = ["web_demo"]
 
 FAKE_CAMERA = "--use-fake-device-for-media-stream"
 
@@ -17,7 +18,8 @@ FAKE_CAMERA = "--use-fake-device-for-media-stream"
 def film(shared_data, tmp_path_factory):
     """A film in MJPEG: one picture after the other."""
     path = tmp_path_factory.mktemp("film") / "people.mjpeg"
-    path.write_bytes((shared_data / "coco_mini" / "000000196141.jpg").read_bytes() * 2)
+    image = cv2.imread(str(shared_data / "coco_mini" / "000000196141.jpg"))
+    path.write_bytes(cv2.imencode(".jpg", image[:428])[1].tobytes() * 2)  # Chromium takes even sizes only
     return path
 
 
@@ -70,8 +72,9 @@ def test_a_refused_camera_is_reported(web_demo):
         )
 
 
-def test_a_missing_camera_is_reported(offline, web_demo):
-    with watched(offline, web_demo.url, expected=NO_ADAPTER, permissions=["camera"]) as page:
+def test_a_missing_camera_is_reported(web_demo):
+    asking = {"expected": NO_ADAPTER, "permissions": ["camera"]}
+    with chromium(OFFLINE) as browser, watched(browser, web_demo.url, **asking) as page:
         page.get_by_role("button", name="Start the camera").click()
         sync_api.expect(page.get_by_role("status")).to_have_text(
             "There is no camera. Connect one, or choose a picture."

@@ -60,7 +60,7 @@ def test_bad_files_are_reported_and_the_next_works(offline, web_demo, bad_files,
 def test_missing_files_are_reported(offline, web_demo, picture, tmp_path, file, message):
     folder = copy(web_demo, tmp_path)
     (folder / file).unlink()
-    with serve(folder) as url, watched(offline, url, expected=f"{NO_ADAPTER}|status of 404|wasm") as page:
+    with serve(folder) as url, watched(offline, url, expected=f"{NO_ADAPTER}|status of 404|wasm|Aborted") as page:
         choose(page, picture)
         sync_api.expect(page.get_by_role("status")).to_contain_text(message)
         _expect_message(page, page.get_by_role("status").inner_text())
