@@ -1,9 +1,9 @@
 // What the page asks, answered in the browser: nothing leaves it. demo/page/backend.js asks a server instead.
 
+import { REMEDY, address, load } from "./files.js";
 import { checkPicture } from "./pictures.js";
 
 const MAX_BYTES = 100 * 2 ** 20;
-const MAX_BOXES = 32;
 const NO_WASM = "This browser has no WebAssembly, or it is switched off. Switch it on, or use another browser.";
 
 let settings; // models.json
@@ -18,9 +18,7 @@ let pending = null; // what the worker's messages lead to
  */
 export async function about() {
   if (typeof WebAssembly !== "object") throw new Error(NO_WASM);
-  const answer = await fetch("models.json").catch(() => ({ ok: false, status: "no connection" }));
-  if (!answer.ok) throw new Error(`models.json can't be loaded (${answer.status}). Copy the whole folder that was exported.`);
-  settings = await answer.json();
+  settings = await (await load("models.json")).json();
   return {
     models: settings.models,
     max_bytes: MAX_BYTES,
@@ -34,12 +32,11 @@ export async function about() {
  *
  * @param {File | ImageBitmap} picture a bitmap is used up.
  * @param boxes x, y, width, height of each; null: those that the detector finds.
- * @param options the model, the engine, a signal to abort by, and `report`, which gets the name of each step that takes long.
+ * @param options the model, the engine, a signal to abort by, and `report`, which gets the name of each long step.
  * @throws {Error} the picture or a box can't be used, or a model can't be loaded.
  */
 export async function poses(picture, boxes, { model, engine, signal, report }) {
   if (picture instanceof Blob) await checkPicture(picture);
-  if (boxes?.length > MAX_BOXES) throw new Error(`There are ${boxes.length} boxes. Keep at most ${MAX_BOXES}.`);
   const request = { picture, boxes, model, engine, detector: settings.detector };
   const turn = last.then(() => {
     signal.throwIfAborted();
@@ -61,7 +58,7 @@ function send(request, report) {
 
 /** Starts the worker from a blob: it then has the page's Content-Security-Policy, which one from a file would not. */
 function startWorker() {
-  const script = `import ${JSON.stringify(new URL("worker.js", import.meta.url).href)};`;
+  const script = `import ${JSON.stringify(address("worker.js"))};`;
   const started = new Worker(URL.createObjectURL(new Blob([script], { type: "text/javascript" })), { type: "module" });
   started.addEventListener("message", ({ data: { stage, answer, error } }) => {
     if (stage) pending.report(stage);
@@ -70,7 +67,7 @@ function startWorker() {
   });
   started.addEventListener("error", () => {
     worker = null;
-    pending.reject(new Error("worker.js failed. Copy the whole folder that was exported, then reload the page."));
+    pending.reject(new Error(`worker.js failed. ${REMEDY}`));
   });
   return started;
 }

@@ -2,10 +2,15 @@
 
 import { cutCrop, placeCrop, toPicture } from "./crops.js";
 import { boxesOf, letterbox } from "./detector.js";
+import { REMEDY, address, load } from "./files.js";
 import { pixelsOf } from "./pictures.js";
 
 const MAX_BOXES = 32;
-const RUNTIMES = { wasm: "ort/ort.wasm.min.mjs", webgpu: "ort/ort.webgpu.min.mjs" };
+// The script of each engine, and the WebAssembly that it loads.
+const RUNTIMES = {
+  wasm: ["ort/ort.wasm.min.mjs", "ort/ort-wasm-simd-threaded.wasm"],
+  webgpu: ["ort/ort.webgpu.min.mjs", "ort/ort-wasm-simd-threaded.asyncify.wasm"],
+};
 const threads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, 4) : 1;
 const loaded = new Map(); // promises of runtimes and sessions, by name
 
@@ -31,6 +36,7 @@ async function answer({ picture, boxes, model, detector, engine }, report) {
 }
 
 function checkBoxes(boxes, { width, height }) {
+  if (boxes.length > MAX_BOXES) throw new Error(`There are ${boxes.length} boxes. Keep at most ${MAX_BOXES}.`);
   const outside = boxes.findIndex(([x, y, w, h]) => x >= width || y >= height || x + w <= 0 || y + h <= 0);
   if (outside < 0) return;
   throw new Error(`Box ${outside + 1} lies outside the picture of ${width}x${height} pixels. Move it, or remove it.`);
@@ -95,15 +101,12 @@ async function sessionOf(engine, file, report) {
   });
   const session = await once(`${engine} ${file}`, async () => {
     report(`Loading ${file} …`);
-    const model = await fetch(address(file)).catch((error) => ({ statusText: firstLine(error) }));
-    if (!model.ok) throw new Error(`${file} can't be loaded (${model.status ?? ""} ${model.statusText}). ${COPY}`);
+    const model = await load(file);
     return create(ort, engine, file, await model.arrayBuffer());
   });
   return { ort, session };
 }
 
-const COPY = "Copy the whole folder that was exported.";
-const address = (file) => new URL(file, import.meta.url).href;
 const firstLine = (error) => String(error.message ?? error).split("\n")[0];
 
 function once(name, load) {
@@ -116,8 +119,10 @@ function once(name, load) {
 }
 
 async function loadRuntime(engine) {
-  const ort = await import(address(RUNTIMES[engine])).catch(() => {
-    throw new Error(`${RUNTIMES[engine]} can't be loaded. ${COPY}`);
+  const [script, binary] = RUNTIMES[engine];
+  await load(binary, { method: "HEAD" }); // without it the runtime's own error does not name the file
+  const ort = await import(address(script)).catch(() => {
+    throw new Error(`${script} can't be loaded. ${REMEDY}`);
   });
   Object.assign(ort.env.wasm, { numThreads: threads, wasmPaths: address("ort/") });
   ort.env.logLevel = "error";

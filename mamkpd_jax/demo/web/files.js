@@ -1,0 +1,18 @@
+// The files beside the page.
+
+/** What to do where one is missing. */
+export const REMEDY = "Copy the whole folder that was exported, then reload the page.";
+
+export const address = (file) => new URL(file, import.meta.url).href;
+
+/**
+ * The response with a file.
+ *
+ * @param options of fetch.
+ * @throws {Error} it can't be loaded.
+ */
+export async function load(file, options) {
+  const response = await fetch(address(file), options).catch(() => null);
+  if (response?.ok) return response;
+  throw new Error(`${file} can't be loaded (${response ? `HTTP ${response.status}` : "no connection"}). ${REMEDY}`);
+}
