@@ -5,7 +5,8 @@ const FAULTS = {
   NotFoundError: "There is no camera. Connect one, or choose a picture.",
   NotReadableError: "The camera is in use by another program. Close that, then retry.",
 };
-const INSECURE = "Browsers give the camera to pages from https:// or localhost only. Serve the page there, or choose a picture.";
+const INSECURE =
+  "Browsers give the camera to pages from https:// or localhost only. Serve the page there, or choose a picture.";
 
 /**
  * Shows the camera in a video until a signal aborts it.

@@ -98,12 +98,16 @@ async function ask(wanted) {
     showPoses(answer.poses);
     tabulate(poses, model);
     showSpeed(answer);
-    const more = answer.left_out ? ` Another ${answer.left_out} with lower scores were left out: draw boxes around them.` : "";
-    const found = `Found joints in ${poses.length === 1 ? "1 box" : `${poses.length} boxes`}.${more}`;
-    say((answer.failed ?? "") + (poses.length ? found : "Nobody was found in the picture. Draw a box, or type it."));
+    say((answer.failed ?? "") + summary(answer.left_out));
   } catch (error) {
     if (error.name !== "AbortError") say(error.message, true);
   }
+}
+
+function summary(leftOut) {
+  if (!poses.length) return "Nobody was found in the picture. Draw a box, or type it.";
+  const more = leftOut ? ` Another ${leftOut} with lower scores were left out: draw boxes around them.` : "";
+  return `Found joints in ${poses.length === 1 ? "1 box" : `${poses.length} boxes`}.${more}`;
 }
 
 async function look(picture, wanted, signal) {

@@ -39,7 +39,8 @@ function show() {
   at("heatmaps").hidden = !pose.heatmaps;
   if (!pose.heatmaps) return;
   at("heatmap").src = pose.heatmaps[at("joint").selectedIndex];
-  at("heatmap").alt = `Heatmap of ${at("joint").value} in box ${Number(at("pose").value) + 1}: it shines where the joint is likely`;
+  const where = `${at("joint").value} in box ${Number(at("pose").value) + 1}`;
+  at("heatmap").alt = `Heatmap of ${where}: it shines where the joint is likely`;
 }
 
 function cell(text) {
