@@ -23,6 +23,7 @@ const started = backend.about().then((answer) => {
   at("model").replaceChildren(...about.models.map(({ name }) => new Option(name)));
   at("engine").replaceChildren(...about.engines.map((name) => new Option(ENGINES[name], name)));
   at("choices").hidden = !about.live;
+  at("about").hidden = false;
   takeModel();
   say("");
 });

@@ -61,7 +61,7 @@ export function boxesOf(outputs, detector, classes, { width, height }, scale) {
   return suppress(found, detector.nms_iou).map(({ box }) => box);
 }
 
-/** The sides' distances from a cell's centre, in strides: means of distributions over `bins` values, given as logits. */
+/** The sides' distances from a cell's centre, in strides: means of distributions over `bins` values, as logits. */
 function meansOf(logits, bins) {
   return [0, 1, 2, 3].map((edge) => {
     let [sum, total] = [0, 0];
