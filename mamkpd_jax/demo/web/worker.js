@@ -131,7 +131,7 @@ async function loadRuntime(engine) {
 
 async function create(ort, engine, file, content) {
   try {
-    return await ort.InferenceSession.create(content, { executionProviders: [engine] });
+    return await ort.InferenceSession.create(content, { executionProviders: [engine], logSeverityLevel: 3 });
   } catch (error) {
     throw new Error(`${file} can't be run (${firstLine(error)}).`);
   }
