@@ -113,8 +113,7 @@ def find(source: str | Path) -> Path:
     if not source or not Path(source).exists():
         named = "" if isinstance(source, Path) else f"{', '.join(names())}, {HUB}OWNER/NAME, "
         raise UserError(
-            f"{source} is no model, folder or file; expected {named}the folder of a training run, or a .safetensors, "
-            ".pth or .pt file"
+            f"{source} is no model, folder or file; expected {named}the folder of a training run, or a model's file"
         )
     return Path(source)
 

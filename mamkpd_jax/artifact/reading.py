@@ -24,29 +24,35 @@ def read_artifact(source: str | Path, *, best: bool = False, ema: bool = True) -
         from mamkpd_jax.artifact.checkpoints import read_checkpoint  # orbax takes 0.2 s
 
         return read_checkpoint(path, best=best, ema=ema)
-    check_suffix(path)
     return load(path)
 
 
-def find_model(source: str | Path, *, best: bool = False, ema: bool = True) -> Path:
+def find_model(source: str | Path, *, best: bool = False, ema: bool = True, exported: bool = False) -> Path:
     """The file or the run's folder of a model, as `find`.
 
+    Args:
+        exported: whether an exported file will do.
+
     Raises:
-        UserError: nothing is there, or `best` or `ema` chooses among those of a file.
+        UserError: nothing is there, a file has another suffix, or `best` or `ema` chooses among those of a file.
     """
     path = find(source)
-    if not path.is_dir() and (best or not ema):
+    if path.is_dir():
+        return path
+    check_suffix(path, (*SUFFIXES, EXPORTED) if exported else SUFFIXES)
+    if best or not ema:
         flag = "best" if best else "noema"
         raise UserError(f"{source} is not the folder of a training run; leave out --{flag}, which is for runs alone")
     return path
 
 
-def check_suffix(file: Path) -> None:
-    """Raises UserError if a file is not one of weights, by its suffix."""
+def check_suffix(file: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
+    """Raises UserError if a file has none of the suffixes."""
+    if file.suffix in suffixes:
+        return
     if file.suffix == EXPORTED:
         raise UserError(
             f"{file} is an exported file, which only `mamkpd predict`, `mamkpd demo` and `Predictor` take; give the "
-            f"folder of a training run, or one of {', '.join(SUFFIXES)}"
+            f"folder of a training run, or one of {', '.join(suffixes)}"
         )
-    if file.suffix not in SUFFIXES:
-        raise UserError(f"{file} is neither the folder of a training run nor one of {', '.join(SUFFIXES)}")
+    raise UserError(f"{file} is neither the folder of a training run nor one of {', '.join(suffixes)}")

@@ -94,15 +94,18 @@ def _described(path: Path, session: Any) -> tuple[Description, Options]:
 
 def _check_shapes(path: Path, session: Any, model: Description, inside: Options) -> None:
     """Raises UserError if the graph has other inputs and outputs than its description."""
-    height, width = model.config.data.input_hw
+    (height, width), joints = model.config.data.input_hw, model.skeleton.n_joints
     image = ("tensor(uint8)", [height, width, 3]) if inside.normalize else ("tensor(float)", [3, height, width])
-    expected = [image], ["points", "scores"] if inside.decode else [HEADS[model.config.head.kind].output]
-    inputs = session.get_inputs()
-    found = [(i.type, i.shape[1:]) for i in inputs], [output.name for output in session.get_outputs()]
-    if found != expected or inputs[0].shape[0] == 0:
+    names = ["points", "scores"] if inside.decode else [HEADS[model.config.head.kind].output]
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    found = [(i.type, i.shape[1:]) for i in inputs], [output.name for output in outputs]
+    # Other outputs of a head than maps may have the joints on any axis.
+    by_joint = {size for output in outputs if inside.decode or len(output.shape) == 4 for size in output.shape[1:2]}
+    other = {size for size in by_joint if isinstance(size, int)} - {joints}
+    if found != ([image], names) or inputs[0].shape[0] == 0 or other:
         raise UserError(
-            f"{path} takes {[(i.type, i.shape) for i in inputs]} and gives {found[1]}; expected by its description "
-            f"{expected[0]} after the batch, and {expected[1]}: export it again"
+            f"{path} takes {[(i.type, i.shape) for i in inputs]} and gives {[(o.name, o.shape) for o in outputs]}; "
+            f"expected by its description {image} after the batch, and {names} of {joints} joints: export it again"
         )
 
 

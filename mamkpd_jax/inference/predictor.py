@@ -82,7 +82,7 @@ class Predictor:
         Raises:
             UserError: there are no weights, or as `Predictor`.
         """
-        path = find_model(source, best=best, ema=ema)
+        path = find_model(source, best=best, ema=ema, exported=True)
         is_exported = path.suffix == EXPORTED and path.is_file()
         return cls(path if is_exported else read_artifact(path, best=best, ema=ema), **options)
 

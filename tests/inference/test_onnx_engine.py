@@ -1,5 +1,6 @@
 """Prediction from exported ONNX files: the points of JAX, whatever is inside the file."""
 
+import dataclasses
 import json
 import re
 import sys
@@ -11,10 +12,11 @@ import pytest
 from mamkpd_jax.artifact.checkpoints import read_checkpoint
 from mamkpd_jax.artifact.reading import check_suffix, read_artifact
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.inference.nanodet import _FILE as NANODET
+from mamkpd_jax.inference.nanodet import FILE as NANODET
 from mamkpd_jax.inference.onnx_session import open_session
 from mamkpd_jax.inference.predictor import Predictor
 from mamkpd_jax.program import NETWORK, Options
+from mamkpd_jax.skeletons import LSPET
 from tests.inference.conftest import BATCH
 
 onnx = pytest.importorskip("onnx")
@@ -192,7 +194,7 @@ def test_other_files_are_refused(tmp_path, content, message):
         ({"options": {"normalize": True}}, "expected true or false for normalize, flip_test, decode: export it again"),
         (
             {"options": {"normalize": True, "flip_test": False, "decode": True}},
-            "expected by its description [('tensor(uint8)', [64, 48, 3])] after the batch, and ['points', 'scores']",
+            "expected by its description ('tensor(uint8)', [64, 48, 3]) after the batch, and ['points', 'scores'] of",
         ),
     ],
 )
@@ -200,6 +202,19 @@ def test_descriptions_of_other_graphs_are_refused(exported, tmp_path, fields, me
     path = _changed(exported(*_HEATMAPS), tmp_path / "model.onnx", **fields)
     with pytest.raises(UserError, match=re.escape(message)):
         Predictor.from_pretrained(path)
+
+
+@pytest.mark.parametrize("options", [_POINTS, _HEATMAPS])
+def test_descriptions_of_other_joints_are_refused(exported, options, tmp_path):
+    path = _changed(exported(*options), tmp_path / "model.onnx", skeleton=dataclasses.asdict(LSPET))
+    with pytest.raises(UserError, match=r"\['batch', 17.* of 14 joints: export it again$"):
+        Predictor.from_pretrained(path)
+
+
+def test_files_of_other_suffixes_are_refused(tmp_path):
+    (tmp_path / "model.ort").touch()
+    with pytest.raises(UserError, match=r"nor one of \.safetensors, \.pth, \.pt, \.onnx$"):
+        Predictor.from_pretrained(tmp_path / "model.ort")
 
 
 def test_a_missing_onnxruntime_is_named(exported, monkeypatch):
