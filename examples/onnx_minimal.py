@@ -11,18 +11,20 @@ import cv2
 import numpy as np
 import onnxruntime
 
+if len(sys.argv) not in (3, 4, 7, 8):
+    sys.exit("expected: onnx_minimal.py model.onnx picture.jpg [x y width height] [drawn.png]")
 model, picture, *more = sys.argv[1:]
 session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-about = json.loads(session.get_modelmeta().custom_metadata_map["mamkpd"])
+about = json.loads(session.get_modelmeta().custom_metadata_map.get("mamkpd", "{}"))
+if not about or about["options"]["normalize"] or about["options"]["decode"] or about["batch"] > 1:
+    sys.exit(f"{model}: expected a file of `mamkpd export` without --normalize, --decode and --batch; export it again")
 codec, (height, width) = about["config"]["head"]["codec"], about["config"]["data"]["input_hw"]
-less = int(codec == "udp")  # it measures from the first pixel's centre to the last one's
 
-# Crop: the box with a margin, grown on one side to the model's aspect. Without a box it is the whole picture.
-image = cv2.imread(picture)
-if image is None:
+# Crop: the box or the picture with a margin, grown on one side to the model's aspect; sizes for udp are 1 less.
+if (image := cv2.imread(picture)) is None:
     sys.exit(f"{picture} is not a picture that OpenCV can read; give another")
 x, y, w, h = map(float, more[:4]) if len(more) >= 4 else (0, 0, image.shape[1], image.shape[0])
-centre, extent = np.array([x + w / 2, y + h / 2]), np.array([width, height]) - less
+centre, extent = np.array([x + w / 2, y + h / 2]), np.array([width, height]) - (codec == "udp")
 scale = extent / (about["box_padding"] * np.maximum([w, h], [h * width / height, w * height / width]))
 crop = cv2.warpAffine(image, np.column_stack([np.diag(scale), extent / 2 - scale * centre]), (width, height))
 
@@ -43,18 +45,16 @@ for joint, heatmap in enumerate(heatmaps):
     v = np.pad(heatmap, 2, mode="edge")[y : y + 5, x : x + 5]  # v[2, 2] is the highest pixel
     dx, dy = (v[2, 3] - v[2, 1]) / 2, (v[3, 2] - v[1, 2]) / 2
     xx, yy = (v[2, 2 + k] - 2 * v[2, 2] + v[2, 2 - k]) / k**2, (v[2 + k, 2] - 2 * v[2, 2] + v[2 - k, 2]) / k**2
-    xy = (v[3, 3] - v[3, 1] - v[1, 3] + v[1, 1]) / 4
-    if codec == "udp":
-        xy = (v[3, 3] + v[1, 1] + 2 * v[2, 2] - v[2, 3] - v[3, 2] - v[2, 1] - v[1, 2]) / 2
+    xy = (v[3, 3] + v[1, 1] - 2 * v[2, 2] - xx - yy) / 2 if k == 1 else (v[3, 3] - v[3, 1] - v[1, 3] + v[1, 1]) / 4
     newton = np.array([xy * dy - yy * dx, xy * dx - xx * dy]) / (xx * yy - xy * xy or np.inf)
     inside = codec == "udp" or (1 < x < columns - k and 1 < y < rows - k)
     points[joint] = [x, y] + inside * (np.sign([dx, dy]) / 4 if codec == "plain" else newton)
-points = centre + (points * extent / (np.array([columns, rows]) - less) - extent / 2) / scale  # in the picture
+points = centre + (points * extent / (np.array([columns, rows]) - (codec == "udp")) - extent / 2) / scale
 
 for name, (x, y), score in zip(about["skeleton"]["joints"], points, scores, strict=True):
     print(f"{name} {x:.3f} {y:.3f} {score:.3f}")
 for a, b in about["skeleton"]["edges"]:
     if min(scores[a], scores[b]) > 0.2:
         cv2.polylines(image, [np.rint(points[[a, b]]).astype(np.int32)], False, (0, 200, 255), 2, cv2.LINE_AA)
-if len(more) in (1, 5):
+if len(more) % 4:
     cv2.imwrite(more[-1], image)
