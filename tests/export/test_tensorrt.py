@@ -1,6 +1,7 @@
 """The operators of exported ONNX files against those that TensorRT documents."""
 
 import dataclasses
+import functools
 
 import pytest
 
@@ -33,7 +34,7 @@ _DYNAMIC_QUANTIZATION = {"DynamicQuantizeLinear", "MatMulInteger"}
 
 # Between them they have every part of the variants, codecs and options.
 _CASES = {
-    "cmm, dark": (ModelConfig(dims=(8, 8), depths=(1, 1)), "dark", Options()),
+    "cmm, dark": (ModelConfig(dims=(8,), depths=(1,)), "dark", Options()),
     "conv, udp, d_state": (
         ModelConfig(stem=False, downsampling="conv", d_state=2, dims=(8,), depths=(1,)),
         "udp",
@@ -44,17 +45,19 @@ _CASES = {
 }
 
 
-@pytest.fixture
-def exported(tmp_path, random_weights):
-    """The model of a case, in a precision."""
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, random_weights):
+    """The model of a case, in a precision; each is exported once."""
+    path = tmp_path_factory.mktemp("exported") / "model.onnx"
 
+    @functools.cache
     def make(case: str, precision: str) -> onnx.ModelProto:
         model, codec, options = _CASES[case]
         data = DataConfig(dataset="synthetic_people", input_hw=(64, 48))
         narrow = dataclasses.replace(model, decoder_dim=8)
         config = Config(model=narrow, head=HeatmapConfig(codec=codec), data=data)
-        save(random_weights(config), tmp_path / "model.onnx", options, precision)
-        return onnx.load(tmp_path / "model.onnx")
+        save(random_weights(config), path, options, precision)
+        return onnx.load(path)
 
     return make
 
