@@ -188,6 +188,18 @@ def test_the_twin_and_onnx_give_the_same_keypoints(run, picture, tmp_path):
     np.testing.assert_allclose(session.run(None, {"image": crops})[0] * [48, 64], expected, atol=1e-3)
 
 
+@pytest.mark.parametrize("decode", [False, True])
+def test_the_predictor_takes_its_onnx_files(run, picture, tmp_path, decode):
+    pytest.importorskip("torch")
+    onnx = pytest.importorskip("mamkpd_jax.export.formats.onnx")
+    artifact = read_checkpoint(run)
+    onnx.save(artifact, tmp_path / "model.onnx", Options(flip_test=decode, decode=decode))
+    (found,) = Predictor.from_pretrained(tmp_path / "model.onnx", flip_test=True)(picture, "whole")
+    (expected,) = Predictor(artifact, flip_test=True)(picture, "whole")
+    np.testing.assert_allclose(found.keypoints, expected.keypoints, atol=1e-2)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
+
+
 def test_another_kinds_fields_are_refused(config):
     wrong = dataclasses.replace(config, head=dataclasses.replace(Config().head, kind="coordinates"))
     with pytest.raises(
