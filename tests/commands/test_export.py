@@ -49,14 +49,15 @@ def test_stablehlo_with_all_inside(run, tmp_path):
     assert [str(x.shape) for x in exported.out_avals] == ["(b, 17, 2)", "(b, 17)"]
 
 
-def test_onnx_tells_what_is_inside(run, tmp_path):
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_onnx_describes_what_is_inside(run, tmp_path, precision):
     onnx, path = pytest.importorskip("onnx"), tmp_path / "model.onnx"
     pytest.importorskip("torch")
-    done = _export(run, f"--output={path}", "--decode", "--precision=int8")
-    assert done.returncode == 0, done.stderr
+    done = _export(run, f"--output={path}", "--decode", f"--precision={precision}")
+    assert done.returncode == 0 and done.stderr == "" and done.stdout.startswith(f"{path}: step 7, "), done
     about = json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}["mamkpd"])
     assert about["options"] == {"normalize": False, "flip_test": False, "decode": True}
-    assert about["precision"] == "int8" and about["step"] == 7
+    assert about["precision"] == precision and about["step"] == 7
 
 
 def test_decoded_points_lead_back_to_the_picture(run, shared_data):

@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
@@ -71,6 +72,7 @@ def save(artifact: Artifact, path: Path, options: Options, precision: str = "fp3
             graph = convert_float_to_float16(graph, keep_io_types=True, node_block_list=others)
             # The conversion puts casts to fp16 and back between two operations in fp32, at the end of the graph.
             converted = OnnxModel(graph)
+            converted.disable_shape_inference()  # it fails on decoding, and the graph has all types
             converted.remove_cascaded_cast_nodes()
             converted.remove_useless_cast_nodes()
             converted.prune_graph()
@@ -127,9 +129,11 @@ def _quantize(source: Path, target: Path) -> None:
     Choice: not the four directions' projections to delta, which are one product of stacked matrices with few inputs:
     quantizing these takes more time than it saves, and rounds what the scan takes the exponential of.
     """
-    graph = onnx.load(source).graph
-    stacked = {weight.name for weight in graph.initializer if len(weight.dims) > 2}
-    left = [node.name for node in graph.node if node.op_type == "MatMul" and stacked & set(node.input)]
+    model = onnx.load(source)
+    stacked = {weight.name for weight in model.graph.initializer if len(weight.dims) > 2}
+    left = [node.name for node in model.graph.node if node.op_type == "MatMul" and stacked & set(node.input)]
+    add_pre_process_metadata(model)  # folding is the preparation that onnxruntime would otherwise warn to be missing
+    onnx.save(model, source)
     quantize_dynamic(
         source, target, op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8, nodes_to_exclude=left
     )
