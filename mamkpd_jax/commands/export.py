@@ -17,6 +17,7 @@ from absl import flags
 from mamkpd_jax import cli, compilation_cache
 from mamkpd_jax.artifact.artifact import Artifact
 from mamkpd_jax.artifact.reading import read_artifact
+from mamkpd_jax.artifact.weight_files import SUFFIXES
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.program import Options
 from mamkpd_jax.registry import EXPORTS
@@ -79,8 +80,9 @@ def _save_web(output: Path) -> str:
             raise UserError(f"--{name} has no effect with --web; leave it out")
     _check_precision(EXPORTS["onnx"].precisions, output)
     models: dict[str, Artifact] = {}
-    for source in (_CHECKPOINT.value or _WEB_MODELS).split(","):
-        name = PurePath(source).stem
+    for source in filter(None, map(str.strip, (_CHECKPOINT.value or _WEB_MODELS).split(","))):
+        path = PurePath(source)
+        name = path.stem if path.suffix in SUFFIXES else path.name
         if name in models:
             raise UserError(f"--checkpoint has two models called {name}; rename one, as the page lists them by name")
         models[name] = read_artifact(source, best=_BEST.value, ema=_EMA.value)

@@ -24,10 +24,10 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mamkpd_jax import Predictor
+from mamkpd_jax.demo.description import describe
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.boxes import Detector, as_boxes, whole_image
 from mamkpd_jax.inference.images import read
-from mamkpd_jax.skeletons import JOINT_THRESHOLD
 from mamkpd_jax.visualize import overlay_heatmap
 
 MAX_BYTES = 20 * 2**20
@@ -75,10 +75,8 @@ def make_app(predictor: Predictor, detector: Detector, *, name: str, host: str) 
     """
     one_at_a_time = anyio.CapacityLimiter(1)
 
-    async def tell(request: Request) -> Response:
-        skeleton = predictor.skeleton
-        about = {"name": name, "joints": skeleton.joints, "edges": skeleton.edges, "joint_threshold": JOINT_THRESHOLD}
-        return JSONResponse({**about, "max_bytes": MAX_BYTES})
+    async def about(request: Request) -> Response:
+        return JSONResponse({"name": name, **describe(predictor.skeleton), "max_bytes": MAX_BYTES})
 
     async def answer(request: Request) -> Response:
         # A browser asks first before it sends this type for a page of another site, and we never agree.
@@ -91,7 +89,7 @@ def make_app(predictor: Predictor, detector: Detector, *, name: str, host: str) 
 
     return Starlette(
         routes=[
-            Route("/about", tell),
+            Route("/about", about),
             Route("/poses", answer, methods=["POST"]),
             Mount("/", StaticFiles(directory=_PAGE, html=True)),
         ],
@@ -104,14 +102,14 @@ def make_app(predictor: Predictor, detector: Detector, *, name: str, host: str) 
 
 
 def _refuse(request: Request, error: Exception) -> Response:
-    """An error as the page shows it; of one that is nobody's mistake but ours the log tells more."""
+    """An error as the page shows it; of one that no input caused, the log has more."""
     match error:
         case HTTPException():
             return JSONResponse({"error": error.detail}, error.status_code)
         case UserError():
             return JSONResponse({"error": str(error)}, 422)
         case _:
-            return JSONResponse({"error": "The server failed. Its log in the terminal tells why."}, 500)
+            return JSONResponse({"error": "The server failed. Its log in the terminal has the reason."}, 500)
 
 
 def poses(predictor: Predictor, data: bytes, boxes: Float[np.ndarray, "n 4"] | Detector) -> dict[str, Any]:

@@ -15,13 +15,13 @@ from typing import Any
 import mamkpd_jax
 from mamkpd_jax.artifact.artifact import Artifact
 from mamkpd_jax.data.transforms import BOX_PADDING
+from mamkpd_jax.demo.description import describe
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.export.formats import onnx
 from mamkpd_jax.files import atomic_folder
 from mamkpd_jax.inference import nanodet
 from mamkpd_jax.inference.coco_classes import subject_of
 from mamkpd_jax.program import Options
-from mamkpd_jax.skeletons import JOINT_THRESHOLD
 
 _HERE = Path(__file__).parent
 _RUNTIME, _VERSION = "onnxruntime-web", "1.30.0"
@@ -57,8 +57,10 @@ def save(models: Mapping[str, Artifact], folder: Path, *, flip_test: bool = Fals
         notice = nanodet.FILE.with_name("NOTICE").read_text(encoding="utf-8")
         (partial / "NOTICE.txt").write_text(notice + _NOTICE, encoding="utf-8")
         described = []
-        for name, artifact in models.items():
+        for i, (name, artifact) in enumerate(models.items()):
             file = f"{re.sub(r'[^A-Za-z0-9_.-]', '-', name)}.onnx"
+            if (partial / file).exists():  # the detector's, or that of a name with another odd character
+                file = f"{i}-{file}"
             onnx.save(artifact, partial / file, Options(flip_test=flip_test), precision)
             described.append({"name": name, "file": file, **_description(artifact)})
         detector = {"file": nanodet.FILE.name, **nanodet.parameters()}
@@ -68,15 +70,13 @@ def save(models: Mapping[str, Artifact], folder: Path, *, flip_test: bool = Fals
 
 def _description(artifact: Artifact) -> dict[str, Any]:
     """What the page has to know of a model."""
-    skeleton, subject = artifact.skeleton, subject_of(artifact.skeleton)
+    subject = subject_of(artifact.skeleton)
     return {
         "input_hw": artifact.config.data.input_hw,
         "box_padding": BOX_PADDING,
         "udp": artifact.config.head.udp,
-        "joints": skeleton.joints,
-        "edges": skeleton.edges,
         "classes": None if subject is None else list(subject.values()),  # None: the whole picture is the box
-        "joint_threshold": JOINT_THRESHOLD,
+        **describe(artifact.skeleton),
     }
 
 

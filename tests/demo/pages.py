@@ -41,8 +41,21 @@ def watched(browser, url, *, expected=r"status of 4", script="", **options):
     assert foreign == []
 
 
+def runs(page):
+    """The input's shape of each run of a model until now, where `log_runs` has changed the demo."""
+    return [m.text.removeprefix("ran ") for m in page.console_messages() if m.text.startswith("ran ")]
+
+
 def choose(page, path):
     page.get_by_label("Choose a picture").set_input_files(path)
+
+
+def drop(page, path):
+    """Drops a file or folder on the page, as the browser gets it from the system."""
+    data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+    session = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data})
 
 
 def expect_found(page, boxes):

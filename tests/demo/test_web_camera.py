@@ -1,13 +1,19 @@
-"""The web demo's camera: Chromium's fake one, which shows a photo of five people."""
+"""The web demo's camera: Chromium's fake one, which shows a photo."""
 
+import contextlib
 import re
 
 import cv2
+import numpy as np
 import pytest
 
+from mamkpd_jax import Predictor
+from mamkpd_jax.inference.results import PoseResult
+from mamkpd_jax.inference.tracking import Tracker
+from mamkpd_jax.skeletons import COCO
 from tests.browser import OFFLINE, chromium
-from tests.demo.pages import NO_ADAPTER, choose, expect_found, sync_api, watched
-from tests.demo.web_demo import web_demo
+from tests.demo.pages import NO_ADAPTER, choose, expect_found, runs, sync_api, watched
+from tests.demo.web_demo import copy, log_runs, serve, web_demo
 
 __all__ = ["web_demo"]
 
@@ -16,20 +22,30 @@ FAKE_CAMERA = "--use-fake-device-for-media-stream"
 
 @pytest.fixture(scope="module")
 def film(shared_data, tmp_path_factory):
-    """A film in MJPEG: one picture after the other."""
-    path = tmp_path_factory.mktemp("film") / "people.mjpeg"
-    image = cv2.imread(str(shared_data / "coco_mini" / "000000196141.jpg"))
-    path.write_bytes(cv2.imencode(".jpg", image[:428])[1].tobytes() * 2)  # Chromium takes even sizes only
-    return path
+    """Makes a film in MJPEG of a photo: one picture after the other."""
+
+    def make(name):
+        path = tmp_path_factory.mktemp("film") / "film.mjpeg"
+        image = cv2.imread(str(shared_data / "coco_mini" / name))
+        even = image[: image.shape[0] // 2 * 2]  # Chromium takes no others
+        path.write_bytes(cv2.imencode(".jpg", even)[1].tobytes() * 2)
+        return path
+
+    return make
+
+
+@contextlib.contextmanager
+def _page(url, film):
+    shown = f"--use-file-for-fake-video-capture={film}"
+    with chromium(OFFLINE, FAKE_CAMERA, "--use-fake-ui-for-media-stream", shown) as browser:
+        with watched(browser, url, expected=NO_ADAPTER) as page:
+            yield page
 
 
 @pytest.fixture
 def page(web_demo, film):
-    with chromium(
-        OFFLINE, FAKE_CAMERA, "--use-fake-ui-for-media-stream", f"--use-file-for-fake-video-capture={film}"
-    ) as b:
-        with watched(b, web_demo.url, expected=NO_ADAPTER) as page:
-            yield page
+    with _page(web_demo.url, film("000000196141.jpg")) as page:
+        yield page
 
 
 def test_joints_follow_the_camera_until_it_stops(page):
@@ -39,13 +55,55 @@ def test_joints_follow_the_camera_until_it_stops(page):
         r"[\d.]+ frames a second · detector [\d.]+ ms · joints [\d.]+ ms per person or animal · WebAssembly, 1 thread"
     )
     sync_api.expect(page.locator("#speed")).to_have_text(re.compile(speed))
-    assert page.locator("#overlay circle").count() > 30
+    sync_api.expect(page.locator("#overlay circle").nth(30)).to_be_attached()
     video, overlay = page.get_by_label("The camera's picture").bounding_box(), page.locator("#overlay").bounding_box()
     assert video == overlay and page.locator("#result").is_hidden()
     page.get_by_role("button", name="Stop the camera").click()
     sync_api.expect(page.get_by_role("status")).to_have_text("The camera is off.")
     assert page.evaluate("document.getElementById('video').srcObject") is None
     assert page.locator("#stage").is_hidden()
+
+
+def test_the_camera_detects_in_every_fifth_frame(web_demo, film, tmp_path):
+    folder, shown = copy(web_demo, tmp_path), film("000000000785.jpg")
+    log_runs(folder)
+    with serve(folder) as url, _page(url, shown) as page:
+        page.get_by_role("button", name="Start the camera").click()
+        frames = ["1x3x416x416", *["1x128x128x3"] * 5] * 2
+        for _ in range(300):
+            shapes = runs(page)[2:]  # after those of the warm-up
+            if len(shapes) > len(frames):
+                break
+            page.wait_for_timeout(100)
+        assert shapes[: len(frames)] == frames
+        sync_api.expect(page.locator("#speed")).to_contain_text(re.compile(r"detector [\d.]+ ms · joints"))
+        circles = page.locator("#overlay circle").evaluate_all(
+            "all => all.map((c) => [c.cx, c.cy].map((n) => n.baseVal.value))"
+        )
+    (expected,) = Predictor.from_pretrained("people")(cv2.imread(str(shown))[..., ::-1].copy(), "nanodet")
+    joints = expected.keypoints[expected.scores > 0.5]
+    distances_px = np.linalg.norm(joints[:, None] - np.array(circles), axis=-1).min(axis=1)
+    assert np.median(distances_px) < 5
+
+
+def test_boxes_follow_poses_as_the_trackers_do(page):
+    """Poses: one to follow, one with two joints, one of a point, and one that leaves the picture."""
+    rng = np.random.default_rng(0)
+    keypoints = rng.uniform(100, 200, (4, 17, 2)) + np.array([0, 0, 0, 900])[:, None, None]
+    scores = np.where(rng.uniform(size=(4, 17)) < 0.3, 0.2, 0.9)
+    scores[1, 2:] = 0
+    keypoints[2] = 50
+    boxes, ones = np.ones((4, 4)), np.ones(4)
+    found = {"keypoints": keypoints, "scores": scores, "boxes": boxes, "box_scores": ones, "areas_px": ones}
+    tracker = Tracker()
+    tracker.update(PoseResult(**found, image_hw=(480, 640), skeleton=COCO, image="", upright=True))
+    poses = [{"joints": joints} for joints in np.concatenate([keypoints, scores[..., None]], -1).tolist()]
+    boxes = page.evaluate(
+        """async (poses) => (await import("./following.js")).boxesAround(
+            poses, { joint_threshold: 0.2 }, { width: 640, height: 480 })""",
+        poses,
+    )
+    np.testing.assert_allclose(boxes, tracker.boxes().xywh[:1])
 
 
 def test_the_model_can_change_while_the_camera_runs(page):

@@ -15,6 +15,7 @@ from tests.demo.web_demo import copy, serve, web_demo
 __all__ = ["offline", "web_demo"]
 
 PEOPLE = ("coco_mini/000000040083.jpg", "coco_mini/000000196141.jpg", "coco_mini/000000197388.jpg")
+NOTHING = "Nothing was found in the picture. Choose another model, draw a box, or type it."
 ANIMALS = ("ap10k/images/000000000004.jpg", "ap10k/images/000000037516.jpg")
 
 
@@ -99,7 +100,7 @@ def test_poses_in_given_boxes_are_the_predictors(page, predictor, picture):
 
 def test_another_model_looks_at_the_picture_again(page, shared_data):
     choose(page, shared_data / ANIMALS[0])
-    sync_api.expect(_status(page)).to_have_text("Nobody was found in the picture. Draw a box, or type it.")
+    sync_api.expect(_status(page)).to_have_text(NOTHING)
     page.get_by_label("Model").select_option("animals")
     expect_found(page, 1)
     assert page.locator("#joints tr").count() == 20
@@ -119,18 +120,6 @@ def test_an_isolated_page_uses_threads(offline, web_demo, predictor, shared_data
         _expect_predictors_poses(page, predictor("people"), shared_data / PEOPLE[0])
         threads = min(cores, 4)
         assert page.locator("#speed").inner_text().endswith(f", {threads} thread{'s' * (threads > 1)}")
-
-
-def test_a_failing_webgpu_gives_way_to_webassembly(offline, web_demo, picture):
-    """In a browser whose page reports an adapter that its worker does not have."""
-    adapter = "Object.defineProperty(navigator, 'gpu', {value: {requestAdapter: async () => ({})}})"
-    with watched(offline, web_demo.url, expected=NO_ADAPTER, script=adapter) as page:
-        page.get_by_label("Run by").select_option("WebGPU")
-        choose(page, picture)
-        sync_api.expect(_status(page)).to_have_text(
-            re.compile(r"WebGPU failed \(.+\): WebAssembly is used\. Found joints in 1 box\.")
-        )
-        assert page.get_by_label("Run by").input_value() == "wasm"
 
 
 def test_the_policy_keeps_page_and_worker_from_other_machines(offline, web_demo, picture, tmp_path):
@@ -160,7 +149,7 @@ def test_all_of_it_works_by_keyboard(page, picture):
     expect_found(page, 1)
     tab_to(page, "Model")
     page.keyboard.press("ArrowDown")
-    sync_api.expect(_status(page)).to_have_text("Nobody was found in the picture. Draw a box, or type it.")
+    sync_api.expect(_status(page)).to_have_text(NOTHING)
     tab_to(page, "Whole picture")
     page.keyboard.press("Enter")
     expect_found(page, 1)

@@ -17,6 +17,23 @@ import pytest
 _ROOT = Path(__file__).parents[2]
 
 
+# Around onnxruntime-web's script, which it calls.
+_LOGGING_RUNTIME = """
+import * as ort from "./runtime.mjs";
+export * from "./runtime.mjs";
+const create = ort.InferenceSession.create.bind(ort.InferenceSession);
+ort.InferenceSession.create = async (...options) => {
+  const session = await create(...options);
+  const run = session.run.bind(session);
+  session.run = (feeds) => {
+    console.log("ran", Object.values(feeds)[0].dims.join("x"));
+    return run(feeds);
+  };
+  return session;
+};
+"""
+
+
 @dataclasses.dataclass(frozen=True)
 class WebDemo:
     folder: Path
@@ -39,6 +56,13 @@ class _IsolatedHandler(_Handler):
 def copy(web_demo: WebDemo, folder: Path) -> Path:
     """A copy of the demo in a new folder. A test changes its files by unlinking them first."""
     return Path(shutil.copytree(web_demo.folder, folder / "copy", copy_function=os.link))
+
+
+def log_runs(folder: Path) -> None:
+    """Has a copy of the demo write each run of a model to the console, with the shape of its input."""
+    script = folder / "ort" / "ort.wasm.min.mjs"
+    script.rename(script.with_name("runtime.mjs"))
+    script.write_text(_LOGGING_RUNTIME, encoding="utf-8")
 
 
 @contextlib.contextmanager

@@ -12,6 +12,9 @@ export async function about() {
   return { models: [model], max_bytes, engines: [], live: false };
 }
 
+/** Nothing has to be prepared: the server has done it. */
+export const prepare = async () => ({});
+
 /**
  * The poses of a picture.
  *

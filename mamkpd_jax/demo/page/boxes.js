@@ -17,13 +17,15 @@ export function listen(functions) {
 export function reset(pictureSize) {
   size = pictureSize;
   drawn = false;
+  corner = null;
   at("boxes").replaceChildren();
   for (const id of ["add", "whole", "find"]) at(id).disabled = !size;
 }
 
 /** Shows boxes, unless the person has made some. */
 export function propose(boxes) {
-  if (drawn) return;
+  if (ownBoxes()) return;
+  drawn = false;
   at("boxes").replaceChildren();
   for (const box of boxes) addBox(box);
 }
@@ -35,8 +37,8 @@ export function boxes() {
     .filter((box) => box.every(Number.isFinite) && box[2] > 0 && box[3] > 0);
 }
 
-/** Whether the boxes are the person's own. */
-export const areDrawn = () => drawn;
+/** The person's own boxes; null: there are none. */
+export const ownBoxes = () => (drawn && boxes().length ? boxes() : null);
 
 // ---- typed
 

@@ -12,7 +12,7 @@ export function draw(overlay, { size, model, poses, boxes }) {
 }
 
 function shapesOf({ joints }, size, model) {
-  const sides = model.joints.map(sideOf);
+  const sides = model.sides.map((side) => side || "middle");
   const lines = model.edges
     .filter(([a, b]) => seen(joints[a], model) && seen(joints[b], model))
     .map(([a, b]) => {
@@ -34,8 +34,4 @@ function shape(name, attributes) {
   const element = document.createElementNS(SVG, name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
   return element;
-}
-
-function sideOf(name) {
-  return name.startsWith("left") ? "left" : name.startsWith("right") ? "right" : "middle";
 }

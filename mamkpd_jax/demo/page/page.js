@@ -1,12 +1,14 @@
 // The page: from a picture or the camera, by the backend, to what is shown.
 
 import * as backend from "./backend.js";
-import { areDrawn, boxes, listen, propose, reset } from "./boxes.js";
+import { boxes, listen, ownBoxes, propose, reset } from "./boxes.js";
 import { nextFrame, openCamera } from "./camera.js";
 import { draw } from "./drawing.js";
+import { boxesAround } from "./following.js";
 import { nameJoints, tabulate } from "./table.js";
 
 const ENGINES = { wasm: "WebAssembly", webgpu: "WebGPU" };
+const DETECT_EVERY = 5; // frames of the camera; in between, boxes follow the poses
 const at = (id) => document.getElementById(id);
 
 let about; // what the backend offers
@@ -15,6 +17,7 @@ let file = null; // the picture
 let size = null; // its width and height in pixels, or the camera's
 let poses = []; // the last answer
 let asking = null; // aborts the request or the camera under way
+let message = ["", false]; // what the status line shows when no long step is under way
 
 // ---- starting
 
@@ -25,14 +28,13 @@ const started = backend.about().then((answer) => {
   at("choices").hidden = !about.live;
   at("about").hidden = false;
   takeModel();
-  say("");
+  prepare();
 });
 started.catch((error) => say(error.message, true));
 
 function takeModel() {
   model = about.models[at("model").selectedIndex];
   at("name").textContent = model.name;
-  at("finds").textContent = model.finds ? ` (${model.finds})` : "";
   nameJoints(model);
 }
 
@@ -42,10 +44,22 @@ at("model").addEventListener("change", () => {
 });
 at("engine").addEventListener("change", again);
 
-/** Looks for joints again after a choice; the camera's next picture follows it anyway. */
+/** Follows a choice: looks for joints again, or prepares for the first picture. The camera's next frame follows anyway. */
 function again() {
   showPoses([]);
-  if (file) ask(areDrawn() ? boxes() : null);
+  at("speed").textContent = "";
+  if (file) ask(ownBoxes());
+  else if (!cameraIsOn()) prepare();
+}
+
+async function prepare() {
+  const signal = begin();
+  say("");
+  try {
+    say(note(await backend.prepare(options(signal))));
+  } catch (error) {
+    if (!signal.aborted) say(error.message, true);
+  }
 }
 
 // ---- choosing a picture
@@ -57,8 +71,17 @@ for (const name of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(name, (event) => {
     event.preventDefault();
     at("drop").classList.toggle("over", name === "dragover");
-    if (name === "drop" && event.dataTransfer.files.length) choose(event.dataTransfer.files[0]);
+    if (name === "drop") take(event.dataTransfer);
   });
+}
+
+function take({ files, items }) {
+  if (!files.length || items[0].webkitGetAsEntry()?.isDirectory) {
+    say(`${files.length ? "A folder" : "Something other than a file"} was dropped. Drop the file of a picture.`, true);
+    return;
+  }
+  at("file").files = files; // it shows the file's name
+  choose(files[0]);
 }
 
 async function choose(chosen) {
@@ -88,36 +111,56 @@ function clear() {
 // ---- asking the backend
 
 async function ask(wanted) {
-  asking?.abort();
-  const { signal } = (asking = new AbortController());
+  const signal = begin();
   const picture = file;
   say("Looking for joints …");
   try {
-    const answer = await look(picture, wanted, signal);
+    const answer = await backend.poses(picture, wanted, options(signal));
     showPicture(answer, picture);
     propose(answer.poses.map((pose) => pose.box));
     showPoses(answer.poses);
     tabulate(poses, model);
     showSpeed(answer);
-    say((answer.failed ?? "") + summary(answer.left_out));
+    say(`${note(answer)} ${summary(answer.left_out)}`.trim());
   } catch (error) {
-    if (error.name !== "AbortError") say(error.message, true);
+    if (!signal.aborted) say(error.message, true);
   }
 }
 
+/** The signal of a new request, which ends the one under way. */
+function begin() {
+  asking?.abort();
+  asking = new AbortController();
+  return asking.signal;
+}
+
+const options = (signal) => ({ model, engine: at("engine").value, signal, report });
+
+/** Chooses the engine that was used, and returns why if it is not the wanted one. */
+function note({ engine, failed }) {
+  if (failed) at("engine").value = engine;
+  return failed ?? "";
+}
+
 function summary(leftOut) {
-  if (!poses.length) return "Nobody was found in the picture. Draw a box, or type it.";
+  if (!poses.length) {
+    return `Nothing was found in the picture. ${about.models.length > 1 ? "Choose another model, draw" : "Draw"} a box, or type it.`;
+  }
   const more = leftOut ? ` Another ${leftOut} with lower scores were left out: draw boxes around them.` : "";
   return `Found joints in ${poses.length === 1 ? "1 box" : `${poses.length} boxes`}.${more}`;
 }
 
-async function look(picture, wanted, signal) {
-  const answer = await backend.poses(picture, wanted, { model, engine: at("engine").value, signal, report: say });
-  if (answer.failed) at("engine").value = answer.engine;
-  return answer;
+function say(text, bad = false) {
+  message = [text, bad];
+  show(text, bad);
 }
 
-function say(text, bad = false) {
+/** Shows a long step in the status line; null: it is over, and the message returns. */
+function report(stage) {
+  show(...(stage === null ? message : [stage, false]));
+}
+
+function show(text, bad) {
   at("message").textContent = text;
   at("message").classList.toggle("bad", bad);
 }
@@ -174,14 +217,16 @@ function showSpeed({ times, engine, threads }, frames_s = null) {
 // ---- the camera
 
 at("camera").addEventListener("click", () => {
-  if (at("camera").classList.contains("on")) stopCamera();
+  if (cameraIsOn()) stopCamera();
   else startCamera();
 });
+
+const cameraIsOn = () => at("camera").classList.contains("on");
 
 async function startCamera() {
   clear();
   at("file").value = "";
-  const { signal } = (asking = new AbortController());
+  const signal = begin();
   signal.addEventListener("abort", () => showCameraButton(false));
   showCameraButton(true);
   say("Waiting for the camera …");
@@ -189,7 +234,7 @@ async function startCamera() {
     await openCamera(at("video"), signal, () => stopCamera("The camera was disconnected."));
     await follow(signal);
   } catch (error) {
-    if (error.name !== "AbortError") stopCamera(error.message, true);
+    if (!signal.aborted) stopCamera(error.message, true);
   }
 }
 
@@ -203,22 +248,25 @@ function showCameraButton(on) {
   at("camera").textContent = on ? "Stop the camera" : "Start the camera";
 }
 
-/** Draws the joints over the video, picture after picture. */
+/** Draws the joints over the video, frame after frame. */
 async function follow(signal) {
-  let [before, mean_ms] = [null, null];
+  let [before, meanMs, detectorMs, undetected] = [null, null, null, 0];
   for (;;) {
     const frame = await nextFrame(at("video"));
     signal.throwIfAborted();
     const { width, height } = frame;
     const asked = model;
-    const answer = await look(frame, null, signal);
+    const following = ++undetected < DETECT_EVERY && model.classes ? boxesAround(poses, model, frame) : [];
+    if (!following.length) undetected = 0;
+    const answer = await backend.poses(frame, following.length ? following : null, options(signal));
     if (asked !== model) continue;
     if (size?.width !== width || size?.height !== height) showStage({ width, height }, "video");
     showPoses(answer.poses);
-    if (before === null || answer.failed) say(`${answer.failed ?? ""}The camera is on.`);
+    if (before === null || answer.failed) say(`${note(answer)} The camera is on.`.trim());
     const now = performance.now();
-    if (before !== null) mean_ms = 0.9 * (mean_ms ?? now - before) + 0.1 * (now - before);
-    showSpeed(answer, mean_ms && 1000 / mean_ms);
-    before = now;
+    if (before !== null) meanMs = 0.9 * (meanMs ?? now - before) + 0.1 * (now - before);
+    if (following.length) answer.times.detectorMs = detectorMs; // that of its last run
+    showSpeed(answer, meanMs && 1000 / meanMs);
+    [before, detectorMs] = [now, answer.times.detectorMs];
   }
 }

@@ -28,19 +28,32 @@ export async function about() {
 }
 
 /**
+ * Loads the runtime, a model and the detector, and runs each once: the first picture does not wait for that.
+ *
+ * @param options the model, the engine, a signal to abort by, and `report`: it gets the name of each long step when that
+ *     begins, then null.
+ * @returns the engine that was prepared, and why it is not the wanted one.
+ * @throws {Error} a file can't be loaded or run.
+ */
+export const prepare = (options) => inTurn({}, options);
+
+/**
  * The poses of a picture.
  *
  * @param {File | ImageBitmap} picture a bitmap is used up.
  * @param boxes x, y, width, height of each; null: those that the detector finds.
- * @param options the model, the engine, a signal to abort by, and `report`, which gets the name of each long step.
- * @throws {Error} the picture or a box can't be used, or a model can't be loaded.
+ * @param options as those of `prepare`.
+ * @throws {Error} the picture or a box can't be used, or a file can't be loaded or run.
  */
-export async function poses(picture, boxes, { model, engine, signal, report }) {
+export async function poses(picture, boxes, options) {
   if (picture instanceof Blob) await checkPicture(picture);
-  const request = { picture, boxes, model, engine, detector: settings.detector };
+  return inTurn({ picture, boxes }, options);
+}
+
+async function inTurn(request, { model, engine, signal, report }) {
   const turn = last.then(() => {
     signal.throwIfAborted();
-    return send(request, report);
+    return send({ ...request, model, engine, detector: settings.detector }, report);
   });
   last = turn.catch(() => {}); // the next one does not care how this one ends
   const answer = await turn;
@@ -58,14 +71,18 @@ function send(request, report) {
 
 /** Starts the worker from a blob: it then has the page's Content-Security-Policy, which one from a file would not. */
 function startWorker() {
-  const script = `import ${JSON.stringify(address("worker.js"))};`;
-  const started = new Worker(URL.createObjectURL(new Blob([script], { type: "text/javascript" })), { type: "module" });
-  started.addEventListener("message", ({ data: { stage, answer, error } }) => {
-    if (stage) pending.report(stage);
-    else if (error) pending.reject(new Error(error));
-    else pending.resolve(answer);
+  const script = URL.createObjectURL(
+    new Blob([`import ${JSON.stringify(address("worker.js"))};`], { type: "text/javascript" }),
+  );
+  const started = new Worker(script, { type: "module" });
+  started.addEventListener("message", ({ data }) => {
+    if (data.answer) pending.resolve(data.answer);
+    else if (data.error) pending.reject(new Error(data.error));
+    else pending.report(data.stage);
   });
   started.addEventListener("error", () => {
+    URL.revokeObjectURL(script);
+    started.terminate();
     worker = null;
     pending.reject(new Error(`worker.js failed. ${REMEDY}`));
   });

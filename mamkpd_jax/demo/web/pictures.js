@@ -39,6 +39,7 @@ async function decode(file) {
   try {
     return await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   } catch {
-    throw new Error("The picture is damaged and can't be decoded. Copy its file again, or choose another.");
+    // An SVG, too: browsers show it, and have no pixels of it.
+    throw new Error("The picture can't be decoded. Copy its file again if it is damaged, or choose a JPEG, PNG or WebP.");
   }
 }

@@ -22,16 +22,19 @@ self.addEventListener("message", async ({ data }) => {
   }
 });
 
-/** The poses of a picture, how long they took, and what ran them. */
-async function answer({ picture, boxes, model, detector, engine }, report) {
-  const pixels = await pixelsOf(picture);
-  checkBoxes(boxes ?? [], pixels);
+/** Loads what a request needs and, if it has a picture, finds the poses: how long they took, and what ran them. */
+async function answer({ picture, engine, ...request }, report) {
+  const pixels = picture && (await pixelsOf(picture));
+  if (pixels) checkBoxes(request.boxes ?? [], pixels);
+  const answerBy = async (engine) => {
+    const sessions = await sessionsOf(engine, request, report);
+    return { ...(pixels && (await find(sessions, pixels, request))), engine, threads };
+  };
   try {
-    return { ...(await find(pixels, { boxes, model, detector, engine, report })), engine, threads };
+    return await answerBy(engine);
   } catch (error) {
     if (engine !== "webgpu") throw error;
-    const found = await find(pixels, { boxes, model, detector, engine: "wasm", report });
-    return { ...found, engine: "wasm", threads, failed: `WebGPU failed (${firstLine(error)}): WebAssembly is used. ` };
+    return { ...(await answerBy("wasm")), failed: `WebGPU failed (${firstLine(error)}): WebAssembly is used.` };
   }
 }
 
@@ -42,19 +45,17 @@ function checkBoxes(boxes, { width, height }) {
   throw new Error(`Box ${outside + 1} lies outside the picture of ${width}x${height} pixels. Move it, or remove it.`);
 }
 
-async function find(pixels, { boxes, model, detector, engine, report }) {
-  const network = await sessionOf(engine, model.file, report);
+async function find(sessions, pixels, { boxes, model, detector }) {
   let found = boxes ?? [[0, 0, pixels.width, pixels.height]];
   let detectorMs = null;
   if (!boxes && model.classes) {
-    const session = await sessionOf(engine, detector.file, report);
     const start = performance.now();
-    found = await detect(session, pixels, detector, model.classes);
+    found = await detect(sessions.detector, pixels, detector, model.classes);
     detectorMs = performance.now() - start;
   }
   const best = found.slice(0, MAX_BOXES);
   const start = performance.now();
-  const poses = best.length ? await posesIn(network, pixels, best, model) : [];
+  const poses = best.length ? await posesIn(sessions.model, pixels, best, model) : [];
   return {
     width: pixels.width,
     height: pixels.height,
@@ -93,18 +94,26 @@ async function posesIn({ ort, session }, pixels, boxes, model) {
 
 // ---- loading
 
-/** The runtime of an engine with a model's session, loaded once. */
-async function sessionOf(engine, file, report) {
-  const ort = await once(engine, () => {
-    report("Loading the runtime …");
-    return loadRuntime(engine);
+/** The sessions of a model and, if its boxes are to be found, of the detector. */
+async function sessionsOf(engine, { model, detector }, report) {
+  return {
+    model: await sessionOf(engine, model.file, report),
+    detector: model.classes && (await sessionOf(engine, detector.file, report)),
+  };
+}
+
+/** The runtime of an engine with a file's session. It has run once, so that no time that is shown has compilation. */
+function sessionOf(engine, file, report) {
+  return once(`${engine} ${file}`, async () => {
+    try {
+      const ort = await once(engine, () => loadRuntime(engine, report));
+      report(`Loading ${file} …`);
+      const content = await (await load(file)).arrayBuffer();
+      return { ort, session: await create(ort, engine, file, content) };
+    } finally {
+      report(null);
+    }
   });
-  const session = await once(`${engine} ${file}`, async () => {
-    report(`Loading ${file} …`);
-    const model = await load(file);
-    return create(ort, engine, file, await model.arrayBuffer());
-  });
-  return { ort, session };
 }
 
 const firstLine = (error) => String(error.message ?? error).split("\n")[0];
@@ -118,7 +127,8 @@ function once(name, load) {
   return loaded.get(name);
 }
 
-async function loadRuntime(engine) {
+async function loadRuntime(engine, report) {
+  report("Loading the runtime …");
   const [script, binary] = RUNTIMES[engine];
   await load(binary, { method: "HEAD" }); // without it the runtime's own error does not name the file
   const ort = await import(address(script)).catch(() => {
@@ -131,7 +141,12 @@ async function loadRuntime(engine) {
 
 async function create(ort, engine, file, content) {
   try {
-    return await ort.InferenceSession.create(content, { executionProviders: [engine], logSeverityLevel: 3 });
+    const session = await ort.InferenceSession.create(content, { executionProviders: [engine], logSeverityLevel: 3 });
+    const [{ name, type, shape }] = session.inputMetadata;
+    const sides = shape.map((side) => (typeof side === "number" ? side : 1)); // the batch size has a name
+    const zeros = new (type === "uint8" ? Uint8Array : Float32Array)(sides.reduce((a, b) => a * b));
+    await session.run({ [name]: new ort.Tensor(type, zeros, sides) });
+    return session;
   } catch (error) {
     throw new Error(`${file} can't be run (${firstLine(error)}).`);
   }

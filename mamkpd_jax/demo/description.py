@@ -1,0 +1,15 @@
+"""What the page has to know of a model's keypoints, whichever backend it has."""
+
+from typing import Any
+
+from mamkpd_jax.skeletons import JOINT_THRESHOLD, Skeleton
+
+
+def describe(skeleton: Skeleton) -> dict[str, Any]:
+    """The joints' names, their sides ("left", "right" or ""), the edges to draw, and the threshold of a score."""
+    return {
+        "joints": skeleton.joints,
+        "sides": [side for side, _ in skeleton.meanings],
+        "edges": skeleton.edges,
+        "joint_threshold": JOINT_THRESHOLD,
+    }
