@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.browser import browser
-from tests.demo.pages import choose, expect_found, expect_readable, sync_api, tab_to, watched
+from tests.demo.pages import choose, drop, expect_found, expect_readable, sync_api, tab_to, watched
 
 __all__ = ["browser"]
 
@@ -44,7 +44,7 @@ def test_a_chosen_picture_shows_joints_scores_and_heatmaps(page, picture):
     assert page.get_by_role("img", name="Heatmap of left wrist in box 1").get_attribute("src") != before
 
 
-def test_a_picture_chosen_before_the_server_has_told_of_the_model_is_taken(page, picture):
+def test_a_picture_chosen_before_the_model_is_known_waits(page, picture):
     held = []
     page.route("**/about", lambda route: held.append(route))
     with page.expect_request("**/about"):
@@ -89,6 +89,18 @@ def test_boxes_are_drawn_by_dragging(page, picture):
     expect_found(page, 1)
 
 
+def test_a_new_picture_ends_a_drag(page, picture):
+    choose(page, picture)
+    expect_found(page, 1)
+    page.locator("#overlay").hover()
+    page.mouse.down()
+    choose(page, picture)
+    page.mouse.up()
+    expect_found(page, 1)
+    page.locator("#overlay").hover(position={"x": 30, "y": 30})
+    assert page.locator("#overlay rect.under").count() == 1
+
+
 def test_all_of_it_works_by_keyboard(page, picture):
     page.keyboard.press("Tab")
     sync_api.expect(page.get_by_label("Choose a picture")).to_be_focused()
@@ -110,15 +122,7 @@ def test_all_of_it_works_by_keyboard(page, picture):
 
 
 def test_a_dropped_picture_is_taken(page, picture):
-    data = page.evaluate_handle(
-        """bytes => {
-            const data = new DataTransfer();
-            data.items.add(new File([new Uint8Array(bytes)], "dropped.jpg", {type: "image/jpeg"}));
-            return data;
-        }""",
-        list(picture.read_bytes()),
-    )
-    page.dispatch_event("#drop", "drop", {"dataTransfer": data})
+    drop(page, picture)
     expect_found(page, 1)
 
 

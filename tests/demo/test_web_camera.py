@@ -138,3 +138,20 @@ def test_a_missing_camera_is_reported(web_demo):
             "There is no camera. Connect one, or choose a picture."
         )
         assert page.get_by_role("button", name="Start the camera").is_visible()
+
+
+def test_a_refusal_leaves_a_newer_picture(web_demo, shared_data):
+    """The picture is dropped before the browser has refused the camera."""
+    content = list((shared_data / "coco_mini" / "000000000785.jpg").read_bytes())
+    with chromium(OFFLINE, FAKE_CAMERA) as browser, watched(browser, web_demo.url, expected=NO_ADAPTER) as page:
+        page.get_by_role("button", name="Start the camera").wait_for()
+        page.evaluate(
+            """content => {
+                document.getElementById("camera").click();
+                const dataTransfer = new DataTransfer();
+                dataTransfer.items.add(new File([new Uint8Array(content)], "picture.jpg"));
+                document.dispatchEvent(new DragEvent("drop", { dataTransfer }));
+            }""",
+            content,
+        )
+        expect_found(page, 1)

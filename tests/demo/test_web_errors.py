@@ -3,7 +3,7 @@
 import pytest
 
 from tests.browser import offline
-from tests.demo.pages import NO_ADAPTER, choose, expect_found, sync_api, watched
+from tests.demo.pages import NO_ADAPTER, choose, drop, expect_found, sync_api, watched
 from tests.demo.web_demo import copy, serve, web_demo
 
 __all__ = ["offline", "web_demo"]
@@ -73,6 +73,22 @@ def test_a_damaged_model_is_reported(offline, web_demo, tmp_path):
     (folder / "people.onnx").write_bytes(b"no model")
     with serve(folder) as url, watched(offline, url, expected=f"{NO_ADAPTER}|onnxruntime") as page:
         sync_api.expect(page.get_by_role("status")).to_contain_text("people.onnx can't be run (")
+
+
+def test_a_dropped_folder_is_reported(offline, web_demo, picture):
+    with watched(offline, web_demo.url, expected=NO_ADAPTER) as page:
+        drop(page, picture.parent)
+        _expect_message(page, "A folder was dropped. Drop the file of a picture.")
+        drop(page, picture)
+        expect_found(page, 1)
+        assert page.evaluate("document.getElementById('file').files[0].name") == picture.name
+
+
+def test_a_dropped_text_is_reported(offline, web_demo):
+    with watched(offline, web_demo.url, expected=NO_ADAPTER) as page:
+        data = page.evaluate_handle("() => { const d = new DataTransfer(); d.setData('text/plain', 'x'); return d; }")
+        page.dispatch_event("#drop", "drop", {"dataTransfer": data})
+        _expect_message(page, "Something other than a file was dropped. Drop the file of a picture.")
 
 
 def test_opened_as_a_file_it_names_a_web_server(offline, web_demo):

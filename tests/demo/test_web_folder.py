@@ -14,6 +14,9 @@ __all__ = ["web_demo"]
 
 pytest.importorskip("torch", reason="the extra `onnx` is not installed")
 
+from mamkpd_jax.demo import web_folder
+from mamkpd_jax.inference import nanodet
+
 _ROOT = Path(__file__).parents[2]
 
 
@@ -76,3 +79,15 @@ def test_a_damaged_download_is_refused(tmp_path):
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: npm downloaded a damaged onnxruntime-web 1.30.0; run `npm cache clean")
     assert not list(tmp_path.glob("new*"))
+
+
+@pytest.mark.usefixtures("web_demo")  # for what it needs
+def test_odd_model_names_get_files_of_their_own(random_weights, config, tmp_path):
+    """Names that differ in odd characters alone, and the detector's."""
+    names = ["a horse", "a+horse", "nanodet_g"]
+    web_folder.save(dict.fromkeys(names, random_weights(config)), tmp_path / "demo")
+    about = json.loads((tmp_path / "demo" / "models.json").read_text(encoding="utf-8"))
+    assert [model["name"] for model in about["models"]] == names
+    assert [model["file"] for model in about["models"]] == ["a-horse.onnx", "1-a-horse.onnx", "2-nanodet_g.onnx"]
+    assert (tmp_path / "demo" / "nanodet_g.onnx").read_bytes() == nanodet.FILE.read_bytes()
+    assert about["models"][0]["sides"][:3] == ["", "left", "right"]  # of COCO's nose and eyes

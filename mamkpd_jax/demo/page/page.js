@@ -3,7 +3,7 @@
 import * as backend from "./backend.js";
 import { boxes, listen, ownBoxes, propose, reset } from "./boxes.js";
 import { nextFrame, openCamera } from "./camera.js";
-import { draw } from "./drawing.js";
+import { draw, seen } from "./drawing.js";
 import { boxesAround } from "./following.js";
 import { nameJoints, tabulate } from "./table.js";
 
@@ -25,6 +25,7 @@ const started = backend.about().then((answer) => {
   about = answer;
   at("model").replaceChildren(...about.models.map(({ name }) => new Option(name)));
   at("engine").replaceChildren(...about.engines.map((name) => new Option(ENGINES[name], name)));
+  for (const id of ["model", "engine"]) at(id).parentElement.hidden = at(id).length < 2; // there is no choice
   at("choices").hidden = !about.live;
   at("about").hidden = false;
   takeModel();
@@ -146,8 +147,11 @@ function summary(leftOut) {
   if (!poses.length) {
     return `Nothing was found in the picture. ${about.models.length > 1 ? "Choose another model, draw" : "Draw"} a box, or type it.`;
   }
+  const found = poses.filter(({ joints }) => joints.some((joint) => seen(joint, model))).length;
+  const where = poses.length === 1 ? "1 box" : `${poses.length} boxes`;
+  if (!found) return `No joint in ${where} has a score above ${model.joint_threshold}.`;
   const more = leftOut ? ` Another ${leftOut} with lower scores were left out: draw boxes around them.` : "";
-  return `Found joints in ${poses.length === 1 ? "1 box" : `${poses.length} boxes`}.${more}`;
+  return `Found joints in ${found < poses.length ? `${found} of ` : ""}${where}.${more}`;
 }
 
 function say(text, bad = false) {
