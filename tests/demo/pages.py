@@ -54,6 +54,7 @@ def drop(page, path):
     """Drops a file or folder on the page, as the browser gets it from the system."""
     data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
     session = page.context.new_cdp_session(page)
+    page.evaluate("() => new Promise(requestAnimationFrame)")  # what lies under a drop is known once it is drawn
     for kind in ("dragEnter", "dragOver", "drop"):
         session.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data})
 

@@ -85,7 +85,8 @@ def test_a_damaged_download_is_refused(tmp_path):
 def test_odd_model_names_get_files_of_their_own(random_weights, config, tmp_path):
     """Names that differ in odd characters alone, and the detector's."""
     names = ["a horse", "a+horse", "nanodet_g"]
-    web_folder.save(dict.fromkeys(names, random_weights(config)), tmp_path / "demo")
+    models = {name: random_weights(config) for name in names}
+    web_folder.save(models, tmp_path / "demo")
     about = json.loads((tmp_path / "demo" / "models.json").read_text(encoding="utf-8"))
     assert [model["name"] for model in about["models"]] == names
     assert [model["file"] for model in about["models"]] == ["a-horse.onnx", "1-a-horse.onnx", "2-nanodet_g.onnx"]

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.browser import offline
-from tests.demo.pages import NO_ADAPTER, choose, expect_found, runs, sync_api, watched
+from tests.demo.pages import NO_ADAPTER, choose, drop, expect_found, runs, sync_api, watched
 from tests.demo.web_demo import copy, log_runs, serve, web_demo
 
 __all__ = ["offline", "web_demo"]
@@ -66,6 +66,20 @@ def test_the_status_names_what_loads(offline, web_demo, picture):
         [route] = held
         route.continue_()
         expect_found(page, 1)
+
+
+def test_loading_leaves_a_newer_message(page, picture):
+    held, status = [], page.get_by_role("status")
+    page.route("**/people.onnx", lambda route: held.append(route))
+    page.reload()
+    sync_api.expect(status).to_have_text("Loading people.onnx …")
+    drop(page, picture.parent)
+    sync_api.expect(status).to_contain_text("A folder was dropped.")
+    before = runs(page)
+    held.pop().continue_()
+    _wait_for_runs(page, [*before, CROP, SQUARE])
+    page.wait_for_timeout(1000)  # for the end of the last run
+    sync_api.expect(status).to_contain_text("A folder was dropped.")
 
 
 def test_a_failing_webgpu_is_reported_without_a_picture(page, picture):

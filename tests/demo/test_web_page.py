@@ -125,7 +125,8 @@ def test_boxes_without_joints_are_counted_apart(page, predictor, shared_data):
 
 
 def test_a_choice_of_one_is_not_offered(page):
-    assert page.get_by_label("Model").is_visible() and page.get_by_label("Run by").is_hidden()
+    sync_api.expect(page.get_by_label("Model")).to_be_visible()
+    assert page.get_by_label("Run by").is_hidden()
 
 
 def test_removed_boxes_are_found_again_by_another_model(page, shared_data):

@@ -45,7 +45,7 @@ at("model").addEventListener("change", () => {
 });
 at("engine").addEventListener("change", again);
 
-/** Follows a choice: looks for joints again, or prepares for the first picture. The camera's next frame follows anyway. */
+/** Follows a choice: looks for joints again, or prepares for a picture. The camera's next frame follows anyway. */
 function again() {
   showPoses([]);
   at("speed").textContent = "";
@@ -57,7 +57,8 @@ async function prepare() {
   const signal = begin();
   say("");
   try {
-    say(note(await backend.prepare(options(signal))));
+    const answer = await backend.prepare(options(signal));
+    if (answer.failed) say(note(answer));
   } catch (error) {
     if (!signal.aborted) say(error.message, true);
   }
@@ -145,7 +146,8 @@ function note({ engine, failed }) {
 
 function summary(leftOut) {
   if (!poses.length) {
-    return `Nothing was found in the picture. ${about.models.length > 1 ? "Choose another model, draw" : "Draw"} a box, or type it.`;
+    const next = about.models.length > 1 ? "Choose another model, draw" : "Draw";
+    return `Nothing was found in the picture. ${next} a box, or type it.`;
   }
   const found = poses.filter(({ joints }) => joints.some((joint) => seen(joint, model))).length;
   const where = poses.length === 1 ? "1 box" : `${poses.length} boxes`;

@@ -30,8 +30,8 @@ export async function about() {
 /**
  * Loads the runtime, a model and the detector, and runs each once: the first picture does not wait for that.
  *
- * @param options the model, the engine, a signal to abort by, and `report`: it gets the name of each long step when that
- *     begins, then null.
+ * @param options the model, the engine, a signal to abort by, and `report`: it gets the name of each long step, and
+ *     null when the last one is over.
  * @returns the engine that was prepared, and why it is not the wanted one.
  * @throws {Error} a file can't be loaded or run.
  */

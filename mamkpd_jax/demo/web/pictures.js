@@ -39,7 +39,8 @@ async function decode(file) {
   try {
     return await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   } catch {
-    // An SVG, too: browsers show it, and have no pixels of it.
-    throw new Error("The picture can't be decoded. Copy its file again if it is damaged, or choose a JPEG, PNG or WebP.");
+    // Browsers show an SVG, but createImageBitmap refuses its file.
+    const remedy = "Copy its file again if it is damaged, or choose a JPEG, PNG or WebP.";
+    throw new Error(`The picture can't be decoded. ${remedy}`);
   }
 }
