@@ -50,6 +50,15 @@ def choose(page, path):
     page.get_by_label("Choose a picture").set_input_files(path)
 
 
+def choose_by_keyboard(page, path):
+    """Opens the file dialog of a new page without a mouse."""
+    page.keyboard.press("Tab")
+    sync_api.expect(page.get_by_label("Choose a picture")).to_be_focused()
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(path)
+
+
 def drop(page, path):
     """Drops a file or folder on the page, as the browser gets it from the system."""
     data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.browser import browser
-from tests.demo.pages import choose, drop, expect_found, expect_readable, sync_api, tab_to, watched
+from tests.demo.pages import choose, choose_by_keyboard, drop, expect_found, expect_readable, sync_api, tab_to, watched
 
 __all__ = ["browser"]
 
@@ -102,11 +102,7 @@ def test_a_new_picture_ends_a_drag(page, picture):
 
 
 def test_all_of_it_works_by_keyboard(page, picture):
-    page.keyboard.press("Tab")
-    sync_api.expect(page.get_by_label("Choose a picture")).to_be_focused()
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    chooser.value.set_files(picture)
+    choose_by_keyboard(page, picture)
     expect_found(page, 1)
     tab_to(page, "Add a box")
     page.keyboard.press("Enter")

@@ -9,7 +9,16 @@ import pytest
 
 from mamkpd_jax import Predictor
 from tests.browser import offline
-from tests.demo.pages import NO_ADAPTER, choose, expect_found, expect_readable, sync_api, tab_to, watched
+from tests.demo.pages import (
+    NO_ADAPTER,
+    choose,
+    choose_by_keyboard,
+    expect_found,
+    expect_readable,
+    sync_api,
+    tab_to,
+    watched,
+)
 from tests.demo.web_demo import copy, serve, web_demo
 
 __all__ = ["offline", "web_demo"]
@@ -170,11 +179,7 @@ def test_the_policy_keeps_page_and_worker_from_other_machines(offline, web_demo,
 
 
 def test_all_of_it_works_by_keyboard(page, picture):
-    page.keyboard.press("Tab")
-    sync_api.expect(page.get_by_label("Choose a picture")).to_be_focused()
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    chooser.value.set_files(picture)
+    choose_by_keyboard(page, picture)
     expect_found(page, 1)
     tab_to(page, "Model")
     page.keyboard.press("ArrowDown")

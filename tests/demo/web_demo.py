@@ -2,17 +2,17 @@
 
 import contextlib
 import dataclasses
-import functools
 import http.server
 import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests import static_server
 
 _ROOT = Path(__file__).parents[2]
 
@@ -65,16 +65,9 @@ def log_runs(folder: Path) -> None:
     script.write_text(_LOGGING_RUNTIME, encoding="utf-8")
 
 
-@contextlib.contextmanager
-def serve(folder: Path, *, isolated: bool = False) -> Iterator[str]:
+def serve(folder: Path, *, isolated: bool = False) -> contextlib.AbstractContextManager[str]:
     """The address of a static server of a folder."""
-    handler = functools.partial(_IsolatedHandler if isolated else _Handler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    return static_server.serve(folder, _IsolatedHandler if isolated else _Handler)
 
 
 @pytest.fixture(scope="session")

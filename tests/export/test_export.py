@@ -69,7 +69,7 @@ def test_onnx(tmp_path, case):
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize(("flip_test", "decode"), [(False, False), (False, True), (True, False), (True, True)])
-def test_onnx_tells_its_shapes_and_takes_no_crops(tmp_path, random_weights, flip_test, decode, precision):
+def test_onnx_has_shapes_and_takes_no_crops(tmp_path, random_weights, flip_test, decode, precision):
     narrow = dataclasses.replace(_CONFIG, model=ModelConfig(stem=False, depths=(1, 1), dims=(8, 16), decoder_dim=8))
     options, path = Options(normalize=False, flip_test=flip_test, decode=decode), tmp_path / "model.onnx"
     onnx_format.save(random_weights(narrow), path, options, precision)
@@ -150,7 +150,7 @@ def test_stablehlo(tmp_path, case):
     _close([np.asarray(x) for x in one], [x[:1] for x in expected], 1e-5)
 
 
-def test_a_folder_tells_what_its_model_takes_and_gives(tmp_path, random_weights, crops):
+def test_a_folder_describes_inputs_and_outputs(tmp_path, random_weights, crops):
     data = DataConfig(dataset="synthetic_people", input_hw=(64, 48))
     narrow = Config(model=ModelConfig(stem=False, depths=(1, 1), dims=(8, 16), decoder_dim=8), data=data)
     weights, options, folder = random_weights(narrow), Options(flip_test=False), tmp_path / "model"

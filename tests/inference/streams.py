@@ -1,7 +1,6 @@
 """Servers on this machine that stream a video file as real ones do."""
 
 import contextlib
-import functools
 import http.server
 import re
 import socket
@@ -11,17 +10,12 @@ from pathlib import Path
 
 import av
 
+from tests import static_server
 
-@contextlib.contextmanager
-def http_server(folder: Path) -> Iterator[str]:
+
+def http_server(folder: Path) -> contextlib.AbstractContextManager[str]:
     """Serves a folder; yields its address."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    return static_server.serve(folder, http.server.SimpleHTTPRequestHandler)
 
 
 @contextlib.contextmanager
