@@ -83,6 +83,19 @@ def test_a_dropped_folder_is_reported(offline, web_demo, picture):
         assert page.evaluate("document.getElementById('file').files[0].name") == picture.name
 
 
+def test_a_drop_before_the_models_stays_reported(offline, web_demo, picture):
+    held = []
+    with watched(offline, web_demo.url, expected=NO_ADAPTER) as page:
+        page.route("**/models.json", lambda route: held.append(route))
+        with page.expect_request("**/models.json"):
+            page.reload()
+        drop(page, picture.parent)
+        _expect_message(page, "A folder was dropped. Drop the file of a picture.")
+        held[0].continue_()
+        sync_api.expect(page.get_by_role("button", name="Start the camera")).to_be_visible()
+        _expect_message(page, "A folder was dropped. Drop the file of a picture.")
+
+
 def test_a_dropped_text_is_reported(offline, web_demo):
     with watched(offline, web_demo.url, expected=NO_ADAPTER) as page:
         data = page.evaluate_handle("() => { const d = new DataTransfer(); d.setData('text/plain', 'x'); return d; }")

@@ -17,7 +17,7 @@ let file = null; // the picture
 let size = null; // its width and height in pixels, or the camera's
 let poses = []; // the last answer
 let asking = null; // aborts the request or the camera under way
-let message = ["", false]; // what the status line shows when no long step is under way
+let message = null; // what the status line shows when no long step is under way; null: what index.html has there
 
 // ---- starting
 
@@ -29,6 +29,7 @@ const started = backend.about().then((answer) => {
   at("choices").hidden = !about.live;
   at("about").hidden = false;
   takeModel();
+  if (!message) say("");
   prepare();
 });
 started.catch((error) => say(error.message, true));
@@ -50,12 +51,14 @@ function again() {
   showPoses([]);
   at("speed").textContent = "";
   if (file) ask(ownBoxes());
-  else if (!cameraIsOn()) prepare();
+  else if (!cameraIsOn()) {
+    say("");
+    prepare();
+  }
 }
 
 async function prepare() {
   const signal = begin();
-  say("");
   try {
     const answer = await backend.prepare(options(signal));
     if (answer.failed) say(note(answer));
