@@ -7,7 +7,7 @@ mamkpd predict --input=FILE|FOLDER|GLOB|VIDEO|ADDRESS|camera [--checkpoint=NAME|
   a folder of animals               --input=photos --checkpoint=animals
   your model, your detector         --input=photos --checkpoint=runs/base --boxes=yolox_s.onnx
   boxes from a file                 --input=val2017 --boxes=detections.json
-  an exported model, without JAX    --input=photos --checkpoint=model.onnx
+  an exported model                 --input=photos --checkpoint=model.onnx
   one person fills the picture      --input=photo.jpg --boxes=whole
   a video, joints smoothed          --input=clip.mp4 --detect_every=5 --smooth
   an animated GIF, WebP or PNG      --input=moving.gif
