@@ -86,6 +86,8 @@ def _save_web(output: Path) -> str:
         if name in models:
             raise UserError(f"--checkpoint has two models called {name}; rename one, as the page lists them by name")
         models[name] = read_artifact(source, best=_BEST.value, ema=_EMA.value)
+    if not models:
+        raise UserError(f"--checkpoint={_CHECKPOINT.value} names no model; expected names such as {_WEB_MODELS}")
     web_folder.save(models, output, flip_test=_FLIP_TEST.value, precision=_PRECISION.value)
     return ", ".join(models)
 

@@ -1,11 +1,11 @@
-"""What the page has to know of a model's keypoints, whichever backend it has."""
+"""What the demo's page needs to know of a model's keypoints, with either backend."""
 
 from typing import Any
 
 from mamkpd_jax.skeletons import JOINT_THRESHOLD, Skeleton
 
 
-def describe(skeleton: Skeleton) -> dict[str, Any]:
+def describe_keypoints(skeleton: Skeleton) -> dict[str, Any]:
     """The joints' names, their sides ("left", "right" or ""), the edges to draw, and the threshold of a score."""
     return {
         "joints": skeleton.joints,

@@ -24,7 +24,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mamkpd_jax import Predictor
-from mamkpd_jax.demo.description import describe
+from mamkpd_jax.demo.description import describe_keypoints
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.boxes import Detector, as_boxes, whole_image
 from mamkpd_jax.inference.images import read
@@ -76,7 +76,7 @@ def make_app(predictor: Predictor, detector: Detector, *, name: str, host: str) 
     one_at_a_time = anyio.CapacityLimiter(1)
 
     async def about(request: Request) -> Response:
-        return JSONResponse({"name": name, **describe(predictor.skeleton), "max_bytes": MAX_BYTES})
+        return JSONResponse({"name": name, **describe_keypoints(predictor.skeleton), "max_bytes": MAX_BYTES})
 
     async def answer(request: Request) -> Response:
         # A browser asks first before it sends this type for a page of another site, and we never agree.
@@ -102,7 +102,7 @@ def make_app(predictor: Predictor, detector: Detector, *, name: str, host: str) 
 
 
 def _refuse(request: Request, error: Exception) -> Response:
-    """An error as the page shows it; of one that no input caused, the log has more."""
+    """An error as the page shows it; the log has the details of unexpected ones."""
     match error:
         case HTTPException():
             return JSONResponse({"error": error.detail}, error.status_code)
@@ -145,7 +145,7 @@ def poses(predictor: Predictor, data: bytes, boxes: Float[np.ndarray, "n 4"] | D
 
 
 def warm_up(predictor: Predictor) -> None:
-    """Prepares what a picture needs, which JAX compiles, so that the first one does not wait for it."""
+    """Compiles or loads what a picture needs, so that the first one does not wait for it."""
     blank = np.zeros((*predictor.config.data.input_hw, 3), np.uint8)
     poses(predictor, cv2.imencode(".png", blank)[1].tobytes(), whole_image)
 

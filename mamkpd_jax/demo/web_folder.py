@@ -15,7 +15,7 @@ from typing import Any
 import mamkpd_jax
 from mamkpd_jax.artifact.artifact import Artifact
 from mamkpd_jax.data.transforms import BOX_PADDING
-from mamkpd_jax.demo.description import describe
+from mamkpd_jax.demo.description import describe_keypoints
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.export.formats import onnx
 from mamkpd_jax.files import atomic_folder
@@ -76,7 +76,7 @@ def _description(artifact: Artifact) -> dict[str, Any]:
         "box_padding": BOX_PADDING,
         "udp": artifact.config.head.udp,
         "classes": None if subject is None else list(subject.values()),  # None: the whole picture is the box
-        **describe(artifact.skeleton),
+        **describe_keypoints(artifact.skeleton),
     }
 
 

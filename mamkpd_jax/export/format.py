@@ -11,7 +11,7 @@ from mamkpd_jax.program import Options
 class Format(NamedTuple):
     """An entry of `registry.EXPORTS`, by the suffix of its files."""
 
-    # Writes an artifact's program to a path in one of the precisions, atomically. The number is that of the crops that
-    # the program takes, 0 for any.
+    # Writes an artifact's program to a path in one of the precisions, atomically. The number is the batch
+    # size, 0 for any.
     save: Callable[[Artifact, Path, Options, str, int], None]
     precisions: tuple[str, ...] = ("fp32",)

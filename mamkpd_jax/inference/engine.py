@@ -49,7 +49,7 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def digest(self) -> str:
-        """SHA-256 of all that keypoints depend on, but for the flip test."""
+        """SHA-256 of everything that keypoints depend on, except the flip test."""
 
 
 def with_flip_test(config: Config, flip_test: bool) -> Config:
@@ -58,5 +58,5 @@ def with_flip_test(config: Config, flip_test: bool) -> Config:
 
 
 def padded(crops: Batch, size: int) -> UInt8[np.ndarray, "{size} h w 3"]:
-    """The crops, and the first of them again and again, `size` in all."""
+    """The crops, filled up to `size` with copies of the first."""
     return np.concatenate([crops, np.repeat(crops[:1], size - len(crops), axis=0)])

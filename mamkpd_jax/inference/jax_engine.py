@@ -1,4 +1,4 @@
-"""Runs an artifact by JAX."""
+"""Runs an artifact with JAX."""
 
 import dataclasses
 import hashlib
@@ -51,7 +51,7 @@ class JaxEngine(Engine):
         return self._head.maps(outputs)
 
     def digest(self) -> str:
-        """Of the weights, the skeleton and the config except the flip test, wherever they were read from.
+        """SHA-256 of the weights, the skeleton and the config except the flip test, wherever they were read from.
 
         Choice: the whole config counts, as a field that has no effect costs no more than predicting again.
         """

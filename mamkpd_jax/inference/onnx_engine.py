@@ -1,4 +1,4 @@
-"""Runs an ONNX file of `mamkpd export` by onnxruntime. Nothing is compiled."""
+"""Runs an ONNX file of `mamkpd export` with onnxruntime. Nothing is compiled."""
 
 import dataclasses
 import hashlib
@@ -20,7 +20,7 @@ from mamkpd_jax.registry import HEADS
 
 
 class OnnxEngine(Engine):
-    """An exported file in onnxruntime. What it was exported without, of normalization and decoding, NumPy does here.
+    """An exported file in onnxruntime. NumPy normalises and decodes where the file does not.
 
     Args:
         flip_test: None: as the file was exported. A file that gives the head's outputs can have it added.
@@ -64,7 +64,7 @@ class OnnxEngine(Engine):
         return self._head.maps(outputs)
 
     def digest(self) -> str:
-        """Of the file."""
+        """SHA-256 of the file."""
         return self._digest
 
     def _run(self, crops: Batch) -> Any:
@@ -99,7 +99,7 @@ def _check_shapes(path: Path, session: Any, model: Description, inside: Options)
     names = ["points", "scores"] if inside.decode else [HEADS[model.config.head.kind].output]
     inputs, outputs = session.get_inputs(), session.get_outputs()
     found = [(i.type, i.shape[1:]) for i in inputs], [output.name for output in outputs]
-    # Other outputs of a head than maps may have the joints on any axis.
+    # Of a head's outputs only maps are known to have the joints on the second axis.
     by_joint = {size for output in outputs if inside.decode or len(output.shape) == 4 for size in output.shape[1:2]}
     other = {size for size in by_joint if isinstance(size, int)} - {joints}
     if found != ([image], names) or inputs[0].shape[0] == 0 or other:

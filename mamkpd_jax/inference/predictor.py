@@ -34,7 +34,7 @@ class Predictor:
     """Finds the joints of the people or animals in boxes of images.
 
     In JAX the network is compiled for two shapes, when each is first met: one crop alone, and `batch_size` crops; a
-    batch that is not full is padded. Of an exported file nothing is compiled.
+    batch that is not full is padded. Nothing is compiled for an exported file.
 
     Args:
         model: an artifact, which JAX runs, or the path of an ONNX file of `mamkpd export`, which onnxruntime runs.

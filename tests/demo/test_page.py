@@ -44,7 +44,7 @@ def test_a_chosen_picture_shows_joints_scores_and_heatmaps(page, picture):
     assert page.get_by_role("img", name="Heatmap of left wrist in box 1").get_attribute("src") != before
 
 
-def test_a_picture_chosen_before_the_model_is_known_waits(page, picture):
+def test_an_early_picture_waits_for_the_model(page, picture):
     held = []
     page.route("**/about", lambda route: held.append(route))
     with page.expect_request("**/about"):
@@ -137,7 +137,7 @@ def test_bad_files_get_a_clear_message_and_the_next_picture_is_shown(page, bad_f
     assert page.locator("#stage").is_visible() and page.locator("#result").is_visible()
 
 
-def test_every_control_has_a_name_and_every_text_enough_contrast(page, picture):
+def test_controls_have_names_and_texts_have_contrast(page, picture):
     choose(page, picture)
     expect_found(page, 1)
     expect_readable(page, ("h1", "header p", "caption", "#message", "#find", "td", "tr.unseen td", "legend"))

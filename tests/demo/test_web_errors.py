@@ -103,7 +103,7 @@ def test_a_dropped_text_is_reported(offline, web_demo):
         _expect_message(page, "Something other than a file was dropped. Drop the file of a picture.")
 
 
-def test_opened_as_a_file_it_names_a_web_server(offline, web_demo):
+def test_a_page_opened_as_file_suggests_a_server(offline, web_demo):
     page = offline.new_page()
     page.goto((web_demo.folder / "index.html").as_uri())
     sync_api.expect(page.get_by_role("status")).to_contain_text("python -m http.server")

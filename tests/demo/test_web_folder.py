@@ -56,6 +56,11 @@ def test_the_folder_has_every_listed_file(web_demo):
         ),
         (["--output={old}"], {}, "error: {old} is there already; give a new folder"),
         (["--output={new}", "--checkpoint=people,people"], {}, "error: --checkpoint has two models called people;"),
+        (
+            ["--output={new}", "--checkpoint=,"],
+            {},
+            "error: --checkpoint=, names no model; expected names such as people,animals",
+        ),
         (["--output={new}", "--batch=2"], {}, "error: --batch has no effect with --web; leave it out"),
         (["--output={new}", "--precision=int4"], {}, "error: --precision=int4: {new} can have fp32, fp16, int8;"),
     ],

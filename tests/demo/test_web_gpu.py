@@ -14,7 +14,7 @@ __all__ = ["web_demo"]
 SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan")
 
 
-def test_webgpu_finds_the_predictors_joints_in_the_whole_picture(web_demo, shared_data, tmp_path):
+def test_webgpu_poses_are_the_predictors(web_demo, shared_data, tmp_path):
     picture = shared_data / "coco_mini" / "000000000785.jpg"
     folder = copy(web_demo, tmp_path)
     about = json.loads((folder / "models.json").read_text(encoding="utf-8"))

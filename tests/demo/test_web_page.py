@@ -160,7 +160,7 @@ def test_an_isolated_page_uses_threads(offline, web_demo, predictor, shared_data
         assert page.locator("#speed").inner_text().endswith(f", {threads} thread{'s' * (threads > 1)}")
 
 
-def test_the_policy_keeps_page_and_worker_from_other_machines(offline, web_demo, picture, tmp_path):
+def test_the_policy_blocks_requests_to_other_machines(offline, web_demo, picture, tmp_path):
     """By a worker that asks another server, which would answer."""
     folder = copy(web_demo, tmp_path)
     with serve(tmp_path) as elsewhere:
@@ -203,7 +203,7 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(offline, web_demo, picture,
             assert area["x"] >= 0 and area["x"] + area["width"] <= width
 
 
-def test_every_control_has_a_name_and_every_text_enough_contrast(page, picture):
+def test_controls_have_names_and_texts_have_contrast(page, picture):
     choose(page, picture)
     expect_found(page, 1)
     for role, name in (("button", "Start the camera"), ("combobox", "Model")):

@@ -25,7 +25,7 @@ def images(crops) -> np.ndarray:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-def test_onnx_with_a_batch_size_equals_the_dynamic_file(tmp_path, random_weights, images, precision):
+def test_onnx_with_batch_size_equals_dynamic(tmp_path, random_weights, images, precision):
     pytest.importorskip("torch")
     onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
     from mamkpd_jax.export.formats.onnx import save
@@ -52,7 +52,7 @@ def test_onnx_with_a_batch_size_equals_the_dynamic_file(tmp_path, random_weights
     assert about["batch"] == _BATCH
 
 
-def test_stablehlo_with_a_batch_size_equals_the_symbolic_one(tmp_path, random_weights, images):
+def test_stablehlo_with_batch_size_equals_symbolic(tmp_path, random_weights, images):
     weights, options = random_weights(_CONFIG), dataclasses.replace(NETWORK, normalize=True)
     found = []
     for batch in (0, _BATCH):

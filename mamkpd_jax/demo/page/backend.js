@@ -1,4 +1,4 @@
-// What the page asks, answered by the server of `mamkpd demo`. demo/web/backend.js answers in the browser instead.
+// Answers the page by asking the server of `mamkpd demo`; demo/web/backend.js computes the answers in the browser.
 
 const UNREACHABLE = "The server can't be reached. Start it again, then retry.";
 

@@ -1,4 +1,4 @@
-// The page: from a picture or the camera, by the backend, to what is shown.
+// The page: takes a picture or the camera's frames, asks the backend, and shows the answer.
 
 import * as backend from "./backend.js";
 import { boxes, listen, ownBoxes, propose, reset } from "./boxes.js";

@@ -1,4 +1,4 @@
-// What the page asks, answered in the browser: nothing leaves it. demo/page/backend.js asks a server instead.
+// Computes the answers to the page in the browser: nothing leaves it. demo/page/backend.js asks a server instead.
 
 import { REMEDY, address, load } from "./files.js";
 import { checkPicture } from "./pictures.js";
