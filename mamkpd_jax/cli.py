@@ -37,7 +37,7 @@ _REMEDIES = {
 # The extras of pyproject.toml by what they install.
 _EXTRAS = {
     **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
-    **dict.fromkeys(("anyio", "starlette", "uvicorn"), "demo"),
+    **dict.fromkeys(("anyio", "fastapi", "h11", "prometheus_client", "pydantic", "starlette", "uvicorn"), "serve"),
     "huggingface_hub": "hub",
     "torch": "torch",
     "matplotlib": "plots",

@@ -52,7 +52,7 @@ def check_suffix(file: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
         return
     if file.suffix == EXPORTED:
         raise UserError(
-            f"{file} is an exported file, which only `mamkpd predict`, `mamkpd demo` and `Predictor` take; give the "
+            f"{file} is an exported file, which only `mamkpd predict`, `mamkpd serve` and `Predictor` take; give the "
             f"folder of a training run, or one of {', '.join(suffixes)}"
         )
     raise UserError(f"{file} is neither the folder of a training run nor one of {', '.join(suffixes)}")

@@ -6,10 +6,10 @@ from mamkpd_jax.skeletons import JOINT_THRESHOLD, Skeleton
 
 
 def describe_keypoints(skeleton: Skeleton) -> dict[str, Any]:
-    """The joints' names, their sides ("left", "right" or ""), the edges to draw, and the threshold of a score."""
+    """The keypoints' names, their sides ("left", "right" or ""), the edges to draw, and the threshold of a score."""
     return {
-        "joints": skeleton.joints,
+        "keypoints": skeleton.joints,
         "sides": [side for side, _ in skeleton.meanings],
         "edges": skeleton.edges,
-        "joint_threshold": JOINT_THRESHOLD,
+        "keypoint_threshold": JOINT_THRESHOLD,
     }

@@ -15,6 +15,7 @@ from mamkpd_jax.artifact.reading import EXPORTED, find_model, read_artifact
 from mamkpd_jax.data.functional import from_crops
 from mamkpd_jax.data.transforms import eval_crop_of
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.inference.batching import MicroBatcher
 from mamkpd_jax.inference.boxes import Boxes, Detector, as_boxes, usable
 from mamkpd_jax.inference.crops import CropHeatmaps, Crops
 from mamkpd_jax.inference.detectors import AUTO, find_detector
@@ -181,7 +182,7 @@ class Predictor:
             found += _finished(*self._engine.decode(outputs), len(part))
             maps.append(np.asarray(self._engine.maps(outputs))[: len(part)])
         none = np.zeros((0, 1, 1, self.skeleton.n_joints), np.float32)
-        return CropHeatmaps(self._result(crops, found), crops.images, np.concatenate(maps) if maps else none)
+        return CropHeatmaps(self.result(crops, found), crops.images, np.concatenate(maps) if maps else none)
 
     def weights_digest(self) -> str:
         """SHA-256 of the weights, the skeleton and the config except the flip test, or of the exported file."""
@@ -214,6 +215,32 @@ class Predictor:
         kept = pixels if keep_pixels else reread_from(image, pixels)
         return Crops(*crops, found, left_out, pixels.shape[:2], kept)
 
+    def result(self, crops: Crops, found: Sequence[tuple[np.ndarray, np.ndarray]]) -> PoseResult:
+        """The poses of crops from the points [j, 2] in pixels of the crop and the scores [j] of each."""
+        n_joints = self.skeleton.n_joints
+        points, areas_px = from_crops(
+            np.array([points for points, _ in found], np.float64).reshape(-1, n_joints, 2),
+            crops.matrices,
+            self._crop.input_hw,
+            udp=self._crop.udp,
+        )
+        return PoseResult(
+            keypoints=points,
+            scores=np.array([scores for _, scores in found], np.float64).reshape(-1, n_joints),
+            boxes=crops.boxes.xywh,
+            box_scores=crops.boxes.scores,
+            areas_px=areas_px,
+            image_hw=crops.image_hw,
+            skeleton=self.skeleton,
+            image=crops.image,
+            upright=self._upright,
+            left_out=crops.left_out,
+        )
+
+    def batcher(self, *, max_wait_ms: float, observe: Callable[[int], Any] = lambda _: None) -> MicroBatcher:
+        """Runs crops of many callers in batches of `batch_size`, as `MicroBatcher` has it, warmed up."""
+        return MicroBatcher(self._engine, max_wait_ms=max_wait_ms, observe=observe)
+
     def _boxes(self, image: UInt8[np.ndarray, "h w 3"], boxes: BoxesOf) -> Boxes:
         if isinstance(boxes, str | Path):
             boxes = self._detector(str(boxes))
@@ -242,29 +269,7 @@ class Predictor:
             if isinstance(crops, UserError):
                 yield crops
             else:
-                yield self._result(crops, [found.popleft() for _ in crops.images])
-
-    def _result(self, crops: Crops, found: Sequence[tuple[np.ndarray, np.ndarray]]) -> PoseResult:
-        """The poses of crops from the points and scores of each."""
-        n_joints = self.skeleton.n_joints
-        points, areas_px = from_crops(
-            np.array([points for points, _ in found], np.float64).reshape(-1, n_joints, 2),
-            crops.matrices,
-            self._crop.input_hw,
-            udp=self._crop.udp,
-        )
-        return PoseResult(
-            keypoints=points,
-            scores=np.array([scores for _, scores in found], np.float64).reshape(-1, n_joints),
-            boxes=crops.boxes.xywh,
-            box_scores=crops.boxes.scores,
-            areas_px=areas_px,
-            image_hw=crops.image_hw,
-            skeleton=self.skeleton,
-            image=crops.image,
-            upright=self._upright,
-            left_out=crops.left_out,
-        )
+                yield self.result(crops, [found.popleft() for _ in crops.images])
 
 
 def _finished(points: Any, scores: Any, n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -1,4 +1,4 @@
-// Answers the page by asking the server of `mamkpd demo`; demo/web/backend.js computes the answers in the browser.
+// Answers the page by asking the server of `mamkpd serve`; demo/web/backend.js computes the answers in the browser.
 
 const UNREACHABLE = "The server can't be reached. Start it again, then retry.";
 
@@ -8,7 +8,7 @@ const UNREACHABLE = "The server can't be reached. Start it again, then retry.";
  * @throws {Error} the server can't be reached.
  */
 export async function about() {
-  const { max_bytes, ...model } = await (await ask("about")).json();
+  const { max_bytes, ...model } = await (await ask("model")).json();
   return { models: [model], max_bytes, engines: [], live: false };
 }
 
@@ -24,9 +24,9 @@ export const prepare = async () => ({});
  * @throws {Error} the picture or a box can't be used, or the server can't be reached.
  */
 export async function poses(picture, boxes, { signal }) {
-  const query = boxes ? `?boxes=${encodeURIComponent(JSON.stringify(boxes))}` : "";
+  const query = boxes ? `&boxes=${encodeURIComponent(JSON.stringify(boxes))}` : "";
   const headers = { "Content-Type": "application/octet-stream" };
-  const response = await ask(`poses${query}`, { method: "POST", headers, body: picture, signal });
+  const response = await ask(`poses?heatmaps=true${query}`, { method: "POST", headers, body: picture, signal });
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.error);
   return answer;

@@ -2,8 +2,8 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Whether a joint x, y, score counts as found. */
-export const seen = (joint, model) => joint[2] > model.joint_threshold;
+/** Whether a keypoint x, y, score counts as found. */
+export const seen = (keypoint, model) => keypoint[2] > model.keypoint_threshold;
 
 /** Replaces what is drawn. */
 export function draw(overlay, { size, model, poses, boxes }) {
@@ -11,17 +11,17 @@ export function draw(overlay, { size, model, poses, boxes }) {
   overlay.replaceChildren(...poses.flatMap((pose) => shapesOf(pose, size, model)), ...boxes.flatMap(outline));
 }
 
-function shapesOf({ joints }, size, model) {
+function shapesOf({ keypoints }, size, model) {
   const sides = model.sides.map((side) => side || "middle");
   const lines = model.edges
-    .filter(([a, b]) => seen(joints[a], model) && seen(joints[b], model))
+    .filter(([a, b]) => seen(keypoints[a], model) && seen(keypoints[b], model))
     .map(([a, b]) => {
-      const [[x1, y1], [x2, y2]] = [joints[a], joints[b]];
+      const [[x1, y1], [x2, y2]] = [keypoints[a], keypoints[b]];
       return shape("line", { x1, y1, x2, y2, class: sides[a] === sides[b] ? sides[a] : "middle" });
     });
   const r = Math.max(size.width, size.height) / 160;
-  const circles = joints.flatMap((joint, i) =>
-    seen(joint, model) ? [shape("circle", { cx: joint[0], cy: joint[1], r, class: sides[i] })] : [],
+  const circles = keypoints.flatMap((keypoint, i) =>
+    seen(keypoint, model) ? [shape("circle", { cx: keypoint[0], cy: keypoint[1], r, class: sides[i] })] : [],
   );
   return [...lines, ...circles];
 }

@@ -8,10 +8,10 @@ const GROWTH = 1.3; // of the box around the joints, beyond which heads and feet
 /** Boxes x, y, width, height around the poses' joints, except those that have left the picture. */
 export function boxesAround(poses, model, { width, height }) {
   return poses
-    .map(({ joints }) => joints.filter((joint) => seen(joint, model)))
-    .filter((joints) => joints.length >= MIN_JOINTS)
-    .map((joints) => {
-      const [[x, w], [y, h]] = [0, 1].map((axis) => extentOf(joints.map((joint) => joint[axis])));
+    .map(({ keypoints }) => keypoints.filter((keypoint) => seen(keypoint, model)))
+    .filter((keypoints) => keypoints.length >= MIN_JOINTS)
+    .map((keypoints) => {
+      const [[x, w], [y, h]] = [0, 1].map((axis) => extentOf(keypoints.map((keypoint) => keypoint[axis])));
       return [x, y, w, h];
     })
     .filter(([x, y, w, h]) => w > 0 && h > 0 && x < width && y < height && x + w > 0 && y + h > 0);

@@ -152,9 +152,9 @@ function summary(leftOut) {
     const next = about.models.length > 1 ? "Choose another model, draw" : "Draw";
     return `Nothing was found in the picture. ${next} a box, or type it.`;
   }
-  const found = poses.filter(({ joints }) => joints.some((joint) => seen(joint, model))).length;
+  const found = poses.filter(({ keypoints }) => keypoints.some((keypoint) => seen(keypoint, model))).length;
   const where = poses.length === 1 ? "1 box" : `${poses.length} boxes`;
-  if (!found) return `No joint in ${where} has a score above ${model.joint_threshold}.`;
+  if (!found) return `No joint in ${where} has a score above ${model.keypoint_threshold}.`;
   const more = leftOut ? ` Another ${leftOut} with lower scores were left out: draw boxes around them.` : "";
   return `Found joints in ${found < poses.length ? `${found} of ` : ""}${where}.${more}`;
 }

@@ -9,8 +9,8 @@ let shown = { poses: [], model: null };
 
 /** Names the joints of a model. */
 export function nameJoints(model) {
-  at("threshold").textContent = model.joint_threshold;
-  at("joint").replaceChildren(new Option("all joints"), ...model.joints.map((name) => new Option(readable(name))));
+  at("threshold").textContent = model.keypoint_threshold;
+  at("joint").replaceChildren(new Option("all joints"), ...model.keypoints.map((name) => new Option(readable(name))));
 }
 
 /** Shows the first of a picture's poses; the others can be chosen. */
@@ -25,14 +25,14 @@ function show() {
   const { poses, model } = shown;
   const pose = poses[at("pose").value];
   at("joints").replaceChildren(
-    ...pose.joints.map((joint, i) => {
+    ...pose.keypoints.map((keypoint, i) => {
       const row = document.createElement("tr");
       const head = document.createElement("th");
       head.scope = "row";
-      head.textContent = readable(model.joints[i]);
-      const [x, y, score] = joint;
+      head.textContent = readable(model.keypoints[i]);
+      const [x, y, score] = keypoint;
       row.append(head, ...[x.toFixed(1), y.toFixed(1), score.toFixed(2)].map(cell));
-      row.classList.toggle("unseen", !seen(joint, model));
+      row.classList.toggle("unseen", !seen(keypoint, model));
       return row;
     }),
   );

@@ -82,10 +82,10 @@ async function posesIn({ ort, session }, pixels, boxes, model) {
   });
   const image = new ort.Tensor("uint8", crops, [boxes.length, ...model.input_hw, 3]);
   const { points, scores } = await session.run({ image });
-  const n = model.joints.length;
+  const n = model.keypoints.length;
   return boxes.map((box, i) => ({
     box,
-    joints: model.joints.map((_, j) => {
+    keypoints: model.keypoints.map((_, j) => {
       const at = i * n + j;
       return [...toPicture(points.data.subarray(2 * at, 2 * at + 2), places[i]), scores.data[at]];
     }),

@@ -1,0 +1,119 @@
+"""Serves a model over HTTP: poses of pictures as JSON, and a page on which to try it.
+
+mamkpd serve [--checkpoint=NAME|DIR|FILE] [--boxes=yolox_s.onnx] [--host=127.0.0.1] [--port=8000]
+
+  ask it      curl -H 'Content-Type: image/jpeg' --data-binary @photo.jpg http://127.0.0.1:8000/poses
+  try it      open http://127.0.0.1:8000 in a browser
+
+GET /openapi.json describes the API, /health and /metrics (Prometheus) are for operation; docs/serve.md has the details.
+The crops of all requests share batches. SIGTERM and Ctrl-C finish the running requests, then end with exit status 0.
+Pictures stay in this process's memory: nothing is written, and nothing leaves the machine.
+"""
+
+import signal
+import socket
+
+from absl import flags
+
+from mamkpd_jax import cli, compilation_cache
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.inference.detectors import AUTO, find_detector
+
+_CHECKPOINT = cli.define_checkpoint("people", exported=True)
+_BOXES = flags.DEFINE_string(
+    "boxes",
+    AUTO,
+    "Finds the boxes of pictures that come without: 'nanodet' finds people or animals, as the model needs; 'whole' "
+    "takes the picture as one box; 'auto' is nanodet, or whole where the model is for something else; a detector's "
+    ".onnx file, in the output form of YOLOX or RTMDet.",
+    allow_override=True,
+)
+_FLIP_TEST = flags.DEFINE_bool(
+    "flip_test",
+    None,
+    "See each crop in the mirror too. Default: as the model's config, or as the .onnx file was exported.",
+    allow_override=True,
+)
+_HOST = flags.DEFINE_string(
+    "host",
+    "127.0.0.1",
+    "Address to listen on. With another than this machine's own, whoever reaches it can use it: let a reverse proxy "
+    "add TLS and authentication.",
+)
+_PORT = flags.DEFINE_integer("port", 8000, "Port to listen on; 0: any that is free.", lower_bound=0, upper_bound=65535)
+_BATCH = flags.DEFINE_integer(
+    "batch_size", 8, "Crops that the device gets at a time.", lower_bound=1, allow_override=True
+)
+_MAX_WAIT = flags.DEFINE_float(
+    "max_wait_ms", 5.0, "How long a crop waits for others of its batch while the device is idle.", lower_bound=0.0
+)
+_MIB = flags.DEFINE_float("max_mib", 20.0, "MiB of a picture's file; larger ones are refused.", lower_bound=0.001)
+_MEGAPIXELS = flags.DEFINE_float(
+    "max_megapixels", 64.0, "Million pixels of a picture; larger ones are refused.", 0.001, 134.0
+)
+_MAX_BOXES = flags.DEFINE_integer("max_boxes", 32, "Boxes of a picture.", lower_bound=1)
+_MAX_REQUESTS = flags.DEFINE_integer(
+    "max_requests", 32, "Requests that run at once; more are refused with the status 503.", lower_bound=1
+)
+_BODY_TIMEOUT = flags.DEFINE_float(
+    "body_timeout_s", 30.0, "A picture that takes longer to arrive is refused.", lower_bound=0.1
+)
+_GRACE = flags.DEFINE_integer(
+    "grace_s", 30, "How long running requests may take to finish after SIGTERM or Ctrl-C.", lower_bound=1
+)
+_CACHE = compilation_cache.define_flag()
+
+_MAX_CONNECTIONS = 1000  # below the usual limit of open files
+
+
+def main() -> None:
+    import uvicorn
+
+    from mamkpd_jax import Predictor
+    from mamkpd_jax.serving.app import make_app
+    from mamkpd_jax.serving.connection import Connection
+    from mamkpd_jax.serving.limits import Limits
+    from mamkpd_jax.serving.metrics import Metrics
+    from mamkpd_jax.serving.service import PoseService
+
+    compilation_cache.enable(_CACHE.value)
+    listener = _listen(_HOST.value, _PORT.value)
+    predictor = Predictor.from_pretrained(_CHECKPOINT.value, flip_test=_FLIP_TEST.value, batch_size=_BATCH.value)
+    detector = find_detector(_BOXES.value, predictor.skeleton)
+    limits = Limits(
+        max_bytes=int(_MIB.value * 2**20),
+        max_pixels=int(_MEGAPIXELS.value * 1e6),
+        max_boxes=_MAX_BOXES.value,
+        max_requests=_MAX_REQUESTS.value,
+        body_timeout_s=_BODY_TIMEOUT.value,
+    )
+    print("preparing the model", flush=True)
+    metrics = Metrics(predictor.batch_size)
+    batcher = predictor.batcher(max_wait_ms=_MAX_WAIT.value, observe=metrics.batch_crops.observe)
+    service = PoseService(predictor, batcher, detector, limits)
+    service.warm_up()
+    config = uvicorn.Config(
+        make_app(service, metrics, name=_CHECKPOINT.value, host=_HOST.value),
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        limit_concurrency=_MAX_CONNECTIONS,
+        timeout_graceful_shutdown=_GRACE.value,
+    )
+    address = f"http://{_HOST.value}:{listener.getsockname()[1]}"
+    print(f"ready: {address} (the page), {address}/openapi.json (the API); Ctrl-C ends", flush=True)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)  # uvicorn raises it again when it has finished
+    uvicorn.Server(config).run(sockets=[listener])
+    batcher.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        raise UserError(
+            f"can't listen on {host}, port {port} ({error.strerror}); give another --host or --port"
+        ) from error

@@ -1,0 +1,169 @@
+"""Makes batches of the crops of many callers. One thread runs them, and alone uses the device."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from mamkpd_jax.inference.engine import Batch, Engine
+
+
+class Found(NamedTuple):
+    """What the network finds in a crop."""
+
+    points: Float[np.ndarray, "j 2"]  # in pixels of the crop
+    scores: Float[np.ndarray, " j"]
+    maps: Float[np.ndarray, "h2 w2 j"] | None  # as those of `Head.maps`, where they were asked for
+
+
+class _Waiting(NamedTuple):
+    crop: UInt8[np.ndarray, "h w 3"]
+    maps: bool
+    due_s: float  # when it runs even if the batch is not full, in time.monotonic()
+    future: Future[Found]
+
+
+class _Running(NamedTuple):
+    batch: list[_Waiting]
+    points: Any
+    scores: Any
+    maps: Any
+
+
+class MicroBatcher:
+    """Runs an engine on the crops of many threads, in their order, together in batches.
+
+    A batch runs when `batch_size` crops wait, or when the first has waited `max_wait_ms` and the device is idle. While
+    it computes, a full batch is sent after it, and other crops are collected.
+
+    Choice: a batch that is not full runs crop by crop where that is quicker than its padding, as it is on CPUs, where
+    eight crops take eight times as long as one. Both are measured when the batcher is made.
+
+    Args:
+        max_wait_ms: 0 never waits for other crops.
+        observe: called with the number of crops of each batch that is sent to the device.
+    """
+
+    def __init__(self, engine: Engine, *, max_wait_ms: float, observe: Callable[[int], Any] = lambda _: None):
+        self._engine, self._max_wait_s, self._observe = engine, max_wait_ms / 1e3, observe
+        self._waiting: deque[_Waiting] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        # A batch up to this size runs crop by crop.
+        self._singly = int(self._time_s(engine.batch_size) / self._time_s(1)) if engine.batch_size > 1 else 1
+        self._thread = threading.Thread(target=self._work, name="device", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """The number of crops that no batch has yet."""
+        return len(self._waiting)
+
+    def submit(self, crops: Batch, *, maps: bool = False) -> list[Future[Found]]:
+        """A future for each crop. One that is cancelled before its batch is sent to the device costs nothing.
+
+        A future raises the engine's exception if its batch fails; later batches run all the same.
+
+        Args:
+            maps: whether the heatmaps are returned too.
+
+        Raises:
+            RuntimeError: the batcher is closed.
+        """
+        waiting = _all_waiting(crops, maps, time.monotonic() + self._max_wait_s)
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("the batcher is closed")
+            self._waiting += waiting
+            self._changed.notify()
+        return [each.future for each in waiting]
+
+    def close(self) -> None:
+        """Finishes the crops that wait, and ends the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _work(self) -> None:
+        running = None
+        while (batch := self._take(is_idle=running is None)) is not None:
+            if batch:
+                self._observe(len(batch))
+            started = self._start(batch) if batch else None
+            if running:
+                self._finish(running)
+            running = started
+            if running and isinstance(running.points, np.ndarray):  # the engine has waited for its results
+                self._finish(running)
+                running = None
+
+    def _take(self, *, is_idle: bool) -> list[_Waiting] | None:
+        """The next batch; none while the device is busy and no batch is full. None: closed, and all is done."""
+        with self._changed:
+            while not (n := self._size(is_idle)):
+                if not is_idle:
+                    return []
+                if self._closed:
+                    return None
+                self._changed.wait(self._waiting[0].due_s - time.monotonic() if self._waiting else None)
+            batch = [self._waiting.popleft() for _ in range(n)]
+        return [each for each in batch if each.future.set_running_or_notify_cancel()]
+
+    def _size(self, is_idle: bool) -> int:
+        """How many of the waiting crops run now."""
+        n = len(self._waiting)
+        if n >= self._engine.batch_size:
+            return self._engine.batch_size
+        if not n or not is_idle or (self._waiting[0].due_s > time.monotonic() and not self._closed):
+            return 0
+        return 1 if n <= self._singly else n
+
+    def _start(self, batch: list[_Waiting]) -> _Running | None:
+        """Sends a batch to the device, and may not wait for it."""
+        try:
+            outputs = self._engine.outputs(np.stack([each.crop for each in batch]))
+            points, scores = self._engine.decode(outputs)
+            maps = self._engine.maps(outputs) if any(each.maps for each in batch) else None
+        except Exception as error:
+            _fail(batch, error)
+            return None
+        return _Running(batch, points, scores, maps)
+
+    def _finish(self, running: _Running) -> None:
+        """Waits for a batch on the device, and hands out what it found."""
+        try:
+            points, scores = (np.asarray(values, np.float64) for values in (running.points, running.scores))
+            maps = None if running.maps is None else np.asarray(running.maps)
+        except Exception as error:
+            _fail(running.batch, error)
+            return
+        for i, each in enumerate(running.batch):
+            each.future.set_result(Found(points[i], scores[i], maps[i] if each.maps and maps is not None else None))
+
+    def _time_s(self, n: int) -> float:
+        """The time of `n` crops, the shorter one of two after a run that compiles."""
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            blank = np.zeros((n, *self._engine.model.config.data.input_hw, 3), np.uint8)
+            waiting = _all_waiting(blank, True, 0.0)
+            if running := self._start(waiting):
+                self._finish(running)
+            waiting[0].future.result()  # raises what has failed
+            times.append(time.perf_counter() - start)
+        return min(times[1:])
+
+
+def _all_waiting(crops: Iterable[UInt8[np.ndarray, "h w 3"]], maps: bool, due_s: float) -> list[_Waiting]:
+    return [_Waiting(crop, maps, due_s, Future()) for crop in crops]
+
+
+def _fail(batch: Sequence[_Waiting], error: Exception) -> None:
+    for each in batch:
+        each.future.set_exception(error)

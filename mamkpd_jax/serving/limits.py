@@ -1,0 +1,148 @@
+"""What a request may cost: bytes, pixels, boxes, time, and how many requests run at once."""
+
+import asyncio
+import contextlib
+import dataclasses
+import io
+import json
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+from fastapi import HTTPException, Request
+from jaxtyping import Float
+from PIL import Image
+from starlette.requests import ClientDisconnect
+
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.inference.boxes import as_boxes
+
+_T = TypeVar("_T")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The largest request, and the most requests at once."""
+
+    max_bytes: int = 20 * 2**20
+    max_pixels: int = 64_000_000
+    max_boxes: int = 32
+    max_requests: int = 32
+    body_timeout_s: float = 30.0
+
+
+class Gate:
+    """Lets a number of requests in at once, and refuses the others: pictures that wait would fill the memory."""
+
+    def __init__(self, size: int):
+        self._size, self.running = size, 0
+
+    @contextlib.contextmanager
+    def enter(self) -> Iterator[None]:
+        """Counts a request while it runs.
+
+        Raises:
+            HTTPException: 503, too many run.
+        """
+        if self.running >= self._size:
+            raise HTTPException(503, f"{self.running} requests are running; try again soon", {"Retry-After": "1"})
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+
+
+def check_media_type(request: Request) -> None:
+    """Raises HTTPException 415 for a body of a type that pages of other sites could send without asking."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not kind.startswith("image/") and kind != "application/octet-stream":
+        found = f"is {kind!r}" if kind else "is missing"
+        raise HTTPException(
+            415, f"Content-Type {found}; send the picture's bytes as image/* or application/octet-stream"
+        )
+
+
+async def read_body(request: Request, limits: Limits) -> bytes:
+    """The bytes of a request.
+
+    Raises:
+        HTTPException: 413, there are too many; 408, they come too slowly.
+        ClientDisconnect: the client has left.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limits.max_bytes:
+        raise _too_long(limits)
+    data = bytearray()
+    try:
+        async with asyncio.timeout(limits.body_timeout_s):
+            async for chunk in request.stream():
+                data += chunk
+                if len(data) > limits.max_bytes:
+                    raise _too_long(limits)
+    except TimeoutError as error:
+        line = f"The file did not arrive within {limits.body_timeout_s:g} s. Send it again, or a smaller one."
+        raise HTTPException(408, line, {"Connection": "close"}) from error
+    return bytes(data)
+
+
+def _too_long(limits: Limits) -> HTTPException:
+    return HTTPException(413, f"The file is larger than {limits.max_bytes / 2**20:g} MiB. Choose a smaller one.")
+
+
+def check_pixels(data: bytes, limits: Limits) -> None:
+    """Raises UserError for a picture of too many pixels by its header, before anything is decoded.
+
+    Bytes that Pillow can't read are left to the decoder, which has a limit of its own.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+    except Image.DecompressionBombError:
+        width = height = limits.max_pixels
+    except Exception:  # Pillow raises errors of many types for damaged files
+        return
+    if width * height > limits.max_pixels:
+        raise UserError(f"The picture has more than {limits.max_pixels / 1e6:g} million pixels; make it smaller.")
+
+
+def parse_boxes(text: str | None, limits: Limits) -> Float[np.ndarray, "n 4"] | None:
+    """The boxes of a request, [[x, y, width, height], ...]; None: those that a detector finds.
+
+    Raises:
+        UserError: it is no such list, or of too many.
+    """
+    if text is None:
+        return None
+    try:
+        boxes = as_boxes(json.loads(text)).xywh
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"the boxes are no JSON list ({error})") from error
+    if not 0 < len(boxes) <= limits.max_boxes:
+        raise UserError(f"there are {len(boxes)} boxes; give 1 to {limits.max_boxes}")
+    return boxes
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
+    """The result of `work`, which is cancelled when the client leaves.
+
+    Raises:
+        ClientDisconnect: the client has left.
+    """
+    tasks = asyncio.create_task(work), asyncio.create_task(_disconnection(request))
+    working, leaving = tasks
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.wait(tasks)
+
+
+async def _disconnection(request: Request) -> None:
+    """Waits until the client of a request that was read leaves."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
