@@ -89,7 +89,7 @@ def _without(package: str, *command: str) -> subprocess.CompletedProcess:
         ("torch", "torch", "mamkpd_jax bench model --torch=eager --variants=small"),
         ("onnx", "onnx", "mamkpd_jax export --checkpoint={run} --output={new}/model.onnx"),
         ("matplotlib", "plots", "mamkpd_jax plots tradeoff --output={new}"),
-        ("uvicorn", "demo", "mamkpd_jax demo --checkpoint={run}"),
+        ("uvicorn", "serve", "mamkpd_jax serve --checkpoint={run}"),
     ],
 )
 def test_an_extra_that_is_not_installed_is_told_in_one_line(package, extra, command, tmp_path, random_weights):

@@ -55,7 +55,7 @@ _COMMANDS = {
     "kernel-report": ([("python", "-c", _FIRST_KERNEL)], "'spills': 0"),
 }
 _ELSEWHERE = {
-    "demo": "test_the_demo_extra_alone",
+    "serve": "test_the_serve_extra_alone",
     "peers": "test_the_peers_extra_alone",
     "hub": "tests/artifact/test_named.py",
     "heic": "tests/inference/test_images.py",
@@ -172,15 +172,16 @@ def test_an_extra_alone_serves_its_commands(extra: str, with_extra):
 
 
 @pytest.mark.slow
-def test_the_demo_extra_alone(with_extra):
-    demo = with_extra("demo").start("mamkpd", "demo", "--checkpoint=run", "--port=0")
+def test_the_serve_extra_alone(with_extra):
+    server = with_extra("serve").start("mamkpd", "serve", "--checkpoint=run", "--port=0")
     try:
-        address = next((re.search("http://[0-9.:]+", line) for line in demo.stdout if "open http" in line), None)
-        assert address is not None, demo.communicate()[1]
-        assert b"<h1>" in urllib.request.urlopen(address[0], timeout=60).read()
+        address = next((re.search("http://[0-9.:]+", line) for line in server.stdout if "ready" in line), None)
+        assert address is not None, server.communicate()[1]
+        for path, content in (("", b"<h1>"), ("/openapi.json", b'"/poses"'), ("/metrics", b"mamkpd_batch_crops")):
+            assert content in urllib.request.urlopen(address[0] + path, timeout=60).read()
     finally:
-        demo.terminate()
-        demo.communicate()
+        server.terminate()
+        server.communicate()
 
 
 @pytest.mark.long

@@ -55,8 +55,8 @@ _MAX_BOXES = flags.DEFINE_integer("max_boxes", 32, "Boxes of a picture.", lower_
 _MAX_REQUESTS = flags.DEFINE_integer(
     "max_requests", 32, "Requests that run at once; more are refused with the status 503.", lower_bound=1
 )
-_BODY_TIMEOUT = flags.DEFINE_float(
-    "body_timeout_s", 30.0, "A picture that takes longer to arrive is refused.", lower_bound=0.1
+_READ_TIMEOUT = flags.DEFINE_float(
+    "read_timeout_s", 30.0, "A request whose header or picture takes longer to arrive is refused.", lower_bound=0.1
 )
 _GRACE = flags.DEFINE_integer(
     "grace_s", 30, "How long running requests may take to finish after SIGTERM or Ctrl-C.", lower_bound=1
@@ -71,7 +71,7 @@ def main() -> None:
 
     from mamkpd_jax import Predictor
     from mamkpd_jax.serving.app import make_app
-    from mamkpd_jax.serving.connection import Connection
+    from mamkpd_jax.serving.connection import connection_type
     from mamkpd_jax.serving.limits import Limits
     from mamkpd_jax.serving.metrics import Metrics
     from mamkpd_jax.serving.service import PoseService
@@ -85,7 +85,7 @@ def main() -> None:
         max_pixels=int(_MEGAPIXELS.value * 1e6),
         max_boxes=_MAX_BOXES.value,
         max_requests=_MAX_REQUESTS.value,
-        body_timeout_s=_BODY_TIMEOUT.value,
+        read_timeout_s=_READ_TIMEOUT.value,
     )
     print("preparing the model", flush=True)
     metrics = Metrics(predictor.batch_size)
@@ -94,7 +94,7 @@ def main() -> None:
     service.warm_up()
     config = uvicorn.Config(
         make_app(service, metrics, name=_CHECKPOINT.value, host=_HOST.value),
-        http=Connection,
+        http=connection_type(limits.read_timeout_s),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -5,34 +5,35 @@ import asyncio
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-_TIMEOUT_S = 30
 
+def connection_type(timeout_s: float) -> type[H11Protocol]:
+    """uvicorn's connection, closed when a request's header, or the rest of a refused request, takes too long to arrive.
 
-class Connection(H11Protocol):
-    """uvicorn's connection, closed when the headers of a request, or the rest of a refused one, take over 30 s.
-
-    uvicorn itself has a limit for the time between requests alone, and a body's is the application's.
+    uvicorn itself limits the time between requests alone, and the time of a picture is the application's to limit.
     """
 
-    _timer: asyncio.TimerHandle | None = None
+    class Connection(H11Protocol):
+        _timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._timer = self.loop.call_later(_TIMEOUT_S, transport.close)
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._timer = self.loop.call_later(timeout_s, transport.close)
 
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        is_owed = self.conn.their_state is h11.IDLE or self.conn.our_state is h11.DONE
-        if is_owed and self._timer is None:
-            self._timer = self.loop.call_later(_TIMEOUT_S, self.transport.close)
-        elif not is_owed:
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            is_owed = self.conn.their_state is h11.IDLE or self.conn.our_state is h11.DONE
+            if is_owed and self._timer is None:
+                self._timer = self.loop.call_later(timeout_s, self.transport.close)
+            elif not is_owed:
+                self._stop_timer()
+
+        def connection_lost(self, exc: Exception | None) -> None:
             self._stop_timer()
+            super().connection_lost(exc)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_timer()
-        super().connection_lost(exc)
+        def _stop_timer(self) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    return Connection

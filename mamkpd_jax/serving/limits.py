@@ -28,7 +28,7 @@ class Limits:
     max_pixels: int = 64_000_000
     max_boxes: int = 32
     max_requests: int = 32
-    body_timeout_s: float = 30.0
+    read_timeout_s: float = 30.0
 
 
 class Gate:
@@ -75,13 +75,13 @@ async def read_body(request: Request, limits: Limits) -> bytes:
         raise _too_long(limits)
     data = bytearray()
     try:
-        async with asyncio.timeout(limits.body_timeout_s):
+        async with asyncio.timeout(limits.read_timeout_s):
             async for chunk in request.stream():
                 data += chunk
                 if len(data) > limits.max_bytes:
                     raise _too_long(limits)
     except TimeoutError as error:
-        line = f"The file did not arrive within {limits.body_timeout_s:g} s. Send it again, or a smaller one."
+        line = f"The file did not arrive within {limits.read_timeout_s:g} s. Send it again, or a smaller one."
         raise HTTPException(408, line, {"Connection": "close"}) from error
     return bytes(data)
 

@@ -69,7 +69,7 @@ def test_a_changed_file_predicts_again(workdir, model, shared_data, tmp_path):
     ("command", "flags", "message"),
     [
         ("predict", ["--input={photo}", "--best"], "leave out --best, which is for runs alone"),
-        ("export", ["--output={new}"], "is an exported file, which only `mamkpd predict`, `mamkpd demo` and"),
+        ("export", ["--output={new}"], "is an exported file, which only `mamkpd predict`, `mamkpd serve` and"),
     ],
 )
 def test_mistakes_are_one_line(model, tmp_path, shared_data, command, flags, message):

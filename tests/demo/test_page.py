@@ -11,14 +11,9 @@ __all__ = ["browser"]
 
 
 @pytest.fixture
-def page(browser, demo):
-    with watched(browser, demo.url) as page:
+def page(browser, server):
+    with watched(browser, server.url) as page:
         yield page
-
-
-@pytest.fixture(scope="module")
-def picture(shared_data):
-    return shared_data / "coco_mini" / "000000000785.jpg"
 
 
 def test_a_tiff_is_shown(page, picture, tmp_path):
@@ -46,8 +41,8 @@ def test_a_chosen_picture_shows_joints_scores_and_heatmaps(page, picture):
 
 def test_an_early_picture_waits_for_the_model(page, picture):
     held = []
-    page.route("**/about", lambda route: held.append(route))
-    with page.expect_request("**/about"):
+    page.route("**/model", lambda route: held.append(route))
+    with page.expect_request("**/model"):
         page.reload()
     choose(page, picture)
     page.wait_for_function("document.getElementById('file').files.length")
@@ -113,7 +108,7 @@ def test_all_of_it_works_by_keyboard(page, picture):
     with page.expect_request(lambda request: "/poses" in request.url) as sent:
         tab_to(page, "Find joints")
         page.keyboard.press("Enter")
-    assert sent.value.url.endswith("?boxes=%5B%5B280%2C44%2C218%2C346%5D%5D")
+    assert sent.value.url.endswith("&boxes=%5B%5B280%2C44%2C218%2C346%5D%5D")
     expect_found(page, 1)
 
 
@@ -127,7 +122,7 @@ def test_bad_files_get_a_clear_message_and_the_next_picture_is_shown(page, bad_f
     choose(page, bad_files["text"])
     sync_api.expect(status).to_have_text("The file is 360 bytes that are no image. Choose a JPEG, PNG or WebP picture.")
     choose(page, bad_files["huge"])
-    sync_api.expect(status).to_contain_text("more than 134 million pixels; make it smaller")
+    sync_api.expect(status).to_contain_text("more than 64 million pixels; make it smaller")
     (tmp_path / "long.jpg").write_bytes(picture.read_bytes() + bytes(20 * 2**20))
     choose(page, tmp_path / "long.jpg")
     sync_api.expect(status).to_have_text("The file is larger than 20 MiB. Choose a smaller one.")

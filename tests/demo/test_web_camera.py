@@ -97,10 +97,10 @@ def test_boxes_follow_poses_as_the_trackers_do(page):
     found = {"keypoints": keypoints, "scores": scores, "boxes": boxes, "box_scores": ones, "areas_px": ones}
     tracker = Tracker()
     tracker.update(PoseResult(**found, image_hw=(480, 640), skeleton=COCO, image="", upright=True))
-    poses = [{"joints": joints} for joints in np.concatenate([keypoints, scores[..., None]], -1).tolist()]
+    poses = [{"keypoints": points} for points in np.concatenate([keypoints, scores[..., None]], -1).tolist()]
     boxes = page.evaluate(
         """async (poses) => (await import("./following.js")).boxesAround(
-            poses, { joint_threshold: 0.2 }, { width: 640, height: 480 })""",
+            poses, { keypoint_threshold: 0.2 }, { width: 640, height: 480 })""",
         poses,
     )
     np.testing.assert_allclose(boxes, tracker.boxes().xywh[:1])

@@ -9,11 +9,6 @@ from tests.demo.web_demo import copy, serve, web_demo
 __all__ = ["offline", "web_demo"]
 
 
-@pytest.fixture(scope="module")
-def picture(shared_data):
-    return shared_data / "coco_mini" / "000000000785.jpg"
-
-
 def _expect_message(page, text):
     sync_api.expect(page.locator("#message.bad")).to_have_text(text)
 

@@ -30,7 +30,7 @@ def test_the_folder_has_every_listed_file(web_demo):
     about = json.loads((web_demo.folder / "models.json").read_text(encoding="utf-8"))
     assert [model["name"] for model in about["models"]] == ["people", "animals"]
     assert about["models"][0]["classes"] == [0] and len(about["models"][1]["classes"]) == 10
-    assert about["models"][1]["input_hw"] == [128, 128] and "left_eye" in about["models"][1]["joints"]
+    assert about["models"][1]["input_hw"] == [128, 128] and "left_eye" in about["models"][1]["keypoints"]
     for file in (about["detector"]["file"], *(model["file"] for model in about["models"]), "index.html", "NOTICE.txt"):
         assert (web_demo.folder / file).stat().st_size > 1000, file
     assert {path.suffix for path in (web_demo.folder / "ort").iterdir()} == {".mjs", ".wasm"}

@@ -23,11 +23,6 @@ def page(offline, web_demo, tmp_path):
         yield page
 
 
-@pytest.fixture(scope="module")
-def picture(shared_data):
-    return shared_data / "coco_mini" / "000000000785.jpg"
-
-
 def _wait_for_runs(page, shapes):
     for _ in range(300):
         if len(runs(page)) >= len(shapes):

@@ -35,11 +35,6 @@ def page(offline, web_demo):
 
 
 @pytest.fixture(scope="module")
-def picture(shared_data):
-    return shared_data / "coco_mini" / "000000000785.jpg"
-
-
-@pytest.fixture(scope="module")
 def predictor():
     """The Predictor of a named model, made once."""
     return functools.cache(Predictor.from_pretrained)

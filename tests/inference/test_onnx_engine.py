@@ -158,16 +158,17 @@ def test_the_digest_is_of_the_file(exported, tmp_path):
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_the_demo_answers_from_a_file(exported, pictures):
-    pytest.importorskip("starlette")
-    from mamkpd_jax.demo.server import poses, warm_up
-
+def test_a_batcher_runs_a_file(exported, predictor, pictures):
     path, boxes = pictures[2]
-    for options in (_POINTS, _HEATMAPS):
-        in_file = Predictor.from_pretrained(exported(*options), batch_size=1)
-        warm_up(in_file)
-        answer = poses(in_file, path.read_bytes(), boxes)
-        assert [len(pose["heatmaps"]) for pose in answer["poses"]] == [18] * len(boxes)
+    expected = predictor(path, boxes)[0].keypoints
+    for options, size_hw in ((_POINTS, (1, 1)), (_HEATMAPS, (32, 24))):
+        in_file = Predictor.from_pretrained(exported(*options), batch_size=BATCH)
+        batcher, crops = in_file.batcher(max_wait_ms=0.0), in_file.crops(path, boxes)
+        found = [future.result() for future in batcher.submit(crops.images, maps=True)]
+        batcher.close()
+        result = in_file.result(crops, [(each.points, each.scores) for each in found])
+        np.testing.assert_allclose(result.keypoints, expected, atol=1e-3)
+        assert {each.maps.shape for each in found} == {(*size_hw, 17)}
 
 
 @pytest.mark.parametrize(
@@ -229,5 +230,5 @@ def test_run_options_and_other_uses_are_refused(exported):
         with pytest.raises(UserError, match="leave out --(best|noema), which is for runs alone"):
             Predictor.from_pretrained(path, **options)
     for use in (read_artifact, check_suffix):
-        with pytest.raises(UserError, match="is an exported file, which only `mamkpd predict`, `mamkpd demo` and"):
+        with pytest.raises(UserError, match="is an exported file, which only `mamkpd predict`, `mamkpd serve` and"):
             use(path)

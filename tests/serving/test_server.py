@@ -1,0 +1,202 @@
+"""The server's answers to pictures, over HTTP."""
+
+import base64
+import json
+import os
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import jsonschema
+import numpy as np
+import pytest
+
+from mamkpd_jax.inference.images import read
+
+pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
+
+from fastapi.openapi.models import OpenAPI
+
+from mamkpd_jax.serving.limits import Limits
+from tests.serving.servers import ROOT
+
+MAX_BOXES, MAX_BYTES = Limits().max_boxes, Limits().max_bytes
+BOX = [280.0, 44.0, 218.0, 346.0]
+
+
+def test_poses_equal_the_predictors(server, picture, predictor):
+    status, answer = server.poses(picture.read_bytes(), [BOX, [0, 0, 640, 425]])
+    assert status == 200 and (answer["width"], answer["height"]) == (640, 425)
+    (expected,) = predictor(picture, np.array([BOX, [0, 0, 640, 425]]))
+    keypoints = np.array([pose["keypoints"] for pose in answer["poses"]])
+    np.testing.assert_allclose(keypoints[..., :2], expected.keypoints, atol=1e-3)
+    np.testing.assert_allclose(keypoints[..., 2], expected.scores, atol=1e-5)
+    np.testing.assert_allclose([pose["score"] for pose in answer["poses"]], expected.pose_scores, atol=1e-5)
+    assert [pose["box"] for pose in answer["poses"]] == [BOX, [0, 0, 640, 425]]
+
+
+def test_requests_get_their_own_poses(server, pictures, predictor):
+    files, boxes = zip(*pictures, strict=True)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda i: server.poses(files[i % 4].read_bytes(), boxes[i % 4].tolist()), range(24)))
+    expected = predictor(files, boxes)
+    for i, (status, answer) in enumerate(answers):
+        keypoints = np.array([pose["keypoints"] for pose in answer["poses"]])
+        assert status == 200
+        np.testing.assert_allclose(keypoints[..., :2], expected[i % 4].keypoints, atol=1e-3)
+
+
+def test_broken_pictures_spare_the_others(server, picture, bad_files):
+    good = picture.read_bytes()
+    broken = (good[: len(good) // 2], bad_files["text"].read_bytes(), b"", bad_files["huge"].read_bytes())
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda i: server.poses(good if i % 2 else broken[i // 2 % 4]), range(24)))
+    assert [status for status, _ in answers] == [422, 200] * 12
+
+
+def test_heatmaps_come_when_asked_for(server, picture):
+    (pose,) = server.poses(picture.read_bytes(), query="heatmaps=true")[1]["poses"]
+    assert pose["box"] == [0, 0, 640, 425]
+    assert len(pose["heatmaps"]) == 1 + len(pose["keypoints"]) == 18
+    assert all(url.startswith("data:image/jpeg;base64,") for url in pose["heatmaps"])
+    assert "heatmaps" not in server.poses(picture.read_bytes())[1]["poses"][0]
+
+
+def test_answers_match_the_description(server, picture):
+    document = json.loads(server.ask("/openapi.json")[2])
+    OpenAPI.model_validate(document)
+    assert set(document["paths"]) == {"/poses", "/model", "/health", "/metrics"}
+    assert set(document["paths"]["/poses"]["post"]["requestBody"]["content"]) == {
+        "image/*",
+        "application/octet-stream",
+    }
+    for method, path, body, expected in (
+        ("post", "/poses", picture.read_bytes(), 200),
+        ("post", "/poses", b"", 422),
+        ("get", "/model", None, 200),
+        ("get", "/health", None, 200),
+    ):
+        status, _, content = server.ask(path, body)
+        responses = document["paths"][path][method]["responses"]
+        schema = responses[str(status)]["content"]["application/json"]["schema"]
+        jsonschema.validate(json.loads(content), schema | {"components": document["components"]})
+        assert status == expected
+
+
+def test_the_model_is_described(server):
+    model = json.loads(server.ask("/model")[2])
+    assert model["keypoints"][:2] == ["nose", "left_eye"] and [0, 1] in [sorted(edge) for edge in model["edges"]]
+    assert (model["max_bytes"], model["max_boxes"], model["max_pixels"]) == (MAX_BYTES, MAX_BOXES, 64_000_000)
+
+
+def test_gray_transparent_and_turned_pictures_are_read_as_they_are_seen(server, picture):
+    image = cv2.cvtColor(read(picture, upright=True), cv2.COLOR_RGB2BGR)
+    for view in (cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)):
+        assert server.poses(cv2.imencode(".png", view)[1].tobytes())[0] == 200
+    # A JPEG whose EXIF data say that it has to be turned by 90 degrees: big-endian, one entry, orientation 6.
+    turn = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    jpeg = cv2.imencode(".jpg", image)[1].tobytes()
+    turned = jpeg[:2] + b"\xff\xe1" + (len(turn) + 2).to_bytes(2, "big") + turn + jpeg[2:]
+    answer = server.poses(turned)[1]
+    assert (answer["width"], answer["height"]) == (425, 640)
+
+
+def test_other_formats_come_back_as_jpeg(server, picture):
+    image = cv2.imread(str(picture))
+    for suffix in (".tiff", ".jp2", ".ppm"):
+        status, answer = server.poses(cv2.imencode(suffix, image)[1].tobytes(), query="heatmaps=true")
+        kind, _, data = answer["picture"].partition(",")
+        assert status == 200 and kind == "data:image/jpeg;base64", suffix
+        shown = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+        assert shown.shape == image.shape and np.abs(shown.astype(int) - image).mean() < 5
+    for suffix in (".jpg", ".png", ".webp", ".gif", ".bmp", ".avif"):
+        _, answer = server.poses(cv2.imencode(suffix, image)[1].tobytes(), query="heatmaps=true")
+        assert "picture" not in answer and len(answer["poses"]) == 1, suffix
+
+
+def test_animations_are_refused(server, tmp_path):
+    animation = cv2.Animation()
+    animation.frames = [np.full((24, 36, 3), 20 * i, np.uint8) for i in range(3)]
+    animation.durations = [40] * 3
+    assert cv2.imwriteanimation(str(tmp_path / "animation.gif"), animation)
+    status, answer = server.poses((tmp_path / "animation.gif").read_bytes())
+    assert status == 422 and answer["error"].startswith("The file is animated (3 frames); ")
+
+
+@pytest.mark.parametrize(
+    ("boxes", "line"),
+    [
+        ("[[0, 0, NaN, 10]]", "not in finite numbers"),
+        ([[700, 0, 10, 10]], "lies outside the image of 640x425 pixels"),
+        ([[0, 0, -5, 10]], "has no width or height"),
+        ([[0, 0, 10]], "expected [n, 4]"),
+        ([], f"there are 0 boxes; give 1 to {MAX_BOXES}"),
+        ([BOX] * (MAX_BOXES + 1), f"give 1 to {MAX_BOXES}"),
+        ("[[", "no JSON list"),
+        ({"x": 1}, "the boxes are no numbers"),
+    ],
+)
+def test_boxes_that_can_not_be_are_refused(server, picture, boxes, line):
+    status, answer = server.poses(picture.read_bytes(), boxes)
+    assert status == 422 and line in answer["error"]
+
+
+def test_files_that_are_no_pictures_are_refused_with_what_to_do(server, bad_files, picture):
+    for content in (bad_files["text"].read_bytes(), b"", picture.read_bytes()[:300]):
+        status, answer = server.poses(content)
+        assert status == 422
+        assert (
+            answer["error"]
+            == f"The file is {len(content)} bytes that are no image. Choose a JPEG, PNG or WebP picture."
+        )
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_unpacked(server, bad_files):
+    content = bad_files["huge"].read_bytes()
+    assert len(content) < MAX_BYTES
+    before_kb = server.peak_memory_kb()
+    status, answer = server.poses(content)
+    assert status == 422 and "more than 64 million pixels; make it smaller" in answer["error"]
+    assert server.peak_memory_kb() - before_kb < 50_000, "unpacked it takes 1.2 GB"
+
+
+def test_a_file_of_too_many_bytes_is_refused(server):
+    status, answer = server.poses(bytes(MAX_BYTES + 1))
+    assert (status, answer["error"]) == (413, "The file is larger than 20 MiB. Choose a smaller one.")
+
+
+def test_other_sites_can_neither_send_pictures_nor_reach_the_server_by_a_name_of_theirs(server):
+    status, answer = server.poses(b"picture", headers={"Content-Type": "text/plain"})
+    assert status == 415 and answer["error"].startswith("Content-Type is 'text/plain'; send the picture's bytes as")
+    status, headers, _ = server.ask("/poses", method="OPTIONS", headers={"Origin": "http://example.com"})
+    assert status == 405 and not any(name.lower().startswith("access-control") for name in headers)
+    assert server.ask("/model", headers={"Host": "example.com"})[0] == 400
+
+
+def test_the_page_may_load_nothing_from_elsewhere_and_only_its_files_are_served(server):
+    status, headers, content = server.ask("/")
+    assert status == 200 and b"<h1>" in content
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "script-src 'self'" in policy and "unsafe" not in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    for path in ("/../server.py", "/%2e%2e/server.py", "/..%2fserver.py", "/server.py"):
+        assert server.ask(path)[0] == 404, path
+
+
+def test_it_listens_on_one_address_of_this_machine(server):
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", server.port), timeout=5)
+
+
+def test_a_port_in_use_is_told_in_a_line(server, workdir):
+    command = [sys.executable, "-m", "mamkpd_jax", "serve", f"--checkpoint={workdir}", f"--port={server.port}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"error: can't listen on 127.0.0.1, port {server.port} (")
+
+
+def test_nothing_is_written(server, picture):
+    assert server.poses(picture.read_bytes())[0] == 200
+    assert not [name for _, folders, files in os.walk(server.folder) for name in folders + files]

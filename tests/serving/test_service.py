@@ -1,0 +1,90 @@
+"""The service with detectors of its caller, in this process."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from mamkpd_jax import Predictor
+
+pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
+
+from mamkpd_jax.serving.app import make_app
+from mamkpd_jax.serving.limits import Limits
+from mamkpd_jax.serving.metrics import Metrics
+from mamkpd_jax.serving.service import PoseService
+
+BOX = [280.0, 44.0, 218.0, 346.0]
+
+
+@pytest.fixture
+def service_with(predictor):
+    """A service with a detector."""
+    with contextlib.ExitStack() as stack:
+
+        def make(detector):
+            batcher = predictor.batcher(max_wait_ms=0.0)
+            stack.callback(batcher.close)
+            return PoseService(predictor, batcher, detector, Limits())
+
+        yield make
+
+
+def _poses(service, picture):
+    return asyncio.run(service.poses(picture.read_bytes(), None, heatmaps=False))
+
+
+def test_impossible_boxes_of_a_detector_are_left_out(service_with, picture):
+    found = [[700.0, 0, 10, 10], [0.0, 0, 640, 425], BOX], [0.9, 0.5, 0.8]
+    answer = _poses(service_with(lambda image: found), picture)
+    assert [(list(pose.box), pose.box_score) for pose in answer.poses] == [(BOX, 0.8), ([0, 0, 640, 425], 0.5)]
+
+
+def test_a_picture_can_have_no_poses(service_with, picture):
+    answer = _poses(service_with(lambda image: ([], [])), picture)
+    assert (answer.width, answer.height, answer.poses) == (640, 425, [])
+
+
+def test_the_best_boxes_of_a_detector_are_kept(service_with, picture):
+    most = Limits().max_boxes
+    answer = _poses(service_with(lambda image: ([BOX] * (most + 2), [0.5] * (most + 2))), picture)
+    assert (len(answer.poses), answer.left_out) == (most, 2)
+
+
+def test_a_failure_is_logged_and_answered_in_a_line(service_with, picture, caplog):
+    def broken(image):
+        raise RuntimeError("the detector broke")
+
+    app = make_app(service_with(broken), metrics := Metrics(4), name="tiny", host="127.0.0.1")
+    headers = [(b"host", b"localhost"), (b"content-type", b"image/jpeg")]
+    scope = {"type": "http", "method": "POST", "path": "/poses", "query_string": b"", "headers": headers}
+    sent = []
+
+    async def request():
+        body = {"type": "http.request", "body": picture.read_bytes()}
+        messages = iter([body])
+
+        async def receive():
+            return next(messages, None) or await asyncio.Event().wait()
+
+        async def send(message):
+            sent.append(message)
+
+        await app(scope, receive, send)
+
+    with pytest.raises(RuntimeError):  # for the server's log
+        asyncio.run(request())
+    assert sent[0]["status"] == 500
+    assert sent[1]["body"] == b'{"error":"The server failed. Its log in the terminal has the reason."}'
+    assert "the detector broke" in caplog.text
+    assert b'mamkpd_requests_total{status="500"} 1.0' in metrics.text()
+
+
+def test_an_answer_runs_the_network_once(workdir, picture):
+    predictor, sizes = Predictor.from_pretrained(workdir, batch_size=1), []
+    batcher = predictor.batcher(max_wait_ms=0.0, observe=sizes.append)
+    service = PoseService(predictor, batcher, lambda image: ([BOX], [1.0]), Limits())
+    for heatmaps in (False, True):
+        asyncio.run(service.poses(picture.read_bytes(), None, heatmaps=heatmaps))
+    batcher.close()
+    assert sizes == [1, 1]
