@@ -53,7 +53,7 @@ _MEGAPIXELS = flags.DEFINE_float(
 )
 _MAX_BOXES = flags.DEFINE_integer("max_boxes", 32, "Boxes of a picture.", lower_bound=1)
 _MAX_REQUESTS = flags.DEFINE_integer(
-    "max_requests", 32, "Requests that run at once; more are refused with the status 503.", lower_bound=1
+    "max_requests", 64, "Requests that run at once; more are refused with the status 503.", lower_bound=1
 )
 _READ_TIMEOUT = flags.DEFINE_float(
     "read_timeout_s", 30.0, "A request whose header or picture takes longer to arrive is refused.", lower_bound=0.1
@@ -103,10 +103,13 @@ def main() -> None:
         timeout_graceful_shutdown=_GRACE.value,
     )
     address = f"http://{_HOST.value}:{listener.getsockname()[1]}"
-    print(f"ready: {address} (the page), {address}/openapi.json (the API); Ctrl-C ends", flush=True)
+    server = uvicorn.Server(config)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)  # uvicorn raises it again when it has finished
-    uvicorn.Server(config).run(sockets=[listener])
+        signal.signal(
+            number, server.handle_exit
+        )  # for signals before it runs, and those that it raises again at its end
+    print(f"ready: {address} (the page), {address}/openapi.json (the API); Ctrl-C ends", flush=True)
+    server.run(sockets=[listener])
     batcher.close()
 
 

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import sys
 from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.boxes import as_boxes
 
 _T = TypeVar("_T")
+_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "JPEG2000", "PPM")  # of those that OpenCV reads
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,7 @@ class Limits:
     max_bytes: int = 20 * 2**20
     max_pixels: int = 64_000_000
     max_boxes: int = 32
-    max_requests: int = 32
+    max_requests: int = 64
     read_timeout_s: float = 30.0
 
 
@@ -90,19 +92,20 @@ def _too_long(limits: Limits) -> HTTPException:
     return HTTPException(413, f"The file is larger than {limits.max_bytes / 2**20:g} MiB. Choose a smaller one.")
 
 
-def check_pixels(data: bytes, limits: Limits) -> None:
-    """Raises UserError for a picture of too many pixels by its header, before anything is decoded.
-
-    Bytes that Pillow can't read are left to the decoder, which has a limit of its own.
-    """
+def header_pixels(data: bytes) -> int:
+    """The number of a picture's pixels by its header, before it is decoded; 0 where Pillow can't read it."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
-    except Image.DecompressionBombError:
-        width = height = limits.max_pixels
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            return image.width * image.height
+    except Image.DecompressionBombError:  # far above the limit of pixels that Predictor decodes
+        return sys.maxsize
     except Exception:  # Pillow raises errors of many types for damaged files
-        return
-    if width * height > limits.max_pixels:
+        return 0
+
+
+def check_pixels(n: int, limits: Limits) -> None:
+    """Raises UserError for a picture of too many pixels."""
+    if n > limits.max_pixels:
         raise UserError(f"The picture has more than {limits.max_pixels / 1e6:g} million pixels; make it smaller.")
 
 

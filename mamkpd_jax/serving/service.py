@@ -16,7 +16,7 @@ from mamkpd_jax.inference.boxes import Detector, as_boxes
 from mamkpd_jax.inference.crops import Crops
 from mamkpd_jax.inference.images import read
 from mamkpd_jax.serving.answers import Poses, as_poses
-from mamkpd_jax.serving.limits import Limits, check_pixels
+from mamkpd_jax.serving.limits import Limits, check_pixels, header_pixels
 from mamkpd_jax.serving.views import heatmap_views, shown_picture
 
 _THREADS = 4  # each may hold a picture of the most pixels
@@ -63,12 +63,13 @@ class PoseService:
         return await anyio.to_thread.run_sync(self._answer, prepared, found, limiter=self._threads)
 
     def _prepare(self, data: bytes, boxes: Float[np.ndarray, "n 4"] | None, heatmaps: bool) -> _Prepared:
-        check_pixels(data, self.limits)
+        check_pixels(header_pixels(data), self.limits)
         try:
             image = read(data, upright=True)
         except UserError as error:
             line = str(error).replace("the image", "The file", 1)
             raise UserError(f"{line}. Choose a JPEG, PNG or WebP picture.") from error
+        check_pixels(image.shape[0] * image.shape[1], self.limits)
         left_out = 0
         if boxes is None:
             found = as_boxes(*self._detector(image))

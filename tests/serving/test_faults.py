@@ -167,6 +167,13 @@ def test_a_signal_lets_running_requests_finish(number, workdir, picture, tmp_pat
 
 
 @pytest.mark.slow
+def test_a_signal_at_the_start_ends_it(workdir, tmp_path):
+    with started(workdir, tmp_path, *FLAGS) as server:
+        server.process.terminate()  # perhaps before uvicorn listens to signals
+        assert server.process.wait(10) == 0
+
+
+@pytest.mark.slow
 def test_the_grace_after_a_signal_has_a_bound(workdir, picture, tmp_path):
     flags = ("--boxes=whole", "--max_wait_ms=60000", "--grace_s=1")
     with started(workdir, tmp_path, *flags) as server, ThreadPoolExecutor(1) as pool:

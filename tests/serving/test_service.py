@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 
+import cv2
 import pytest
 
 from mamkpd_jax import Predictor
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.inference.boxes import whole_image
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 
@@ -22,10 +25,10 @@ def service_with(predictor):
     """A service with a detector."""
     with contextlib.ExitStack() as stack:
 
-        def make(detector):
+        def make(detector, **limits):
             batcher = predictor.batcher(max_wait_ms=0.0)
             stack.callback(batcher.close)
-            return PoseService(predictor, batcher, detector, Limits())
+            return PoseService(predictor, batcher, detector, Limits(**limits))
 
         yield make
 
@@ -49,6 +52,14 @@ def test_the_best_boxes_of_a_detector_are_kept(service_with, picture):
     most = Limits().max_boxes
     answer = _poses(service_with(lambda image: ([BOX] * (most + 2), [0.5] * (most + 2))), picture)
     assert (len(answer.poses), answer.left_out) == (most, 2)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".ras"])  # Pillow does not read the second one's header
+def test_the_limit_of_pixels_holds_for_any_format(service_with, picture, suffix):
+    service = service_with(whole_image, max_pixels=640 * 425 - 1)
+    data = cv2.imencode(suffix, cv2.imread(str(picture)))[1].tobytes()
+    with pytest.raises(UserError, match="more than 0.271999 million pixels; make it smaller"):
+        asyncio.run(service.poses(data, None, heatmaps=False))
 
 
 def test_a_failure_is_logged_and_answered_in_a_line(service_with, picture, caplog):
