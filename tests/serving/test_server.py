@@ -91,7 +91,7 @@ def test_the_model_is_described(server):
     assert (model["max_bytes"], model["max_boxes"], model["max_pixels"]) == (MAX_BYTES, MAX_BOXES, 64_000_000)
 
 
-def test_gray_transparent_and_turned_pictures_are_read_as_they_are_seen(server, picture):
+def test_gray_transparent_and_rotated_pictures_are_read(server, picture):
     image = cv2.cvtColor(read(picture, upright=True), cv2.COLOR_RGB2BGR)
     for view in (cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)):
         assert server.poses(cv2.imencode(".png", view)[1].tobytes())[0] == 200
@@ -138,12 +138,12 @@ def test_animations_are_refused(server, tmp_path):
         ({"x": 1}, "the boxes are no numbers"),
     ],
 )
-def test_boxes_that_can_not_be_are_refused(server, picture, boxes, line):
+def test_impossible_boxes_are_refused(server, picture, boxes, line):
     status, answer = server.poses(picture.read_bytes(), boxes)
     assert status == 422 and line in answer["error"]
 
 
-def test_files_that_are_no_pictures_are_refused_with_what_to_do(server, bad_files, picture):
+def test_files_without_a_picture_are_refused(server, bad_files, picture):
     for content in (bad_files["text"].read_bytes(), b"", picture.read_bytes()[:300]):
         status, answer = server.poses(content)
         assert status == 422
@@ -153,7 +153,7 @@ def test_files_that_are_no_pictures_are_refused_with_what_to_do(server, bad_file
         )
 
 
-def test_a_picture_of_too_many_pixels_is_refused_before_it_is_unpacked(server, bad_files):
+def test_too_many_pixels_are_refused_before_decoding(server, bad_files):
     content = bad_files["huge"].read_bytes()
     assert len(content) < MAX_BYTES
     before_kb = server.peak_memory_kb()
@@ -167,7 +167,7 @@ def test_a_file_of_too_many_bytes_is_refused(server):
     assert (status, answer["error"]) == (413, "The file is larger than 20 MiB. Choose a smaller one.")
 
 
-def test_other_sites_can_neither_send_pictures_nor_reach_the_server_by_a_name_of_theirs(server):
+def test_other_sites_can_not_use_the_server(server):
     status, answer = server.poses(b"picture", headers={"Content-Type": "text/plain"})
     assert status == 415 and answer["error"].startswith("Content-Type is 'text/plain'; send the picture's bytes as")
     status, headers, _ = server.ask("/poses", method="OPTIONS", headers={"Origin": "http://example.com"})
@@ -175,7 +175,7 @@ def test_other_sites_can_neither_send_pictures_nor_reach_the_server_by_a_name_of
     assert server.ask("/model", headers={"Host": "example.com"})[0] == 400
 
 
-def test_the_page_may_load_nothing_from_elsewhere_and_only_its_files_are_served(server):
+def test_only_the_pages_own_files_are_served(server):
     status, headers, content = server.ask("/")
     assert status == 200 and b"<h1>" in content
     policy = headers["content-security-policy"]
@@ -190,7 +190,7 @@ def test_it_listens_on_one_address_of_this_machine(server):
         socket.create_connection(("127.0.0.2", server.port), timeout=5)
 
 
-def test_a_port_in_use_is_told_in_a_line(server, workdir):
+def test_a_port_in_use_is_refused(server, workdir):
     command = [sys.executable, "-m", "mamkpd_jax", "serve", f"--checkpoint={workdir}", f"--port={server.port}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
