@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from mamkpd_jax.artifact.checkpoints import read_checkpoint
+from mamkpd_jax.program import Options
+
 ROOT = Path(__file__).resolve().parents[1]
 # Variables that a user has not set, by how they start.
 _OF_TESTS = ("COVERAGE", "JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE", "PYTHON", "XLA_FLAGS")
@@ -59,6 +62,7 @@ _ELSEWHERE = {
     "peers": "test_the_peers_extra_alone",
     "hub": "tests/artifact/test_named.py",
     "heic": "tests/inference/test_images.py",
+    "onnxruntime": "test_onnxruntime_alone_runs_exported_files",
     "dev": "`make test` is run with it",
     "cuda12": "it needs a GPU, and takes 5.5 GB",
     "cuda13": "as cuda12",
@@ -169,6 +173,15 @@ def test_an_extra_alone_serves_its_commands(extra: str, with_extra):
     for command in commands:
         out = environment.run(*command)
     assert printed in out
+
+
+@pytest.mark.slow
+def test_onnxruntime_alone_runs_exported_files(with_extra):
+    onnx = pytest.importorskip("mamkpd_jax.export.formats.onnx")
+    environment, people = with_extra("onnxruntime"), ROOT / "docs" / "people"
+    onnx.save(read_checkpoint(environment.work / "run"), environment.work / "model.onnx", Options())
+    predict = ("mamkpd", "predict", "--checkpoint=model.onnx", f"--input={people}", "--output=people")
+    assert "results.json" in environment.run(*predict, f"--boxes={people / 'boxes.json'}")
 
 
 @pytest.mark.slow
