@@ -57,6 +57,7 @@ class Client:
         return status, content
 
     def close(self) -> None:
+        """Closes the connection; the next request opens another."""
         if self._streams:
             self._streams[1].close()
             self._streams = None
@@ -101,6 +102,7 @@ def _note(tally: Tally, request: Good | Bad, status: int, content: bytes, ms: fl
 
 
 async def leaves_while_sending(port: int, message: bytes, tally: Tally) -> None:
+    """Disconnects after half of a request, again and again."""
     while True:
         async with _connected(port) as (_, writer):
             writer.write(message[: len(message) // 2])
@@ -110,6 +112,7 @@ async def leaves_while_sending(port: int, message: bytes, tally: Tally) -> None:
 
 
 async def leaves_while_waiting(port: int, message: bytes, tally: Tally) -> None:
+    """Disconnects before the answer comes, again and again."""
     while True:
         async with _connected(port) as (_, writer):
             writer.write(message)
@@ -119,7 +122,7 @@ async def leaves_while_waiting(port: int, message: bytes, tally: Tally) -> None:
 
 
 async def sends_slowly(port: int, message: bytes, tally: Tally) -> None:
-    """Sends a body byte by byte until the server refuses it."""
+    """Sends a body byte by byte until the server refuses it, again and again."""
     while True:
         async with _connected(port) as (reader, writer):
             sending = asyncio.create_task(_send_slowly(writer, message))
@@ -139,6 +142,7 @@ async def _send_slowly(writer: asyncio.StreamWriter, message: bytes) -> None:
 
 
 async def sends_too_much(port: int, tally: Tally) -> None:
+    """Sends a file that is larger than allowed every second."""
     request = too_large()
     while True:
         client = Client(port)

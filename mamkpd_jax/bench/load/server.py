@@ -12,6 +12,8 @@ from mamkpd_jax.errors import UserError
 
 
 class Server(NamedTuple):
+    """It listens on a port of this machine."""
+
     process: subprocess.Popen[str]
     port: int
 
@@ -44,6 +46,7 @@ class Sample(NamedTuple):
 
 
 async def sample(client: Client) -> Sample:
+    """Asks for the metrics."""
     from prometheus_client.parser import text_string_to_metric_families
 
     _, content = await client.ask(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")

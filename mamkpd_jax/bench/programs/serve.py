@@ -71,10 +71,11 @@ def predictor_rate(predictor: Predictor, good: list[Good], seconds: float) -> fl
 
 
 async def load(server: Server, good: list[Good], n: int, seconds: float) -> dict[str, Any]:
-    """What clients see of a server in a time, and at its end by SIGTERM."""
-    tally, samples, cpu_s = clients.Tally(), [], time.process_time()
-    steady, faulty = clients.start(server.port, n, good, bad_requests(good[0].picture), tally)
-    watch, start = clients.Client(server.port), time.perf_counter()
+    """What `n` clients see of a server in a time, and when SIGTERM ends it."""
+    tally, samples, bad = clients.Tally(), [], bad_requests(good[0].picture)
+    cpu_s, start = time.process_time(), time.perf_counter()
+    steady, faulty = clients.start(server.port, n, good, bad, tally)
+    watch = clients.Client(server.port)
     while (passed_s := time.perf_counter() - start) < seconds:
         await asyncio.sleep(min(1.0, seconds - passed_s))
         samples.append(await sample(watch))
