@@ -1,6 +1,7 @@
 """Exports a checkpoint to ONNX or StableHLO, to be run without this package.
 
 mamkpd export --checkpoint=NAME|DIR|FILE --output=FILE.onnx|FILE.stablehlo|DIR [--normalize] [--decode] [--batch=N] ...
+mamkpd export --checkpoint=NAME|DIR|FILE --output=FILE.onnx --precision=int8 --calibration=FOLDER|GLOB|FILE ...
 mamkpd export --web --output=DIR [--checkpoint=people,runs/horses]
 
 DIR, a new folder, gets model.stablehlo and model.json, which describes the model's input and output. With --web it gets
@@ -8,6 +9,8 @@ a page that runs the models in the browser; any web server can host it. --web ne
 
 The model takes crops, not pictures. A crop has the centre of its box and 1.25 times the box's width and height, and one
 side grows to the aspect of the model's input. What lies outside the picture is black.
+
+int8 needs pictures like those that the model will see, without labels: a few hundred, and none that scores it later.
 """
 
 from pathlib import Path, PurePath
@@ -19,6 +22,9 @@ from mamkpd_jax.artifact.artifact import Artifact
 from mamkpd_jax.artifact.reading import read_artifact
 from mamkpd_jax.artifact.weight_files import SUFFIXES
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.inference.calibration import calibration_crops, find_calibration
+from mamkpd_jax.inference.picture_files import Pictures
+from mamkpd_jax.inference.predictor import Predictor
 from mamkpd_jax.program import Options
 from mamkpd_jax.registry import EXPORTS
 
@@ -33,6 +39,11 @@ _FLIP_TEST = flags.DEFINE_bool(
 )
 _DECODE = flags.DEFINE_bool("decode", False, "Give points in pixels of the crop and scores, not the head's outputs.")
 _PRECISION = flags.DEFINE_string("precision", "fp32", "Of the arithmetic: fp32, and for ONNX fp16 or int8.")
+_CALIBRATION = flags.DEFINE_string(
+    "calibration",
+    None,
+    "For int8: a folder, a glob in quotes or a file of pictures. Their crops fix the scales of activations.",
+)
 _BATCH = flags.DEFINE_integer(
     "batch", 0, "The number of crops that the model takes; 0: any.", lower_bound=0, upper_bound=4096
 )
@@ -65,9 +76,11 @@ def _save_model(output: Path) -> str:
         raise UserError("--checkpoint is missing (see --help)")
     form = EXPORTS[output.suffix[1:] or "stablehlo"]  # a folder holds StableHLO
     _check_precision(form.precisions, output)
+    pictures = _calibration_pictures()
     artifact = read_artifact(_CHECKPOINT.value, best=_BEST.value, ema=_EMA.value)
     options = Options(normalize=_NORMALIZE.value, flip_test=_FLIP_TEST.value, decode=_DECODE.value)
-    form.save(artifact, output, options, _PRECISION.value, _BATCH.value)
+    calibration = {"calibration": calibration_crops(Predictor(artifact), pictures)} if pictures else {}
+    form.save(artifact, output, options, _PRECISION.value, _BATCH.value, **calibration)
     return f"step {artifact.step}"
 
 
@@ -79,6 +92,7 @@ def _save_web(output: Path) -> str:
         if flags.FLAGS[name].present:
             raise UserError(f"--{name} has no effect with --web; leave it out")
     _check_precision(EXPORTS["onnx"].precisions, output)
+    pictures = _calibration_pictures()
     models: dict[str, Artifact] = {}
     for source in filter(None, map(str.strip, (_CHECKPOINT.value or _WEB_MODELS).split(","))):
         path = PurePath(source)
@@ -88,10 +102,20 @@ def _save_web(output: Path) -> str:
         models[name] = read_artifact(source, best=_BEST.value, ema=_EMA.value)
     if not models:
         raise UserError(f"--checkpoint={_CHECKPOINT.value} names no model; expected names such as {_WEB_MODELS}")
-    web_folder.save(models, output, flip_test=_FLIP_TEST.value, precision=_PRECISION.value)
+    calibrate = (lambda model: calibration_crops(Predictor(model), pictures)) if pictures else None
+    web_folder.save(models, output, flip_test=_FLIP_TEST.value, precision=_PRECISION.value, calibrate=calibrate)
     return ", ".join(models)
 
 
 def _check_precision(precisions: tuple[str, ...], output: Path) -> None:
     if _PRECISION.value not in precisions:
         raise UserError(f"--precision={_PRECISION.value}: {output} can have {', '.join(precisions)}; choose one")
+
+
+def _calibration_pictures() -> Pictures | None:
+    """The pictures of --calibration; raises UserError if int8 lacks them or another precision has them."""
+    if _PRECISION.value == "int8" and not _CALIBRATION.value:
+        raise UserError("--precision=int8 needs --calibration, pictures like those that the model will see")
+    if _PRECISION.value != "int8" and _CALIBRATION.value:
+        raise UserError(f"--calibration has no effect on {_PRECISION.value}; leave it out, or add --precision=int8")
+    return find_calibration(_CALIBRATION.value) if _CALIBRATION.value else None

@@ -8,9 +8,11 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import mamkpd_jax
 from mamkpd_jax.artifact.artifact import Artifact
@@ -36,13 +38,21 @@ ort/
 """
 
 
-def save(models: Mapping[str, Artifact], folder: Path, *, flip_test: bool = False, precision: str = "fp32") -> None:
+def save(
+    models: Mapping[str, Artifact],
+    folder: Path,
+    *,
+    flip_test: bool = False,
+    precision: str = "fp32",
+    calibrate: Callable[[Artifact], np.ndarray] | None = None,
+) -> None:
     """Writes the page, the models and the detector as ONNX, and onnxruntime-web's files to a new folder.
 
     Args:
         models: by the names that the page shows; the first is chosen when the page opens.
         flip_test: whether each crop is seen in the mirror too.
         precision: of the models, as `onnx.save` takes it.
+        calibrate: for int8 the crops of a model, as `onnx.save` takes them.
 
     Raises:
         UserError: the folder exists, or npm is missing or fails, or what it downloaded is damaged.
@@ -61,7 +71,8 @@ def save(models: Mapping[str, Artifact], folder: Path, *, flip_test: bool = Fals
             file = f"{re.sub(r'[^A-Za-z0-9_.-]', '-', name)}.onnx"
             if (partial / file).exists():  # the detector's, or that of a name with another odd character
                 file = f"{i}-{file}"
-            onnx.save(artifact, partial / file, Options(flip_test=flip_test), precision)
+            crops = calibrate(artifact) if calibrate else None
+            onnx.save(artifact, partial / file, Options(flip_test=flip_test), precision, calibration=crops)
             described.append({"name": name, "file": file, **_description(artifact)})
         detector = {"file": nanodet.FILE.name, **nanodet.parameters()}
         about = {"version": mamkpd_jax.__version__, "detector": detector, "models": described}

@@ -1,10 +1,12 @@
-"""Accuracy of a run in JAX, as the PyTorch twin and as ONNX, on its validation split.
+"""Accuracy of a model in JAX, as the PyTorch twin and as ONNX, on its validation split.
 
-mamkpd bench export_accuracy --checkpoint=runs/quickstart --output=benchmarks/results/accuracy_quickstart.json
+mamkpd bench export_accuracy --checkpoint=people --calibration=PICTURES --output=benchmarks/results/int8_people.json
 
-The run's data set must be where its config says. Crops, flip test and metrics are those of evaluation.
+The model's data set must be where its config says: paths are relative to the working directory. Crops and metrics are
+those of evaluation. The pictures that calibrate int8 must not be of the validation split.
 """
 
+import dataclasses
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,18 +15,27 @@ import jax
 import numpy as np
 from absl import flags
 
+from mamkpd_jax import cli
 from mamkpd_jax.artifact.artifact import Artifact
-from mamkpd_jax.artifact.checkpoints import read_checkpoint
+from mamkpd_jax.artifact.reading import read_artifact
 from mamkpd_jax.bench import measure
 from mamkpd_jax.data.opening import open_evaluation_data
 from mamkpd_jax.evaluation.evaluator import Evaluator, PredictCrops
+from mamkpd_jax.inference.calibration import calibration_crops, find_calibration
+from mamkpd_jax.inference.predictor import Predictor
 from mamkpd_jax.program import Options, program_of
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a training run.", required=True)
+_CHECKPOINT = cli.define_checkpoint()
+_CALIBRATION = flags.DEFINE_string(
+    "calibration", None, "Pictures for int8, as `mamkpd export` takes them.", required=True, allow_override=True
+)
+_FLIP_TEST = flags.DEFINE_bool(
+    "flip_test", None, "See each crop in the mirror too. Default: as the model's config.", allow_override=True
+)
 _VALUES = 3  # the metric's first: AP, AP50 and AP75, say
 
 
-def _contenders(artifact: Artifact, folder: Path) -> dict[str, tuple[PredictCrops, float]]:
+def _contenders(artifact: Artifact, calibration: np.ndarray, folder: Path) -> dict[str, tuple[PredictCrops, float]]:
     """Functions of uint8 crops [b, h, w, 3], and the size of their weights in MiB."""
     import onnxruntime
     import torch
@@ -47,19 +58,30 @@ def _contenders(artifact: Artifact, folder: Path) -> dict[str, tuple[PredictCrop
     contenders = {"jax": (jax.jit(program_of(artifact, options)), mib), "torch": (torch_predict, mib)}
     for precision in ("fp32", "fp16", "int8"):
         path = folder / f"{precision}.onnx"
-        onnx.save(artifact, path, options, precision)
+        onnx.save(artifact, path, options, precision, calibration=calibration if precision == "int8" else None)
         contenders[f"onnx {precision}"] = (onnx_predict(path), path.stat().st_size / 2**20)
     return contenders
 
 
 def main() -> None:
-    artifact = read_checkpoint(Path(_CHECKPOINT.value))
+    pictures = find_calibration(_CALIBRATION.value)
+    artifact = read_artifact(_CHECKPOINT.value)
+    if _FLIP_TEST.value is not None:
+        evaluation = dataclasses.replace(artifact.config.eval, flip_test=_FLIP_TEST.value)
+        artifact = dataclasses.replace(artifact, config=dataclasses.replace(artifact.config, eval=evaluation))
+    calibration = calibration_crops(Predictor(artifact), pictures)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        contenders = _contenders(artifact, Path(folder))
+        contenders = _contenders(artifact, calibration, Path(folder))
         evaluator = Evaluator(open_evaluation_data(artifact.config), artifact.config)
         for name, (predict, mib) in contenders.items():
             metrics = evaluator(predict).metrics
             rows.append({"contender": name, "mib": mib} | {value: metrics[value] for value in list(metrics)[:_VALUES]})
-            print(rows[-1])
-    measure.write(rows, checkpoint=_CHECKPOINT.value, step=artifact.step)
+            print(rows[-1], flush=True)
+    measure.write(
+        rows,
+        checkpoint=_CHECKPOINT.value,
+        step=artifact.step,
+        flip_test=artifact.config.eval.flip_test,
+        calibration={"pictures": _CALIBRATION.value, "crops": len(calibration)},
+    )

@@ -5,27 +5,33 @@ import os
 import re
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime
 import torch
-from onnxruntime.quantization import QuantType, quantize_dynamic
-from onnxruntime.quantization.quant_utils import add_pre_process_metadata
+from jaxtyping import UInt8
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 from mamkpd_jax.artifact import torch_model
 from mamkpd_jax.artifact.artifact import Artifact
 from mamkpd_jax.artifact.weight_files import METADATA_KEY, to_torch
+from mamkpd_jax.errors import UserError
 from mamkpd_jax.export.format import Format
+from mamkpd_jax.export.int8 import quantized
+from mamkpd_jax.model.mamkpd import normalize
 from mamkpd_jax.program import Options
 from mamkpd_jax.registry import HEADS
 
 OPSET = 20
 _BATCH_AXIS = "batch"
+_CALIBRATION_BATCH = 8
 # By their names the network's layers, not the scan's own operations and not what is around the network. Those are in
 # fp32 everywhere: in half precision 1 + exp(x) overflows from 11 on, a small delta is lost, and so is a heatmap's foot.
+# In int8 the projections to delta, B and C would be as coarse, and quantizing these small products takes time.
 # A name that comes again, for the mirrored image, has a number.
 _LAYERS = re.compile(r"/model(_\d+)?/(?!.*/ss2d(_\d+)?/[^/]+$)")
 
@@ -40,7 +46,14 @@ def twin(artifact: Artifact) -> torch_model.MamKPD:
     return model.eval()
 
 
-def save(artifact: Artifact, path: Path, options: Options, precision: str = "fp32", batch: int = 0) -> None:
+def save(
+    artifact: Artifact,
+    path: Path,
+    options: Options,
+    precision: str = "fp32",
+    batch: int = 0,
+    calibration: UInt8[np.ndarray, "n h w 3"] | None = None,
+) -> None:
     """Writes an ONNX file, atomically.
 
     Its metadata is the artifact's description, with `options`, `precision` and `batch`. The input is `image`: uint8 RGB
@@ -49,9 +62,14 @@ def save(artifact: Artifact, path: Path, options: Options, precision: str = "fp3
 
     Args:
         precision: "fp32", "fp16" or "int8": fp16 halves the layers' weights, and leaves the scan and what is around
-            the network in fp32; int8 quantizes the linear layers, dynamically.
+            the network in fp32; int8 quantizes the linear layers, with scales that `calibration` fixes.
         batch: the number of crops it takes, in a graph whose shapes are all constants; 0: any number.
+        calibration: RGB crops like those that the model will see, for int8 alone, which needs them: a few hundred.
+
+    Raises:
+        UserError: int8 has no calibration, another precision has one, or its crops are not of the model's size.
     """
+    _check(calibration, precision, artifact.config.data.input_hw)
     model = torch_model.CropPredictor(twin(artifact), **options.parts).eval()
     height, width = artifact.config.data.input_hw
     if options.normalize:
@@ -64,9 +82,10 @@ def save(artifact: Artifact, path: Path, options: Options, precision: str = "fp3
         traced, folded, final = (Path(folder) / name for name in ("traced.onnx", "folded.onnx", "final.onnx"))
         _trace(model, example, traced, outputs)
         _fold(traced, folded, batch)
-        if precision == "int8":
-            _quantize(folded, final)
-        graph = onnx.load(final if precision == "int8" else folded)
+        graph = onnx.load(folded)
+        if calibration is not None:
+            layers = [node.name for node in graph.graph.node if node.op_type == "MatMul" and _LAYERS.match(node.name)]
+            graph = quantized(graph, layers, _feeds(calibration, options, batch), final)
         if precision == "fp16":
             others = [node.name for node in graph.graph.node if not _LAYERS.match(node.name)]
             graph = convert_float_to_float16(graph, keep_io_types=True, node_block_list=others)
@@ -111,7 +130,7 @@ def _trace(model: torch.nn.Module, example: torch.Tensor, path: Path, outputs: l
 def _fold(source: Path, target: Path, batch: int) -> None:
     """Folds constants and BatchNorm by onnxruntime's basic optimizations, which any runtime can read.
 
-    With a batch size shapes are constants too. Products stay products, as without one: `_quantize` looks for them.
+    With a batch size shapes are constants too. Products stay products, as without one: int8 looks for them.
     """
     options = onnxruntime.SessionOptions()
     if batch:
@@ -123,20 +142,27 @@ def _fold(source: Path, target: Path, batch: int) -> None:
     )
 
 
-def _quantize(source: Path, target: Path) -> None:
-    """The linear layers in int8, dynamically.
+def _check(calibration: np.ndarray | None, precision: str, input_hw: tuple[int, int]) -> None:
+    if (calibration is None) == (precision == "int8"):
+        remedy = "give crops for it" if calibration is None else "leave it out, as it is for int8"
+        raise UserError(
+            f"the precision is {precision} {'without' if calibration is None else 'with'} a calibration; {remedy}"
+        )
+    if calibration is None:
+        return
+    if calibration.dtype != np.uint8 or calibration.shape[1:] != (*input_hw, 3) or not len(calibration):
+        raise UserError(
+            f"the calibration is {calibration.dtype} {list(calibration.shape)}; expected at least one crop, "
+            f"uint8 [n, {input_hw[0]}, {input_hw[1]}, 3]"
+        )
 
-    Choice: not the four directions' projections to delta, which are one product of stacked matrices with few inputs:
-    quantizing these takes more time than it saves, and rounds what the scan takes the exponential of.
-    """
-    model = onnx.load(source)
-    stacked = {weight.name for weight in model.graph.initializer if len(weight.dims) > 2}
-    left = [node.name for node in model.graph.node if node.op_type == "MatMul" and stacked & set(node.input)]
-    add_pre_process_metadata(model)  # folding is the preparation that onnxruntime would otherwise warn to be missing
-    onnx.save(model, source)
-    quantize_dynamic(
-        source, target, op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8, nodes_to_exclude=left
-    )
+
+def _feeds(calibration: UInt8[np.ndarray, "n h w 3"], options: Options, batch: int) -> Iterator[dict[str, np.ndarray]]:
+    """The model's input for the calibration, in batches of its size; the first crops fill the last batch."""
+    size = batch or _CALIBRATION_BATCH
+    n_batches = -(-len(calibration) // size)
+    for images in np.resize(calibration, (n_batches, size, *calibration.shape[1:])):
+        yield {"image": images if options.normalize else normalize(images).transpose(0, 3, 1, 2)}
 
 
 FORMAT = Format(save, ("fp32", "fp16", "int8"))

@@ -1,0 +1,61 @@
+"""Crops of pictures, by which an export to int8 is calibrated."""
+
+import random
+
+import numpy as np
+from absl import logging
+from jaxtyping import UInt8
+
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.inference.coco_classes import subject
+from mamkpd_jax.inference.picture_files import Pictures, find_pictures
+from mamkpd_jax.inference.predictor import Predictor
+from mamkpd_jax.inference.sources import find_video
+
+_FEW = 100
+
+
+def find_calibration(given: str) -> Pictures:
+    """The pictures that `--calibration` names: a file, a folder or a glob.
+
+    Raises:
+        UserError: there is none, or it is a video.
+    """
+    if find_video(given) is not None:
+        raise UserError(f"--calibration={given} is a video; give a picture, a folder of pictures or a glob")
+    return find_pictures(given, flag="calibration")
+
+
+def calibration_crops(predictor: Predictor, pictures: Pictures, limit: int = 256) -> UInt8[np.ndarray, "n h w 3"]:
+    """At most `limit` crops, the same number of each picture as far as it has them; prints how many there are.
+
+    The pictures are taken in an arbitrary, fixed order, so that they are spread over a folder. Pictures that can't be read
+    are logged and skipped.
+
+    Raises:
+        UserError: no picture has a crop.
+    """
+    names = random.Random(0).sample(pictures.names, len(pictures.names))
+    most = -(-limit // len(names))
+    crops: list[np.ndarray] = []
+    n_used = 0
+    for name in names:
+        if len(crops) >= limit:
+            break
+        try:
+            found = predictor.crops(pictures.path(name), box_threshold=0.0).images[:most]
+        except UserError as error:
+            logging.warning("left out of the calibration: %s", error)
+            continue
+        crops += list(found)
+        n_used += len(found) > 0
+    if not crops:
+        raise UserError(
+            f"--calibration: {subject(predictor.skeleton, 0)} found in the {len(names)} pictures of {pictures.folder}; "
+            "give pictures of what the model is for"
+        )
+    crops = crops[:limit]
+    print(f"calibration: {len(crops)} crops of {n_used} of {len(names)} pictures")
+    if len(crops) < _FEW:
+        logging.warning("%d crops are few for a calibration; give pictures with at least %d", len(crops), _FEW)
+    return np.stack(crops)
