@@ -29,7 +29,7 @@ def find_calibration(given: str) -> Pictures:
 def calibration_crops(predictor: Predictor, pictures: Pictures, limit: int = 256) -> UInt8[np.ndarray, "n h w 3"]:
     """At most `limit` crops, the same number of each picture as far as it has them; prints how many there are.
 
-    The pictures are taken in an arbitrary, fixed order, so that they are spread over a folder. Pictures that can't be read
+    The pictures are taken in an arbitrary, fixed order, which spreads them over a folder. Pictures that can't be read
     are logged and skipped.
 
     Raises:

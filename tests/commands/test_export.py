@@ -50,11 +50,14 @@ def test_stablehlo_with_all_inside(run, tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_onnx_describes_what_is_inside(run, tmp_path, precision):
+def test_onnx_describes_what_is_inside(run, shared_data, tmp_path, precision):
     onnx, path = pytest.importorskip("onnx"), tmp_path / "model.onnx"
     pytest.importorskip("torch")
-    done = _export(run, f"--output={path}", "--decode", f"--precision={precision}")
-    assert done.returncode == 0 and done.stderr == "" and done.stdout.startswith(f"{path}: step 7, "), done
+    calibration = [f"--calibration={shared_data / 'coco' / 'val2017' / '*.jpg'}"] if precision == "int8" else []
+    done = _export(run, f"--output={path}", "--decode", f"--precision={precision}", *calibration)
+    assert done.returncode == 0 and done.stderr == "", done
+    reported = "calibration: 256 crops of 153 of 171 pictures\n" if calibration else ""
+    assert done.stdout.startswith(f"{reported}{path}: step 7, ")
     about = json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}["mamkpd"])
     assert about["options"] == {"normalize": False, "flip_test": False, "decode": True}
     assert about["precision"] == precision and about["step"] == 7
@@ -105,6 +108,19 @@ def test_help_says_pixels_of_the_crop(run):
     ("flags", "message"),
     [
         (["--output={new}.stablehlo", "--precision=int8"], "error: --precision=int8: "),
+        (["--output={new}.onnx", "--precision=int8"], "error: --precision=int8 needs --calibration, pictures like "),
+        (
+            ["--output={new}", "--web", "--precision=int8"],
+            "error: --precision=int8 needs --calibration, pictures like ",
+        ),
+        (
+            ["--output={new}.onnx", "--calibration=."],
+            "error: --calibration has no effect on fp32; leave it out, or add ",
+        ),
+        (
+            ["--output={new}.onnx", "--precision=int8", "--calibration={new}"],
+            "model: no picture found; give a picture, a folder or a glob",
+        ),
         (["--output={new}.onnx", "--batch=-1"], "error: flag --batch=-1: "),
         (["--output={new}.stablehlo", "--batch=two"], "error: flag --batch=two: "),
         (

@@ -11,7 +11,7 @@ from mamkpd_jax.config import Config, DataConfig, ModelConfig
 from mamkpd_jax.export.formats import stablehlo
 from mamkpd_jax.program import NETWORK, Options
 
-_BATCH = 3
+_BATCH, _OPTIONS = 3, Options(flip_test=False)
 _CONFIG = Config(
     model=ModelConfig(stem=False, depths=(1,), dims=(8,), decoder_dim=8),
     data=DataConfig(dataset="synthetic_people", input_hw=(64, 48)),
@@ -32,7 +32,8 @@ def test_onnx_with_batch_size_equals_dynamic(tmp_path, random_weights, images, p
 
     outputs = []
     for batch in (0, _BATCH):
-        save(random_weights(_CONFIG), tmp_path / f"{batch}.onnx", Options(flip_test=False), precision, batch)
+        calibration = images if precision == "int8" else None
+        save(random_weights(_CONFIG), tmp_path / f"{batch}.onnx", _OPTIONS, precision, batch, calibration)
         session = onnxruntime.InferenceSession(tmp_path / f"{batch}.onnx", providers=["CPUExecutionProvider"])
         outputs.append(session.run(["points", "scores"], {"image": images}))
     for dynamic, fixed in zip(*outputs, strict=True):

@@ -26,11 +26,11 @@ _TYPES = {
     **dict.fromkeys("ReduceMax ReduceSum Relu Sign Sub".split(), _NUMBERS),
     **dict.fromkeys("Concat Gather GatherElements Reshape Shape Slice Split Squeeze Transpose Where".split(), _ANY),
     "And": "BOOL",
+    "QuantizeLinear": f"{_FLOATS} INT8",  # the input and scale, and the zero point, which must be 0
+    "DequantizeLinear": f"{_FLOATS} INT8",
     "Cast": f"{_ANY} UINT8",
 }
 _AXES = {"Pad": 3, "ReduceMax": 1, "ReduceSum": 1, "Slice": 3, "Squeeze": 1}  # the input that must be a constant
-# What TensorRT does not take.
-_DYNAMIC_QUANTIZATION = {"DynamicQuantizeLinear", "MatMulInteger"}
 
 # Between them they have every part of the variants, codecs and options.
 _CASES = {
@@ -46,7 +46,7 @@ _CASES = {
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory, random_weights):
+def exported(tmp_path_factory, random_weights, crops):
     """The model of a case, in a precision; each is exported once."""
     path = tmp_path_factory.mktemp("exported") / "model.onnx"
 
@@ -56,13 +56,16 @@ def exported(tmp_path_factory, random_weights):
         data = DataConfig(dataset="synthetic_people", input_hw=(64, 48))
         narrow = dataclasses.replace(model, decoder_dim=8)
         config = Config(model=narrow, head=HeatmapConfig(codec=codec), data=data)
-        save(random_weights(config), path, options, precision)
+        calibration = crops(data.input_hw) if precision == "int8" else None
+        save(random_weights(config), path, options, precision, calibration=calibration)
         return onnx.load(path)
 
     return make
 
 
-@pytest.mark.parametrize(("case", "precision"), [*((case, "fp32") for case in _CASES), ("cmm, dark", "fp16")])
+@pytest.mark.parametrize(
+    ("case", "precision"), [*((case, "fp32") for case in _CASES), ("cmm, dark", "fp16"), ("merging, plain", "int8")]
+)
 def test_tensorrt_documents_all_operators_and_types(exported, case, precision):
     model = exported(case, precision)
     assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", OPSET)] and OPSET in _OPSETS
@@ -78,6 +81,8 @@ def test_tensorrt_documents_all_operators_and_types(exported, case, precision):
         assert node.op_type != "LayerNormalization" or len(node.output) == 1
 
 
-def test_int8_differs_by_dynamic_quantization_alone(exported):
-    operators = [{node.op_type for node in exported("cmm, dark", kind).graph.node} for kind in ("fp32", "int8")]
-    assert operators[1] - operators[0] == _DYNAMIC_QUANTIZATION
+def test_zero_points_are_zero_in_int8(exported):
+    graph = exported("merging, plain", "int8").graph
+    constants = {array.name: onnx.numpy_helper.to_array(array) for array in graph.initializer}
+    zeros = [constants[node.input[2]] for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert zeros and not any(zero.any() for zero in zeros)

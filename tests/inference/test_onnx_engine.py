@@ -31,15 +31,16 @@ _POINTS, _HEATMAPS = (0, 0, 1), (1, 0, 0)
 
 
 @pytest.fixture(scope="session")
-def exported(workdir, tmp_path_factory):
+def exported(workdir, predictor, pictures, tmp_path_factory):
     """The model of `workdir`, exported with (normalize, flip_test, decode); each file is written once."""
     folder, artifact = tmp_path_factory.mktemp("exported"), read_checkpoint(workdir)
+    crops = np.concatenate([predictor.crops(path, boxes).images for path, boxes in pictures])
 
     def export(normalize: int, flip_test: int, decode: int, precision: str = "fp32") -> Path:
         path = folder / f"{normalize}{flip_test}{decode}{precision}.onnx"
         if not path.exists():
             options = Options(normalize=bool(normalize), flip_test=bool(flip_test), decode=bool(decode))
-            onnx_format.save(artifact, path, options, precision)
+            onnx_format.save(artifact, path, options, precision, calibration=crops if precision == "int8" else None)
         return path
 
     return export

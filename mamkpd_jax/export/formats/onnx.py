@@ -162,7 +162,7 @@ def _feeds(calibration: UInt8[np.ndarray, "n h w 3"], options: Options, batch: i
     size = batch or _CALIBRATION_BATCH
     n_batches = -(-len(calibration) // size)
     for images in np.resize(calibration, (n_batches, size, *calibration.shape[1:])):
-        yield {"image": images if options.normalize else normalize(images).transpose(0, 3, 1, 2)}
+        yield {"image": images if options.normalize else np.asarray(normalize(images)).transpose(0, 3, 1, 2)}
 
 
 FORMAT = Format(save, ("fp32", "fp16", "int8"))

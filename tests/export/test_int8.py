@@ -1,0 +1,131 @@
+"""ONNX files in int8: fixed scales, weights by channel, and results close to those in fp32."""
+
+import re
+
+import numpy as np
+import pytest
+
+from mamkpd_jax.artifact.reading import read_artifact
+from mamkpd_jax.config import Config, DataConfig, ModelConfig
+from mamkpd_jax.errors import UserError
+from mamkpd_jax.inference.calibration import calibration_crops, find_calibration
+from mamkpd_jax.inference.predictor import Predictor
+from mamkpd_jax.program import Options
+
+pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+from mamkpd_jax.export.formats.onnx import save  # noqa: E402 (needs onnx)
+
+_CONFIG = Config(
+    model=ModelConfig(depths=(1, 1), dims=(8, 16), decoder_dim=8),
+    data=DataConfig(dataset="synthetic_people", input_hw=(64, 48)),
+)
+
+
+def _run(path, images: np.ndarray) -> list[np.ndarray]:
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"image": images})
+
+
+def _constants(graph) -> dict[str, np.ndarray]:
+    return {array.name: onnx.numpy_helper.to_array(array) for array in graph.initializer}
+
+
+@pytest.fixture(scope="module")
+def photos(shared_data):
+    """Crops of the people in real photos."""
+    pictures = find_calibration(str(shared_data / "coco" / "val2017"))
+    return calibration_crops(Predictor.from_pretrained("people"), pictures, limit=16)
+
+
+@pytest.fixture(scope="module")
+def people(photos, tmp_path_factory):
+    """The folder of the model `people` in fp32 and int8, calibrated on half of the crops."""
+    folder, artifact = tmp_path_factory.mktemp("people"), read_artifact("people")
+    for flip_test in (False, True):
+        options = Options(flip_test=flip_test)
+        save(artifact, folder / f"fp32-{flip_test}.onnx", options)
+        save(artifact, folder / f"int8-{flip_test}.onnx", options, "int8", calibration=photos[:8])
+    return folder
+
+
+@pytest.mark.parametrize("flip_test", [False, True])
+def test_a_crop_is_independent_of_its_neighbours(people, photos, flip_test):
+    path = people / f"int8-{flip_test}.onnx"
+    alone = _run(path, photos[:1])
+    for neighbours in (photos[1:8], np.full_like(photos[:3], 255), np.zeros_like(photos[:3])):
+        beside = _run(path, np.concatenate([photos[:1], neighbours]))
+        assert all(np.array_equal(a[0], b[0]) for a, b in zip(beside, alone, strict=True))
+
+
+@pytest.mark.parametrize("flip_test", [False, True])
+def test_points_of_unseen_photos_are_close_to_fp32(people, photos, flip_test):
+    (points, scores), (points8, scores8) = (
+        _run(people / f"{name}-{flip_test}.onnx", photos[8:]) for name in ("fp32", "int8")
+    )
+    distance_px = np.linalg.norm(points8 - points, axis=-1)[scores > 0.2]
+    assert 0 < np.median(distance_px) < 0.5 and np.mean(distance_px > 6) < 0.03
+    assert np.abs(scores8 - scores).mean() < 0.02
+
+
+def test_weights_take_a_byte_and_a_scale_by_channel(people):
+    graph = onnx.load(people / "int8-False.onnx").graph
+    constants, by_output = _constants(graph), {output: node for node in graph.node for output in node.output}
+    layers = [
+        node for node in graph.node if node.op_type == "MatMul" and re.search("/(in|out|mlp).*/M|intra", node.name)
+    ]
+    assert len(layers) == 27
+    for layer in layers:
+        inputs, weight = (by_output[name] for name in layer.input)
+        assert [inputs.op_type, weight.op_type] == ["DequantizeLinear"] * 2
+        values, scales, zeros = (constants[name] for name in weight.input)
+        assert values.dtype == np.int8 and scales.shape == zeros.shape == values.shape[1:]
+        assert 60 < np.abs(values).max() <= 64  # two products fit into 16 bits, as CPUs without VNNI add them
+        assert constants[inputs.input[1]].shape == () and not zeros.any() and not constants[inputs.input[2]]
+    sizes = [(people / f"{name}-False.onnx").stat().st_size for name in ("int8", "fp32")]
+    assert sizes[0] < 0.75 * sizes[1]
+
+
+def test_scales_cover_what_calibration_saw(random_weights, crops, tmp_path):
+    images = crops((64, 48))
+    dark = (images // 8).astype(np.uint8)
+    scales = []
+    for calibration in (images, dark, np.concatenate([dark] * 8 + [images])):
+        save(random_weights(_CONFIG), tmp_path / "model.onnx", Options(), "int8", calibration=calibration)
+        graph = onnx.load(tmp_path / "model.onnx").graph
+        constants = _constants(graph)
+        scales.append(np.array([constants[n.input[1]] for n in graph.node if n.op_type == "QuantizeLinear"]))
+    assert len(scales[0]) == 20 and not np.array_equal(scales[0], scales[1])  # the mirrored image has its own
+    np.testing.assert_array_equal(scales[2], np.maximum(scales[0], scales[1]))  # the last batch counts too
+
+
+def test_the_projections_to_the_scan_stay_in_fp32(random_weights, crops, tmp_path):
+    save(random_weights(_CONFIG), tmp_path / "model.onnx", Options(), "int8", calibration=crops((64, 48)))
+    graph = onnx.load(tmp_path / "model.onnx").graph
+    quantized = {output for node in graph.node if node.op_type == "DequantizeLinear" for output in node.output}
+    in_scan = [node for node in graph.node if node.op_type == "MatMul" and re.search(r"/ss2d(_\d+)?/MatMul", node.name)]
+    n_images = 2  # one is mirrored
+    assert len(in_scan) == n_images * 9 * sum(_CONFIG.model.depths) and not any(
+        quantized & set(node.input) for node in in_scan
+    )
+
+
+@pytest.mark.parametrize(
+    ("precision", "calibration", "message"),
+    [
+        ("int8", None, "the precision is int8 without a calibration; give crops for it"),
+        ("fp16", np.zeros((2, 64, 48, 3), np.uint8), "the precision is fp16 with a calibration; leave it out"),
+        ("int8", np.zeros((0, 64, 48, 3), np.uint8), "the calibration is uint8 [0, 64, 48, 3]; expected at least one"),
+        (
+            "int8",
+            np.zeros((2, 48, 64, 3), np.uint8),
+            "[2, 48, 64, 3]; expected at least one crop, uint8 [n, 64, 48, 3]",
+        ),
+        ("int8", np.zeros((2, 64, 48, 3), np.float32), "the calibration is float32 [2, 64, 48, 3]; expected"),
+    ],
+)
+def test_wrong_calibrations_are_refused(random_weights, tmp_path, precision, calibration, message):
+    with pytest.raises(UserError) as refusal:
+        save(random_weights(_CONFIG), tmp_path / "model.onnx", Options(), precision, calibration=calibration)
+    assert message in str(refusal.value) and not list(tmp_path.iterdir())
