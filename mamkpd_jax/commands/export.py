@@ -43,6 +43,7 @@ _CALIBRATION = flags.DEFINE_string(
     "calibration",
     None,
     "For int8: a folder, a glob in quotes or a file of pictures. Their crops fix the scales of activations.",
+    allow_override=True,
 )
 _BATCH = flags.DEFINE_integer(
     "batch", 0, "The number of crops that the model takes; 0: any.", lower_bound=0, upper_bound=4096

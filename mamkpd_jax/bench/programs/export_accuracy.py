@@ -27,7 +27,10 @@ from mamkpd_jax.program import Options, program_of
 
 _CHECKPOINT = cli.define_checkpoint()
 _CALIBRATION = flags.DEFINE_string(
-    "calibration", None, "Pictures for int8, as `mamkpd export` takes them.", required=True, allow_override=True
+    "calibration",
+    None,
+    "Pictures for int8, as `mamkpd export` takes them; without them it is left out.",
+    allow_override=True,
 )
 _FLIP_TEST = flags.DEFINE_bool(
     "flip_test", None, "See each crop in the mirror too. Default: as the model's config.", allow_override=True
@@ -35,7 +38,9 @@ _FLIP_TEST = flags.DEFINE_bool(
 _VALUES = 3  # the metric's first: AP, AP50 and AP75, say
 
 
-def _contenders(artifact: Artifact, calibration: np.ndarray, folder: Path) -> dict[str, tuple[PredictCrops, float]]:
+def _contenders(
+    artifact: Artifact, calibration: np.ndarray | None, folder: Path
+) -> dict[str, tuple[PredictCrops, float]]:
     """Functions of uint8 crops [b, h, w, 3], and the size of their weights in MiB."""
     import onnxruntime
     import torch
@@ -56,7 +61,7 @@ def _contenders(artifact: Artifact, calibration: np.ndarray, folder: Path) -> di
 
     mib = sum(leaf.nbytes for leaf in jax.tree.leaves((artifact.params, artifact.batch_stats))) / 2**20
     contenders = {"jax": (jax.jit(program_of(artifact, options)), mib), "torch": (torch_predict, mib)}
-    for precision in ("fp32", "fp16", "int8"):
+    for precision in ("fp32", "fp16") if calibration is None else ("fp32", "fp16", "int8"):
         path = folder / f"{precision}.onnx"
         onnx.save(artifact, path, options, precision, calibration=calibration if precision == "int8" else None)
         contenders[f"onnx {precision}"] = (onnx_predict(path), path.stat().st_size / 2**20)
@@ -64,12 +69,12 @@ def _contenders(artifact: Artifact, calibration: np.ndarray, folder: Path) -> di
 
 
 def main() -> None:
-    pictures = find_calibration(_CALIBRATION.value)
+    pictures = find_calibration(_CALIBRATION.value) if _CALIBRATION.value else None
     artifact = read_artifact(_CHECKPOINT.value)
     if _FLIP_TEST.value is not None:
         evaluation = dataclasses.replace(artifact.config.eval, flip_test=_FLIP_TEST.value)
         artifact = dataclasses.replace(artifact, config=dataclasses.replace(artifact.config, eval=evaluation))
-    calibration = calibration_crops(Predictor(artifact), pictures)
+    calibration = calibration_crops(Predictor(artifact), pictures) if pictures else None
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         contenders = _contenders(artifact, calibration, Path(folder))
@@ -83,5 +88,5 @@ def main() -> None:
         checkpoint=_CHECKPOINT.value,
         step=artifact.step,
         flip_test=artifact.config.eval.flip_test,
-        calibration={"pictures": _CALIBRATION.value, "crops": len(calibration)},
+        calibration=_CALIBRATION.value,
     )
