@@ -29,7 +29,7 @@ GPU_VENV := .venv-gpu
 help:
 	@echo "make train   set up, train the quickstart model on synthetic people, evaluate it (WORKDIR=$(WORKDIR), FLAGS=--config...)"
 	@echo "make test    set up, run the tests (TESTS='-m slow tests/ops' chooses)"
-	@echo "make check   linters, types, and the tests with torch, onnx and the compiled kernels"
+	@echo "make check   linters, types, and the tests with torch, onnx, openvino and the compiled kernels"
 	@echo "make kernel-report   what the scan's kernels compile to: instructions, registers, spills; needs no GPU"
 	@echo "make gpu     measure on this machine's GPU in SECONDS=$(SECONDS), results in OUT=$(OUT); PART=peers measures peers"
 	@echo "make wheels  download what 'make gpu' needs on a machine without network, for this Python, to WHEELS=$(WHEELS)"
@@ -55,7 +55,7 @@ test: $(VENV)/.dev
 
 # With what conversion and the compiled kernels need, without which their tests are skipped.
 $(VENV)/.all: $(READY)
-	$(RUN) -m pip install --quiet --editable '.[dev,onnx,kernel-report]'
+	$(RUN) -m pip install --quiet --editable '.[dev,openvino,kernel-report]'
 	@touch $(VENV)/.dev $@
 
 check: $(VENV)/.all

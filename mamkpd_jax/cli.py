@@ -39,6 +39,7 @@ _EXTRAS = {
     **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
     **dict.fromkeys(("anyio", "fastapi", "h11", "prometheus_client", "pydantic", "starlette", "uvicorn"), "serve"),
     "huggingface_hub": "hub",
+    "openvino": "openvino",
     "torch": "torch",
     "matplotlib": "plots",
 }

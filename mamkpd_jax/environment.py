@@ -16,7 +16,7 @@ import jax
 # Whose versions are recorded where the process has loaded them.
 _MODULES = (
     *("jax", "jaxlib", "flax", "numpy", "optax", "orbax.checkpoint", "grain", "cv2"),
-    *("torch", "timm", "onnxruntime", "triton"),
+    *("torch", "timm", "onnxruntime", "openvino", "triton"),
 )
 # Which change times: huge pages alone make a model a fifth faster on a CPU.
 _VARIABLES = ("GLIBC_TUNABLES", "JAX_PLATFORMS", "OMP_NUM_THREADS", "XLA_FLAGS")

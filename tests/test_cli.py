@@ -79,6 +79,7 @@ def _without(package: str, *command: str) -> subprocess.CompletedProcess:
     [
         ("torch", "torch", "mamkpd_jax bench export_speed"),
         ("onnxruntime", "onnx", "mamkpd_jax bench export_speed"),
+        ("openvino", "openvino", "mamkpd_jax bench export_speed"),
         ("torch", "torch", "mamkpd_jax bench export_accuracy --checkpoint={run}"),
         (
             "torch",
@@ -93,8 +94,10 @@ def _without(package: str, *command: str) -> subprocess.CompletedProcess:
     ],
 )
 def test_an_extra_that_is_not_installed_is_told_in_one_line(package, extra, command, tmp_path, random_weights):
-    if package == "torch" and "bench " in command:
+    if package in ("torch", "openvino") and "bench " in command:
         pytest.importorskip("onnxruntime")  # which these look for first
+    if package == "openvino":
+        pytest.importorskip("torch")  # which this looks for before it
     model = ModelConfig(stem=False, depths=(1,), dims=(8,), decoder_dim=8)
     write_checkpoint(random_weights(Config(model=model)), tmp_path / "run")
     done = _without(package, *(word.format(run=tmp_path / "run", new=tmp_path / "new") for word in command.split()))

@@ -1,4 +1,4 @@
-"""Latency and throughput on a CPU of a variant in JAX, the PyTorch twin and onnxruntime.
+"""Latency and throughput on a CPU of a variant in JAX, the PyTorch twin, onnxruntime and OpenVINO.
 
 mamkpd bench export_speed --variant=small --threads=2 --output=benchmarks/results/export_cpu.json
 
@@ -34,6 +34,7 @@ def _contenders(variant: str, threads: int) -> dict[str, Run]:
     import onnxruntime
     import torch
 
+    from mamkpd_jax.bench.openvino_run import openvino_run
     from mamkpd_jax.export.formats import onnx
 
     torch.set_num_threads(threads)
@@ -43,12 +44,17 @@ def _contenders(variant: str, threads: int) -> dict[str, Run]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
 
-    def in_onnxruntime(precision: str) -> Run:
+    def in_file_runtimes(precision: str) -> dict[str, Run]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             onnx.save(artifact, path, NETWORK, precision, calibration=crops if precision == "int8" else None)
             session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        return lambda images: session.run(None, {"image": images})
+            in_openvino = openvino_run(path, threads)
+        name = "" if precision == "fp32" else f", {precision}"
+        return {
+            f"onnxruntime{name}": lambda images: session.run(None, {"image": images}),
+            f"openvino{name}": in_openvino,
+        }
 
     def in_torch(model: Callable[[torch.Tensor], torch.Tensor]) -> Run:
         return torch.inference_mode()(lambda images: model(torch.from_numpy(images)))
@@ -56,10 +62,9 @@ def _contenders(variant: str, threads: int) -> dict[str, Run]:
     contenders: dict[str, Run] = {
         "jax": lambda images: jax.block_until_ready(in_jax(images.transpose(0, 2, 3, 1))),
         "torch, eager": in_torch(onnx.twin(artifact)),
-        "onnxruntime": in_onnxruntime("fp32"),
-        "onnxruntime, fp16": in_onnxruntime("fp16"),
-        "onnxruntime, int8": in_onnxruntime("int8"),
     }
+    for precision in ("fp32", "fp16", "int8"):
+        contenders |= in_file_runtimes(precision)
     if _COMPILE.value:
         compiled = onnx.twin(artifact)
         compiled.compile(dynamic=False)
