@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import openvino
 
-# The hint, as OpenVINO computes fp32 models in bf16 on CPUs with instructions for it. One stream, as batches come one at a time.
+# The hint, as OpenVINO computes fp32 models in bf16 on CPUs that have instructions for it.
 _SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
 
 
