@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
+import openvino  # type: ignore[import-not-found]
 
 # The hint, as OpenVINO computes fp32 models in bf16 on CPUs that have instructions for it.
 _SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
