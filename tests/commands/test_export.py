@@ -56,7 +56,7 @@ def test_onnx_describes_what_is_inside(run, shared_data, tmp_path, precision):
     calibration = [f"--calibration={shared_data / 'coco' / 'val2017' / '*.jpg'}"] if precision == "int8" else []
     done = _export(run, f"--output={path}", "--decode", f"--precision={precision}", *calibration)
     assert done.returncode == 0 and done.stderr == "", done
-    reported = "calibration: 256 crops of 153 of 171 pictures\n" if calibration else ""
+    reported = "calibration: 256 crops of 154 of 171 pictures\n" if calibration else ""
     assert done.stdout.startswith(f"{reported}{path}: step 7, ")
     about = json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}["mamkpd"])
     assert about["options"] == {"normalize": False, "flip_test": False, "decode": True}

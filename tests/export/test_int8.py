@@ -105,13 +105,12 @@ def test_every_crop_of_the_calibration_counts(random_weights, crops, tmp_path):
     [
         ("int8", None, "the precision is int8 without a calibration; give crops for it"),
         ("fp16", np.zeros((2, 64, 48, 3), np.uint8), "the precision is fp16 with a calibration; leave it out"),
-        ("int8", np.zeros((0, 64, 48, 3), np.uint8), "the calibration is uint8 [0, 64, 48, 3]; expected at least one"),
+        ("int8", np.zeros((0, 64, 48, 3), np.uint8), "the calibration has the shape [0, 64, 48, 3]; expected"),
         (
             "int8",
             np.zeros((2, 48, 64, 3), np.uint8),
-            "[2, 48, 64, 3]; expected at least one crop, uint8 [n, 64, 48, 3]",
+            "[2, 48, 64, 3]; expected at least one crop, [n, 64, 48, 3]",
         ),
-        ("int8", np.zeros((2, 64, 48, 3), np.float32), "the calibration is float32 [2, 64, 48, 3]; expected"),
     ],
 )
 def test_wrong_calibrations_are_refused(random_weights, tmp_path, precision, calibration, message):

@@ -148,12 +148,10 @@ def _check(calibration: np.ndarray | None, precision: str, input_hw: tuple[int, 
         raise UserError(
             f"the precision is {precision} {'without' if calibration is None else 'with'} a calibration; {remedy}"
         )
-    if calibration is None:
-        return
-    if calibration.dtype != np.uint8 or calibration.shape[1:] != (*input_hw, 3) or not len(calibration):
+    if calibration is not None and (calibration.shape[1:3] != input_hw or not len(calibration)):
         raise UserError(
-            f"the calibration is {calibration.dtype} {list(calibration.shape)}; expected at least one crop, "
-            f"uint8 [n, {input_hw[0]}, {input_hw[1]}, 3]"
+            f"the calibration has the shape {list(calibration.shape)}; expected at least one crop, "
+            f"[n, {input_hw[0]}, {input_hw[1]}, 3]"
         )
 
 
