@@ -73,9 +73,11 @@ def main() -> None:
     from mamkpd_jax.serving.app import make_app
     from mamkpd_jax.serving.connection import connection_type
     from mamkpd_jax.serving.limits import Limits
+    from mamkpd_jax.serving.memory import limit_arenas
     from mamkpd_jax.serving.metrics import Metrics
     from mamkpd_jax.serving.service import PoseService
 
+    limit_arenas()
     compilation_cache.enable(_CACHE.value)
     listener = _listen(_HOST.value, _PORT.value)
     predictor = Predictor.from_pretrained(_CHECKPOINT.value, flip_test=_FLIP_TEST.value, batch_size=_BATCH.value)
