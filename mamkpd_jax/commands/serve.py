@@ -10,6 +10,7 @@ The crops of all requests share batches. SIGTERM and Ctrl-C finish the running r
 Pictures stay in this process's memory: nothing is written, and nothing leaves the machine.
 """
 
+import ipaddress
 import signal
 import socket
 
@@ -95,16 +96,17 @@ def main() -> None:
     service = PoseService(predictor, batcher, detector, limits)
     service.warm_up()
     config = uvicorn.Config(
-        make_app(service, metrics, name=_CHECKPOINT.value, host=_HOST.value),
+        make_app(service, metrics, name=_CHECKPOINT.value, hosts=_hosts(listener)),
         http=connection_type(limits.read_timeout_s),
         ws="none",
         lifespan="off",
         log_config=None,
+        log_level="error",  # uvicorn warns about every request that is not HTTP
         access_log=False,
         limit_concurrency=_MAX_CONNECTIONS,
         timeout_graceful_shutdown=_GRACE.value,
     )
-    address = f"http://{_HOST.value}:{listener.getsockname()[1]}"
+    address = f"http://{_as_in_urls(_HOST.value)}:{listener.getsockname()[1]}"
     server = uvicorn.Server(config)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(
@@ -116,9 +118,22 @@ def main() -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    if not host:
+        raise UserError("--host is empty, which would listen on all addresses; give one, for example 127.0.0.1")
     try:
-        return socket.create_server((host, port))
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         raise UserError(
             f"can't listen on {host}, port {port} ({error.strerror}); give another --host or --port"
         ) from error
+
+
+def _hosts(listener: socket.socket) -> set[str] | None:
+    """The host names that requests to this machine's own address may have; None where others reach the server."""
+    if not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
+        return None
+    return {"localhost", "127.0.0.1", "[::1]", _as_in_urls(_HOST.value).lower()}
+
+
+def _as_in_urls(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -53,8 +53,8 @@ def as_boxes(xywh: ArrayLike, scores: ArrayLike | None = None) -> Boxes:
     try:
         boxes = np.asarray(xywh, np.float64)
         boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
-        box_scores = np.ones(len(boxes)) if scores is None else np.asarray(scores, np.float64)
-    except (TypeError, ValueError) as error:
+        box_scores = np.ones(boxes.shape[:1]) if scores is None else np.asarray(scores, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"the boxes are no numbers ({error}); expected x, y, width, height for each") from error
     if boxes.ndim != 2 or boxes.shape[1] != 4 or box_scores.shape != boxes.shape[:1]:
         raise UserError(

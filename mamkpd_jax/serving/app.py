@@ -1,16 +1,16 @@
 """The server's addresses, and what every answer has."""
 
+import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
-from absl import logging
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException as StarletteHTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,7 +23,6 @@ from mamkpd_jax.serving.metrics import Metrics
 from mamkpd_jax.serving.service import PoseService
 
 _PAGE = Path(mamkpd_jax.__file__).parent / "demo" / "page"
-_LOCAL = ("127.0.0.1", "localhost")
 _CLIENT_HAS_LEFT = 499  # as nginx counts it; nobody gets this answer
 # The page loads its own files and nothing else; pictures are shown from memory.
 _HEADERS = {
@@ -60,21 +59,22 @@ _BOXES_TEXT = "JSON [[x, y, width, height], ...] in pixels of the upright pictur
 _HEATMAPS_TEXT = "Add pictures of the heatmaps, as the page shows them."
 
 
-def make_app(service: PoseService, metrics: Metrics, *, name: str, host: str) -> ASGIApp:
+def make_app(service: PoseService, metrics: Metrics, *, name: str, hosts: Collection[str] | None) -> ASGIApp:
     """The server as an ASGI application.
 
     Args:
         name: what the page calls the model.
-        host: the address that is listened on. On this machine's own, requests by another host name are refused: a
-            foreign page could reach the server by a name of its own that leads here.
+        hosts: the host names that a request may have; None: any. Pages of other sites could reach a local server by
+            their own host name if it led to this machine.
     """
     # The pages that FastAPI offers to try an API load scripts from another host.
     app = FastAPI(title="mamkpd", version=mamkpd_jax.__version__, docs_url=None, redoc_url=None)
     _add_routes(app, service, metrics, name)
-    app.mount("/", StaticFiles(directory=_PAGE, html=True))
+    app.router.default = StaticFiles(directory=_PAGE, html=True)  # a mount would answer GET /poses with 404, not 405
     for kind in (StarletteHTTPException, UserError, RequestValidationError, ClientDisconnect, Exception):
         app.add_exception_handler(kind, _refuse)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=_LOCAL if host in _LOCAL else ("*",))
+    if hosts is not None:
+        app.add_middleware(_HostCheck, hosts=hosts)
     app.add_middleware(_SecurityHeaders)
     return metrics.measured(app, "/poses")
 
@@ -120,6 +120,19 @@ def _add_routes(app: FastAPI, service: PoseService, metrics: Metrics, name: str)
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+class _HostCheck:
+    """Refuses requests whose `Host` is none of `hosts`."""
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str]):
+        self._app, self._hosts = app, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        host = re.sub(r":\d*$", "", Headers(scope=scope).get("host", "").lower())
+        problem = f"The Host is {host!r}; use one of {', '.join(sorted(self._hosts))}"
+        app = self._app if host in self._hosts else JSONResponse({"error": problem}, 400)
+        await app(scope, receive, send)
+
+
 class _SecurityHeaders:
     """Adds `_HEADERS` to every response."""
 
@@ -136,7 +149,7 @@ class _SecurityHeaders:
 
 
 def _refuse(request: Request, error: Exception) -> Response:
-    """An error as one line of JSON; the log has the details of unexpected ones."""
+    """An error as one line of JSON; uvicorn logs the unexpected ones."""
     match error:
         case StarletteHTTPException():
             return JSONResponse({"error": error.detail}, error.status_code, error.headers)
@@ -148,5 +161,4 @@ def _refuse(request: Request, error: Exception) -> Response:
         case ClientDisconnect():
             return Response(status_code=_CLIENT_HAS_LEFT)
         case _:
-            logging.error("%s %s failed", request.method, request.url.path, exc_info=error)
             return JSONResponse({"error": "The server failed. Its log in the terminal has the reason."}, 500)

@@ -1,4 +1,4 @@
-"""HTTP/1.1 connections that can't be held open by sending nothing."""
+"""HTTP/1.1 connections that can't be held open by sending or reading nothing."""
 
 import asyncio
 
@@ -7,13 +7,15 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 def connection_type(timeout_s: float) -> type[H11Protocol]:
-    """uvicorn's connection, closed when a request's header, or the rest of a refused request, takes too long to arrive.
+    """uvicorn's connection, closed when a request's header or the rest of a refused request arrives too slowly.
 
-    uvicorn itself limits the time between requests alone, and the time of a picture is the application's to limit.
+    It is also closed when a client reads its answer too slowly, which would fill the memory. uvicorn itself limits only
+    the time between requests. The application limits the time of a picture.
     """
 
     class Connection(H11Protocol):
         _timer: asyncio.TimerHandle | None = None
+        _write_timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -27,8 +29,18 @@ def connection_type(timeout_s: float) -> type[H11Protocol]:
             elif not is_owed:
                 self._stop_timer()
 
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._write_timer = self.loop.call_later(timeout_s, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            if self._write_timer is not None:
+                self._write_timer.cancel()
+            super().resume_writing()
+
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop_timer()
+            self.resume_writing()
             super().connection_lost(exc)
 
         def _stop_timer(self) -> None:

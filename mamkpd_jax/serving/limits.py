@@ -9,6 +9,7 @@ import sys
 from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
+import anyio
 import numpy as np
 from fastapi import HTTPException, Request
 from jaxtyping import Float
@@ -127,25 +128,24 @@ def parse_boxes(text: str | None, limits: Limits) -> Float[np.ndarray, "n 4"] | 
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
-    """The result of `work`, which is cancelled when the client leaves.
+    """The result of `work`, which is cancelled when the client leaves. A thread that runs for it is waited for.
+
+    Choice: a scope of anyio, because a cancelled asyncio task would not wait. Its thread would no longer count, and
+    clients that leave could start any number of them.
 
     Raises:
         ClientDisconnect: the client has left.
     """
-    tasks = asyncio.create_task(work), asyncio.create_task(_disconnection(request))
-    working, leaving = tasks
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-        return working.result()
-    finally:
-        working.cancel()
-        leaving.cancel()
-        await asyncio.wait(tasks)
+    with anyio.CancelScope() as scope:
+        watching = asyncio.create_task(_cancel_when_gone(request, scope))
+        try:
+            return await work
+        finally:
+            watching.cancel()
+    raise ClientDisconnect
 
 
-async def _disconnection(request: Request) -> None:
-    """Waits until the client of a request that was read leaves."""
+async def _cancel_when_gone(request: Request, scope: anyio.CancelScope) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    scope.cancel()

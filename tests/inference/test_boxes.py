@@ -1,5 +1,7 @@
 """Boxes of low score and bad ones are left out; only the bad ones are reported."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -25,7 +27,15 @@ def test_the_whole_image_is_a_box():
     assert boxes.tolist() == [[0, 0, 60, 40]] and scores == [1]
 
 
-@pytest.mark.parametrize(("xywh", "scores"), [([1, 2, 3, 4], None), ([[1, 2, 3, 4]], [1, 1]), ([["a"] * 4], None)])
-def test_other_forms_are_told(xywh, scores):
-    with pytest.raises(UserError, match="expected"):
+@pytest.mark.parametrize(
+    ("xywh", "scores", "line"),
+    [
+        ([1, 2, 3, 4], None, "have the shape (4,)"),
+        ([[1, 2, 3, 4]], [1, 1], "the scores (2,)"),
+        ([["a"] * 4], None, "are no numbers"),
+        ([[10**400, 0, 5, 5]], None, "are no numbers"),
+    ],
+)
+def test_boxes_of_other_forms_are_refused(xywh, scores, line):
+    with pytest.raises(UserError, match=f"{re.escape(line)}.*expected"):
         as_boxes(xywh, scores)

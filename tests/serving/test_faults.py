@@ -2,11 +2,13 @@
 
 import contextlib
 import http.client
+import json
 import signal
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
 
 import pytest
 
@@ -26,11 +28,11 @@ def server(workdir, tmp_path_factory):
 
 
 @contextlib.contextmanager
-def connected(server, head="", body=b"", *, length):
+def connected(server, head="", body=b"", *, length, path="/poses"):
     """A connection that has sent the header of a request for poses, and a part of its body."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         head = head or f"Content-Length: {length}"
-        lines = ["POST /poses HTTP/1.1", "Host: localhost", "Content-Type: image/jpeg", head]
+        lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Content-Type: image/jpeg", head]
         connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
         yield connection
 
@@ -143,6 +145,19 @@ def test_the_rest_of_a_refused_request_has_a_limit(server):
             connection.sendall(bytes(100))
             time.sleep(0.05)
     assert time.monotonic() - start < 3 * TIMEOUT_S
+
+
+def test_an_unread_answer_closes_the_connection(server, picture):
+    data, boxes = picture.read_bytes(), [[280, 44, 218, 346]] * 32
+    path = f"/poses?heatmaps=true&boxes={quote(json.dumps(boxes))}"
+    with connected(server, path=path, body=data, length=len(data)) as connection:
+        start = time.monotonic()
+        while server.metrics()["mamkpd_request_seconds_count"] == 0 or server.metrics()["mamkpd_running_requests"]:
+            time.sleep(0.05)
+        time.sleep(2 * TIMEOUT_S)
+        with pytest.raises((ConnectionError, http.client.IncompleteRead)):
+            answer_of(connection)
+        assert time.monotonic() - start < 30
 
 
 def test_a_chunked_picture_of_too_many_bytes_is_refused(server):

@@ -135,6 +135,8 @@ def test_animations_are_refused(server, tmp_path):
         ([], f"there are 0 boxes; give 1 to {MAX_BOXES}"),
         ([BOX] * (MAX_BOXES + 1), f"give 1 to {MAX_BOXES}"),
         ("[[", "no JSON list"),
+        ("5", "have the shape ()"),
+        ([[10**400, 0, 5, 5]], "the boxes are no numbers"),
         ({"x": 1}, "the boxes are no numbers"),
     ],
 )
@@ -172,7 +174,16 @@ def test_other_sites_can_not_use_the_server(server):
     assert status == 415 and answer["error"].startswith("Content-Type is 'text/plain'; send the picture's bytes as")
     status, headers, _ = server.ask("/poses", method="OPTIONS", headers={"Origin": "http://example.com"})
     assert status == 405 and not any(name.lower().startswith("access-control") for name in headers)
-    assert server.ask("/model", headers={"Host": "example.com"})[0] == 400
+    for host in ("example.com", f"localhost.example.com:{server.port}", ""):
+        status, _, content = server.ask("/model", headers={"Host": host})
+        assert status == 400 and json.loads(content)["error"].startswith(f"The Host is '{host.partition(':')[0]}'; use")
+    assert server.ask("/model", headers={"Host": "LOCALHOST"})[0] == 200
+
+
+def test_other_methods_are_refused(server):
+    for method, path in (("GET", "/poses"), ("PUT", "/poses"), ("POST", "/model"), ("POST", "/health")):
+        status, _, content = server.ask(path, method=method)
+        assert (status, json.loads(content)) == (405, {"error": "Method Not Allowed"}), (method, path)
 
 
 def test_only_the_pages_own_files_are_served(server):
