@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -58,15 +58,17 @@ class Server:
 
 
 @contextlib.contextmanager
-def started(checkpoint: Path, folder: Path, *flags: str) -> Iterator[Server]:
+def started(checkpoint: Path, folder: Path, *flags: str, stderr: IO[str] | None = None) -> Iterator[Server]:
     """A server in a folder, which is ended after use if it still runs."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "mamkpd_jax", "serve", f"--checkpoint={checkpoint}", "--port=0", *flags]
-    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True
+    ) as process:
         assert process.stdout is not None
         # It closes its output when it ends early.
         lines = iter(process.stdout.readline, "")
-        ports = (match[1] for line in lines if (match := re.search(r"ready: http://127\.0\.0\.1:(\d+) ", line)))
+        ports = (match[1] for line in lines if (match := re.search(r"ready: http://\S+:(\d+) ", line)))
         port = next(ports, None)
         assert port is not None, "it ended before it listened; its errors are above"
         yield Server(int(port), folder, process)

@@ -1,6 +1,8 @@
 """The server's answers to pictures, over HTTP."""
 
 import base64
+import contextlib
+import http.client
 import json
 import os
 import socket
@@ -20,7 +22,7 @@ pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 from fastapi.openapi.models import OpenAPI
 
 from mamkpd_jax.serving.limits import Limits
-from tests.serving.servers import ROOT
+from tests.serving.servers import ROOT, started
 
 MAX_BOXES, MAX_BYTES = Limits().max_boxes, Limits().max_bytes
 BOX = [280.0, 44.0, 218.0, 346.0]
@@ -206,6 +208,37 @@ def test_a_port_in_use_is_refused(server, workdir):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"error: can't listen on 127.0.0.1, port {server.port} (")
+
+
+def test_an_empty_host_is_refused(workdir):
+    command = [sys.executable, "-m", "mamkpd_jax", "serve", f"--checkpoint={workdir}", "--host="]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith("error: --host is empty, which would")
+
+
+@pytest.mark.slow  # starts a server
+def test_it_listens_on_ipv6_loopback(workdir, tmp_path):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with started(workdir, tmp_path, "--boxes=whole", "--host=::1") as server:
+        for host, expected in ((f"[::1]:{server.port}", 200), ("localhost", 200), ("example.com", 400), ("[", 400)):
+            with contextlib.closing(http.client.HTTPConnection("::1", server.port, timeout=30)) as connection:
+                connection.request("GET", "/model", headers={"Host": host})
+                assert connection.getresponse().status == expected, host
+
+
+@pytest.mark.slow  # starts a server
+def test_refused_requests_are_not_logged(workdir, tmp_path):
+    with (tmp_path / "log").open("w+") as log:
+        with started(workdir, tmp_path, "--boxes=whole", stderr=log) as server:
+            before = os.fstat(log.fileno()).st_size
+            with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+                connection.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
+                assert connection.recv(4096).startswith(b"HTTP/1.1 400 ")
+            assert server.poses(b"no picture")[0] == 422
+        assert os.fstat(log.fileno()).st_size == before
 
 
 def test_nothing_is_written(server, picture):
