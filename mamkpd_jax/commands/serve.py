@@ -7,7 +7,7 @@ mamkpd serve [--checkpoint=NAME|DIR|FILE] [--boxes=yolox_s.onnx] [--host=127.0.0
 
 GET /openapi.json describes the API, /health and /metrics (Prometheus) are for operation; docs/serve.md has the details.
 The crops of all requests share batches. SIGTERM and Ctrl-C finish the running requests, then end with exit status 0.
-Pictures stay in this process's memory: nothing is written, and nothing leaves the machine.
+Pictures stay in this process's memory: nothing is written, and the answers alone leave it.
 """
 
 import ipaddress
@@ -57,7 +57,10 @@ _MAX_REQUESTS = flags.DEFINE_integer(
     "max_requests", 64, "Requests that run at once; more are refused with the status 503.", lower_bound=1
 )
 _READ_TIMEOUT = flags.DEFINE_float(
-    "read_timeout_s", 30.0, "A request whose header or picture takes longer to arrive is refused.", lower_bound=0.1
+    "read_timeout_s",
+    30.0,
+    "How long a request's header and its picture may take to arrive, and its answer to be read by the client.",
+    lower_bound=0.1,
 )
 _GRACE = flags.DEFINE_integer(
     "grace_s", 30, "How long running requests may take to finish after SIGTERM or Ctrl-C.", lower_bound=1

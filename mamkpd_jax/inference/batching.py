@@ -46,7 +46,7 @@ class MicroBatcher:
 
     Args:
         max_wait_ms: 0 never waits for other crops.
-        observe: called with the number of crops of each batch that is sent to the device.
+        observe: called with the number of crops of each batch that is sent to the device; it must not raise.
     """
 
     def __init__(self, engine: Engine, *, max_wait_ms: float, observe: Callable[[int], Any] = lambda _: None):
@@ -54,8 +54,8 @@ class MicroBatcher:
         self._waiting: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        # A batch up to this size runs crop by crop.
-        self._singly = int(self._time_s(engine.batch_size) / self._time_s(1)) if engine.batch_size > 1 else 1
+        # An incomplete batch of up to so many crops is split into single crops.
+        self._split_up_to = int(self._time_s(engine.batch_size) / self._time_s(1)) if engine.batch_size > 1 else 1
         self._thread = threading.Thread(target=self._work, name="device", daemon=True)
         self._thread.start()
 
@@ -92,7 +92,7 @@ class MicroBatcher:
 
     def _work(self) -> None:
         running = None
-        while (batch := self._take(is_idle=running is None)) is not None:
+        while (batch := self._take(device_is_idle=running is None)) is not None:
             if batch:
                 self._observe(len(batch))
             started = self._start(batch) if batch else None
@@ -103,11 +103,11 @@ class MicroBatcher:
                 self._finish(running)
                 running = None
 
-    def _take(self, *, is_idle: bool) -> list[_Waiting] | None:
+    def _take(self, *, device_is_idle: bool) -> list[_Waiting] | None:
         """The next batch; none while the device is busy and no batch is full. None: closed, and all is done."""
         with self._changed:
-            while not (n := self._size(is_idle)):
-                if not is_idle:
+            while not (n := self._n_ready(device_is_idle)):
+                if not device_is_idle:
                     return []
                 if self._closed:
                     return None
@@ -115,14 +115,14 @@ class MicroBatcher:
             batch = [self._waiting.popleft() for _ in range(n)]
         return [each for each in batch if each.future.set_running_or_notify_cancel()]
 
-    def _size(self, is_idle: bool) -> int:
-        """How many of the waiting crops run now."""
+    def _n_ready(self, device_is_idle: bool) -> int:
+        """How many of the waiting crops should run now; 0: none yet."""
         n = len(self._waiting)
         if n >= self._engine.batch_size:
             return self._engine.batch_size
-        if not n or not is_idle or (self._waiting[0].due_s > time.monotonic() and not self._closed):
+        if not n or not device_is_idle or (self._waiting[0].due_s > time.monotonic() and not self._closed):
             return 0
-        return 1 if n <= self._singly else n
+        return 1 if n <= self._split_up_to else n
 
     def _start(self, batch: list[_Waiting]) -> _Running | None:
         """Sends a batch to the device, and may not wait for it."""
