@@ -104,7 +104,7 @@ def main() -> None:
         ws="none",
         lifespan="off",
         log_config=None,
-        log_level="error",  # uvicorn warns about every request that is not HTTP
+        log_level="critical",  # the application logs failures; uvicorn repeats them, and logs bytes that are not HTTP
         access_log=False,
         limit_concurrency=_MAX_CONNECTIONS,
         timeout_graceful_shutdown=_GRACE.value,

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
+from absl import logging
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -149,7 +150,7 @@ class _SecurityHeaders:
 
 
 def _refuse(request: Request, error: Exception) -> Response:
-    """An error as one line of JSON; uvicorn logs the unexpected ones."""
+    """An error as one line of JSON; the log has the details of unexpected ones."""
     match error:
         case StarletteHTTPException():
             return JSONResponse({"error": error.detail}, error.status_code, error.headers)
@@ -161,4 +162,5 @@ def _refuse(request: Request, error: Exception) -> Response:
         case ClientDisconnect():
             return Response(status_code=_CLIENT_HAS_LEFT)
         case _:
+            logging.error("%s %s failed", request.method, request.url.path, exc_info=error)
             return JSONResponse({"error": "The server failed. Its log in the terminal has the reason."}, 500)
