@@ -5,6 +5,7 @@ import copy
 import difflib
 import errno
 import logging
+import math
 import os
 import re
 import select
@@ -179,6 +180,12 @@ def run(main: Callable[[], None] | Choice) -> None:
     if "--help" in sys.argv[1:]:
         app.usage(shorthelp=True, writeto_stdout=True, exitcode=0)  # absl's own way ends with status 1
     app.run(lambda _: _guarded(main), flags_parser=_parse)
+
+
+def require_finite(*numbers: flags.FlagHolder[float]) -> None:
+    """Refuses nan and inf for flags, whose bounds let them through."""
+    for number in numbers:
+        flags.register_validator(number, math.isfinite, message="give a finite number")
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

@@ -66,6 +66,7 @@ _GRACE = flags.DEFINE_integer(
     "grace_s", 30, "How long running requests may take to finish after SIGTERM or Ctrl-C.", lower_bound=1
 )
 _CACHE = compilation_cache.define_flag()
+cli.require_finite(_MAX_WAIT, _MIB, _MEGAPIXELS, _READ_TIMEOUT)
 
 _MAX_CONNECTIONS = 1000  # below the usual limit of open files
 
@@ -82,6 +83,7 @@ def main() -> None:
     from mamkpd_jax.serving.service import PoseService
 
     limit_arenas()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until it is ready, Ctrl-C ends it at once and without a traceback
     compilation_cache.enable(_CACHE.value)
     listener = _listen(_HOST.value, _PORT.value)
     predictor = Predictor.from_pretrained(_CHECKPOINT.value, flip_test=_FLIP_TEST.value, batch_size=_BATCH.value)
@@ -126,9 +128,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        raise UserError(
-            f"can't listen on {host}, port {port} ({error.strerror}); give another --host or --port"
-        ) from error
+        reason = str(error.strerror).partition(" (")[0]  # without the address again
+        raise UserError(f"can't listen on {host}, port {port} ({reason}); give another --host or --port") from error
 
 
 def _hosts(listener: socket.socket) -> set[str] | None:

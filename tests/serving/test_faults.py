@@ -5,6 +5,8 @@ import http.client
 import json
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +16,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 
-from tests.serving.servers import started
+from tests.serving.servers import ROOT, started
 
 WAIT_S, TIMEOUT_S = 1.0, 1.5
 FLAGS = ("--boxes=whole", "--batch_size=4", f"--max_wait_ms={WAIT_S * 1e3}", f"--read_timeout_s={TIMEOUT_S}")
@@ -186,6 +188,16 @@ def test_a_signal_at_the_start_ends_it(workdir, tmp_path):
     with started(workdir, tmp_path, *FLAGS) as server:
         server.process.terminate()  # perhaps before uvicorn listens to signals
         assert server.process.wait(10) == 0
+
+
+@pytest.mark.slow
+def test_ctrl_c_at_the_start_has_no_traceback(workdir):
+    command = [sys.executable, "-m", "mamkpd_jax", "serve", f"--checkpoint={workdir}", "--port=0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "preparing the model\n"
+        process.send_signal(signal.SIGINT)
+        assert "Traceback" not in process.communicate()[1]
+    assert process.returncode == -signal.SIGINT
 
 
 @pytest.mark.slow

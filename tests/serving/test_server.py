@@ -207,13 +207,23 @@ def test_a_port_in_use_is_refused(server, workdir):
     command = [sys.executable, "-m", "mamkpd_jax", "serve", f"--checkpoint={workdir}", f"--port={server.port}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(f"error: can't listen on 127.0.0.1, port {server.port} (")
+    assert done.stderr.splitlines()[-1].startswith(
+        f"error: can't listen on 127.0.0.1, port {server.port} (Address already in use); give another"
+    )
 
 
-def test_an_empty_host_is_refused(workdir):
-    command = [sys.executable, "-m", "mamkpd_jax", "serve", f"--checkpoint={workdir}", "--host="]
+@pytest.mark.parametrize(
+    ("flag", "line"),
+    [
+        ("--host=", "--host is empty, which would listen on all addresses; "),
+        ("--max_mib=inf", "flag --max_mib=inf: give a finite number"),
+        ("--read_timeout_s=nan", "flag --read_timeout_s=nan: give a finite number"),
+    ],
+)
+def test_impossible_flags_are_refused(workdir, flag, line):
+    command = [sys.executable, "-m", "mamkpd_jax", "serve", f"--checkpoint={workdir}", flag]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith("error: --host is empty, which would")
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith(f"error: {line}")
 
 
 @pytest.mark.slow  # starts a server
