@@ -8,7 +8,7 @@ import pytest
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-WAIT_MS = 30_000
+WAIT_MS = 120_000  # a software GPU takes half a minute for a picture on an idle machine
 NO_ADAPTER = "No available adapters"  # a complaint of Chromium without a GPU, when a page asks for WebGPU
 sync_api.expect.set_options(timeout=WAIT_MS)
 
