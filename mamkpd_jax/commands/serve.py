@@ -113,10 +113,8 @@ def main() -> None:
     )
     address = f"http://{_as_in_urls(_HOST.value)}:{listener.getsockname()[1]}"
     server = uvicorn.Server(config)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(
-            number, server.handle_exit
-        )  # for signals before it runs, and those that it raises again at its end
+    for number in (signal.SIGINT, signal.SIGTERM):  # before the server runs, and when it raises them again at its end
+        signal.signal(number, server.handle_exit)
     print(f"ready: {address} (the page), {address}/openapi.json (the API); Ctrl-C ends", flush=True)
     server.run(sockets=[listener])
     batcher.close()
