@@ -24,6 +24,7 @@ FROM base
 COPY --from=build /opt/mamkpd /opt/mamkpd
 # Any user may write: who mounts a folder at /work wants results that are theirs (docker run --user).
 RUN install -d -m 1777 /work /cache
+# Huge pages make a model a fifth faster on a CPU.
 ENV PATH=/opt/mamkpd/bin:$PATH \
     HOME=/cache \
     XDG_CACHE_HOME=/cache \

@@ -1,5 +1,6 @@
 """The Dockerfile: its style, and that what it names exists."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -32,3 +33,14 @@ def test_build_context_has_the_package():
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").split() if line[0] == "!"}
     assert all((ROOT / name).exists() for name in kept)
     assert kept == {"mamkpd_jax", "configs", "LICENSE", "README.md", "pyproject.toml", "requirements.txt"}
+
+
+@pytest.mark.slow
+def test_training_needs_no_pyarrow(tmp_path):
+    """The image has none, though tensorflow_datasets asks for it."""
+    code = "import sys; sys.modules['pyarrow'] = None; from mamkpd_jax.__main__ import main; main()"
+    sizes = [f"--config.data.synthetic_{split}_images=16" for split in ("train", "val")]
+    train = ["train", "--config=quickstart", f"--workdir={tmp_path / 'run'}", "--config.optim.epochs=1", *sizes]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code, *train], cwd=tmp_path, env=environment, capture_output=True)
+    assert done.returncode == 0 and (tmp_path / "run" / "results.json").exists(), done.stderr.decode()

@@ -1,12 +1,17 @@
 """Exported ONNX files in OpenVINO (the extra `openvino`)."""
 
 import functools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino  # type: ignore[import-not-found]
+
+# Else the import reports itself to OpenVINO's makers over the network, and writes ~/intel.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+import openvino  # type: ignore[import-not-found]  # noqa: E402
 
 # The hint, as OpenVINO computes fp32 models in bf16 on CPUs that have instructions for it.
 _SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}

@@ -76,6 +76,8 @@ def _save_model(output: Path) -> str:
     if not _CHECKPOINT.value:
         raise UserError("--checkpoint is missing (see --help)")
     form = EXPORTS[output.suffix[1:] or "stablehlo"]  # a folder holds StableHLO
+    if output.suffix and output.is_dir():
+        raise UserError(f"{output} is a folder; give --output the name of a file, or of a new folder")
     _check_precision(form.precisions, output)
     pictures = _calibration_pictures()
     artifact = read_artifact(_CHECKPOINT.value, best=_BEST.value, ema=_EMA.value)

@@ -1,12 +1,14 @@
 """Crops of pictures, by which an export to int8 is calibrated."""
 
 import random
+from pathlib import Path
 
 import numpy as np
 from absl import logging
 from jaxtyping import UInt8
 
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.inference.addresses import is_address, without_login
 from mamkpd_jax.inference.coco_classes import subject
 from mamkpd_jax.inference.picture_files import Pictures, find_pictures
 from mamkpd_jax.inference.predictor import Predictor
@@ -19,10 +21,12 @@ def find_calibration(given: str) -> Pictures:
     """The pictures that `--calibration` names: a file, a folder or a glob.
 
     Raises:
-        UserError: there is none, or it is a video.
+        UserError: there is none, or it is a video or an address.
     """
-    if find_video(given) is not None:
-        raise UserError(f"--calibration={given} is a video; give a picture, a folder of pictures or a glob")
+    if is_address(given):
+        raise UserError(f"--calibration={without_login(given)} is an address; give a folder or a glob of pictures")
+    if not Path(given).is_dir() and find_video(given) is not None:
+        raise UserError(f"--calibration={given} is a video; give a folder or a glob of pictures")
     return find_pictures(given, flag="calibration")
 
 
@@ -38,7 +42,7 @@ def calibration_crops(predictor: Predictor, pictures: Pictures, limit: int = 256
     names = random.Random(0).sample(pictures.names, len(pictures.names))
     most = -(-limit // len(names))
     crops: list[np.ndarray] = []
-    n_used = 0
+    n_used = n_unreadable = 0
     for name in names:
         if len(crops) >= limit:
             break
@@ -46,13 +50,14 @@ def calibration_crops(predictor: Predictor, pictures: Pictures, limit: int = 256
             found = predictor.crops(pictures.path(name), box_threshold=0.0).images[:most]
         except UserError as error:
             logging.warning("left out of the calibration: %s", error)
+            n_unreadable += 1
             continue
         crops += list(found)
         n_used += len(found) > 0
     if not crops:
         raise UserError(
-            f"--calibration: {subject(predictor.skeleton, 0)} found in the {len(names)} pictures of {pictures.folder}; "
-            "give pictures of what the model is for"
+            f"--calibration: {subject(predictor.skeleton, 0)} found (pictures in {pictures.folder}: {len(names)}, "
+            f"unreadable: {n_unreadable}); give pictures of what the model is for"
         )
     crops = crops[:limit]
     print(f"calibration: {len(crops)} crops of {n_used} of {len(names)} pictures")

@@ -1,6 +1,7 @@
 """The command `mamkpd export`."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -56,8 +57,15 @@ def test_onnx_describes_what_is_inside(run, shared_data, tmp_path, precision):
     calibration = [f"--calibration={shared_data / 'coco' / 'val2017' / '*.jpg'}"] if precision == "int8" else []
     done = _export(run, f"--output={path}", "--decode", f"--precision={precision}", *calibration)
     assert done.returncode == 0 and done.stderr == "", done
+<<<<<<< HEAD
     reported = "calibration: 256 crops of 154 of 171 pictures\n" if calibration else ""
     assert done.stdout.startswith(f"{reported}{path}: step 7, ")
+=======
+    reported = (
+        r"calibration: 256 crops of 15\d of 171 pictures\n" if calibration else ""
+    )  # some people are hard to find
+    assert re.match(f"{reported}{re.escape(str(path))}: step 7, ", done.stdout)
+>>>>>>> 757a737 (Calibration's messages name the fault; OpenVINO reports nothing over the network)
     about = json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}["mamkpd"])
     assert about["options"] == {"normalize": False, "flip_test": False, "decode": True}
     assert about["precision"] == precision and about["step"] == 7
@@ -97,6 +105,14 @@ def test_crops_are_sampled_as_documented(shared_data, box, less, as_opencv):
     difference = np.abs(np.floor(np.stack(channels, axis=-1) + 0.5) - crop)
     assert difference.max() <= 4 and crop.std() > 30
     assert np.mean(difference > 0) < (0.001 if as_opencv else 0.2)
+
+
+def test_existing_folders_are_refused_before_the_work(run, tmp_path):
+    (tmp_path / "model.onnx").mkdir()
+    done = _export(run, f"--output={tmp_path / 'model.onnx'}", "--precision=int8", f"--calibration={tmp_path}")
+    assert done.stderr == (
+        f"error: {tmp_path / 'model.onnx'} is a folder; give --output the name of a file, or of a new folder\n"
+    )
 
 
 def test_help_says_pixels_of_the_crop(run):

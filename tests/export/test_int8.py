@@ -48,11 +48,23 @@ def people(photos, tmp_path_factory):
     return folder
 
 
+def _check_that_neighbours_do_not_count(path, images: np.ndarray) -> None:
+    images = np.concatenate([images[:6], np.full_like(images[:1], 255), np.zeros_like(images[:1])])
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    alone = [session.run(None, {"image": image[None]}) for image in images]
+    for chosen in ([*range(len(images))], [0, -2, -1]):
+        for i, *found in zip(chosen, *session.run(None, {"image": images[chosen]}), strict=True):
+            assert all(np.array_equal(a, b[0]) for a, b in zip(found, alone[i], strict=True))
+
+
 def test_a_crop_is_independent_of_its_neighbours(people, photos):
-    alone = _run(people / "int8.onnx", photos[:1])
-    for neighbours in (photos[1:8], np.full_like(photos[:3], 255), np.zeros_like(photos[:3])):
-        beside = _run(people / "int8.onnx", np.concatenate([photos[:1], neighbours]))
-        assert all(np.array_equal(a[0], b[0]) for a, b in zip(beside, alone, strict=True))
+    _check_that_neighbours_do_not_count(people / "int8.onnx", photos)
+
+
+def test_a_crop_is_independent_without_flip_test(random_weights, crops, tmp_path):
+    images = crops((64, 48))
+    save(random_weights(_CONFIG), tmp_path / "model.onnx", Options(flip_test=False), "int8", calibration=images)
+    _check_that_neighbours_do_not_count(tmp_path / "model.onnx", images)
 
 
 def test_points_of_unseen_photos_are_close_to_fp32(people, photos):

@@ -41,19 +41,38 @@ def test_damaged_pictures_are_skipped_with_a_warning(people, shared_data, tmp_pa
 
 def test_pictures_without_crops_are_refused(people, tmp_path):
     cv2.imwrite(str(tmp_path / "blank.png"), np.zeros((64, 64, 3), np.uint8))
-    with pytest.raises(
-        UserError, match="--calibration: no people found in the 1 pictures of .*; give pictures of what"
-    ):
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    with pytest.raises(UserError) as refusal:
         calibration_crops(people, find_calibration(str(tmp_path)))
+    assert str(refusal.value) == (
+        f"--calibration: no people found (pictures in {tmp_path}: 2, unreadable: 1); "
+        "give pictures of what the model is for"
+    )
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("clip.mp4", "--calibration=clip.mp4 is a video; give a picture"),
+        ("clip.mp4", "--calibration=clip.mp4 is a video; give a folder or"),
+        ("camera:1", "--calibration=camera:1 is a video; give a folder or"),
+        ("rtsp://me:secret@host/live", "--calibration=rtsp://host/live is an address; give a folder or"),
+        ("https://host/photo.jpg", "--calibration=https://host/photo.jpg is an address; give a folder or"),
         ("nothing", "--calibration=nothing: no picture"),
     ],
 )
 def test_other_inputs_are_refused(given, message):
     with pytest.raises(UserError, match=message):
         find_calibration(given)
+
+
+def test_skipped_videos_lead_to_no_other_flag(tmp_path):
+    (tmp_path / "clip.mp4").touch()
+    with pytest.raises(UserError, match=r"no picture found; .*; there are 1 \.mp4$"):
+        find_calibration(str(tmp_path))
+
+
+def test_a_folder_may_be_called_camera(shared_data, tmp_path, monkeypatch):
+    (tmp_path / "camera").mkdir()
+    shutil.copy(shared_data / "coco_mini" / "000000000785.jpg", tmp_path / "camera")
+    monkeypatch.chdir(tmp_path)
+    assert find_calibration("camera").names == ("000000000785.jpg",)

@@ -52,7 +52,7 @@ def save(
     options: Options,
     precision: str = "fp32",
     batch: int = 0,
-    calibration: UInt8[np.ndarray, "n h w 3"] | None = None,
+    calibration: np.ndarray | None = None,
 ) -> None:
     """Writes an ONNX file, atomically.
 
@@ -64,10 +64,11 @@ def save(
         precision: "fp32", "fp16" or "int8": fp16 halves the layers' weights, and leaves the scan and what is around
             the network in fp32; int8 quantizes the linear layers, with scales that `calibration` fixes.
         batch: the number of crops it takes, in a graph whose shapes are all constants; 0: any number.
-        calibration: RGB crops like those that the model will see, for int8 alone, which needs them: a few hundred.
+        calibration: a few hundred crops like those that the model will see, as uint8 RGB [n, h, w, 3]; int8 alone takes
+            and needs them.
 
     Raises:
-        UserError: int8 has no calibration, another precision has one, or its crops are not of the model's size.
+        UserError: int8 has no calibration, another precision has one, or its crops have another type or size.
     """
     _check(calibration, precision, artifact.config.data.input_hw)
     model = torch_model.CropPredictor(twin(artifact), **options.parts).eval()
