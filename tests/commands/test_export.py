@@ -57,15 +57,9 @@ def test_onnx_describes_what_is_inside(run, shared_data, tmp_path, precision):
     calibration = [f"--calibration={shared_data / 'coco' / 'val2017' / '*.jpg'}"] if precision == "int8" else []
     done = _export(run, f"--output={path}", "--decode", f"--precision={precision}", *calibration)
     assert done.returncode == 0 and done.stderr == "", done
-<<<<<<< HEAD
-    reported = "calibration: 256 crops of 154 of 171 pictures\n" if calibration else ""
-    assert done.stdout.startswith(f"{reported}{path}: step 7, ")
-=======
-    reported = (
-        r"calibration: 256 crops of 15\d of 171 pictures\n" if calibration else ""
-    )  # some people are hard to find
+    # The detector may miss a person on another processor.
+    reported = r"calibration: 256 crops of 15\d of 171 pictures\n" if calibration else ""
     assert re.match(f"{reported}{re.escape(str(path))}: step 7, ", done.stdout)
->>>>>>> 757a737 (Calibration's messages name the fault; OpenVINO reports nothing over the network)
     about = json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}["mamkpd"])
     assert about["options"] == {"normalize": False, "flip_test": False, "decode": True}
     assert about["precision"] == precision and about["step"] == 7
