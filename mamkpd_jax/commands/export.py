@@ -120,5 +120,5 @@ def _calibration_pictures() -> Pictures | None:
     if _PRECISION.value == "int8" and not _CALIBRATION.value:
         raise UserError("--precision=int8 needs --calibration, pictures like those that the model will see")
     if _PRECISION.value != "int8" and _CALIBRATION.value:
-        raise UserError(f"--calibration has no effect on {_PRECISION.value}; leave it out, or add --precision=int8")
+        raise UserError(f"--calibration has no effect on {_PRECISION.value}; leave it out, or export .onnx in int8")
     return find_calibration(_CALIBRATION.value) if _CALIBRATION.value else None

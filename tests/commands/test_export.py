@@ -125,7 +125,7 @@ def test_help_says_pixels_of_the_crop(run):
         ),
         (
             ["--output={new}.onnx", "--calibration=."],
-            "error: --calibration has no effect on fp32; leave it out, or add ",
+            "error: --calibration has no effect on fp32; leave it out, or export .onnx in int8",
         ),
         (
             ["--output={new}.onnx", "--precision=int8", "--calibration={new}"],
