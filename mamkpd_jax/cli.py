@@ -105,6 +105,12 @@ def define_checkpoint(default: str | None = None, *, exported: bool = False) -> 
     return flag  # required, so never None
 
 
+def define_runtime() -> flags.FlagHolder[str | None]:
+    """The flag `--runtime`: what runs an exported file."""
+    text = "What runs an .onnx file: onnxruntime, the default, or openvino, which is quicker on CPUs and starts later."
+    return flags.DEFINE_string("runtime", None, text, allow_override=True)
+
+
 def define_weights_choice() -> tuple[flags.FlagHolder[bool], flags.FlagHolder[bool]]:
     """The flags `--best` and `--ema`: which weights of a training run's folder are taken."""
     best = "Of a run's folder, take the checkpoint with the best evaluation so far, not the newest."

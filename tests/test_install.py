@@ -61,7 +61,7 @@ _ELSEWHERE = {
     "serve": "test_the_serve_extra_alone",
     "peers": "test_the_peers_extra_alone",
     "hub": "tests/artifact/test_named.py",
-    "openvino": "tests/bench/test_openvino_run.py",
+    "openvino": "tests/inference/test_openvino_session.py",
     "heic": "tests/inference/test_images.py",
     "onnxruntime": "test_onnxruntime_alone_runs_exported_files",
     "dev": "`make test` is run with it",

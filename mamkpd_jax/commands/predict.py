@@ -54,6 +54,7 @@ from mamkpd_jax.inference.sources import VideoSource, find_video
 from mamkpd_jax.skeletons import JOINT_THRESHOLD, Skeleton
 
 _CHECKPOINT = cli.define_checkpoint("people", exported=True)
+_RUNTIME = cli.define_runtime()
 _BEST, _EMA = cli.define_weights_choice()
 _INPUT = flags.DEFINE_string(
     "input",
@@ -215,6 +216,7 @@ def _predictor() -> Predictor:
         ema=_EMA.value,
         flip_test=_FLIP_TEST.value,
         batch_size=_BATCH.value,
+        runtime=_RUNTIME.value,
         upright=_UPRIGHT.value,
     )
 

@@ -21,6 +21,7 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.detectors import AUTO, find_detector
 
 _CHECKPOINT = cli.define_checkpoint("people", exported=True)
+_RUNTIME = cli.define_runtime()
 _BOXES = flags.DEFINE_string(
     "boxes",
     AUTO,
@@ -86,7 +87,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until it is ready, Ctrl-C ends it at once and without a traceback
     compilation_cache.enable(_CACHE.value)
     listener = _listen(_HOST.value, _PORT.value)
-    predictor = Predictor.from_pretrained(_CHECKPOINT.value, flip_test=_FLIP_TEST.value, batch_size=_BATCH.value)
+    predictor = Predictor.from_pretrained(
+        _CHECKPOINT.value, flip_test=_FLIP_TEST.value, batch_size=_BATCH.value, runtime=_RUNTIME.value
+    )
     detector = find_detector(_BOXES.value, predictor.skeleton)
     limits = Limits(
         max_bytes=int(_MIB.value * 2**20),

@@ -1,4 +1,4 @@
-"""Runs an ONNX file of `mamkpd export` with onnxruntime. Nothing is compiled."""
+"""Runs an ONNX file of `mamkpd export` with onnxruntime, which compiles nothing, or with OpenVINO."""
 
 import dataclasses
 import hashlib
@@ -18,22 +18,27 @@ from mamkpd_jax.model.mamkpd import normalize
 from mamkpd_jax.program import NETWORK, Options
 from mamkpd_jax.registry import HEADS
 
+RUNTIMES = ("onnxruntime", "openvino")
+
 
 class OnnxEngine(Engine):
-    """An exported file in onnxruntime. NumPy normalises and decodes where the file does not.
+    """An exported file in onnxruntime or OpenVINO. NumPy normalises and decodes where the file does not.
 
     Args:
         flip_test: None: as the file was exported. A file that gives the head's outputs can have it added.
         batch_size: a file with a static batch size has that one instead.
+        runtime: one of RUNTIMES. OpenVINO compiles two shapes: one crop alone, and `batch_size` crops.
 
     Raises:
-        UserError: onnxruntime is not installed, the file is damaged or was not written by `mamkpd export`, or it can't
-            have this flip test.
+        UserError: there is no such runtime, the file is damaged or was not written by `mamkpd export`, or it can't have
+            this flip test.
+        ModuleNotFoundError: openvino is not installed.
     """
 
-    def __init__(self, path: Path, *, flip_test: bool | None, batch_size: int):
-        self._session = open_session(path)
-        self._digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    def __init__(self, path: Path, *, flip_test: bool | None, batch_size: int, runtime: str):
+        self._compiles = runtime == "openvino"
+        self._session = _open(path, runtime)
+        self._digest = hashlib.sha256(path.read_bytes() + runtime.encode()).hexdigest()
         model, self._inside = _described(path, self._session)
         _check_shapes(path, self._session, model, self._inside)
         flip_test = _flip_test(path, flip_test, self._inside)
@@ -44,14 +49,15 @@ class OnnxEngine(Engine):
         batch = self._session.get_inputs()[0].shape[0]
         self._static_batch = batch if isinstance(batch, int) else None
         self.batch_size = self._static_batch or batch_size
-        logging.info("onnxruntime on %s", self._session.get_providers()[0].removesuffix("ExecutionProvider"))
+        logging.info("%s on %s", runtime, self._session.get_providers()[0].removesuffix("ExecutionProvider"))
 
     def predict(self, crops: Batch, *, alone: bool) -> tuple[Any, Any]:
-        del alone
-        return self.decode(self.outputs(crops))
+        # Another shape may round otherwise.
+        return self.decode(self.outputs(padded(crops, self.batch_size) if self._compiles and not alone else crops))
 
     def outputs(self, crops: Batch) -> Any:
-        crops = padded(crops, self._static_batch) if self._static_batch else crops
+        if self._static_batch or (self._compiles and len(crops) > 1):
+            crops = padded(crops, self.batch_size)
         outputs = self._run(crops)
         return (outputs + self._head.flip(self._run(crops[:, :, ::-1]))) / 2 if self._mirrors else outputs
 
@@ -64,7 +70,7 @@ class OnnxEngine(Engine):
         return self._head.maps(outputs)
 
     def digest(self) -> str:
-        """SHA-256 of the file."""
+        """SHA-256 of the file and the runtime's name."""
         return self._digest
 
     def _run(self, crops: Batch) -> Any:
@@ -74,6 +80,16 @@ class OnnxEngine(Engine):
         if self._inside.decode:
             return tuple(outputs)
         return outputs[0].transpose(0, 2, 3, 1) if outputs[0].ndim == 4 else outputs[0]
+
+
+def _open(path: Path, runtime: str) -> Any:
+    if runtime == "onnxruntime":
+        return open_session(path)
+    if runtime not in RUNTIMES:
+        raise UserError(f"the runtime is {runtime!r}; expected one of {', '.join(RUNTIMES)}")
+    from mamkpd_jax.inference.openvino_session import OpenVinoSession
+
+    return OpenVinoSession(path)
 
 
 def _described(path: Path, session: Any) -> tuple[Description, Options]:

@@ -22,7 +22,7 @@ from mamkpd_jax.inference.detectors import AUTO, find_detector
 from mamkpd_jax.inference.engine import Batch
 from mamkpd_jax.inference.images import Image, is_one_image, name_of, read, reread_from
 from mamkpd_jax.inference.jax_engine import JaxEngine
-from mamkpd_jax.inference.onnx_engine import OnnxEngine
+from mamkpd_jax.inference.onnx_engine import RUNTIMES, OnnxEngine
 from mamkpd_jax.inference.results import PoseResult
 
 _READ_THREADS = 4
@@ -35,27 +35,38 @@ class Predictor:
     """Finds the joints of the people or animals in boxes of images.
 
     In JAX the network is compiled for two shapes, when each is first met: one crop alone, and `batch_size` crops; a
-    batch that is not full is padded. Nothing is compiled for an exported file.
+    batch that is not full is padded. onnxruntime compiles nothing.
 
     Args:
-        model: an artifact, which JAX runs, or the path of an ONNX file of `mamkpd export`, which onnxruntime runs.
+        model: an artifact, which JAX runs, or the path of an ONNX file of `mamkpd export`.
         flip_test: whether each crop is seen in the mirror too; None: as the model was evaluated, or as the file was
             exported.
         batch_size: crops that the device gets at a time. A file with a static batch size has that one instead.
         upright: whether a rotation noted in a file's EXIF data is applied; points and boxes refer to the image as it
             was read. Labels may refer to the stored pixels: False.
+        runtime: what runs an exported file, one of `onnx_engine.RUNTIMES`; None: onnxruntime.
 
     Raises:
-        UserError: the batch size is not positive, or an exported file can't be used, as `OnnxEngine` has it.
+        UserError: the batch size is not positive, an artifact has a runtime, or an exported file can't be used, as
+            `OnnxEngine` has it.
     """
 
     def __init__(
-        self, model: Artifact | Path, *, flip_test: bool | None = None, batch_size: int = 8, upright: bool = True
+        self,
+        model: Artifact | Path,
+        *,
+        flip_test: bool | None = None,
+        batch_size: int = 8,
+        upright: bool = True,
+        runtime: str | None = None,
     ):
         if batch_size < 1:
             raise UserError(f"the batch size is {batch_size}; expected at least 1")
         if isinstance(model, Path):
-            self._engine = OnnxEngine(model, flip_test=flip_test, batch_size=batch_size)
+            runtime = runtime or RUNTIMES[0]
+            self._engine = OnnxEngine(model, flip_test=flip_test, batch_size=batch_size, runtime=runtime)
+        elif runtime:
+            raise UserError(f"the runtime {runtime!r} is for .onnx files; export the model to one, or give no runtime")
         else:
             self._engine = JaxEngine(model, flip_test=flip_test, batch_size=batch_size)
         self.batch_size = self._engine.batch_size

@@ -50,7 +50,19 @@ def test_results_equal_those_of_jax_without_jax(workdir, model, shared_data, tmp
         np.testing.assert_allclose(a["keypoints"], b["keypoints"], atol=1e-3)
 
 
-def test_the_test_above_would_see_jax(workdir, shared_data, tmp_path):
+def test_openvino_runs_exported_files(model, shared_data, tmp_path):
+    pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
+    pictures = f"--input={shared_data / 'coco_mini'}", f"--boxes={shared_data / 'coco_mini' / 'test_coco.json'}"
+    for runtime in ("openvino", "onnxruntime"):
+        done = _run("predict", model, *pictures, f"--runtime={runtime}", f"--output={tmp_path / runtime}")
+        assert done.returncode == 0 and f"{runtime} on CPU" in done.stderr, done.stderr
+    found, expected = (json.loads((tmp_path / n / "results.json").read_bytes()) for n in ("openvino", "onnxruntime"))
+    assert len(found) == len(expected) > 10
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a["keypoints"], b["keypoints"], atol=1e-3)
+
+
+def test_a_checkpoint_would_need_jax(workdir, shared_data, tmp_path):
     done = _run("predict", workdir, f"--input={shared_data / 'coco_mini'}", f"--output={tmp_path / 'out'}")
     assert done.returncode == 1 and "Unable to initialize backend" in done.stderr
 

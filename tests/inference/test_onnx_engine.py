@@ -81,6 +81,40 @@ def test_points_equal_those_of_jax(exported, options, predictor, with_flip_test,
     _same(in_file, with_flip_test if options[1] else predictor, pictures)
 
 
+@pytest.mark.parametrize(
+    "options", [_POINTS, _HEATMAPS, *(pytest.param(rest, marks=pytest.mark.slow) for rest in _ALL_OPTIONS[3:])]
+)
+def test_points_in_openvino_equal_those_of_jax(exported, options, predictor, with_flip_test, pictures):
+    pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
+    in_file = Predictor.from_pretrained(exported(*options), batch_size=BATCH, runtime="openvino")
+    _same(in_file, with_flip_test if options[1] else predictor, pictures)
+
+
+def test_openvino_takes_a_static_batch(exported, predictor, pictures, tmp_path):
+    pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
+    path = _changed(exported(*_POINTS), tmp_path / "model.onnx", batch=3)
+    static = Predictor.from_pretrained(path, batch_size=8, runtime="openvino")
+    assert static.batch_size == 3
+    _same(static, predictor, pictures)
+    assert static.weights_digest() != Predictor(path).weights_digest()
+
+
+def test_wrong_runtimes_are_refused(exported, workdir, tmp_path):
+    with pytest.raises(UserError, match="the runtime is 'tflite'; expected one of onnxruntime, openvino"):
+        Predictor.from_pretrained(exported(*_POINTS), runtime="tflite")
+    with pytest.raises(UserError, match="the runtime 'openvino' is for .onnx files; export the model"):
+        Predictor.from_pretrained(workdir, runtime="openvino")
+
+
+def test_openvino_refuses_other_files(tmp_path):
+    pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
+    (tmp_path / "damaged.onnx").write_bytes(NANODET.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"damaged\.onnx is damaged or no ONNX file that OpenVINO reads; copy it again"):
+        Predictor(tmp_path / "damaged.onnx", runtime="openvino")
+    with pytest.raises(UserError, match="nanodet_g.onnx"):
+        Predictor(NANODET, runtime="openvino")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["people", "animals"])
 def test_shipped_models_equal_those_of_jax(name, pictures, shared_data, tmp_path):

@@ -34,8 +34,8 @@ def _contenders(variant: str, threads: int) -> dict[str, Run]:
     import onnxruntime
     import torch
 
-    from mamkpd_jax.bench.openvino_run import openvino_run
     from mamkpd_jax.export.formats import onnx
+    from mamkpd_jax.inference.openvino_session import OpenVinoSession
 
     torch.set_num_threads(threads)
     artifact = random_weights(variant)
@@ -49,11 +49,11 @@ def _contenders(variant: str, threads: int) -> dict[str, Run]:
             path = Path(folder) / "model.onnx"
             onnx.save(artifact, path, NETWORK, precision, calibration=crops if precision == "int8" else None)
             session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-            in_openvino = openvino_run(path, threads)
+            in_openvino = OpenVinoSession(path, threads=threads)
         name = "" if precision == "fp32" else f", {precision}"
         return {
             f"onnxruntime{name}": lambda images: session.run(None, {"image": images}),
-            f"openvino{name}": in_openvino,
+            f"openvino{name}": lambda images: in_openvino.run(None, {"image": images}),
         }
 
     def in_torch(model: Callable[[torch.Tensor], torch.Tensor]) -> Run:

@@ -3,7 +3,7 @@
 mamkpd bench start --variants=base --output=benchmarks/results/start.json
 
 Start-up is of whole runs of `mamkpd predict` on one picture. They take turns: in JAX with a new compilation cache, in
-JAX with the filled one, from the file. Latency is of `Predictor` for one person in a JPEG. Weights are random.
+JAX with the filled one, and from the file in each runtime. Latency is of `Predictor` for one person in a JPEG. Weights are random.
 """
 
 import subprocess
@@ -24,14 +24,14 @@ from mamkpd_jax.program import Options
 _VARIANTS = measure.define_variants(["base"])
 _STARTS = flags.DEFINE_integer("starts", 5, "Timed runs of each kind.", lower_bound=2, allow_override=True)
 
-JAX, ONNX = "JAX", "ONNX Runtime"
+JAX, ONNX, OPENVINO = "JAX", "ONNX Runtime", "OpenVINO"
 Times = dict[tuple[str, str], list[float]]  # milliseconds by engine and part
 
 
-def start_s(checkpoint: Path, picture: Path, cache: Path) -> float:
-    """Seconds of one run."""
+def start_s(checkpoint: Path, picture: Path, cache: Path, *options: str) -> float:
+    """Seconds of one run, with further flags."""
     command = [sys.executable, "-m", "mamkpd_jax", "predict", "--boxes=whole", f"--compilation_cache={cache}"]
-    command += ["--flip_test", f"--checkpoint={checkpoint}", f"--input={picture}"]
+    command += ["--flip_test", f"--checkpoint={checkpoint}", f"--input={picture}", *options]
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as output:
         subprocess.run([*command, f"--output={output}"], check=True, capture_output=True)
@@ -40,22 +40,31 @@ def start_s(checkpoint: Path, picture: Path, cache: Path) -> float:
 
 def starts(run: Path, exported: Path, picture: Path, n: int) -> Times:
     """Times of whole runs, `n` of each kind in turn."""
-    kinds = {(JAX, "first start"): run, (JAX, "second start"): run, (ONNX, "start"): exported}
+    kinds = {
+        (JAX, "first start"): (run,),
+        (JAX, "second start"): (run,),
+        (ONNX, "start"): (exported,),
+        (OPENVINO, "start"): (exported, "--runtime=openvino"),
+    }
     times: Times = {kind: [] for kind in kinds}
     for _ in range(n):
         with tempfile.TemporaryDirectory() as cache:
-            for kind, checkpoint in kinds.items():
-                times[kind].append(1e3 * start_s(checkpoint, picture, Path(cache)))
+            for kind, (checkpoint, *options) in kinds.items():
+                times[kind].append(1e3 * start_s(checkpoint, picture, Path(cache), *options))
     return times
 
 
 def calls(run: Path, exported: Path, picture: Path, repeats: int) -> Times:
     """Times of one person in a picture."""
-    in_jax, in_file = (Predictor.from_pretrained(path, flip_test=True) for path in (run, exported))
+    engines = {
+        JAX: Predictor.from_pretrained(run, flip_test=True),
+        ONNX: Predictor.from_pretrained(exported),
+        OPENVINO: Predictor.from_pretrained(exported, runtime="openvino"),
+    }
     times = measure.times_ms(
         {
-            JAX: lambda _: in_jax(picture, "whole")[0].keypoints,
-            ONNX: lambda _: in_file(picture, "whole")[0].keypoints,
+            name: lambda _, predictor=predictor: predictor(picture, "whole")[0].keypoints
+            for name, predictor in engines.items()
         },
         repeats,
     )

@@ -21,7 +21,7 @@ __all__ = ["crops", "random_weights"]
 pytest.importorskip("torch")
 onnxruntime = pytest.importorskip("onnxruntime")
 onnx_format = pytest.importorskip("mamkpd_jax.export.formats.onnx")
-openvino_run = pytest.importorskip("mamkpd_jax.bench.openvino_run").openvino_run
+Session = pytest.importorskip("mamkpd_jax.inference.openvino_session").OpenVinoSession
 
 _CONFIG = Config(
     model=ModelConfig(depths=(1,), dims=(16,), decoder_dim=16),
@@ -31,18 +31,18 @@ _CONFIG = Config(
 
 def _same(path: Path, images: np.ndarray, sizes: tuple[int, ...]) -> None:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    run = openvino_run(path, threads=1)
+    openvino = Session(path, threads=1)
     names = [output.name for output in session.get_outputs()]
     for size in sizes:
         expected = session.run(None, {"image": images[:size]})
-        for name, a, b in zip(names, run(images[:size]), expected, strict=True):
+        for name, a, b in zip(names, openvino.run(None, {"image": images[:size]}), expected, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-3 if name == "points" else 1e-4 * np.abs(b).max(), rtol=0)
 
 
 def _close(path: Path, images: np.ndarray) -> None:
     """The runtimes sum in another order, so single values round to the next step of int8, and peaks change a little."""
     (expected,) = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"image": images})
-    (found,) = openvino_run(path, threads=1)(images)
+    (found,) = Session(path, threads=1).run(None, {"image": images})
     difference = np.abs(found - expected) / np.abs(expected).max()
     assert difference.mean() < 2e-3 and difference.max() < 0.1
 
@@ -63,7 +63,7 @@ def test_int8_is_close_to_onnxruntime(tmp_path, random_weights, crops):
 def test_nothing_is_reported_or_written_at_import(tmp_path):
     """OpenVINO reports its import over the network, and keeps an identity in the home folder."""
     environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"HOME": str(tmp_path)}
-    code = "import mamkpd_jax.bench.openvino_run, sys; print(sys.modules['openvino_telemetry'])"
+    code = "import mamkpd_jax.inference.openvino_session, sys; print(sys.modules['openvino_telemetry'])"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "None\n" and not list(tmp_path.iterdir())
 
