@@ -55,7 +55,7 @@ test: $(VENV)/.dev
 
 # With what conversion and the compiled kernels need, without which their tests are skipped.
 $(VENV)/.all: $(READY)
-	$(RUN) -m pip install --quiet --editable '.[dev,openvino,kernel-report]'
+	$(RUN) -m pip install --quiet --editable '.[dev,onnx,openvino,kernel-report]'
 	@touch $(VENV)/.dev $@
 
 check: $(VENV)/.all

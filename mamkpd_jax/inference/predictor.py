@@ -196,7 +196,7 @@ class Predictor:
         return CropHeatmaps(self.result(crops, found), crops.images, np.concatenate(maps) if maps else none)
 
     def weights_digest(self) -> str:
-        """SHA-256 of the weights, the skeleton and the config except the flip test, or of the exported file."""
+        """SHA-256 of the weights, skeleton and config except the flip test, or of the exported file and its runtime."""
         return self._engine.digest()
 
     def network(self, crops: Batch) -> Any:

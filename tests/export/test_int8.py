@@ -74,7 +74,7 @@ def test_points_of_unseen_photos_are_close_to_fp32(people, photos):
     assert np.abs(scores8 - scores).mean() < 0.02
 
 
-def test_weights_take_a_byte_and_a_scale_by_channel(people):
+def test_weights_are_int8_by_channel(people):
     graph = onnx.load(people / "int8.onnx").graph
     constants, by_output = _constants(graph), {output: node for node in graph.node for output in node.output}
     layers = [

@@ -63,7 +63,7 @@ def test_the_limit_of_pixels_holds_for_any_format(service_with, picture, suffix)
         asyncio.run(service.poses(data, None, heatmaps=False))
 
 
-def test_a_failure_is_logged_and_answered_in_a_line(service_with, picture, caplog):
+def test_a_failure_is_logged_and_answered(service_with, picture, caplog):
     def broken(image):
         raise RuntimeError("the detector broke")
 

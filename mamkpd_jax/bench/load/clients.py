@@ -101,23 +101,13 @@ def _note(tally: Tally, request: Good | Bad, status: int, content: bytes, ms: fl
         tally.crops += len(request.keypoints)
 
 
-async def leaves_while_sending(port: int, message: bytes, tally: Tally) -> None:
-    """Disconnects after half of a request, again and again."""
+async def leaves(port: int, sent: bytes, tally: Tally, name: str) -> None:
+    """Sends this and disconnects, again and again."""
     while True:
         async with _connected(port) as (_, writer):
-            writer.write(message[: len(message) // 2])
+            writer.write(sent)
             await asyncio.sleep(0.02)
-        tally.statuses["left while sending"] += 1
-        await asyncio.sleep(_PAUSE_S)
-
-
-async def leaves_while_waiting(port: int, message: bytes, tally: Tally) -> None:
-    """Disconnects before the answer comes, again and again."""
-    while True:
-        async with _connected(port) as (_, writer):
-            writer.write(message)
-            await asyncio.sleep(0.02)
-        tally.statuses["left while waiting"] += 1
+        tally.statuses[name] += 1
         await asyncio.sleep(_PAUSE_S)
 
 
@@ -169,8 +159,8 @@ def start(port: int, n: int, good: Sequence[Good], bad: Sequence[Bad], tally: Ta
     requests = _mixed(good, bad)  # each goes to the client that is free next
     message = good[0].message
     faulty = [
-        leaves_while_sending(port, message, tally),
-        leaves_while_waiting(port, message, tally),
+        leaves(port, message[: len(message) // 2], tally, "left while sending"),
+        leaves(port, message, tally, "left while waiting"),
         sends_slowly(port, message, tally),
         sends_too_much(port, tally),
     ]

@@ -3,7 +3,8 @@
 mamkpd bench start --variants=base --output=benchmarks/results/start.json
 
 Start-up is of whole runs of `mamkpd predict` on one picture. They take turns: in JAX with a new compilation cache, in
-JAX with the filled one, and from the file in each runtime. Latency is of `Predictor` for one person in a JPEG. Weights are random.
+JAX with the filled one, and from the file in each runtime. Latency is of `Predictor` for one person in a JPEG. Weights
+are random.
 """
 
 import subprocess
