@@ -30,7 +30,7 @@ from mamkpd_jax.inference.predictor import Predictor
 _CHECKPOINT = cli.define_checkpoint("people", exported=True)
 _PICTURES = flags.DEFINE_string("pictures", "data/coco/val2017", "Folder of JPEG files, of which 48 are sent.")
 _CLIENTS = flags.DEFINE_integer("clients", 32, "Clients that send good pictures.", lower_bound=1)
-_SECONDS = flags.DEFINE_float("seconds", 60.0, "Duration of the load.", lower_bound=1.0)
+_SECONDS = flags.DEFINE_float("seconds", 60.0, "Duration of the load.", lower_bound=1.0, allow_override=True)
 _BATCH = flags.DEFINE_integer("batch_size", 8, "Crops of a batch.", lower_bound=1, allow_override=True)
 _MAX_WAIT = flags.DEFINE_float("max_wait_ms", 5.0, "As of mamkpd serve.", lower_bound=0.0, allow_override=True)
 cli.require_finite(_SECONDS, _MAX_WAIT)
