@@ -17,6 +17,7 @@ from mamkpd_jax.errors import UserError
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import openvino  # type: ignore[import-not-found]  # noqa: E402
+from openvino.frontend import FrontEndManager  # type: ignore[import-not-found]  # noqa: E402
 
 # The hint, as OpenVINO computes fp32 models in bf16 on CPUs that have instructions for it.
 _SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
@@ -37,9 +38,10 @@ class OpenVinoSession:
     """
 
     def __init__(self, path: Path, *, threads: int = 0):
-        core = openvino.Core()
+        core, reader = openvino.Core(), FrontEndManager().load_by_framework("onnx")
         try:
-            model = self._model = core.read_model(path)
+            # `read_model` tries every format, and some readers print lines of their own.
+            model = self._model = reader.convert(reader.load(str(path)))
         except Exception as error:  # OpenVINO raises RuntimeError and others
             raise UserError(f"{path} is damaged or no ONNX file that OpenVINO reads; copy it again") from error
         settings = _SETTINGS | {"INFERENCE_NUM_THREADS": threads}

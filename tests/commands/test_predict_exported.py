@@ -62,6 +62,16 @@ def test_openvino_runs_exported_files(model, shared_data, tmp_path):
         np.testing.assert_allclose(a["keypoints"], b["keypoints"], atol=1e-3)
 
 
+def test_openvino_refuses_damaged_files_in_a_line(tmp_path, shared_data):
+    pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
+    (tmp_path / "damaged.onnx").write_text("no model at all\n")
+    picture = shared_data / "coco_mini" / "000000000785.jpg"
+    where = f"--input={picture}", f"--output={tmp_path / 'out'}", "--runtime=openvino"
+    done = _run("predict", tmp_path / "damaged.onnx", *where)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert "is damaged or no ONNX file that OpenVINO reads" in done.stderr
+
+
 def test_a_checkpoint_would_need_jax(workdir, shared_data, tmp_path):
     done = _run("predict", workdir, f"--input={shared_data / 'coco_mini'}", f"--output={tmp_path / 'out'}")
     assert done.returncode == 1 and "Unable to initialize backend" in done.stderr

@@ -5,15 +5,15 @@ import dataclasses
 import http.client
 import json
 import os
-import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from mamkpd_jax.bench.load import server as load_test
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,15 +61,8 @@ class Server:
 def started(checkpoint: Path, folder: Path, *flags: str, stderr: IO[str] | None = None) -> Iterator[Server]:
     """A server in a folder, which is ended after use if it still runs."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "mamkpd_jax", "serve", f"--checkpoint={checkpoint}", "--port=0", *flags]
-    with subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True
-    ) as process:
-        assert process.stdout is not None
-        # It closes its output when it ends early.
-        lines = iter(process.stdout.readline, "")
-        ports = (match[1] for line in lines if (match := re.search(r"ready: http://\S+:(\d+) ", line)))
-        port = next(ports, None)
-        assert port is not None, "it ended before it listened; its errors are above"
-        yield Server(int(port), folder, process)
-        process.terminate()
+    options = {"cwd": folder, "env": environment, "stderr": stderr}
+    with load_test.started(f"--checkpoint={checkpoint}", *flags, **options) as server:
+        yield Server(server.port, folder, server.process)
+        server.process.terminate()
+        server.process.wait()

@@ -18,13 +18,13 @@ pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 
 from tests.serving.servers import ROOT, started
 
-WAIT_S, TIMEOUT_S = 1.0, 1.5
+WAIT_S, TIMEOUT_S = 2.0, 2.0
 FLAGS = ("--boxes=whole", "--batch_size=4", f"--max_wait_ms={WAIT_S * 1e3}", f"--read_timeout_s={TIMEOUT_S}")
 
 
 @pytest.fixture(scope="module")
 def server(workdir, tmp_path_factory):
-    """A crop waits a second for the others of its batch, and three requests run at once."""
+    """A crop waits WAIT_S for the others of its batch, and three requests run at once."""
     with started(workdir, tmp_path_factory.mktemp("server"), *FLAGS, "--max_requests=3", "--max_mib=1") as server:
         yield server
 

@@ -19,14 +19,17 @@ class Server(NamedTuple):
 
 
 @contextlib.contextmanager
-def started(*flags: str) -> Iterator[Server]:
+def started(*flags: str, **options: Any) -> Iterator[Server]:
     """A server that is ready; it is killed at the end if it still runs.
+
+    Args:
+        options: those of `subprocess.Popen`.
 
     Raises:
         UserError: it ended before.
     """
     command = [sys.executable, "-m", "mamkpd_jax", "serve", "--port=0", *flags]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options) as process:
         try:
             assert process.stdout is not None
             lines = iter(process.stdout.readline, "")
