@@ -1,31 +1,60 @@
-"""README.md's comparing tables are those of the result files."""
+"""The tables of README.md and docs/ are those of the result files."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from mamkpd_jax.bench import goals, repository
 from mamkpd_jax.bench.programs import report
+from mamkpd_jax.bench.tables import gflops, tables
 
-_README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_readme_is_what_the_results_say():
-    assert report.rendered(_README, repository.results()) == _README
+_ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_what_has_no_result_is_not_measured_and_the_fastest_scan_counts(tmp_path):
+@pytest.fixture(scope="module")
+def made():
+    return tables(repository.results())
+
+
+@pytest.mark.parametrize("page", report.PAGES)
+def test_pages_have_the_tables_of_the_results(page, made):
+    text = (_ROOT / page).read_text(encoding="utf-8")
+    assert report.rendered(text, made) == text
+
+
+def test_every_table_is_on_exactly_one_page(made):
+    pages = "".join((_ROOT / page).read_text(encoding="utf-8") for page in report.PAGES)
+    assert sorted(re.findall(r"<!-- (\w+) -->\n", pages)) == sorted(made)
+
+
+def test_the_readme_is_short():
+    words = (_ROOT / "README.md").read_text(encoding="utf-8").split()
+    assert len(words) <= 900
+
+
+def test_unmeasured_cells_are_left_out_and_the_fastest_scan_counts(tmp_path):
     rows = [
         {"model": "base", "contender": f"base, jax, {scan}", "parameters": 7e6, "GMACs": 2.5, "batch": 1}
         | {"median_ms": ms, "crops_per_s": 1e3 / ms}
         for scan, ms in (("sequential", 80.0), ("associative", 50.0))
     ]
     (tmp_path / "speed_cpu.json").write_text(json.dumps({"rows": rows}), encoding="utf-8")
-    lines = report.rendered(_README, tmp_path).splitlines()
-    of_base = [line for line in lines if line.startswith("| base |")]
-    assert of_base[0] == "| base | 7 M, 2.5 GMACs | 50 ms |" + " not measured |" * 4
-    assert set(of_base[1].split(" | ")[1:]) == {"not measured", "not measured |"}
+    lines = tables(tmp_path)["speed"].splitlines()
+    assert lines[0] == "| model | size | 2 CPU cores, batch 1 |"
+    assert lines[2:] == ["| base | 7 M, 2.5 GMACs | 50 ms |"]
+
+
+def test_unmeasured_goals_are_listed_below_the_table(tmp_path, made):
+    text = tables(tmp_path)["goals"]
+    assert "|" not in text and all(f"{goal.what} (" in text for goal in goals.GOALS)
+    assert "not measured |" not in made["goals"]
+
+
+def test_the_sum_of_the_paper_page_is_near_its_gflops():
+    differences = [abs(float(row["difference"])) for row in gflops()]
+    assert len(differences) == 7 and max(differences) <= 0.11
 
 
 def test_goals_are_met_missed_or_not_measured(tmp_path):
@@ -55,6 +84,6 @@ def test_base_is_compared_with_compiled_peers_alone():
     assert goals._ahead_at_speed({"rows": compiled}) == 1.25
 
 
-def test_a_readme_without_a_table_is_refused():
-    with pytest.raises(ValueError, match="0 places for the table speed"):
-        report.rendered("", repository.results())
+def test_an_unknown_table_is_refused(made):
+    with pytest.raises(ValueError, match="a table 'spede'; expected one of speed, accuracy"):
+        report.rendered("<!-- spede -->\n\n<!-- end -->", made)
