@@ -164,7 +164,7 @@ def test_requirements_alone_serve_every_command(bare: Environment):
 def test_a_bench_without_its_repository_is_refused(bare: Environment):
     with bare.start("mamkpd", "bench", "gpu", "--data=.", "--work=work", "--output=out") as process:
         _, err = process.communicate()
-    assert process.returncode == 1 and "this bench needs the repository" in err, err
+    assert process.returncode == 1 and "this benchmark needs the repository" in err, err
 
 
 @pytest.mark.slow  # half a minute each

@@ -1,1 +1,1 @@
-"""Measurements of the package, alone and beside peers: `mamkpd bench NAME` runs a module of `programs`."""
+"""Benchmarks of the package, alone and beside peers: `mamkpd bench NAME` runs a module of `programs`."""

@@ -1,8 +1,8 @@
-"""A process of `mamkpd bench against`: one checkout's package, and one call of a case for each line of input.
+"""The worker process of `mamkpd bench against`: for each line of input it times one call of a case in one checkout.
 
 python mamkpd_jax/bench/against_worker.py FOLDER CASE [PART]
 
-PART is left out of the model, by the code of this file's checkout: an older FOLDER may lack that code.
+PART is left out of the model. The code for that comes from this file's checkout, as an older FOLDER may lack it.
 """
 
 import dataclasses
@@ -19,9 +19,9 @@ import numpy as np
 
 
 class Case(NamedTuple):
-    """What is timed of a config's model, for so many random crops."""
+    """A call to time: what the model of a config computes for a batch of random crops."""
 
-    config: str  # the name of its file
+    config: str  # the name of a config file, without its suffix
     batch: int
     input_hw: tuple[int, int] = (256, 192)
     what: Literal["heatmaps", "step", "onnx"] = "heatmaps"  # "onnx": heatmaps in onnxruntime, on two threads
@@ -106,7 +106,7 @@ def _in_onnxruntime(case: Case) -> Callable[[], Any]:
 
 
 def _config(case: Case) -> Any:
-    # The release before has narrow.py in benchmarks/.
+    # Older checkouts keep narrow.py in benchmarks/.
     files = (Path(sys.path[0], folder, f"{case.config}.py") for folder in ("configs", "benchmarks"))
     config = runpy.run_path(next(str(file) for file in files if file.exists()))["get_config"]()
     data, optim = config.data, dataclasses.replace(config.optim, batch_size=case.batch)
@@ -118,7 +118,7 @@ def _images(case: Case) -> Any:
 
 
 def _state(config: Any) -> tuple[Any, ...]:
-    """Mesh, optimizer and state of a config's model; in older checkouts its structure too."""
+    """Mesh, optimizer and state of a config's model; in older checkouts the model's graphdef too."""
     from mamkpd_jax.skeletons import COCO
     from mamkpd_jax.training.optimizer import optimizer
     from mamkpd_jax.training.state import create_state
@@ -133,11 +133,13 @@ def _state(config: Any) -> tuple[Any, ...]:
 
 
 def _has(module: str) -> bool:
-    """Whether the checkout has a module. An installed package would answer for one that it lacks."""
+    """Whether the checkout has a module."""
+    # An import would find the module in an installed package, too.
     return Path(sys.path[0], "mamkpd_jax", f"{module}.py").exists()
 
 
 def main(folder: str, case: Case, part: str | None = None) -> None:
+    """Times one call for each line of standard input and prints its milliseconds."""
     sys.path[0] = folder  # in place of this file's own folder
     import jax
 

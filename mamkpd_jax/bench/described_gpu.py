@@ -1,6 +1,6 @@
-"""Compiles functions for an NVIDIA GPU that need not be here, with XLA's own compiler: what a real run executes.
+"""Compiles functions for an NVIDIA GPU on a machine without one, to the code that a real run executes.
 
-It needs the extra `kernel-report`: XLA's CUDA compiler (jax-cuda13-plugin) and NVIDIA's assembler (nvidia-cuda-nvcc).
+Needs the extra `kernel-report`: XLA's CUDA compiler (jax-cuda13-plugin) and NVIDIA's assembler (nvidia-cuda-nvcc).
 """
 
 import contextlib
@@ -32,22 +32,22 @@ platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 12 patch: 0 }}
 runtime_version {{ major: 13 minor: 0 patch: 0 }} device_description_str: "{name}"
 """
 _OPTIONS = {
-    # Newer releases dump PTX only where this asks for it.
+    # Newer releases of XLA dump PTX only with this option.
     "xla_dump_emitter_re": "ptx",
-    # Without a GPU, XLA can't time its own matrix products to choose their tiles.
+    # XLA chooses the tiles of Triton matrix products by timing them, which needs a GPU.
     "xla_gpu_enable_triton_gemm": False,
-    # XLA's defaults, whatever XLA_FLAGS says: the tests' flags compile quickly, to other code than a real run's.
+    # XLA's defaults. The tests set XLA_FLAGS that compile faster but to other code than a real run's.
     "xla_backend_optimization_level": 3,
     "xla_llvm_disable_expensive_passes": False,
 }
 
 
 class Card(NamedTuple):
-    """An NVIDIA GPU, by its data sheet."""
+    """An NVIDIA GPU as its data sheet describes it."""
 
     name: str
     capability: tuple[int, int]
-    fields: str  # of XLA's description; sizes in bytes, bandwidth in bytes a second
+    fields: str  # further fields of XLA's GPU description; sizes in bytes, bandwidth in bytes a second
 
 
 _H200 = """
@@ -65,14 +65,21 @@ RTX_4090 = Card("NVIDIA GeForce RTX 4090", (8, 9), _RTX_4090)
 
 
 class CompiledKernel(NamedTuple):
-    """The PTX of a Pallas kernel, and its grid."""
+    """A compiled Pallas kernel: its PTX and its grid."""
 
     ptx: str
     grid: tuple[int, int, int]
 
 
 def kernels(function: Callable, arguments: Sequence[jax.ShapeDtypeStruct], card: Card) -> dict[str, CompiledKernel]:
-    """The Pallas kernels that a function calls, compiled for a card, by name and in the order of the calls."""
+    """The compiled Pallas kernels of a function, by name, in the order in which it calls them.
+
+    Args:
+        arguments: the shapes and dtypes of the function's arguments.
+
+    Raises:
+        UserError: the extra `kernel-report` is not installed.
+    """
     lowered = lower(function, _placed(arguments, card), card)
     with tempfile.TemporaryDirectory() as folder:
         _compile(lowered, {"xla_dump_to": folder})
@@ -82,13 +89,20 @@ def kernels(function: Callable, arguments: Sequence[jax.ShapeDtypeStruct], card:
 
 
 def program(function: Callable, arguments: Sequence[Any], card: Card) -> jax.stages.Compiled:
-    """A function of trees of shapes as a whole program for a card."""
+    """A whole function compiled for a card.
+
+    Args:
+        arguments: trees of the shapes and dtypes of the function's arguments.
+
+    Raises:
+        UserError: the extra `kernel-report` is not installed.
+    """
     return _compile(lower(function, _placed(arguments, card), card), {})
 
 
 @contextlib.contextmanager
 def kernels_can_run() -> Iterator[None]:
-    """Lets models that are built and traced in this context, and name the scan, have Pallas kernels without a GPU."""
+    """Allows Pallas kernels without a GPU, in models that are built and traced in this context and name the scan."""
     with (
         mock.patch.object(SCANS["pallas_triton"], "platform", None),
         mock.patch.object(layer_norm_kernel, "works", lambda: True),
@@ -97,14 +111,14 @@ def kernels_can_run() -> Iterator[None]:
 
 
 def lower(function: Callable, arguments: Sequence[Any], card: Card) -> jax.stages.Lowered:
-    """A function lowered for a card, for which nothing but jax is needed."""
+    """A function lowered for a card; needs jax alone."""
     device = jax.sharding.AbstractDevice(device_kind=card.name, num_cores=None, platform="gpu")
     with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), (), abstract_device=device)):
         return jax.jit(function).trace(*arguments).lower(lowering_platforms=("cuda",))
 
 
 def grids(lowered: jax.stages.Lowered) -> dict[str, tuple[int, int, int]]:
-    """The grids of the Pallas kernels that a lowered function calls, by name and in the order of the calls."""
+    """The grids (x, y, z) of the Pallas kernels of a lowered function, by name, in the order of their calls."""
     found = {}
 
     def visit(operation: ir.Operation) -> ir.WalkResult:
@@ -120,7 +134,11 @@ def grids(lowered: jax.stages.Lowered) -> dict[str, tuple[int, int, int]]:
 
 
 def cuda_folder() -> Path:
-    """The folder of NVIDIA's assembler and device libraries; raises UserError without the extra `kernel-report`."""
+    """The folder of NVIDIA's assembler and device libraries.
+
+    Raises:
+        UserError: the extra `kernel-report` is not installed.
+    """
     try:
         import jax_plugins.xla_cuda13  # type: ignore[import-not-found]  # noqa: F401
         import nvidia.cu13 as cuda  # type: ignore[import-not-found]
@@ -130,7 +148,7 @@ def cuda_folder() -> Path:
 
 
 def _placed(arguments: Sequence[Any], card: Card) -> Sequence[Any]:
-    cuda_folder()  # raises where the compiler is missing
+    cuda_folder()  # raises UserError if the compiler is missing
     description = _DESCRIPTION.format(**card._asdict())
     topology = topologies.get_topology_desc("", "cuda", target_config=description, topology="1x1x1")
     here = jax.sharding.SingleDeviceSharding(topology.devices[0])
@@ -138,7 +156,7 @@ def _placed(arguments: Sequence[Any], card: Card) -> Sequence[Any]:
 
 
 def _compile(lowered: jax.stages.Lowered, options: Mapping[str, Any]) -> jax.stages.Compiled:
-    # JAX's compilation cache keeps such programs, but can't load them without their GPU.
+    # JAX's compilation cache would store these programs but can't load them without the GPU.
     before = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
     jax.config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()

@@ -1,4 +1,4 @@
-"""The project's goals for speed and accuracy, each a bound on a measured value."""
+"""The project's goals for speed and accuracy: bounds on measured values."""
 
 import json
 import math
@@ -14,26 +14,34 @@ Row = Mapping[str, Any]
 
 
 def fastest(rows: Sequence[Row], batch: int) -> Row:
-    """The row of a batch size with the highest throughput; ValueError if there is none."""
+    """The row with the highest throughput among those of a batch size.
+
+    Raises:
+        ValueError: no row has this batch size.
+    """
     return max((row for row in rows if row["batch"] == batch), key=lambda row: row.get("crops_per_s", 0))
 
 
 def mean(row: Row) -> float:
-    """The mean score of a contender."""
+    """The mean score of a contender: the value whose name is that of a metric, with "@" or "/"."""
     return next(value for name, value in row.items() if "@" in name or "/" in name)
 
 
 class Goal(NamedTuple):
-    """A bound, `least` or `most`, on a value of a file of results."""
+    """A lower bound `least` or an upper bound `most` on a value of a result file."""
 
     what: str
     file: str
-    value: Callable[[Mapping[str, Any]], float]  # of the file's content
+    value: Callable[[Mapping[str, Any]], float]  # reads the value from the file's content
     least: float = -math.inf
     most: float = math.inf
 
     def row(self, folder: Path) -> dict[str, str]:
-        """The bound, and the value that the file in a folder has."""
+        """The goal's row in the table of goals: bound, measured value, and whether it is met.
+
+        Args:
+            folder: the folder of result files.
+        """
         bound = f"at least {self.least:,g}" if self.least > -math.inf else f"at most {self.most:,g}"
         try:
             found = self.value(json.loads((folder / self.file).read_bytes()))
@@ -49,13 +57,17 @@ def _of(model: str, batch: int, value: str) -> Callable[[Mapping[str, Any]], flo
 
 
 def _ahead_at_speed(result: Mapping[str, Any]) -> float:
-    """Base's throughput at batch 256 over that of the fastest compiled peer; ValueError if one was not measured."""
+    """Base's throughput at batch 256 divided by that of the fastest compiled peer.
+
+    Raises:
+        ValueError: Base or a peer was not measured.
+    """
     compiled = {"rows": [row for row in result["rows"] if row["contender"].endswith("compiled")]}
     return _of("base", 256, "crops_per_s")(result) / max(_of(name, 256, "crops_per_s")(compiled) for name in PEERS)
 
 
 def _ahead_in_score(*peers: str) -> Callable[[Mapping[str, Any]], float]:
-    """Base's mean score less that of the best of the peers, each with at least three seeds."""
+    """A function for Base's mean score minus the best peer's, each over at least three seeds."""
 
     def lead(result: Mapping[str, Any]) -> float:
         rows = {row["contender"].partition(":")[0]: row for row in result["rows"] if row["seeds"] >= 3}

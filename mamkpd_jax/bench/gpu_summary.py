@@ -1,4 +1,4 @@
-"""The page that `make gpu` leaves: its parts, the goals of README.md that a GPU decides, and what was measured."""
+"""The summary page of `make gpu`: the state of its parts, the goals that need a GPU, and the measurements."""
 
 import json
 from collections.abc import Mapping
@@ -10,26 +10,26 @@ from mamkpd_jax.bench.markdown import flat, table
 
 _GPU_FILES = ("speed_gpu.json", "accuracy_lspet.json", "accuracy_animalpose.json")
 _OF_SCAN = ("workload", "batch", "implementation", "forward.median_ms", "forward+backward.median_ms")
-# Title, file of the result, columns. A dot leads into a row's own table; no columns are all.
+# Title, result file, columns. A dot separates the levels of a nested value; no columns means all columns.
 _TABLES = (
     ("Forward pass", "speed_gpu.json", ("contender", "batch", "median_ms", "crops_per_s", "memory_mib", "error")),
     ("Training step", "step.json", ("batch", "input", "images_per_s", "data_wait", "mfu", "peak_memory_gib", "error")),
     ("Base on lspet", "accuracy_lspet.json", ()),
     ("Base on animalpose", "accuracy_animalpose.json", ()),
     ("Scan", "scan.json", _OF_SCAN),
-    ("Scan, other cuts of the kernels", "scan_tilings.json", _OF_SCAN),
+    ("Scan, other tilings of the kernels", "scan_tilings.json", _OF_SCAN),
 )
 
 
 def summary(parts: Mapping[str, Mapping[str, Any]], work: Path, *, rehearsal: bool) -> str:
-    """The page in Markdown, from the state of the parts and the results in `work`."""
+    """The page in Markdown, from the state of the parts and the result files in `work`."""
     results = {file.name: json.loads(file.read_bytes()) for file in sorted(work.glob("*.json"))}
     where = next((result["environment"] for result in results.values() if "environment" in result), None)
     device = "nothing yet" if where is None else "{device}, driver {driver}, commit {commit}".format(**where)
     lines = [f"# Measured: {device}", ""]
     lines += [table({"rows": [{"part": name, **about} for name, about in parts.items()]}), ""]
     if rehearsal:
-        lines += ["**A rehearsal on a CPU at tiny sizes: no number here says anything of the model.**", ""]
+        lines += ["**A rehearsal on a CPU at tiny sizes: its numbers mean nothing.**", ""]
     else:
         lines += ["## Goals", "", table({"rows": [goal.row(work) for goal in GOALS if goal.file in _GPU_FILES]}), ""]
     lines += ["## Correctness of the kernels", "", *_correctness(results), ""]

@@ -1,22 +1,22 @@
-"""Reads the text of a compiled program: the kernels that it launches, and what each of them moves."""
+"""Parses the HLO text of a compiled program: the kernels that it launches and the bytes that each one moves."""
 
 import math
 import re
 from typing import NamedTuple
 
-_SIZES = {"pred": 1, "bf16": 2, "token": 0}  # other types have their bits in the name
-# These start no kernel: they name memory that is there, or wait.
+_SIZES = {"pred": 1, "bf16": 2, "token": 0}  # the names of other types contain their bits
+# These launch no kernel: they refer to existing memory, or wait.
 _FREE = ("bitcast", "get-tuple-element", "parameter", "tuple", "constant", "after-all", "partition-id", "replica-id")
 _SLICES = "slice", "dynamic-slice"
 _INSTRUCTION = re.compile(r"\s+(?:ROOT )?%?([\w.\-]+) = (.+?) ([a-z][a-z\d\-]*)\((.*)")
 
 
 class Kernel(NamedTuple):
-    """A kernel, by its name in the program, and where in the model it is from."""
+    """A kernel launch: its name in the program, its origin in the model, and its memory traffic."""
 
     name: str
-    origin: str
-    moved_bytes: int  # read and written, if no cache held anything
+    origin: str  # the name of the operation in JAX; empty if unknown
+    moved_bytes: int  # read and written, as if there were no cache
 
 
 class _Instruction(NamedTuple):
@@ -28,7 +28,7 @@ class _Instruction(NamedTuple):
 
 
 def kernels(text: str) -> list[Kernel]:
-    """The kernels of a program in HLO, in the order of their launches; those of a loop's body count once."""
+    """The kernels of a program in HLO, in launch order; those in the body of a loop count once."""
     computations = _computations(text)
     (entry,) = re.findall(r"^ENTRY %?([\w.\-]+)", text, re.M)
     return _kernels(entry, computations)
@@ -52,7 +52,7 @@ def _kernels(name: str, computations: dict[str, dict[str, _Instruction]]) -> lis
 
 
 def _read(fused: dict[str, _Instruction], number: int, n_bytes: int) -> int:
-    """How much of its operand of this number a fusion reads: no more than the slices that it takes."""
+    """The bytes that a fusion reads of its operand `number`: only the slices that it takes."""
     (parameter,) = (x.name for x in fused.values() if x.operation == "parameter" and x.rest.startswith(f"{number})"))
 
     def taken(name: str) -> int:
@@ -74,14 +74,14 @@ def _computations(text: str) -> dict[str, dict[str, _Instruction]]:
         elif match := _INSTRUCTION.match(line):
             name, shape, operation, rest = match.groups()
             operands = re.findall(r"%([\w.\-]+)", rest.split(")")[0])
-            if operation == "custom-call":  # a library may use less of the workspace that it is given
+            if operation == "custom-call":  # the library's workspace does not count
                 shape = re.sub(r"[su]8\[\d+\]", "", shape)
             list(found.values())[-1][name] = _Instruction(name, _bytes(shape), operation, operands, rest)
     return found
 
 
 def _bytes(shape: str) -> int:
-    """Of a shape, such as "(bf16[64,32]{1,0}, s32[])"."""
+    """The size of a shape, such as "(bf16[64,32]{1,0}, s32[])"."""
     found = re.findall(r"\b([a-z]+\d*)\[([\d,]*)\]", shape)
     sizes = {kind: _SIZES.get(kind) or max(1, int(re.sub(r"\D", "", kind)) // 8) for kind, _ in found}
     return sum(sizes[kind] * math.prod(map(int, filter(None, dims.split(",")))) for kind, dims in found)

@@ -1,4 +1,4 @@
-"""What benches share: flags, timing, and the file of results."""
+"""Shared by the benchmarks: flags, timing, and result files."""
 
 import json
 import statistics
@@ -16,29 +16,31 @@ from mamkpd_jax.environment import environment
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import write_json
 
-# Several benches define flags of one name, and tests import them into one process: hence allow_override.
-_OUTPUT = flags.DEFINE_string("output", None, "A JSON file for the results, printed too.", allow_override=True)
-REPEATS = flags.DEFINE_integer("repeats", 60, "Timed rounds, after three of warm-up.", lower_bound=2)
-_PEAK = flags.DEFINE_float("peak_tflops", None, "The device's highest dense rate in bfloat16, for the MFU.")
+# allow_override: several benchmarks define flags of the same name, and tests import them into one process.
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file to write the results to.", allow_override=True)
+REPEATS = flags.DEFINE_integer("repeats", 60, "Number of timed rounds, after three warm-up rounds.", lower_bound=2)
+_PEAK = flags.DEFINE_float("peak_tflops", None, "The device's peak dense bfloat16 rate for the MFU, in TFLOP/s.")
 
 
 def define_variants(default: list[str]) -> flags.FlagHolder[list[str]]:
-    return flags.DEFINE_list("variants", default, "Names of the table of variants.", allow_override=True)
+    """The flag `--variants`."""
+    return flags.DEFINE_list("variants", default, "Variants of the model, such as small.", allow_override=True)
 
 
 def define_dtype(*dtypes: str) -> flags.FlagHolder[str]:
     """The flag `--dtype`, by default the first of `dtypes`."""
-    return flags.DEFINE_enum("dtype", dtypes[0], dtypes, "Of the activations.", allow_override=True)
+    return flags.DEFINE_enum("dtype", dtypes[0], dtypes, "Data type of the activations.", allow_override=True)
 
 
 def define_minutes() -> flags.FlagHolder[float]:
-    text = "When to stop after the work at hand; the same command resumes."
+    """The flag `--minutes`."""
+    text = "Minutes after which the work stops; the same command resumes it."
     return flags.DEFINE_float("minutes", 9.0, text, allow_override=True)
 
 
-# The fields of the environment that rows of one result have in common.
+# Environment fields that must be equal for all rows of a result.
 _WHERE = ("device", "n_devices", "driver", "processor", "cores", "commit", "variables")
-_BEYOND_CACHES = 2**27  # bytes of inputs that take turns
+_BEYOND_CACHES = 2**27  # bytes that fit into no cache
 # Source: NVIDIA's data sheets, dense bfloat16 with fp32 accumulation.
 _PEAK_TFLOPS = {
     "NVIDIA A100-SXM4-80GB": 312.0,
@@ -49,18 +51,18 @@ _PEAK_TFLOPS = {
 
 
 def mfu(flop_per_s: float) -> float | None:
-    """A rate as a share of the device's highest in bfloat16, whatever the dtype; None where that is not known."""
+    """Model FLOP utilization: a rate over the device's bfloat16 peak, for every dtype; None if the peak is unknown."""
     peak_tflops = _PEAK.value or _PEAK_TFLOPS.get(jax.devices()[0].device_kind)
     return None if peak_tflops is None else flop_per_s / 1e12 / peak_tflops
 
 
 def n_inputs(n_bytes: int) -> int:
-    """How many inputs of a size must take turns so that none is in a cache when its turn comes again."""
+    """How many inputs of a size to alternate so that none is still in a cache when it is used again."""
     return min(REPEATS.value, 1 + _BEYOND_CACHES // n_bytes)
 
 
 def copy_bandwidth() -> float:
-    """Bytes a second that a large elementwise copy reads and writes on the default device."""
+    """The bandwidth of a large elementwise copy on the default device: bytes read and written per second."""
     megabytes = 1024 if jax.default_backend() == "gpu" else 64
     x = jnp.ones((megabytes * 2**18,), jnp.float32)
     copy = jax.jit(lambda x: x + 1)
@@ -69,9 +71,14 @@ def copy_bandwidth() -> float:
 
 
 def times_ms(contenders: Mapping[str, Callable[[int], Any]], repeats: int, warmups: int = 3) -> dict[str, list[float]]:
-    """Times of functions of the call's number, which take turns in each round so that drift meets all alike.
+    """Times of each contender in milliseconds; contenders take turns, so that drift affects all of them alike.
 
-    Every timed call is preceded by an untimed one: the runtime before leaves other caches, and threads that still spin.
+    An untimed call precedes every timed one: the contender before may leave cold caches and busy threads.
+
+    Args:
+        contenders: functions of the number of the call.
+        repeats: timed rounds.
+        warmups: untimed rounds before them.
     """
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for i in range(repeats + warmups):
@@ -85,7 +92,7 @@ def times_ms(contenders: Mapping[str, Callable[[int], Any]], repeats: int, warmu
 
 
 def summary_ms(times: Sequence[float]) -> dict[str, float]:
-    """Median of all, of each half to show drift, and the 95th percentile."""
+    """Median, 95th percentile, and the median of each half, which shows drift."""
     half = len(times) // 2
     return {
         "median_ms": statistics.median(times),
@@ -96,40 +103,45 @@ def summary_ms(times: Sequence[float]) -> dict[str, float]:
 
 
 def rows_so_far(setting: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows that the file of `--output` has, if it was measured here, at this commit and in this setting."""
+    """The rows in the file of `--output` if they have this environment, commit and setting; else none.
+
+    Raises:
+        UserError: the file is not a benchmark result.
+    """
     if _OUTPUT.value is None or not Path(_OUTPUT.value).exists():
         return []
     try:
         result = json.loads(Path(_OUTPUT.value).read_bytes())
         rows, where = list(result["rows"]), environment()
         was = result["environment"]
-        # A process that times JAX alone loads no PyTorch, and its rows stand beside those of one that does.
+        # Rows with and without PyTorch may share a file: a process that times JAX alone loads no PyTorch.
         same = all(was.get(name) == where[name] for name in _WHERE) and (
             was.get("torch") == where["torch"] or None in (was.get("torch"), where["torch"])
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"--output names {_OUTPUT.value}, which is no result of a bench; give another file") from error
+        raise UserError(f"--output: {_OUTPUT.value} is not a benchmark result; give another file") from error
     return rows if same and all(result.get(name) == value for name, value in setting.items()) else []
 
 
 def write(rows: Any, **about: Any) -> None:
-    """Writes rows, the environment and what else is known `about` them to the JSON file of `--output`."""
+    """Writes rows, the environment and further fields `about` to the JSON file of `--output`, if it is given."""
     if _OUTPUT.value is not None:
         write_json(Path(_OUTPUT.value), {"environment": environment(), **about, "rows": rows})
 
 
 def reason(error: Exception) -> str:
-    """The first line of an error's message: why a contender has no measurement, most often too little memory."""
+    """The first line of an error's message: why a contender has no measurement, usually too little memory."""
     return (str(error) or repr(error)).splitlines()[0]
 
 
 class Lines:
-    """Prints rows one by one as lines of a table. A dot in a column's name leads into a row's own table."""
+    """Prints rows one by one as lines of a table. A dot in a column's name separates the levels of a nested value."""
 
     def __init__(self, *columns: str):
         self._widths = {name: 0 for name in columns}
 
     def print(self, row: Mapping[str, Any]) -> None:
+        """Prints a row, and the header before the first one."""
         values = {name: value for name, value in flat(row).items() if value is not None}
         lines = [{name: cell(values.get(name, "-")) for name in self._widths}]
         if not any(self._widths.values()):

@@ -1,4 +1,4 @@
-"""Images of procedural people for benches of the loader and of prediction."""
+"""Images of procedural people for the benchmarks of the loader and of prediction."""
 
 from mamkpd_jax.data.annotation_files import NO_ANNOTATION
 from mamkpd_jax.data.datasets.synthetic_people import jpeg
@@ -10,7 +10,7 @@ _N_IMAGES = 16
 
 
 def items() -> list[Item]:
-    """The people of a few images, as an `InstanceSource` gives them."""
+    """The people in a few images, in the form of an `InstanceSource`; all people of an image share its JPEG."""
     scenes = [render_scene(3, index, IMAGE_HW) for index in range(_N_IMAGES)]
     return [
         {

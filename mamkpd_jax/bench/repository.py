@@ -1,4 +1,4 @@
-"""The checkout around the package: results, and programs that are not installed."""
+"""The repository that contains the package: result files, and programs that are not installed."""
 
 from pathlib import Path
 
@@ -8,13 +8,21 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 def results() -> Path:
-    """The folder of result files; raises UserError if the package is installed without its repository."""
+    """The folder of result files.
+
+    Raises:
+        UserError: the package is installed without its repository.
+    """
     folder = _ROOT / "benchmarks" / "results"
     if not folder.is_dir():
-        raise UserError(f"{folder} is missing: this bench needs the repository; install it there with pip install -e .")
+        raise UserError(f"{folder} is missing; this benchmark needs the repository: run pip install -e . in a clone")
     return folder
 
 
 def root() -> Path:
-    """The repository's folder; raises UserError as `results`."""
+    """The repository's folder.
+
+    Raises:
+        UserError: the package is installed without its repository.
+    """
     return results().parents[1]

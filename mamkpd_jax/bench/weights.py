@@ -1,4 +1,4 @@
-"""Random weights for benches: no time depends on them."""
+"""Models with random weights for benchmarks, as times do not depend on weights."""
 
 import dataclasses
 from typing import Any
@@ -12,14 +12,20 @@ INPUT_HW = (256, 192)
 
 
 def config_of(name: str, input_hw: tuple[int, int] = INPUT_HW, **changes: Any) -> Config:
-    """The config of a variant of the model, without the flip test; `changes` are fields of its ModelConfig."""
+    """The config of a variant of the model, without the flip test.
+
+    Args:
+        name: a variant, such as "base".
+        input_hw: crop height and width in pixels.
+        changes: fields of its ModelConfig.
+    """
     model = dataclasses.replace(variant(name), **changes)
     data = DataConfig(dataset="synthetic_people", input_hw=input_hw)
     return Config(model=model, data=data, eval=EvalConfig(flip_test=False))
 
 
 def random_weights(name: str, input_hw: tuple[int, int] = INPUT_HW, **changes: Any) -> Artifact:
-    """A variant of the model as it is initialised, for COCO's joints and the config of `config_of`."""
+    """A randomly initialized variant of the model for COCO's keypoints, with the config of `config_of`."""
     config = config_of(name, input_hw, **changes)
     _, params, batch_stats = split(MamKPD(config, COCO, rngs=ParamKeys(0)))
     return Artifact(config=config, skeleton=COCO, step=0, params=params, batch_stats=batch_stats)

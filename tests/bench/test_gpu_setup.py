@@ -35,5 +35,5 @@ def test_setup_uses_packages_of_a_virtual_environment(tmp_path):
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "missing: jax>=0.10.2,<0.13 (there is 0.1.0)" in done.stdout
+    assert "missing: jax>=0.10.2,<0.13 (found 0.1.0)" in done.stdout
     assert "missing: flax" not in done.stdout and "jax 0.1.0, jaxlib 0." in done.stdout

@@ -84,7 +84,7 @@ def test_a_file_that_is_no_result_is_left_as_it_is(content, tmp_path, monkeypatc
     path = tmp_path / "README.md"
     path.write_text(content, encoding="utf-8")
     monkeypatch.setattr(measure, "_OUTPUT", type("Flag", (), {"value": str(path)}))
-    with pytest.raises(UserError, match="which is no result of a bench; give another file"):
+    with pytest.raises(UserError, match="README.md is not a benchmark result; give another file"):
         measure.rows_so_far({})
     assert path.read_text(encoding="utf-8") == content
 

@@ -51,10 +51,10 @@ def test_the_narrow_peer_has_the_arithmetic_of_the_narrow_model():
     ("peer", "message"),
     [
         ("resnet", "no peer 'resnet'; expected one of simple_baseline, hrnet_w32, vit_s"),
-        ("vit_s:0.5", "'vit_s:0.5': vit_s has one width"),
-        ("simple_baseline:abc", "'simple_baseline:abc': expected a width from 1/64 on"),
-        ("simple_baseline:0", "'simple_baseline:0': expected a width from 1/64 on"),
-        ("simple_baseline:inf", "'simple_baseline:inf': expected a width from 1/64 on"),
+        ("vit_s:0.5", "'vit_s:0.5': vit_s takes no width"),
+        ("simple_baseline:abc", "'simple_baseline:abc': expected a width of at least 1/64"),
+        ("simple_baseline:0", "'simple_baseline:0': expected a width of at least 1/64"),
+        ("simple_baseline:inf", "'simple_baseline:inf': expected a width of at least 1/64"),
     ],
 )
 def test_a_peer_that_there_is_not(peer, message):

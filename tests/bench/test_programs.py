@@ -105,7 +105,7 @@ def test_speed_times_a_peer(tmp_path):
         (
             ["training_accuracy", "--config=configs/lspet.py", "--contenders=simple_baseline:0", "--workdir=w"]
             + ["--output=o"],
-            "error: 'simple_baseline:0': expected a width from 1/64 on, such as simple_baseline:0.25",
+            "error: 'simple_baseline:0': expected a width of at least 1/64, such as simple_baseline:0.25",
         ),
         (
             ["training_accuracy", "--config=configs/lspet.py", "--workdir=w", "--output=README.md"],

@@ -1,1 +1,1 @@
-"""The load test of `mamkpd serve`: what clients send, the clients, and the server's process."""
+"""The load test of `mamkpd serve`: messages, clients, and the server process."""

@@ -1,4 +1,4 @@
-"""Clients of the load test: good ones, and those that leave early or send slowly. They take turns in one thread."""
+"""Clients of the load test, as tasks in one thread: good ones, and ones that disconnect early or send too slowly."""
 
 import asyncio
 import collections
@@ -12,37 +12,37 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from mamkpd_jax.bench.load.messages import Bad, Good, difference, too_large
 
 _TIMEOUT_S = 60.0
-_PAUSE_S = 0.25  # of a client that misbehaves
+_PAUSE_S = 0.25  # between the attempts of a faulty client
 _BYTE_S = 0.05  # between the bytes of a slow client
-_EVERY = 10  # one request of so many is a bad one
+_EVERY = 10  # one request in ten is bad
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclasses.dataclass
 class Tally:
-    """What the clients have seen."""
+    """Counts of what the clients have sent and received."""
 
     stopping: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
-    running: int = 0  # requests that wait for their answers
+    running: int = 0  # requests without a response so far
     latencies_ms: list[float] = dataclasses.field(default_factory=list)  # of good requests
     crops: int = 0
     failures: list[str] = dataclasses.field(default_factory=list)  # of good requests
-    statuses: collections.Counter = dataclasses.field(default_factory=collections.Counter)  # by a bad request's name
-    unexpected: list[str] = dataclasses.field(default_factory=list)  # answers to bad requests
+    statuses: collections.Counter = dataclasses.field(default_factory=collections.Counter)  # of bad requests, by name
+    unexpected: list[str] = dataclasses.field(default_factory=list)  # wrong responses to bad requests
 
 
 class Client:
-    """A connection that is kept from request to request, and opened anew where the server has closed it."""
+    """A client with a persistent connection, which it reopens after the server has closed it."""
 
     def __init__(self, port: int):
         self._port, self._streams = port, None
 
     async def ask(self, message: bytes) -> tuple[int, bytes]:
-        """The status and content of an answer.
+        """Sends an HTTP message and returns the status and body of the response.
 
         Raises:
-            OSError, EOFError, TimeoutError: there is none.
+            OSError, EOFError, TimeoutError: no response came.
         """
         reader, writer = self._streams = self._streams or await asyncio.open_connection("127.0.0.1", self._port)
         try:
@@ -57,14 +57,14 @@ class Client:
         return status, content
 
     def close(self) -> None:
-        """Closes the connection; the next request opens another."""
+        """Closes the connection; the next request opens a new one."""
         if self._streams:
             self._streams[1].close()
             self._streams = None
 
 
 async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes, bool]:
-    """The status and content of an answer, and whether the server closes the connection after it."""
+    """Reads a response: its status, its body, and whether the server closes the connection after it."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     length = re.search(rb"content-length: *(\d+)", head)
     content = await reader.readexactly(int(length[1])) if length else b""
@@ -72,7 +72,7 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes, bool]:
 
 
 async def steady(port: int, requests: Iterator[Good | Bad], tally: Tally) -> None:
-    """Sends request after request, each when the one before is answered, until the tally stops."""
+    """Sends one request after another until `tally.stopping` is set; each waits for the response to the one before."""
     client = Client(port)
     while not tally.stopping.is_set():
         request = next(requests)
@@ -102,7 +102,7 @@ def _note(tally: Tally, request: Good | Bad, status: int, content: bytes, ms: fl
 
 
 async def leaves(port: int, sent: bytes, tally: Tally, name: str) -> None:
-    """Sends this and disconnects, again and again."""
+    """Repeatedly sends `sent`, a message or part of one, and disconnects."""
     while True:
         async with _connected(port) as (_, writer):
             writer.write(sent)
@@ -112,7 +112,7 @@ async def leaves(port: int, sent: bytes, tally: Tally, name: str) -> None:
 
 
 async def sends_slowly(port: int, message: bytes, tally: Tally) -> None:
-    """Sends a body byte by byte until the server refuses it, again and again."""
+    """Repeatedly sends a body byte by byte until the server refuses it."""
     while True:
         async with _connected(port) as (reader, writer):
             sending = asyncio.create_task(_send_slowly(writer, message))
@@ -132,7 +132,7 @@ async def _send_slowly(writer: asyncio.StreamWriter, message: bytes) -> None:
 
 
 async def sends_too_much(port: int, tally: Tally) -> None:
-    """Sends a file that is larger than allowed every second."""
+    """Sends a file above the size limit every second."""
     request = too_large()
     while True:
         client = Client(port)
@@ -146,7 +146,7 @@ async def sends_too_much(port: int, tally: Tally) -> None:
 
 @contextlib.asynccontextmanager
 async def _connected(port: int) -> AsyncIterator[Streams]:
-    """A connection that is cut at the end."""
+    """A connection that is aborted at the end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         yield reader, writer
@@ -155,8 +155,8 @@ async def _connected(port: int) -> AsyncIterator[Streams]:
 
 
 def start(port: int, n: int, good: Sequence[Good], bad: Sequence[Bad], tally: Tally) -> tuple[list, list]:
-    """Starts `n` good clients and four that misbehave; returns the tasks of both kinds."""
-    requests = _mixed(good, bad)  # each goes to the client that is free next
+    """Starts `n` good clients and four faulty ones; returns the tasks of the good and of the faulty ones."""
+    requests = _mixed(good, bad)  # all good clients draw from it
     message = good[0].message
     faulty = [
         leaves(port, message[: len(message) // 2], tally, "left while sending"),

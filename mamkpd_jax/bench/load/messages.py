@@ -1,4 +1,4 @@
-"""What the load test sends: whole HTTP messages, and the answers that they should get."""
+"""The HTTP messages of the load test, with the responses that they should get."""
 
 import json
 from collections.abc import Sequence
@@ -17,21 +17,21 @@ from mamkpd_jax.inference.predictor import Predictor
 _MAX_BYTES = 20 * 2**20
 _MAX_BOXES = 32
 _MAX_PIXELS = 64_000_000
-# Another batch size rounds otherwise.
+# Rounding depends on the batch size, which the server chooses by load.
 _TOLERANCE_PX = 0.1
 
 
 class Good(NamedTuple):
-    """A request for a picture's poses, in given boxes or the detector's, with those that the Predictor finds."""
+    """A request for the poses in a picture, and the keypoints that the Predictor finds in it."""
 
     message: bytes
     picture: bytes
-    boxes: Float[np.ndarray, "n 4"] | str
+    boxes: Float[np.ndarray, "n 4"] | str  # "auto": the detector's
     keypoints: Float[np.ndarray, "n j 2"]
 
 
 class Bad(NamedTuple):
-    """A request that has to be refused, and the status."""
+    """A request that the server must refuse, and the status that it must give."""
 
     name: str
     message: bytes
@@ -39,14 +39,14 @@ class Bad(NamedTuple):
 
 
 def post(body: bytes, boxes: Any = None, *, kind: str = "image/jpeg") -> bytes:
-    """A POST of a picture's bytes as HTTP/1.1 has it, with boxes in JSON's form."""
+    """An HTTP/1.1 POST message of a picture's bytes; `boxes` are sent as JSON."""
     query = "" if boxes is None else f"?boxes={quote(json.dumps(boxes))}"
     head = f"POST /poses{query} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}"
     return f"{head}\r\n\r\n".encode() + body
 
 
 def good_requests(predictor: Predictor, pictures: Sequence[bytes]) -> list[Good]:
-    """Two requests for a picture, with the detector's boxes and without; every fourth picture is doubled in size."""
+    """Two requests for each picture, with and without boxes; every fourth picture is doubled in size."""
     requests = []
     for i, data in enumerate(pictures):
         picture = _doubled(data) if i % 4 == 3 else data
@@ -60,7 +60,7 @@ def good_requests(predictor: Predictor, pictures: Sequence[bytes]) -> list[Good]
 
 
 def bad_requests(picture: bytes) -> list[Bad]:
-    """One of each kind, made from a good picture."""
+    """A bad request of each kind, made from a good picture."""
     side = int(_MAX_PIXELS**0.5) + 1
     huge = cv2.imencode(".png", np.zeros((side, side), np.uint8))[1].tobytes()
     return [
@@ -76,12 +76,12 @@ def bad_requests(picture: bytes) -> list[Bad]:
 
 
 def too_large() -> Bad:
-    """A file of one byte too many."""
+    """A request whose file is one byte too large."""
     return Bad("too many bytes", post(bytes(_MAX_BYTES + 1)), 413)
 
 
 def difference(answer: bytes, expected: Float[np.ndarray, "n j 2"]) -> str | None:
-    """What is wrong with the poses of an answer; None: nothing."""
+    """How the poses of a response differ from the expected ones; None if they agree."""
     found = [np.array(pose["keypoints"])[:, :2] for pose in json.loads(answer)["poses"]]
     if len(found) != len(expected):
         return f"{len(found)} poses instead of {len(expected)}"

@@ -1,4 +1,4 @@
-"""The process of `mamkpd serve` that the load test asks."""
+"""The `mamkpd serve` process of the load test."""
 
 import contextlib
 import re
@@ -12,7 +12,7 @@ from mamkpd_jax.errors import UserError
 
 
 class Server(NamedTuple):
-    """It listens on a port of this machine."""
+    """A running server, which listens on a port of this machine."""
 
     process: subprocess.Popen[str]
     port: int
@@ -20,13 +20,14 @@ class Server(NamedTuple):
 
 @contextlib.contextmanager
 def started(*flags: str, **options: Any) -> Iterator[Server]:
-    """A server that is ready; it is killed at the end if it still runs.
+    """Starts a server and waits until it is ready; kills it at the end if it still runs.
 
     Args:
-        options: those of `subprocess.Popen`.
+        flags: of `mamkpd serve`.
+        options: of `subprocess.Popen`.
 
     Raises:
-        UserError: it ended before.
+        UserError: the server ended before it was ready.
     """
     command = [sys.executable, "-m", "mamkpd_jax", "serve", "--port=0", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options) as process:
@@ -42,14 +43,14 @@ def started(*flags: str, **options: Any) -> Iterator[Server]:
 
 
 class Sample(NamedTuple):
-    """What /metrics shows at a time."""
+    """The server's metrics at one time."""
 
     memory_mib: float
-    batches: dict[str, int]  # how many had at most so many crops, and more than the size before
+    batches: dict[str, int]  # batches by upper limit of their number of crops, as in the histogram of /metrics
 
 
 async def sample(client: Client) -> Sample:
-    """Asks for the metrics."""
+    """Requests /metrics."""
     from prometheus_client.parser import text_string_to_metric_families
 
     _, content = await client.ask(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")

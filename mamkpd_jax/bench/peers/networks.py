@@ -1,6 +1,6 @@
-"""The peers' networks: crops uint8 [b, h, w, 3] to heatmaps fp32 [b, j, h / 4, w / 4], weights at random.
+"""The peers' networks with random weights: crops uint8 [b, h, w, 3] to heatmaps fp32 [b, j, h / 4, w / 4].
 
-`simple_baseline` is plain PyTorch; `hrnet_w32` and `vit_s` put a head on timm's backbones (the extra `peers`).
+`simple_baseline` is plain PyTorch. `hrnet_w32` and `vit_s` add a head to timm's backbones (the extra `peers`).
 """
 
 import itertools
@@ -16,13 +16,13 @@ from mamkpd_jax.model.mamkpd import MEAN, STD
 
 
 class Peer(nn.Module):
-    """Normalisation, a backbone to one map of features, a head to heatmaps."""
+    """A network of normalisation, a backbone that gives one feature map, and a head that gives heatmaps."""
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, backbone: nn.Module, head: nn.Module, features: Callable[[Tensor], Tensor] | None = None):
-        """`features` applies the backbone to crops, where that is not just a call of it."""
+        """`features` computes the feature map of crops; by default it is a call of the backbone."""
         super().__init__()
         self.backbone, self.head, self._features = backbone, head, features or backbone.__call__
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
@@ -35,7 +35,11 @@ class Peer(nn.Module):
 
 
 def build(peer: str, n_joints: int, input_hw: tuple[int, int]) -> Peer:
-    """A peer as `check` reads it; raises UserError as that does."""
+    """A peer with random weights; `peer` is NAME or NAME:WIDTH.
+
+    Raises:
+        UserError: as `check`.
+    """
     name, width = check(peer)
     if name == RESIZABLE:
         return _simple_baseline(n_joints, width)
@@ -43,10 +47,10 @@ def build(peer: str, n_joints: int, input_hw: tuple[int, int]) -> Peer:
 
 
 def cost(model: Peer, input_hw: tuple[int, int]) -> tuple[int, int]:
-    """Parameters, and multiply-accumulates of one crop."""
+    """The number of parameters, and of multiply-accumulates for one crop."""
     device = next(model.parameters()).device
     model.eval()
-    # The counter sees attention only where it is made of matrix products.
+    # The counter misses fused attention; this backend computes it as matrix products.
     with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         model(torch.zeros((1, *input_hw, 3), dtype=torch.uint8, device=device))
     return sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops() // 2
@@ -59,7 +63,7 @@ def _simple_baseline(n_joints: int, width: float) -> Peer:
 
 
 def _hrnet_w32(n_joints: int) -> Peer:
-    """HRNet-W32, of whose last stage the finest branch alone is used. Source: Sun et al., arXiv 1902.09212."""
+    """HRNet-W32; only the finest branch of the last stage is used. Source: Sun et al., arXiv 1902.09212."""
     import timm  # type: ignore[import-not-found]
 
     backbone = timm.create_model("hrnet_w32", features_only=True, feature_location="", out_indices=(1,))
@@ -88,7 +92,7 @@ def _vit_s(n_joints: int, input_hw: tuple[int, int]) -> Peer:
 class ResNet50(nn.Module):
     """The convolutional part of ResNet-50: [b, 3, h, w] to [b, 32 width, h / 32, w / 32].
 
-    Source: He et al., arXiv 1512.03385, with the stride in the 3x3 convolutions as torchvision's.
+    Source: He et al., arXiv 1512.03385, with the stride in the 3x3 convolutions, as in torchvision.
     """
 
     def __init__(self, width: int = 64):
@@ -141,7 +145,7 @@ def _deconv_head(channels: int, width: int, n_deconvs: int, n_joints: int) -> nn
 
 
 def _heatmaps(channels: int, n_joints: int) -> nn.Conv2d:
-    """The last layer. Its initialisation is SimpleBaseline's and HRNet's."""
+    """The last layer, initialised as in SimpleBaseline and HRNet."""
     layer = nn.Conv2d(channels, n_joints, 1)
     for parameter, std in zip(layer.parameters(), (0.001, 0.0), strict=True):
         nn.init.normal_(parameter, std=std)
