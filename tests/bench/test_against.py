@@ -44,5 +44,5 @@ def test_another_folder_is_no_checkout(tmp_path):
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     wrong = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True)
     assert wrong.returncode != 0
-    assert "which is no checkout of this project" in wrong.stderr
+    assert "which is not a checkout of this project" in wrong.stderr
     assert "Traceback" not in wrong.stderr

@@ -115,7 +115,7 @@ def test_second_call_resumes_unfinished_parts(setting):
 
 def test_rehearsal_and_measurement_are_not_mixed(setting):
     _run(setting, _part("a", _ROWS))
-    with pytest.raises(UserError, match="is of no rehearsal; give another OUT=FOLDER"):
+    with pytest.raises(UserError, match="is not from a rehearsal; give another OUT=FOLDER"):
         gpu.Driver(setting, 540.0, time.time(), rehearsal=True)
 
 

@@ -33,7 +33,7 @@ def test_a_file_that_is_no_result_is_told_in_one_line(content, tmp_path):
     command = [sys.executable, "-m", "mamkpd_jax", "bench", "table", f"--result={path}"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.startswith(f"error: --result names {path}, no result of a bench (")
+    assert done.stderr.startswith(f"error: --result: {path} is not a benchmark result (")
     assert done.stderr.count("\n") == 1
 
 

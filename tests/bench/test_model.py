@@ -52,7 +52,7 @@ def test_scans_are_chosen_by_name(flags, monkeypatch):
     monkeypatch.setattr(model, "_SCANS", type("Flag", (), {"value": ["sequential"]}))
     assert set(model.contenders("tiny")) == {"tiny, jax, sequential"}
     monkeypatch.setattr(model, "_SCANS", type("Flag", (), {"value": ["pallas_triton"]}))
-    with pytest.raises(UserError, match="--scans names 'pallas_triton'; on cpu there are sequential, associative"):
+    with pytest.raises(UserError, match="--scans names 'pallas_triton'; cpu has sequential, associative"):
         model.contenders("tiny")
 
 

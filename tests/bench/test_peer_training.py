@@ -47,10 +47,10 @@ def test_resume_is_bit_exact_and_writes_a_report(config, run, tmp_path):
 def test_heatmaps_of_another_stride_are_refused(tiny, run, tmp_path):
     status, _, err = run(_PROGRAM, tiny, tmp_path, *_FLAGS)
     assert status == 1
-    assert "error: peers give heatmaps of stride 4; give a config" in err.splitlines()[-1]
+    assert "error: config: expected the heatmap head and three stages" in err.splitlines()[-1]
 
 
 def test_weights_to_start_from_are_refused(config, run, tmp_path):
     status, _, err = run(_PROGRAM, dataclasses.replace(config, init_from="runs/other"), tmp_path, *_FLAGS)
     assert status == 1
-    assert "error: peers start from random weights; leave out config.init_from" in err.splitlines()[-1]
+    assert "error: config.init_from: peers start from random weights; leave it out" in err.splitlines()[-1]

@@ -67,7 +67,7 @@ def test_training_accuracy_stops_resumes_and_collects(coco_mini_root, build_dir,
     for field, change in (("optim.learning_rate=0.1", "0.001 -> 0.1"), ("model.decoder_dim=16", "8 -> 16")):
         refused = _run(*others, f"--config.{field}")
         assert refused.returncode == 1
-        expected = f"base with seed 0 was trained in another setting ({field.partition('=')[0]}: {change})"
+        expected = f"base with seed 0 was trained with other settings ({field.partition('=')[0]}: {change})"
         assert expected in refused.stderr
 
     # What fails keeps nothing else out of the file.
@@ -100,7 +100,7 @@ def test_speed_times_a_peer(tmp_path):
         (["speed", "--peers=resnet"], "error: there is no peer 'resnet'; expected one of simple_baseline"),
         (
             ["training_accuracy", "--config=configs/lspet.py", "--contenders=big", "--workdir=w", "--output=o"],
-            "error: --contenders names 'big'; expected of small, base",
+            "error: --contenders names 'big'; expected some of small, base",
         ),
         (
             ["training_accuracy", "--config=configs/lspet.py", "--contenders=simple_baseline:0", "--workdir=w"]
@@ -109,7 +109,7 @@ def test_speed_times_a_peer(tmp_path):
         ),
         (
             ["training_accuracy", "--config=configs/lspet.py", "--workdir=w", "--output=README.md"],
-            "error: --output names README.md, which has no results of this program",
+            "error: --output: README.md has no results of this benchmark",
         ),
     ],
 )

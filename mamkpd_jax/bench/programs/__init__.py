@@ -1,1 +1,1 @@
-"""The benches that `mamkpd bench NAME` starts, one module each."""
+"""The benchmarks of `mamkpd bench NAME`, one module each."""

@@ -1,10 +1,10 @@
-"""This checkout beside another one: the forward pass and the training step, in turn.
+"""Compares this checkout's speed with another's: the forward pass and the training step.
 
 git worktree add ../old 9e0c1b9
 mamkpd bench against --other=../old --output=benchmarks/results/against_cpu.json
 
-Each checkout has its own process, with this Python and the same random inputs; they take turns. A ratio is this
-checkout's time over the other's, the median of all rounds. `small-onnx-1` needs the extra `onnx`.
+Each checkout has its own process, with this Python and the same random inputs; the processes take turns. A ratio is
+this checkout's time divided by the other's, as the median of all rounds. `small-onnx-1` needs the extra `onnx`.
 """
 
 import importlib
@@ -23,34 +23,34 @@ from mamkpd_jax.environment import commit
 from mamkpd_jax.errors import UserError
 
 _OTHER = flags.DEFINE_string("other", None, "The other checkout's folder.", required=True)
-_CASES = flags.DEFINE_list("cases", list(CASES), "What to time.", allow_override=True)
-_PARTS = flags.DEFINE_bool("parts", False, "Times each part of the model, too.", allow_override=True)
+_CASES = flags.DEFINE_list("cases", list(CASES), "The cases to time.", allow_override=True)
+_PARTS = flags.DEFINE_bool("parts", False, "Time each part of the model, too.", allow_override=True)
 
 
 def _started(folder: Path, case: str, part: str | None) -> subprocess.Popen[str]:
-    """A process of a checkout for a case. `part` is left out of the model."""
+    """Starts the worker process of a checkout for a case; it leaves `part` out of the model."""
     command = [sys.executable, against_worker.__file__, str(folder), case, *([part] if part else [])]
     return subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def _ms(process: subprocess.Popen[str]) -> float:
-    """The time of one call in a process, after an untimed one."""
+    """The milliseconds of one call in a worker process, which makes an untimed call before it."""
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write("\n")
     process.stdin.flush()
     answer = process.stdout.readline()
     if not answer:
-        raise UserError(f"a process ended: {process.args}; its message is above")
+        raise UserError(f"a worker process ended early ({process.args}); its error is above")
     return float(answer)
 
 
 def row(case: str) -> dict[str, Any]:
-    """A case's times in both checkouts."""
+    """The row of a case: its times in both checkouts and their ratio."""
     folders = {"this": repository.root(), "other": Path(_OTHER.value).resolve()}
     parts = (None, *PARTS) if _PARTS.value and CASES[case].what != "onnx" else (None,)
     processes = {(name, part): _started(folder, case, part) for part in parts for name, folder in folders.items()}
     try:
-        for process in processes.values():  # one after the other: each compiles
+        for process in processes.values():  # not in parallel: the first call compiles
             _ms(process)
         rounds = [{key: _ms(process) for key, process in processes.items()} for _ in range(measure.REPEATS.value)]
     finally:
@@ -74,7 +74,7 @@ def main() -> None:
     other = commit(Path(_OTHER.value).resolve() / "mamkpd_jax")
     if other is None:
         raise UserError(
-            f"--other names {_OTHER.value}, which is no checkout of this project; make one with git worktree add"
+            f"--other names {_OTHER.value}, which is not a checkout of this project; make one with git worktree add"
         )
     if any(CASES[case].what == "onnx" for case in _CASES.value):
         importlib.import_module("onnxruntime")  # fails before anything is timed

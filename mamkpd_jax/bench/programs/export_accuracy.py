@@ -1,9 +1,9 @@
-"""Accuracy of a model in JAX, as the PyTorch twin and as ONNX, on its validation split.
+"""Evaluates a model on its validation split in JAX, as its PyTorch twin, and as ONNX.
 
 mamkpd bench export_accuracy --checkpoint=people --calibration=PICTURES --output=benchmarks/results/int8_people.json
 
-The model's data set must be where its config says: paths are relative to the working directory. Crops and metrics are
-those of evaluation. The pictures that calibrate int8 must not be of the validation split.
+The model's data set must be at the paths of its config, which are relative to the working directory. Crops and metrics
+are the same as in evaluation. Don't calibrate int8 on pictures of the validation split.
 """
 
 import dataclasses
@@ -29,19 +29,19 @@ _CHECKPOINT = cli.define_checkpoint()
 _CALIBRATION = flags.DEFINE_string(
     "calibration",
     None,
-    "Pictures for int8, as `mamkpd export` takes them; without them it is left out.",
+    "Pictures to calibrate int8 on, in any form that `mamkpd export` takes. Default: int8 is left out.",
     allow_override=True,
 )
 _FLIP_TEST = flags.DEFINE_bool(
-    "flip_test", None, "See each crop in the mirror too. Default: as the model's config.", allow_override=True
+    "flip_test", None, "Also predict each mirrored crop. Default: as in the model's config.", allow_override=True
 )
-_VALUES = 3  # the metric's first: AP, AP50 and AP75, say
+_VALUES = 3  # how many of the metric's values are kept: the first ones, such as AP, AP50 and AP75
 
 
 def _contenders(
     artifact: Artifact, calibration: np.ndarray | None, folder: Path
 ) -> dict[str, tuple[PredictCrops, float]]:
-    """Functions of uint8 crops [b, h, w, 3], and the size of their weights in MiB."""
+    """By name: a function of crops uint8 [b, h, w, 3], and the size of its weights or file in MiB."""
     import onnxruntime
     import torch
 

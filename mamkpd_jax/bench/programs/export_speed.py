@@ -1,8 +1,8 @@
-"""Latency and throughput on a CPU of a variant in JAX, the PyTorch twin, onnxruntime and OpenVINO.
+"""Times a variant on a CPU in JAX, as its PyTorch twin, in onnxruntime and in OpenVINO.
 
 mamkpd bench export_speed --variant=small --threads=2 --output=benchmarks/results/export_cpu.json
 
-The weights are random. All contenders take turns in one process with the same threads.
+Weights are random. All contenders take turns in one process, with the same number of threads.
 """
 
 import os
@@ -20,16 +20,16 @@ from mamkpd_jax.compilation import jit
 from mamkpd_jax.model.mamkpd import VARIANTS
 from mamkpd_jax.program import NETWORK, program_of
 
-_VARIANT = flags.DEFINE_enum("variant", "small", sorted(VARIANTS), "The model.")
-_THREADS = flags.DEFINE_integer("threads", os.cpu_count() or 1, "Threads of every contender.", lower_bound=1)
-_COMPILE = flags.DEFINE_bool("compile", False, "The twin compiled too: it needs a C++ compiler.", allow_override=True)
+_VARIANT = flags.DEFINE_enum("variant", "small", sorted(VARIANTS), "Variant of the model.")
+_THREADS = flags.DEFINE_integer("threads", os.cpu_count() or 1, "Threads of each contender.", lower_bound=1)
+_COMPILE = flags.DEFINE_bool("compile", False, "Time the compiled twin too; needs a C++ compiler.", allow_override=True)
 _BATCHES = (1, 8)
 
 Run = Callable[[np.ndarray], Any]
 
 
 def _contenders(variant: str, threads: int) -> dict[str, Run]:
-    """Functions of normalised images [b, 3, h, w]."""
+    """Functions of normalised crops fp32 [b, 3, h, w], by name."""
     import jax
     import onnxruntime
     import torch
@@ -40,7 +40,7 @@ def _contenders(variant: str, threads: int) -> dict[str, Run]:
     torch.set_num_threads(threads)
     artifact = random_weights(variant)
     in_jax = jit(program_of(artifact, NETWORK))
-    crops = np.random.default_rng(0).integers(256, size=(8, *INPUT_HW, 3), dtype=np.uint8)  # no time depends on scales
+    crops = np.random.default_rng(0).integers(256, size=(8, *INPUT_HW, 3), dtype=np.uint8)  # times don't depend on them
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
 
@@ -74,7 +74,7 @@ def _contenders(variant: str, threads: int) -> dict[str, Run]:
 
 def main() -> None:
     if hasattr(os, "sched_setaffinity"):
-        # XLA takes a thread a core that it may run on: the one way to give every contender the same threads.
+        # XLA starts one thread for each core that it may run on; there is no other way to limit its threads.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: _THREADS.value])
     contenders, rows = _contenders(_VARIANT.value, _THREADS.value), []
     lines = measure.Lines("contender", "batch", "median_ms", "crops_per_s")

@@ -1,4 +1,4 @@
-"""The scan's kernels compiled for a GPU, on a machine without one: instructions a token, registers, spills.
+"""Compiles the scan's kernels for a GPU without one and counts instructions per token, registers and spills.
 
 `make kernel-report`, or with the extra `kernel-report`:
 
@@ -25,19 +25,23 @@ from mamkpd_jax.ops.selective_scan.implementations import pallas_triton
 from mamkpd_jax.ops.selective_scan.tiling import plan
 from mamkpd_jax.ops.selective_scan.workloads import WORKLOADS, Workload
 
-# The shape that the kernels' bounds are stated for, and the model's own.
+# The shape for which the kernels' bounds are stated, and the model's shapes.
 _WORKLOADS = {"bound: rank 6, 64 channels": Workload(64, 48, 192, 6)} | WORKLOADS
-_BATCHES = 1, 64  # in segments, and one program a walk
+_BATCHES = 1, 64  # with and without segments
 _WARP = 32
 
 
 def machine_code(ptx: str) -> tuple[str, dict[str, int]]:
-    """A module's assembly as XLA's assembler makes it, and its REG, STACK and SHARED."""
+    """The assembly of a PTX module, and its resource usage by name: REG, STACK and SHARED.
+
+    Raises:
+        UserError: the extra `kernel-report` is not installed.
+    """
     tools = cuda_folder() / "bin"
     with tempfile.TemporaryDirectory() as folder:
         source, binary = Path(folder) / "kernel.ptx", Path(folder) / "kernel.cubin"
         source.write_text(ptx, encoding="utf-8")
-        target = re.search(r"^\.target (\w+)", ptx, re.M)[1]  # type: ignore[index]  # all PTX names it
+        target = re.search(r"^\.target (\w+)", ptx, re.M)[1]  # type: ignore[index]  # PTX always has it
         subprocess.run([tools / "ptxas", f"-arch={target}", source, "-o", binary], check=True)
         assembly, usage = (
             subprocess.run([tools / "cuobjdump", flag, binary], capture_output=True, text=True, check=True).stdout
@@ -47,7 +51,7 @@ def machine_code(ptx: str) -> tuple[str, dict[str, int]]:
 
 
 def loops(assembly: str) -> list[collections.Counter[str]]:
-    """Instructions by kind of each innermost loop: what lies between a branch back and its target."""
+    """The instructions of each innermost loop, counted by kind; a loop spans from a backward branch to its target."""
     code = [
         (int(address, 16), text) for address, text in re.findall(r"^\s+/\*([0-9a-f]{4,})\*/\s+(.*?);", assembly, re.M)
     ]
@@ -62,13 +66,13 @@ def loops(assembly: str) -> list[collections.Counter[str]]:
 
 
 def rows() -> Iterator[dict[str, Any]]:
-    """One row a workload, batch, kernel and card, for bf16 activations."""
+    """One row per workload, batch size, kernel and card, for bfloat16 activations."""
     for (name, work), batch, card in itertools.product(_WORKLOADS.items(), _BATCHES, (H200, RTX_4090)):
         scan = plan(range(4), work.h, work.w, work.d, work.n, work.rank, interpret=False).for_batch(batch)
         for kernel, compiled in _kernels(work.shapes(batch, jnp.bfloat16), card).items():
             assembly, usage = machine_code(compiled.ptx)
-            # One loop a direction, after that over the segments before a program's own. Each instruction is of one
-            # warp, so of 32 channels or of all that a thread has.
+            # The last loops are those of the directions, one each; a loop over earlier segments comes before them. An
+            # instruction serves a warp: 32 channels, or all channels of its threads.
             tokens = scan.chunk * scan.channels / _WARP
             counts = [loop.total() / tokens for loop in loops(assembly)[-len(scan.directions) :]]
             yield {
@@ -89,7 +93,7 @@ def rows() -> Iterator[dict[str, Any]]:
 
 
 def _kernels(arguments: Sequence[jax.ShapeDtypeStruct], card: Card) -> dict[str, CompiledKernel]:
-    """The kernels of a scan and of its gradients, by what they do."""
+    """The kernels of a scan and of its gradients, by role, such as "forward with checkpoints"."""
     forward = kernels(pallas_triton.ss2d, arguments, card)["selective_scan_forward"]
     both = kernels(with_gradients(pallas_triton.ss2d), arguments, card)
     names = {name: name.removeprefix("selective_scan_").replace("_", " ") for name in both}

@@ -1,4 +1,4 @@
-"""The model's own convolutions beside XLA's general one, timed and checked.
+"""Times and checks the model's convolutions beside XLA's general convolution.
 
 mamkpd bench layers --output=benchmarks/results/layers_cpu.json
 """
@@ -16,13 +16,13 @@ from jax import Array, lax
 from mamkpd_jax.bench import measure
 from mamkpd_jax.model.layers import Deconv, DepthwiseConv, ImageConv
 
-_BATCH = flags.DEFINE_integer("batch", 2, "Images.", lower_bound=1)
+_BATCH = flags.DEFINE_integer("batch", 2, "Batch size.", lower_bound=1)
 
 _convolve = functools.partial(lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 _FP32 = jnp.dtype("float32")
 
 
-Function = Callable[[Array, Array], Array]  # of a map and a kernel
+Function = Callable[[Array, Array], Array]  # of a feature map and a kernel
 
 _image = functools.partial(_convolve, window_strides=(2, 2), padding=((3, 3), (3, 3)))
 _deconv = functools.partial(_convolve, window_strides=(1, 1), padding=((2, 2), (2, 2)), lhs_dilation=(2, 2))
@@ -39,7 +39,7 @@ def _ours(layer: nnx.Module) -> Function:
 
 
 def cases() -> dict[str, tuple[tuple[int, ...], Any, Function]]:
-    """By name: the shape of the input, our layer, and the same by the general convolution. Shapes are Base's."""
+    """By name: input shape (h, w, c), the model's layer, and its equivalent by XLA's convolution. Base's shapes."""
     make = functools.partial(DepthwiseConv, use_bias=False, dtype=_FP32, rngs=nnx.Rngs(0))
     image = functools.partial(ImageConv, dtype=_FP32, rngs=nnx.Rngs(0))
     return {

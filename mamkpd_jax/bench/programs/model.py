@@ -1,13 +1,14 @@
-"""The forward pass of whole models: every scan that runs here, and the PyTorch twin, by batch size.
+"""Times the forward pass of whole models by batch size, with each scan that runs here and as the PyTorch twin.
 
 mamkpd bench model --variants=small,base,large --batches=1,64,256 --output=benchmarks/results/model.json
 
 Input is uint8 crops on the device, output is heatmaps, weights are random. All contenders of a variant and batch size
-take turns. One that does not fit in memory is reported. On a CPU: --dtype=float32 --batches=1,8. After --minutes the
-same command resumes with what --output lacks; results of another commit or device are replaced.
+take turns. The row of a contender that does not fit in memory has the error. On a CPU: --dtype=float32 --batches=1,8.
+After --minutes the same command resumes with the rows that --output lacks; it replaces those of another commit or
+device.
 
-`memory_mib` is weights, one input, result and scratch (PyTorch reports it on a GPU alone). `of_copy_bandwidth` is the
-rate of XLA's memory traffic as a part of a large copy's: caches can lift it above 1.
+`memory_mib` covers weights, one input, the result and scratch memory (for PyTorch on a GPU only). `of_copy_bandwidth`
+is the rate of XLA's memory traffic divided by the bandwidth of a large copy; caches can lift it above 1.
 """
 
 import time
@@ -33,9 +34,9 @@ from mamkpd_jax.program import Options, cast_once, make_program
 VARIANTS = measure.define_variants(["small", "base", "large"])
 _BATCHES = cli.define_whole_numbers("batches", [1, 64, 256], "Batch sizes.")
 _DTYPE = measure.define_dtype("bfloat16", "float32")
-_SCANS = flags.DEFINE_list("scans", [], "Implementations of the scan; by default all that run here.")
-_TORCH = flags.DEFINE_multi_enum("torch", [], ["eager", "compiled"], "The PyTorch twin too, on such a device.")
-_PARTS = flags.DEFINE_bool("parts", False, "Times models in JAX without each of their parts, too.", allow_override=True)
+_SCANS = flags.DEFINE_list("scans", [], "Implementations of the scan. Default: all that run here.")
+_TORCH = flags.DEFINE_multi_enum("torch", [], ["eager", "compiled"], "Time the PyTorch twin too, in this mode.")
+_PARTS = flags.DEFINE_bool("parts", False, "Time each part of the models in JAX, too.", allow_override=True)
 _MINUTES = measure.define_minutes()
 
 _MEMORY = ("argument", "output", "temp")
@@ -43,32 +44,36 @@ _SHOWN = ("contender", "batch", "median_ms", "crops_per_s", "error")
 
 
 class Ready(NamedTuple):
-    """A network that is compiled for a batch size and has its inputs on the device."""
+    """A network that is compiled for a batch size, with its inputs on the device."""
 
-    call: Callable[[int], Any]  # predicts for the input of this number, and waits
+    call: Callable[[int], Any]  # predicts for the input of this number and waits for the result
     memory_bytes: int | None
-    moved_bytes: float | None  # what it reads and writes in a call
+    moved_bytes: float | None  # read and written in a call
 
 
-# Inputs, each crops uint8 [b, h, w, 3], to a network that has them.
+# Compiles a network for a list of inputs, each of them crops uint8 [b, h, w, 3].
 Prepare = Callable[[Sequence[np.ndarray]], Ready]
 
 
 class Contender(NamedTuple):
-    """A way to run a model, and the model's size."""
+    """A way to run a model, with the model's name and size."""
 
     model: str
     parameters: int
-    macs: int  # of a crop
+    macs: int  # per crop
     prepare: Prepare
 
 
 def contenders(name: str) -> dict[str, Contender]:
-    """A variant in JAX with each scan that runs here, and in PyTorch as the flags say, by name."""
+    """The contenders of a variant by name: in JAX with each scan of --scans, and in PyTorch in each mode of --torch.
+
+    Raises:
+        UserError: --scans names a scan that does not run here.
+    """
     artifact, platform = random_weights(name, INPUT_HW, dtype=_DTYPE.value), export.default_export_platform()
     scans = choice.ranked(platform)
     if unknown := set(_SCANS.value) - set(scans):
-        raise UserError(f"--scans names {min(unknown)!r}; on {platform} there are {', '.join(scans)}")
+        raise UserError(f"--scans names {min(unknown)!r}; {platform} has {', '.join(scans)}")
     ways = {}
     for scan in _SCANS.value or scans:
         ways[f"jax, {scan}"] = _in_jax(artifact, scan, None)
@@ -81,20 +86,20 @@ def contenders(name: str) -> dict[str, Contender]:
 
 
 def run(groups: Iterable[Mapping[str, Contender]]) -> None:
-    """Times groups of contenders at all batch sizes until --minutes are up, and writes all rows after each batch size.
+    """Times groups of contenders at all batch sizes until --minutes have passed; writes all rows after each batch size.
 
-    A group's batch that --output has already, in this setting, is not timed again.
+    It skips the groups and batch sizes whose rows --output already has in this setting.
     """
     deadline_s = time.monotonic() + 60 * _MINUTES.value
     setting = {"dtype": _DTYPE.value, "input_hw": list(INPUT_HW), "repeats": measure.REPEATS.value}
     bandwidth, rows, lines = measure.copy_bandwidth(), None, measure.Lines(*_SHOWN)
     for group in groups:
-        rows = measure.rows_so_far(setting) if rows is None else rows  # which asks what is loaded: the group is first
+        rows = measure.rows_so_far(setting) if rows is None else rows  # needs a group: its PyTorch must be loaded
         for batch in _BATCHES.value:
             if set(group) <= {row["contender"] for row in rows if row["batch"] == batch}:
                 continue
             if time.monotonic() > deadline_s:
-                print("the time is up; the same command resumes")
+                print("the time is up; run the same command again to resume")
                 return
             others = [row for row in rows if row["batch"] != batch or row["contender"] not in group]
             new = timed(group, batch, bandwidth)
@@ -103,11 +108,15 @@ def run(groups: Iterable[Mapping[str, Contender]]) -> None:
             _print_parts(new)
             rows = others + new
             measure.write(rows, **setting, copy_bandwidth_gb_s=bandwidth / 1e9)
-    print("all are done")
+    print("all contenders are done")
 
 
 def timed(group: Mapping[str, Contender], batch: int, bandwidth: float) -> list[dict[str, Any]]:
-    """A row a contender on random crops: its measurements, or why it can't run. `bandwidth` is a copy's in bytes/s."""
+    """Times contenders on random crops: a row for each, with its measurements or its error.
+
+    Args:
+        bandwidth: of a large copy, in bytes per second.
+    """
     shape = (batch, *INPUT_HW, 3)
     rng, n = np.random.default_rng(0), measure.n_inputs(int(np.prod(shape)))
     inputs = [rng.integers(0, 256, shape, np.uint8) for _ in range(n)]
@@ -138,7 +147,7 @@ def timed(group: Mapping[str, Contender], batch: int, bandwidth: float) -> list[
 
 
 def _print_parts(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Prints the time of each part of the contenders that were also timed without their parts."""
+    """Prints the time of each part, for the contenders that were also timed without their parts."""
     ms = {row["contender"]: row["median_ms"] for row in rows if "median_ms" in row}
     for name, whole in ms.items():
         if lacking := {part: ms[key] for part in PARTS if (key := f"{name}, without {part}") in ms}:
@@ -155,7 +164,7 @@ def _in_jax(artifact: Artifact, scan: str, part: str | None) -> Prepare:
         crops = jax.device_put(list(inputs))
         with without(part):
             compiled = network.lower(params, batch_stats, crops[0]).compile()
-        # A backend need not know them.
+        # Some backends return none.
         memory: Any = compiled.memory_analysis()
         count: Any = compiled.cost_analysis() or {}
         return Ready(
@@ -168,7 +177,7 @@ def _in_jax(artifact: Artifact, scan: str, part: str | None) -> Prepare:
 
 
 def in_torch(module: Any) -> Prepare:
-    """A PyTorch module of crops uint8 [b, h, w, 3], moved to the same kind of device as JAX has."""
+    """Prepares a PyTorch module of crops uint8 [b, h, w, 3] on the same kind of device as JAX's."""
     import torch
 
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
@@ -186,7 +195,7 @@ def in_torch(module: Any) -> Prepare:
 
         if device != "cuda":
             return Ready(call, memory_bytes=None, moved_bytes=None)
-        call(0)  # compiles, which takes memory of its own
+        call(0)  # compiling takes memory that must not count
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         call(0)

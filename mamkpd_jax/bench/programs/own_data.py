@@ -1,9 +1,9 @@
-"""The path of a new user: import labels, check, fine-tune, evaluate, predict and export, timed as whole programs.
+"""Times the commands of a new user: import labels, check, fine-tune, evaluate, predict and export.
 
 mamkpd bench own-data --coco=data/coco --work=runs/own_data --output=benchmarks/results/own_data.json
 
-The labels are nine keypoints of COCO's people under other names, in YOLO's form: 60 pictures of train2017 to train on,
-40 of val2017 to validate on. docs/your-data.md shows what the commands print.
+The labels are nine of COCO's keypoints under other names, in YOLO's format, on 60 pictures of train2017 for training
+and 40 of val2017 for validation. Each command is timed as a whole program. docs/your-data.md shows their output.
 """
 
 import random
@@ -24,9 +24,9 @@ from mamkpd_jax.files import write_json
 from mamkpd_jax.skeletons import COCO
 
 _COCO = flags.DEFINE_string("coco", "data/coco", "Folder with annotations/ and the images.", allow_override=True)
-_WORK = flags.DEFINE_string("work", "runs/own_data", "A new folder for all that is made.", allow_override=True)
+_WORK = flags.DEFINE_string("work", "runs/own_data", "New folder for the data set and all output.", allow_override=True)
 _PICTURES = {"train": 60, "val": 40}
-# Names of the user's own, by COCO's. COCO's edges that join two of these are drawn.
+# The user's keypoint names by COCO's. Edges of COCO's skeleton that join two of these are drawn.
 _NAMES = {
     **{"nose": "Nase", "left_shoulder": "SchulterL", "right_shoulder": "SchulterR", "left_wrist": "HandL"},
     **{"right_wrist": "HandR", "left_hip": "HuefteL", "right_hip": "HuefteR", "left_ankle": "FussL"},
@@ -35,7 +35,7 @@ _NAMES = {
 
 
 def make_set(coco: Path, folder: Path) -> None:
-    """Writes the data set in YOLO's form to a new folder, and in COCO's form beside it.
+    """Writes the data set in YOLO's format to a new folder, and in COCO's format beside it.
 
     Raises:
         UserError: the files of COCO are missing or have fewer pictures with these keypoints.
@@ -60,7 +60,7 @@ def make_set(coco: Path, folder: Path) -> None:
 
 
 def _reduced(person: dict[str, Any]) -> dict[str, Any]:
-    """An annotation with the nine keypoints."""
+    """An annotation reduced to the nine keypoints."""
     values = person["keypoints"]
     kept = [value for name in _NAMES for value in values[3 * COCO.index(name) : 3 * COCO.index(name) + 3]]
     fields = {name: person[name] for name in ("id", "image_id", "category_id", "iscrowd", "bbox", "area")}
@@ -68,7 +68,7 @@ def _reduced(person: dict[str, Any]) -> dict[str, Any]:
 
 
 def commands(work: Path) -> dict[str, list[str]]:
-    """The commands of a new user, by name, on the set in `work`."""
+    """The commands of a new user by name, with their flags for the data set in `work`."""
     labels, pictures, run = work / "labels", work / "yolo" / "images", work / "run"
     images = f"--images={pictures}"
     files = [f"--annotations={labels / 'train.json'}", f"--val_annotations={labels / 'val.json'}", images]
@@ -96,7 +96,7 @@ def main() -> None:
         start = time.perf_counter()
         done = subprocess.run([sys.executable, "-m", "mamkpd_jax", name, *arguments], text=True, stdout=subprocess.PIPE)
         if done.returncode:
-            raise UserError(f"mamkpd {name} has ended with status {done.returncode}; see above")
+            raise UserError(f"mamkpd {name} ended with exit status {done.returncode}; its error is above")
         print(f"$ mamkpd {name} {' '.join(arguments)}\n{done.stdout}")
         rows.append({"command": name, "seconds": time.perf_counter() - start})
     for row in rows:

@@ -1,10 +1,11 @@
-"""A model of people with the package's detector on COCO's validation photos: PCK of common keypoints, recall, speed.
+"""Evaluates a model of people with the package's detector on COCO's validation photos: PCK, recall and speed.
 
 mamkpd bench photos --coco=data/coco --checkpoint=people --output=benchmarks/results/photos.json
 
-The model may have other keypoints than COCO: those of the same name count. Each pose is predicted in the labelled box,
-and in the detected box that has the highest IoU with it. Without a detected box of IoU 0.5 its keypoints are wrong.
-Timed are whole runs of `mamkpd predict` with a filled compilation cache, and further pictures with two people.
+Only keypoints count whose names the model shares with COCO. Each pose is predicted in the labelled box, and in the
+detected box that has the highest IoU with it. Without a detected box of at least IoU 0.5, all its keypoints count as
+wrong. The timings are of whole runs of `mamkpd predict` with a filled compilation cache, and of further pictures with
+two people.
 """
 
 import itertools
@@ -33,18 +34,25 @@ from mamkpd_jax.skeletons import COCO
 _COCO = flags.DEFINE_string("coco", "data/coco", "Folder with annotations/ and val2017/.", allow_override=True)
 _CHECKPOINT = cli.define_checkpoint("people")
 _STARTS = flags.DEFINE_integer("starts", 5, "Timed runs of the whole program.", lower_bound=2)
-_PICTURES = 30  # with two people, timed
+_PICTURES = 30  # timed pictures with two people
 _METRIC = "pck_torso@0.2"
 _LEAST_IOU = 0.5
 
 
 def rows(predictor: Predictor, folder: Path) -> list[dict[str, Any]]:
-    """A row for the labelled boxes and one for the detected ones, each with PCK by keypoint."""
+    """A row for the labelled boxes and one for the detected boxes, each with recall and PCK by keypoint.
+
+    Args:
+        folder: the folder with annotations/ and val2017/.
+
+    Raises:
+        UserError: a file is missing or damaged, or the model shares no keypoint name with COCO.
+    """
     path = folder / "annotations" / "person_keypoints_val2017.json"
     truth = read_labels(path, COCO).content
     names = [joint for joint in COCO.joints if joint in predictor.skeleton.joints]
     if not names:
-        raise UserError(f"the model's skeleton {predictor.skeleton.name} has no keypoint of COCO's names")
+        raise UserError(f"skeleton {predictor.skeleton.name}: no keypoint name is COCO's; give a model of people")
     common, places = make_skeleton("common", {"joints": names}), [COCO.joints.index(name) for name in names]
     people = [a for a in truth["annotations"] if not a["iscrowd"] and a["num_keypoints"]]
     labels: list[dict[str, Any]] = [
@@ -73,7 +81,7 @@ def rows(predictor: Predictor, folder: Path) -> list[dict[str, Any]]:
 
 
 def _poses_of(annotations: list[dict[str, Any]], poses: PoseResult, names: list[str]) -> list[dict[str, Any]]:
-    """The pose of each annotation that has a box, in COCO's results form with the joints `names`."""
+    """The best pose of each annotation with a matching box, in COCO's results format with the keypoints `names`."""
     joints, results = [poses.skeleton.joints.index(name) for name in names], []
     for annotation in annotations:
         overlaps = iou(poses.boxes, np.array(annotation["bbox"], np.float64))
@@ -85,7 +93,7 @@ def _poses_of(annotations: list[dict[str, Any]], poses: PoseResult, names: list[
 
 
 def pictures_ms(predictor: Predictor, folder: Path) -> list[float]:
-    """Milliseconds from the file to its drawn picture, one picture with two people after the other."""
+    """Milliseconds from a file to the saved drawing of its poses, for several pictures with two people."""
     files = sorted((folder / "val2017").glob("*.jpg"))
     two = itertools.islice((file for file in files if len(predictor(file)[0]) == 2), _PICTURES)
     times = []
@@ -99,7 +107,7 @@ def pictures_ms(predictor: Predictor, folder: Path) -> list[float]:
 
 
 def starts_ms(checkpoint: str, picture: Path, n: int) -> list[float]:
-    """Milliseconds of `mamkpd predict` from its start to its end; a first run, not timed, fills its cache."""
+    """Milliseconds of `n` whole runs of `mamkpd predict`, after an untimed run that fills the compilation cache."""
     times = []
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "mamkpd_jax", "predict", f"--checkpoint={checkpoint}", f"--input={picture}"]

@@ -1,9 +1,9 @@
-"""Throughput of the loader, and latency of its parts on one core.
+"""Times the loader: its throughput, and the latency of its parts on one core.
 
 mamkpd bench pipeline --output=benchmarks/results/pipeline.json
 
-Training crops of 256x192, augmented, from JPEGs of 640x480 that hold procedural people, each with its own box. The
-targets are made on the device, and timed beside the loader.
+Its output is augmented training crops of 256x192; its input is JPEGs of 640x480 with procedural people and their boxes.
+The target heatmaps are made on the device, so they are timed separately.
 """
 
 import time
@@ -26,16 +26,21 @@ from mamkpd_jax.data.transforms import PRESETS, TopDownCrop
 from mamkpd_jax.skeletons import COCO
 
 _HEATMAP_HW = (64, 48)
-_WORKERS = cli.define_whole_numbers("workers", [0, 1, 2], "Loader processes; 0 loads in threads of this one.", least=0)
+_WORKERS = cli.define_whole_numbers("workers", [0, 1, 2], "Numbers of loader processes; 0 loads in threads.", least=0)
 _ENCODE = "encode, in a batch"
 _BATCH, _EPOCH_BATCHES, _EPOCHS = 32, 12, 5
-_EPOCH_START = 4  # batches after an epoch's end, of which a loader that starts anew would give the first late
+_EPOCH_START = 4  # batches at the start of an epoch; a loader that restarts there would deliver them late
 
 
 def loader_times(batches: Iterator[Any], batch: int, epoch_batches: int, epochs: int) -> dict[str, float]:
-    """How fast batches come when nothing else is done, and whether they come later at the start of an epoch.
+    """The loader's throughput without a training step, and the delay of its batches at the start of an epoch.
 
-    The first epoch, in which the processes start, is not timed.
+    The first epoch is not timed, as the loader's processes start in it.
+
+    Args:
+        batch: images per batch.
+        epoch_batches: batches per epoch.
+        epochs: timed epochs.
     """
     ends_s = []
     for _ in range((1 + epochs) * epoch_batches):

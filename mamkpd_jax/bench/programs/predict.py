@@ -1,9 +1,9 @@
-"""Latency of prediction from a JPEG and a box to a pose, and of its parts; memory over many files.
+"""Times prediction from a JPEG and a box to a pose, with its parts, and measures its memory over many files.
 
 mamkpd bench predict --checkpoint=runs/quickstart --variants=base --output=benchmarks/results/predict.json
 
-Latency is of images of 640x480 that show procedural people, one at a time. The many files have mixed sizes up to
---longest_px, with 0 to 12 boxes each; the first tenth warms up. Variants have random weights.
+Latency is for one procedural person at a time in images of 640x480. The many files have mixed sizes up to --longest_px
+and 0 to 12 boxes each; the first tenth is the warm-up. Variants have random weights.
 """
 
 import tempfile
@@ -25,9 +25,9 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.heads._head import head_of
 from mamkpd_jax.inference.predictor import Predictor
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A training run's folder or a file of weights, timed first.")
-_MANY = flags.DEFINE_integer("many", 1000, "Files of mixed sizes that the first model runs over.", lower_bound=10)
-_LONGEST_PX = flags.DEFINE_integer("longest_px", 2000, "The longest side of those files.", lower_bound=64)
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Run directory or weights file to time before the variants.")
+_MANY = flags.DEFINE_integer("many", 1000, "Number of files of mixed sizes, for the first model.", lower_bound=10)
+_LONGEST_PX = flags.DEFINE_integer("longest_px", 2000, "Longest side of those files in pixels.", lower_bound=64)
 _VARIANTS = measure.define_variants(["base"])
 
 _WHOLE = "file to pose"
@@ -41,7 +41,7 @@ def _predictors(flip_test: bool) -> Iterator[tuple[str, Predictor]]:
 
 
 def parts_ms(predictor: Predictor, people: list[tuple[Path, np.ndarray]], repeats: int) -> dict[str, list[float]]:
-    """Times of the whole way and of its parts, for people (a JPEG and a box) in turn."""
+    """Times in milliseconds of whole predictions and of their parts, over people (a JPEG and a box) in turn."""
     pictures = [path.read_bytes() for path, _ in people]
     pixels = [decode_image(data) for data in pictures]
     crops = [predictor.crops(image, box[None]).images for image, (_, box) in zip(pixels, people, strict=True)]
@@ -61,7 +61,12 @@ def parts_ms(predictor: Predictor, people: list[tuple[Path, np.ndarray]], repeat
 
 
 def many(predictor: Predictor, scene: np.ndarray, folder: Path) -> dict[str, dict[str, float]]:
-    """Peak memory of the process, and compilations, while a stream of files grows ten times as long."""
+    """Throughput, compilations and the process's peak memory over a tenth of the files, then over all of them.
+
+    Args:
+        scene: the picture whose resized copies are the files.
+        folder: where the files are written.
+    """
     rng = np.random.default_rng(0)
     stream = []
     for i in range(_MANY.value):

@@ -1,10 +1,10 @@
-"""What XLA compiles a model to, on a machine without a GPU: kernels, bytes moved, scratch memory.
+"""Compiles a model for a GPU without one and counts kernels, bytes moved and scratch memory.
 
 mamkpd bench program_cost --variants=base --batches=1,64 --output=benchmarks/program_cost.json
 
-It needs the extra `kernel-report`. The GPU is an H200, the dtype bfloat16, the scan the Pallas kernels. `forward`
-makes heatmaps of uint8 crops; `gradients` is the loss and its gradients, without the optimizer. Bytes are counted as
-if there were no cache; at the bandwidth of a large copy they bound the speed.
+Needs the extra `kernel-report`. The GPU is an H200, the dtype bfloat16, the scan the Pallas kernels. `forward` computes
+heatmaps from uint8 crops; `gradients` is the loss and its gradients, without the optimizer. Bytes are counted as if
+there were no cache; at the bandwidth of a large copy they bound the speed.
 """
 
 import collections
@@ -30,15 +30,19 @@ PROGRAMS = "forward", "gradients"
 
 _VARIANTS = measure.define_variants(["small", "base", "large"])
 _BATCHES = cli.define_whole_numbers("batches", [1, 64], "Batch sizes.")
-_PROGRAMS = flags.DEFINE_multi_enum("programs", PROGRAMS, PROGRAMS, "What is compiled.")
-_TOP = flags.DEFINE_integer("top", 0, "How many of the kernels that move most are printed.", lower_bound=0)
-_HLO = flags.DEFINE_string("hlo", None, "A folder for the programs' texts.")
+_PROGRAMS = flags.DEFINE_multi_enum("programs", PROGRAMS, PROGRAMS, "The programs to compile.")
+_TOP = flags.DEFINE_integer("top", 0, "Number of kernels to print, those that move the most bytes.", lower_bound=0)
+_HLO = flags.DEFINE_string("hlo", None, "Folder for the HLO text of each program.")
 
-_COPY_BANDWIDTH = 4.3e12  # bytes a second that a large copy on an H200 reads and writes, as measured on one
+_COPY_BANDWIDTH = 4.3e12  # bytes read and written per second by a large copy, measured on an H200
 
 
 def row(name: str, program: str, batch: int) -> tuple[dict[str, Any], str]:
-    """What a variant's program costs, and its text."""
+    """The cost of a variant's program, and its HLO text.
+
+    Raises:
+        UserError: the extra `kernel-report` is not installed.
+    """
     with described_gpu.kernels_can_run():
         compiled = described_gpu.program(*_function(name, program, batch), described_gpu.H200)
     text, memory = str(compiled.as_text()), compiled.memory_analysis()
@@ -55,7 +59,7 @@ def row(name: str, program: str, batch: int) -> tuple[dict[str, Any], str]:
 
 
 def _function(name: str, program: str, batch: int) -> tuple[Callable, Sequence[Any]]:
-    """A function, and the shapes of its arguments."""
+    """The function of a program, and the shapes of its arguments."""
     config = config_of(name, dtype="bfloat16", scan="pallas_triton")
     _, params, batch_stats = split(abstract(config, COCO))
     images = jax.ShapeDtypeStruct((batch, *INPUT_HW, 3), jnp.uint8)
@@ -73,7 +77,7 @@ def _function(name: str, program: str, batch: int) -> tuple[Callable, Sequence[A
 
 
 def _print_largest(text: str, batch: int) -> None:
-    """Prints the kernels that move most, and how much all of a kind move."""
+    """Prints the --top kernels that move the most bytes, and the --top kinds of kernels with their totals."""
     kernels = sorted(hlo.kernels(text), key=lambda kernel: -kernel.moved_bytes)
     for kernel in kernels[: _TOP.value]:
         print(f"  {kernel.moved_bytes / batch / 1e6:8.2f} MB  {kernel.name:40} {kernel.origin[-70:]}")
@@ -86,8 +90,8 @@ def _print_largest(text: str, batch: int) -> None:
 
 def main() -> None:
     for name in _VARIANTS.value:
-        variant(name)  # raises before the first program is compiled, as the next line does
-    described_gpu.cuda_folder()  # raises before the first line is printed
+        variant(name)  # fails before the first program is compiled, as does the next line
+    described_gpu.cuda_folder()
     rows, lines = [], measure.Lines("variant", "program", "batch", "kernels", "mb_per_crop", "scratch_mib")
     for name, program, batch in itertools.product(_VARIANTS.value, _PROGRAMS.value, _BATCHES.value):
         cost, text = row(name, program, batch)

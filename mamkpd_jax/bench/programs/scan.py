@@ -1,9 +1,10 @@
-"""The four-direction scan: every implementation on the model's shapes, checked and timed.
+"""Checks and times every implementation of the four-direction scan on the model's shapes.
 
 mamkpd bench scan --output=benchmarks/results/scan.json
 
-Rows are written one by one, and the same command resumes with those that --output lacks. --tilings times the kernels
-with each cut of `TILINGS` that differs from the default for the workload and batch size.
+Rows are written after each workload and batch size, and the same command resumes with those that --output lacks.
+--tilings also times the kernels with each entry of `TILINGS` that differs from the default for the workload and batch
+size.
 """
 
 import dataclasses
@@ -28,16 +29,16 @@ from mamkpd_jax.ops.selective_scan.tiling import plan
 from mamkpd_jax.ops.selective_scan.workloads import WORKLOADS, Workload
 from mamkpd_jax.registry import SCANS
 
-_WORKLOADS = flags.DEFINE_list("workloads", list(WORKLOADS), "Names of ops/selective_scan/workloads.py.")
+_WORKLOADS = flags.DEFINE_list("workloads", list(WORKLOADS), "Workloads of ops/selective_scan/workloads.py.")
 _BATCHES = cli.define_whole_numbers("batches", [1, 64, 256], "Batch sizes.")
 _DTYPE = measure.define_dtype("bfloat16", "float16", "float32")
-_STATES = flags.DEFINE_integer("d_state", 1, "States a channel.", lower_bound=1, upper_bound=16)
-_CHUNKS = flags.DEFINE_list("chunks", ["16", "256", "whole"], "Tokens a chunk of `associative`, beside its default.")
-_IMPLEMENTATIONS = flags.DEFINE_list("implementations", [], "By default all that are meant for this device.")
-_TILINGS = flags.DEFINE_bool("tilings", False, "The kernels in other cuts too; bench/programs/scan.py has the table.")
-_MEASURES = flags.DEFINE_multi_enum("measure", ["errors", "times"], ["errors", "times"], "What is measured.")
+_STATES = flags.DEFINE_integer("d_state", 1, "States per channel.", lower_bound=1, upper_bound=16)
+_CHUNKS = flags.DEFINE_list("chunks", ["16", "256", "whole"], "Tokens per chunk of `associative`, beside its default.")
+_IMPLEMENTATIONS = flags.DEFINE_list("implementations", [], "Default: all that are meant for this device.")
+_TILINGS = flags.DEFINE_bool("tilings", False, "Time the kernels with the tilings of bench/programs/scan.py, too.")
+_MEASURES = flags.DEFINE_multi_enum("measure", ["errors", "times"], ["errors", "times"], "What to measure.")
 
-# Cuts that only a GPU can judge: fields of `tiling.Scan`.
+# Tilings whose speed only a GPU can show: fields of `tiling.Scan` by title.
 TILINGS: dict[str, dict[str, Any]] = {
     "loads a chunk ahead": {"prefetch": True},
     "no segments": {"schedulers": 0},
@@ -48,31 +49,35 @@ TILINGS: dict[str, dict[str, Any]] = {
     "8 times the programs": {"schedulers": 4096},
 }
 _ERROR_LIMITS = {4: (2e-6, 1e-5), 2: (1e-2, 2e-2)}  # of values and gradients, by bytes of an activation
-_LARGEST_CHECKED_BATCH = 64  # no larger one is cut for the kernels in another way
-# What the kernels issue for 32 channels, a token and a direction at rank 6 and 64 channels (`kernel_report`).
+_LARGEST_CHECKED_BATCH = 64  # larger batches have the same tiling
+# What the kernels issue per token and direction for 32 channels, at rank 6 and 64 channels (`kernel_report`).
 _INSTRUCTIONS = {"forward": 32, "forward+backward": 88}
 _SHOWN = (
     *(f"{direction}{what}" for direction in _INSTRUCTIONS for what in (".median_ms", " of floor", ".scratch_mib")),
     *("value_error", "gradient_error", "correct", "failed", *(f"{direction}.error" for direction in _INSTRUCTIONS)),
 )
 
-Scan = Callable[..., Any]  # of `ss2d_scan`'s arguments
+Scan = Callable[..., Any]  # takes the arguments of `ss2d_scan`
 
 
 def contenders() -> dict[str, Scan]:
-    """Those of --implementations, or all that are meant for this device; `associative` in --chunks too."""
+    """The scans to measure by name: those of --implementations, and `associative` with each size of --chunks.
+
+    Raises:
+        UserError: --implementations names one that does not run here.
+    """
     platform = export.default_export_platform()
     here = [name for name in SCANS.names() if choice.runs_here(name)]
     chosen = _IMPLEMENTATIONS.value or choice.ranked(platform)
     if unknown := set(chosen) - set(here):
-        raise UserError(f"--implementations names {min(unknown)!r}; on {platform} there are {', '.join(here)}")
+        raise UserError(f"--implementations names {min(unknown)!r}; {platform} has {', '.join(here)}")
     named = {name: functools.partial(ss2d_scan, implementation=name) for name in chosen}
     chunks = {f"associative, {chunk}": functools.partial(_associative, chunk) for chunk in _CHUNKS.value}
     return named | {name: _in_dtype(scan) for name, scan in chunks.items()}
 
 
 def with_tilings(scans: Mapping[str, Scan], work: Workload, batch: int) -> dict[str, Scan]:
-    """The contenders, and the kernels among them in each cut of `TILINGS` that is another for this batch."""
+    """The contenders, and the kernels among them with each entry of `TILINGS` that changes them for this batch size."""
     found = dict(scans)
     for name in [name for name in scans if name.startswith("pallas")]:
         default = plan(range(DIRECTIONS), work.h, work.w, work.d, work.n, work.rank, name == "pallas_interpret")
@@ -92,12 +97,12 @@ def _associative(chunk: str, u: Array, *others: Array) -> Array:
 
 
 def _in_dtype(scan: Scan) -> Scan:
-    """`ss2d_scan` by an implementation, whose result is fp32."""
+    """A scan whose fp32 result is cast to the dtype of its input, as `ss2d_scan` does."""
     return lambda u, *others: scan(u, *others).astype(u.dtype)
 
 
 def with_gradients(scan: Scan) -> Callable[..., tuple[Array, tuple[Array, ...]]]:
-    """`(*arguments) -> (y, gradients)`, y serving as its own cotangent."""
+    """A function of the scan's arguments that returns y and the gradients, with y as its own cotangent."""
 
     def run(*arguments: Array) -> tuple[Array, tuple[Array, ...]]:
         y, pullback = jax.vjp(scan, *arguments)
@@ -107,14 +112,14 @@ def with_gradients(scan: Scan) -> Callable[..., tuple[Array, tuple[Array, ...]]]
 
 
 def errors(scan: Scan, work: Workload, batch: int, dtype: jnp.dtype) -> dict[str, Any]:
-    """Largest error of values and of gradients, relative to the largest entry, against the fp32 loop.
+    """The largest error of values and of gradients against the fp32 loop, relative to the largest entry.
 
-    A contender that fails has the reason in place of the errors.
+    If the scan raises an error, its message takes the place of the errors.
     """
     arguments, (true_y, true_gradients) = _truth(work, min(batch, _LARGEST_CHECKED_BATCH), dtype)
     try:
         y, gradients = jax.block_until_ready(jax.jit(with_gradients(scan))(*arguments))
-    except Exception as error:  # as in `times`
+    except Exception as error:  # see `times`
         return {"value_error": None, "gradient_error": None, "correct": False, "failed": measure.reason(error)}
     value = _relative(y, true_y)
     gradient = max(_relative(ours, true) for ours, true in zip(gradients, true_gradients, strict=True))
@@ -125,7 +130,7 @@ def errors(scan: Scan, work: Workload, batch: int, dtype: jnp.dtype) -> dict[str
 
 @functools.lru_cache(maxsize=1)
 def _truth(work: Workload, batch: int, dtype: jnp.dtype) -> tuple[list[Array], Any]:
-    """Arguments, and what the fp32 loop makes of them, which all contenders are compared with."""
+    """The arguments of a workload, and the fp32 loop's values and gradients, which every contender must match."""
     arguments = work.arguments(batch, dtype, jax.random.key(1))
     loop = jax.jit(with_gradients(functools.partial(ss2d_scan, implementation="sequential")))
     return arguments, loop(*(x.astype(jnp.float32) for x in arguments))
@@ -136,10 +141,15 @@ def _relative(found: Array, true: Array) -> float:
 
 
 def floor_ms(work: Workload, batch: int, size: int, direction: str, bytes_a_second: float) -> float:
-    """What the device's memory or, on a GPU, its instruction issue allows at best; `size` bytes an activation.
+    """The least possible time in milliseconds, bound by memory bandwidth or, on a GPU, by instruction issue.
 
-    Forward reads u and proj and writes y of four directions; backward reads them, dy and the checkpoints, and writes
-    and reads again the gradients of u and delta of four directions.
+    Forward reads u and proj and writes y for four directions. Backward reads these, dy and the checkpoints, and writes
+    and rereads the gradients of u and delta for four directions.
+
+    Args:
+        size: bytes per activation.
+        direction: "forward" or "forward+backward".
+        bytes_a_second: the memory bandwidth.
     """
     tokens = batch * work.h * work.w
     maps, proj, checkpoints = tokens * work.d * size, tokens * 4 * (work.rank + 2 * work.n) * size, tokens * work.d * 2
@@ -157,7 +167,7 @@ def floor_ms(work: Workload, batch: int, size: int, direction: str, bytes_a_seco
 def times(
     scans: Mapping[str, Scan], gradients: bool, work: Workload, batch: int, dtype: jnp.dtype
 ) -> dict[str, dict[str, Any]]:
-    """Times and the memory that it needs beside arguments and results by contender, or why it can't run."""
+    """By contender: its times and its scratch memory, or its error."""
     arguments = work.arguments(batch, dtype, jax.random.key(0))
     activations, weights = arguments[:2], arguments[2:]
     n_inputs = measure.n_inputs(sum(x.nbytes for x in activations))
@@ -181,7 +191,7 @@ def times(
 def rows(
     scans: Mapping[str, Scan], name: str, work: Workload, batch: int, dtype: jnp.dtype, bandwidth: float
 ) -> list[dict[str, Any]]:
-    """A row a contender: what --measure names, of a workload and batch size."""
+    """A row per contender for a workload and batch size, with what --measure names."""
     found: list[dict[str, Any]] = [{"workload": name, "batch": batch, "implementation": one} for one in scans]
     if "errors" in _MEASURES.value:
         found = [row | errors(scans[row["implementation"]], work, batch, dtype) for row in found]

@@ -1,12 +1,12 @@
-"""Load test of `mamkpd serve`: latency, throughput beside the Predictor's, memory, and what faults of clients do.
+"""Load-tests `mamkpd serve`: latency, throughput beside the Predictor's, memory, and the effect of faulty clients.
 
 mamkpd bench serve --pictures=data/coco/val2017 --output=benchmarks/results/serve.json
 
-Clients on the same machine send photos without pause, with boxes and without, and every tenth time a request that must
-be refused. Further clients disconnect while they send or wait, send a byte at a time, or send too much. Then SIGTERM
-ends the server while requests run. Answers are compared with the Predictor's poses. The Predictor's throughput is of
-the same pictures, boxes and batch size, before and after. The server shares the processor with the clients, whose CPU
-time is recorded.
+Clients on the same machine send photos without pause, with and without boxes; every tenth request must be refused.
+Further clients disconnect while they send or wait, send a byte at a time, or send too much. At the end SIGTERM stops
+the server while requests are running. Responses are compared with the Predictor's poses. The Predictor's throughput is
+measured before and after on the same pictures, boxes and batch size. The server shares the processor with the clients,
+whose CPU time is recorded.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.predictor import Predictor
 
 _CHECKPOINT = cli.define_checkpoint("people", exported=True)
-_PICTURES = flags.DEFINE_string("pictures", "data/coco/val2017", "Folder of JPEG files, of which 48 are sent.")
-_CLIENTS = flags.DEFINE_integer("clients", 32, "Clients that send good pictures.", lower_bound=1)
-_SECONDS = flags.DEFINE_float("seconds", 60.0, "Duration of the load.", lower_bound=1.0, allow_override=True)
-_BATCH = flags.DEFINE_integer("batch_size", 8, "Crops of a batch.", lower_bound=1, allow_override=True)
-_MAX_WAIT = flags.DEFINE_float("max_wait_ms", 5.0, "As of mamkpd serve.", lower_bound=0.0, allow_override=True)
+_PICTURES = flags.DEFINE_string("pictures", "data/coco/val2017", "Folder of JPEG files; 48 of them are sent.")
+_CLIENTS = flags.DEFINE_integer("clients", 32, "Number of clients that send good pictures.", lower_bound=1)
+_SECONDS = flags.DEFINE_float("seconds", 60.0, "Duration of the load in seconds.", lower_bound=1.0, allow_override=True)
+_BATCH = flags.DEFINE_integer("batch_size", 8, "Crops per batch.", lower_bound=1, allow_override=True)
+_MAX_WAIT = flags.DEFINE_float("max_wait_ms", 5.0, "As in mamkpd serve.", lower_bound=0.0, allow_override=True)
 cli.require_finite(_SECONDS, _MAX_WAIT)
 
 _COLUMNS = (
@@ -41,27 +41,27 @@ _COLUMNS = (
     "sigterm.exit_status",
 )
 _N_PICTURES = 48
-_SETTLED_S = 10.0  # when memory should be constant
-_MOST_OWN_S = 15.0  # of the Predictor before, and after
+_SETTLED_S = 10.0  # after this time memory should be constant
+_MAX_PREDICTOR_S = 15.0  # for the Predictor, before and after
 _FAULTY = 4
-_READ_TIMEOUT_S = 5.0  # so that slow clients are refused in time
-_EXAMPLES = 5  # of failures that are recorded
+_READ_TIMEOUT_S = 5.0  # short enough to refuse slow clients during the test
+_EXAMPLES = 5  # recorded failures
 
 
 def pictures() -> list[bytes]:
-    """The files of the folder, evenly chosen.
+    """The content of the folder's JPEG files, at most 48 and evenly spaced.
 
     Raises:
-        UserError: there are none.
+        UserError: there is no such file.
     """
     paths = sorted(Path(_PICTURES.value).glob("*.jpg"))
     if not paths:
-        raise UserError(f"--pictures: there is no .jpg file in {_PICTURES.value}; give a folder of photos")
+        raise UserError(f"--pictures: {_PICTURES.value} has no .jpg file; give a folder of photos")
     return [path.read_bytes() for path in paths[:: max(1, len(paths) // _N_PICTURES)][:_N_PICTURES]]
 
 
 def predictor_rate(predictor: Predictor, good: list[Good], seconds: float) -> float:
-    """Pictures a second of `Predictor.stream` over the good requests in turn."""
+    """The throughput of `Predictor.stream` over the good requests in turn, in pictures per second."""
     start = time.perf_counter()
     n, passed_s = 0, 0.0
     results = predictor.stream((one.picture, one.boxes) for one in itertools.cycle(good))
@@ -72,7 +72,7 @@ def predictor_rate(predictor: Predictor, good: list[Good], seconds: float) -> fl
 
 
 async def load(server: Server, good: list[Good], n: int, seconds: float) -> dict[str, Any]:
-    """What `n` clients see of a server in a time, and when SIGTERM ends it."""
+    """Loads a server with `n` clients, then stops it with SIGTERM; returns what the clients saw."""
     tally, samples, bad = clients.Tally(), [], bad_requests(good[0].picture)
     cpu_s, start = time.process_time(), time.perf_counter()
     steady, faulty = clients.start(server.port, n, good, bad, tally)
@@ -99,7 +99,7 @@ async def load(server: Server, good: list[Good], n: int, seconds: float) -> dict
 
 
 def summary(tally: clients.Tally, samples: list[Sample], seconds: float) -> dict[str, Any]:
-    """Latency, throughput and memory of a time under load."""
+    """Latency, throughput and memory under load; `samples` are one second apart."""
     p50, p95, p99 = np.percentile(tally.latencies_ms or [np.nan], [50, 95, 99]).tolist()
     memory = [one.memory_mib for one in samples]
     settled = min(int(_SETTLED_S), len(memory)) - 1
@@ -114,10 +114,10 @@ def summary(tally: clients.Tally, samples: list[Sample], seconds: float) -> dict
 
 
 async def _terminated(server: Server, tally: clients.Tally, steady: list[asyncio.Task]) -> dict[str, Any]:
-    """Ends the server while requests run: no client sends a new one, and each that runs gets its answer."""
+    """Stops the clients, then the server while requests are running; each of these must still get its response."""
     failures = len(tally.failures)
     tally.stopping.set()
-    await asyncio.sleep(0.02)  # until the server has read what was sent
+    await asyncio.sleep(0.02)  # so that the server reads the requests that were sent
     running, start = tally.running, time.perf_counter()
     server.process.send_signal(signal.SIGTERM)
     await asyncio.gather(*steady)
@@ -138,9 +138,9 @@ def main() -> None:
         *(f"--checkpoint={_CHECKPOINT.value}", f"--batch_size={_BATCH.value}", f"--max_wait_ms={_MAX_WAIT.value}"),
         *(f"--max_requests={n + _FAULTY}", f"--read_timeout_s={min(_READ_TIMEOUT_S, seconds / 2)}"),
     ) as server:
-        before = predictor_rate(predictor, good, min(seconds / 4, _MOST_OWN_S))
+        before = predictor_rate(predictor, good, min(seconds / 4, _MAX_PREDICTOR_S))
         row = {"clients": n, "seconds": seconds, **asyncio.run(load(server, good, n, seconds))}
-    after = predictor_rate(predictor, good, min(seconds / 4, _MOST_OWN_S))
+    after = predictor_rate(predictor, good, min(seconds / 4, _MAX_PREDICTOR_S))
     rates = {"predictor_pictures_per_s": {"before": before, "after": after}}
     row |= rates | {"share_of_predictor": row["pictures_per_s"] / ((before + after) / 2)}
     measure.Lines(*_COLUMNS).print(row)

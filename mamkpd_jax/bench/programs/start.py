@@ -1,10 +1,10 @@
-"""Start-up and latency of prediction, flip test included, in JAX and from an exported ONNX file.
+"""Times start-up and latency of prediction with the flip test, in JAX and from an exported ONNX file.
 
 mamkpd bench start --variants=base --output=benchmarks/results/start.json
 
-Start-up is of whole runs of `mamkpd predict` on one picture. They take turns: in JAX with a new compilation cache, in
-JAX with the filled one, and from the file in each runtime. Latency is of `Predictor` for one person in a JPEG. Weights
-are random.
+Start-up is the time of a whole run of `mamkpd predict` on one picture. Four kinds of runs take turns: in JAX with an
+empty compilation cache, in JAX with a filled one, and from the file in each runtime. Latency is that of `Predictor` for
+one person in a JPEG. Weights are random.
 """
 
 import subprocess
@@ -23,14 +23,14 @@ from mamkpd_jax.inference.predictor import Predictor
 from mamkpd_jax.program import Options
 
 _VARIANTS = measure.define_variants(["base"])
-_STARTS = flags.DEFINE_integer("starts", 5, "Timed runs of each kind.", lower_bound=2, allow_override=True)
+_STARTS = flags.DEFINE_integer("starts", 5, "Number of timed runs of each kind.", lower_bound=2, allow_override=True)
 
 JAX, ONNX, OPENVINO = "JAX", "ONNX Runtime", "OpenVINO"
 Times = dict[tuple[str, str], list[float]]  # milliseconds by engine and part
 
 
 def start_s(checkpoint: Path, picture: Path, cache: Path, *options: str) -> float:
-    """Seconds of one run, with further flags."""
+    """Seconds of one run of `mamkpd predict` with the flags `options`."""
     command = [sys.executable, "-m", "mamkpd_jax", "predict", "--boxes=whole", f"--compilation_cache={cache}"]
     command += ["--flip_test", f"--checkpoint={checkpoint}", f"--input={picture}", *options]
     start = time.perf_counter()
@@ -40,7 +40,7 @@ def start_s(checkpoint: Path, picture: Path, cache: Path, *options: str) -> floa
 
 
 def starts(run: Path, exported: Path, picture: Path, n: int) -> Times:
-    """Times of whole runs, `n` of each kind in turn."""
+    """Times of whole runs, `n` of each kind, in turn."""
     kinds = {
         (JAX, "first start"): (run,),
         (JAX, "second start"): (run,),
@@ -56,7 +56,7 @@ def starts(run: Path, exported: Path, picture: Path, n: int) -> Times:
 
 
 def calls(run: Path, exported: Path, picture: Path, repeats: int) -> Times:
-    """Times of one person in a picture."""
+    """Times of calls of `Predictor` for one person in a picture, by engine."""
     engines = {
         JAX: Predictor.from_pretrained(run, flip_test=True),
         ONNX: Predictor.from_pretrained(exported),

@@ -1,4 +1,4 @@
-"""Prints a result as a table in Markdown.
+"""Prints a result as a Markdown table.
 
 mamkpd bench table --result=FILE.json [--columns=NAME,NAME,...]
 """
@@ -11,8 +11,8 @@ from absl import flags
 from mamkpd_jax.bench.markdown import table
 from mamkpd_jax.errors import UserError
 
-_RESULT = flags.DEFINE_string("result", None, "A file that a bench wrote by --output.", required=True)
-_COLUMNS = flags.DEFINE_list("columns", [], "What of its rows is shown, in this order; by default all.")
+_RESULT = flags.DEFINE_string("result", None, "Result file, written by a benchmark's --output.", required=True)
+_COLUMNS = flags.DEFINE_list("columns", [], "Columns to show, in this order. Default: all.")
 
 
 def main() -> None:
@@ -20,5 +20,5 @@ def main() -> None:
     try:
         text = table(json.loads(path.read_bytes()), _COLUMNS.value)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"--result names {path}, no result of a bench ({error!r}); give a file of --output") from error
+        raise UserError(f"--result: {path} is not a benchmark result ({error!r}); give another file") from error
     print(text)

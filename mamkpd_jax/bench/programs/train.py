@@ -1,9 +1,9 @@
-"""The training step by batch size: images a second, step time, MFU, peak memory.
+"""Times the training step by batch size: throughput, step time, MFU and peak memory.
 
 mamkpd bench train --config=configs/coco_base.py --batches=2 --output=benchmarks/results/train.json
 
-The step runs on random images; with --loader a second row has it fed from the config's data set. MFU is the share of
-the device's highest dense rate in bfloat16, for devices whose rate is known or given.
+The step runs on random images. With --loader a second row is for images that the loader reads from the config's data
+set. MFU is the share of the device's peak dense bfloat16 rate, for devices whose peak is known or given.
 """
 
 import dataclasses
@@ -32,18 +32,21 @@ from mamkpd_jax.training.step import make_train_step, shard_batch
 
 _CONFIG = cli.define_config()
 _BATCHES = cli.define_whole_numbers("batches", [1, 2, 4, 8], "Batch sizes.")
-_LOADER = flags.DEFINE_bool("loader", False, "The step fed by the loader too, from the config's data set.")
+_LOADER = flags.DEFINE_bool("loader", False, "Time the step on images of the config's data set, too.")
 
-# The loader's processes start, and keep some batches ready: fewer steps than these would measure the stock alone.
+# The loader's processes need time to start, and prefetch some batches: fewer steps would time those alone.
 _FIRST_BATCHES, _LOADER_REPEATS = 20, 4
 _COLUMNS = ("batch", "input", "compile_s", "median_ms", "mean_ms", "images_per_s", "mfu", "peak_memory_gib")
 _COLUMNS += ("data_wait", "error")
 
 
 def rows(config: Config, batch_size: int, dataset: PoseData | None) -> Iterator[dict[str, Any]]:
-    """The rows of one batch size: on random images and, where there is a data set, fed by its loader.
+    """The rows of one batch size: on random images and, with a data set, on those of its loader.
 
-    A CPU's peak memory is the process's, so the largest batch so far sets it.
+    On a CPU, peak memory is that of the process so far, so the largest batch size determines it.
+
+    Raises:
+        UserError: the batch size does not fit the devices and `optim.accumulate`.
     """
     config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, batch_size=batch_size))
     skeleton = dataset.skeleton if dataset else COCO
@@ -84,7 +87,7 @@ def _random_batch(config: Config, n_joints: int) -> dict[str, np.ndarray]:
 
 
 def _fed(step: Callable[..., Any], state: Any, feed: Feed) -> dict[str, float]:
-    """The mean time of a step in a row of steps that nothing waits for, and the part of it that waits for data."""
+    """The mean time of consecutive steps in milliseconds, and the share of it that is spent waiting for data."""
     metrics: dict[str, jax.Array] = {}
     start_s = 0.0
     n_steps = _LOADER_REPEATS * measure.REPEATS.value
@@ -101,7 +104,7 @@ def _fed(step: Callable[..., Any], state: Any, feed: Feed) -> dict[str, float]:
 def _rates(config: Config, skeleton: Skeleton, step_ms: float, n_devices: int) -> dict[str, float | None]:
     images_per_s = config.optim.batch_size / step_ms * 1e3
     macs = sum(part.macs for part in costs(config, skeleton).values())
-    # Two operations a MAC, and the backward pass twice the forward one.
+    # A MAC is two operations, and the backward pass costs twice the forward pass.
     flop_per_s = 6 * macs * images_per_s
     return {
         "images_per_s": images_per_s,

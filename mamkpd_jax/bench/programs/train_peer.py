@@ -1,9 +1,10 @@
-"""Trains a peer as MamKPD is trained: the same batches, targets, loss, Adam and schedule.
+"""Trains a peer in the same way as MamKPD: the same batches, targets, loss, Adam and schedule.
 
 mamkpd bench train_peer --config=configs/lspet.py --peer=simple_baseline --workdir=runs/lspet_simple_baseline
 
-Of the config's model only the heatmaps' stride and the dtype count. The same command resumes from the last checkpoint;
-Ctrl-C and SIGTERM save one. JAX makes the targets and decodes; with PyTorch on a GPU set JAX_PLATFORMS=cpu.
+The only fields of the config's model that matter are those of the heatmaps' stride and the dtype. The same command
+resumes from the last checkpoint; Ctrl-C and SIGTERM save one. JAX makes the targets and decodes the heatmaps: if
+PyTorch uses a GPU, set JAX_PLATFORMS=cpu.
 """
 
 import dataclasses
@@ -37,17 +38,17 @@ from mamkpd_jax.training.optimizer import learning_rate
 from mamkpd_jax.training.schedule import Schedule
 
 _CONFIG = cli.define_config()
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True, allow_override=True)
-_PEER_TEXT = f"The network, of {', '.join(PEERS)}; simple_baseline:0.25 has a quarter of its channels."
+_WORKDIR = flags.DEFINE_string("workdir", None, "Run directory.", required=True, allow_override=True)
+_PEER_TEXT = f"The network: {', '.join(PEERS)}; simple_baseline:0.25 has a quarter of its channels."
 _PEER = flags.DEFINE_string("peer", None, _PEER_TEXT, required=True)
-_COMPILE = flags.DEFINE_bool("compile", False, "By torch.compile.", allow_override=True)
+_COMPILE = flags.DEFINE_bool("compile", False, "Compile the network by torch.compile.", allow_override=True)
 
 _DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 _CHECKPOINT = "peer.pt"
 
 
 class Training:
-    """A peer, its Adam and how far it is."""
+    """The training state of a peer: network, Adam and step."""
 
     def __init__(self, model: Peer, config: Config, head: Head, steps_per_epoch: int, compiled: bool):
         self.model, self.config, self.step = model.to(_DEVICE), config, 0
@@ -59,10 +60,10 @@ class Training:
         self._keypoints = jax.jit(lambda outputs, mirrored: head.decode((outputs + head.flip(mirrored)) / 2))
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Tensor]:
-        """One step on a batch of `train_batches`; loss and gradient norm."""
+        """Takes one step on a batch of `train_batches`; returns the loss and the gradient norm."""
         for group in self.adam.param_groups:
             group["lr"] = np.asarray(self._learning_rate(self.step)).item()
-        # What is random, ViT's drop path, depends on the seed and the step alone.
+        # Seeded by step, so that ViT's drop path is the same after a resume.
         torch.manual_seed((self.config.seed << 32) + self.step)
         target, weights = (_tensor(x) for x in self._targets(batch["keypoints"], batch["visible"]))
         self.model.train()
@@ -77,19 +78,20 @@ class Training:
         return {"loss": loss.detach(), "grad_norm": norm}
 
     def predict(self, images: np.ndarray) -> tuple[jax.Array, jax.Array]:
-        """Keypoints and scores of crops, by the flip test and the decoding of eval.py."""
+        """Keypoints and scores of crops uint8 [b, h, w, 3], with the flip test and decoding of eval.py."""
         self.model.eval()
         with torch.inference_mode():
             both = [self._predicted(_tensor(crops)) for crops in (images, images[:, :, ::-1])]
         return self._keypoints(*(jnp.asarray(heatmaps.permute(0, 2, 3, 1).cpu().numpy()) for heatmaps in both))
 
     def save(self, path: Path, batches: Any) -> None:
-        """Saves all that a bit-exact resume needs."""
+        """Writes a checkpoint for a bit-exact resume."""
         state = {"model": self.model.state_dict(), "adam": self.adam.state_dict(), "step": self.step}
         with atomic_write(path) as temporary:
             torch.save({**state, "batches": batches.get_state()}, temporary)
 
     def restore(self, path: Path, batches: Any) -> None:
+        """Restores a checkpoint of `save`, and the position of `batches`."""
         state = torch.load(path, map_location=_DEVICE, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.adam.load_state_dict(state["adam"])
@@ -102,12 +104,16 @@ class Training:
 
 
 def train(config: Config, workdir: Path, peer: str, compiled: bool) -> None:
-    """Trains to the last epoch, from the checkpoint of `workdir` if there is one, and writes what train.py writes."""
+    """Trains to the last epoch and writes the same files as train.py; resumes if `workdir` has a checkpoint.
+
+    Raises:
+        UserError: peers can't be trained with this config.
+    """
     config.validate()
     if config.optim.optimizer != "adam" or config.optim.ema_decay or config.optim.accumulate != 1:
-        raise UserError("peers are trained by plain Adam; set no other optimizer, ema_decay or accumulate to compare")
+        raise UserError("config.optim: peers need plain Adam; leave out optimizer, ema_decay and accumulate")
     if config.init_from:
-        raise UserError("peers start from random weights; leave out config.init_from to compare")
+        raise UserError("config.init_from: peers start from random weights; leave it out")
     dataset = open_dataset(config)
     schedule = Schedule.of(config, len(dataset.train))
     batches = train_batches(dataset.train, dataset.train_crop, config)
@@ -116,14 +122,14 @@ def train(config: Config, workdir: Path, peer: str, compiled: bool) -> None:
     params, macs = cost(model, config.data.input_hw)
     head = head_of(config, dataset.skeleton)
     if not isinstance(head, HeatmapHead) or head.heatmap_stride != 4:
-        raise UserError("peers give heatmaps of stride 4; give a config with the heatmap head and three stages")
+        raise UserError("config: expected the heatmap head and three stages, as peers give heatmaps of stride 4")
     training = Training(model, config, head, schedule.steps_per_epoch, compiled)
     checkpoint = workdir / _CHECKPOINT
     if checkpoint.exists():
         training.restore(checkpoint, batches)
         logging.info("resuming from step %d of %d", training.step, schedule.last_step)
     logger = Logger(workdir, config, schedule, training.step)
-    if torch.cuda.is_available():  # JAX only makes targets here, on the CPU
+    if torch.cuda.is_available():  # environment() names JAX's device, a CPU
         write_json(workdir / ENVIRONMENT, environment() | {"device": torch.cuda.get_device_name()})
     evaluator, guard = Evaluator(dataset, config), DamageGuard(dataset.train.n_images)
     waited_s = 0.0

@@ -1,12 +1,12 @@
-"""Trains variants of MamKPD and peers alike, and collects their scores and curves.
+"""Trains variants of MamKPD and peers in the same setting, and collects their scores and curves.
 
 mamkpd bench training_accuracy --config=configs/lspet.py --config.data.root=data/lspet --workdir=runs/lspet \
     --contenders=base,simple_baseline,hrnet_w32,vit_s --seeds=0,1,2 --output=benchmarks/results/accuracy_lspet.json
 
-A contender is a variant (small, base, ablation_a, ...), trained by train.py, or a peer (simple_baseline, hrnet_w32,
-vit_s; simple_baseline:0.25 has a quarter of its channels), trained by the bench train_peer. All else is the same. After
---minutes the runs save and stop, and the same command resumes them. Runs that --output has already stay in it. On a
-CPU: --config=configs/narrow.py:lspet --contenders=base,simple_baseline:0.1875 --at_once=2.
+A contender is a variant (small, base, ablation_a, ...), which train.py trains, or a peer (simple_baseline, hrnet_w32,
+vit_s; simple_baseline:0.25 has a quarter of its channels), which `mamkpd bench train_peer` trains. After --minutes the
+runs save and stop; the same command resumes them. Runs that are already in --output are kept. On a CPU:
+--config=configs/narrow.py:lspet --contenders=base,simple_baseline:0.1875 --at_once=2.
 """
 
 import dataclasses
@@ -43,21 +43,21 @@ from mamkpd_jax.training.logs import ENVIRONMENT, METRICS
 
 _CONFIG = cli.define_config()
 _CONTENDERS = flags.DEFINE_list("contenders", ["base", "simple_baseline"], "Variants and peers.")
-_SEEDS = cli.define_whole_numbers("seeds", [0], "Each contender is trained with each of them.", least=0)
+_SEEDS = cli.define_whole_numbers("seeds", [0], "Seeds to train each contender with.", least=0)
 _MINUTES = measure.define_minutes()
-_AT_ONCE = flags.DEFINE_integer("at_once", 1, "Runs side by side, each with its share of the cores.", lower_bound=1)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs.", required=True, allow_override=True)
-_OUTPUT = flags.DEFINE_string("output", None, "A JSON file for the results so far.", required=True, allow_override=True)
+_AT_ONCE = flags.DEFINE_integer("at_once", 1, "Runs in parallel, each on its share of the cores.", lower_bound=1)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run directories.", required=True, allow_override=True)
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file for the results so far.", required=True, allow_override=True)
 
 _ENVIRON = dict(os.environ)
-# This process only counts parameters: the GPU's memory is its runs'.
+# The runs need the GPU's memory; this process only counts parameters.
 os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-_PLACES = ("root", "build_dir")  # the folders of a data set change no result
+_PLACES = ("root", "build_dir")  # folders of the data set, which don't affect results
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Run:
-    """A training of a contender with a seed."""
+    """The training of a contender with a seed."""
 
     contender: str
     seed: int
@@ -65,7 +65,7 @@ class Run:
 
     @property
     def command(self) -> list[str]:
-        """The command that trains it, or resumes."""
+        """The command that starts or resumes the training."""
         flag = flags.FLAGS["config"]
         file = config_flags.get_config_filename(flag)
         fields = config_flags.get_override_values(flag) | {"seed": self.seed}
@@ -77,11 +77,15 @@ class Run:
         return [sys.executable, *program, f"--config={file}", *overrides, f"--workdir={self.folder}"]
 
     def train(self, deadline_s: float) -> None:
-        """Trains until it is complete or the time is up; raises UserError if the training fails."""
+        """Trains until the run is complete or the deadline of time.monotonic() passes.
+
+        Raises:
+            UserError: the training failed.
+        """
         if (self.folder / REPORT).exists() or time.monotonic() > deadline_s:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        # The peers' JAX only makes targets and decodes: the GPU is PyTorch's.
+        # PyTorch needs the GPU: in a peer's training JAX only makes targets and decodes.
         alone = {} if self.contender in VARIANTS else {"JAX_PLATFORMS": "cpu"}
         with (self.folder / "log.txt").open("a", encoding="utf-8") as log:
             process = subprocess.Popen(self.command, stdout=log, stderr=log, env=_ENVIRON | alone)
@@ -95,7 +99,7 @@ class Run:
             raise UserError(f"{self.contender} with seed {self.seed} failed; read {self.folder / 'log.txt'}")
 
     def result(self) -> dict[str, Any] | None:
-        """Its size, scores and curves; None while it is incomplete."""
+        """The size, scores and curves of the run; None if it is incomplete."""
         if not (self.folder / REPORT).exists():
             return None
         report = json.loads((self.folder / REPORT).read_bytes())
@@ -131,37 +135,49 @@ class Run:
 
 
 def recorded(file: Path) -> dict[tuple[str, int], dict[str, Any]]:
-    """The runs of a file of results by contender and seed; empty if there is no such file."""
+    """The runs in a result file, by contender and seed; empty if there is no such file.
+
+    Raises:
+        UserError: the file has no such runs.
+    """
     if not file.exists():
         return {}
     try:
         return {(run["contender"], run["seed"]): run for run in json.loads(file.read_bytes())["runs"]}
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"--output names {file}, which has no results of this program; give another file") from error
+        raise UserError(f"--output: {file} has no results of this benchmark; give another file") from error
 
 
 def check_setting(result: dict[str, Any], config: Config) -> None:
-    """Raises UserError if the run had other data, another schedule or another evaluation than `config`."""
+    """Checks that a run had the data, schedule and evaluation of `config`.
+
+    Raises:
+        UserError: a setting differs.
+    """
     where = {name: getattr(config.data, name) for name in _PLACES}
     was = from_dict(Config, result["config"] | {"data": result["config"]["data"] | where})
     alike = ("data.", "optim.", "eval.", "init_from", "model.dtype", "model.d_state", "model.drop_path")
     other = {name: change for name, change in differences(was, config).items() if name.startswith(alike)}
-    if result["contender"] in VARIANTS:  # the rest of a model is its variant's, but for what the command sets
+    if result["contender"] in VARIANTS:  # the variant sets all other fields of the model, except those of the command
         for name, value in config_flags.get_override_values(flags.FLAGS["config"]).items():
             section, _, field = name.partition(".")
             if section == "model" and getattr(was.model, field) != value:
                 other[name] = f"{getattr(was.model, field)!r} -> {value!r}"
     if other:
         raise UserError(
-            f"{result['contender']} with seed {result['seed']} was trained in another setting "
+            f"{result['contender']} with seed {result['seed']} was trained with other settings "
             f"({'; '.join(f'{name}: {change}' for name, change in other.items())}); "
             "give another --workdir and --output"
         )
 
 
 def train(runs: Sequence[Run], deadline_s: float) -> None:
-    """Trains --at_once runs side by side until the time is up. One that fails (UserError) does not stop the others."""
-    # A thread's cores are those of the processes that it starts.
+    """Trains --at_once runs in parallel until the deadline of time.monotonic().
+
+    Raises:
+        UserError: a run failed; the others still ran.
+    """
+    # A process inherits the cores of the thread that starts it.
     cores, lanes = sorted(os.sched_getaffinity(0)), queue.SimpleQueue()
     for i in range(_AT_ONCE.value):
         lanes.put(cores[i :: _AT_ONCE.value] or cores)
@@ -172,7 +188,7 @@ def train(runs: Sequence[Run], deadline_s: float) -> None:
 
 
 def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row a contender: its size, and the headline's mean, lowest and highest over the seeds."""
+    """A row per contender: its size, and the mean, lowest and highest main metric over its seeds."""
     rows = []
     for contender in dict.fromkeys(result["contender"] for result in results):
         of_it = [result for result in results if result["contender"] == contender]
@@ -193,7 +209,7 @@ def main() -> None:
     deadline_s = time.monotonic() + 60 * _MINUTES.value
     for contender in sorted(set(_CONTENDERS.value) - set(VARIANTS)):
         if contender.partition(":")[0] not in PEERS:
-            raise UserError(f"--contenders names {contender!r}; expected of {', '.join((*VARIANTS, *PEERS))}")
+            raise UserError(f"--contenders names {contender!r}; expected some of {', '.join((*VARIANTS, *PEERS))}")
         check(contender)
     folder = Path(_WORKDIR.value)
     names = itertools.product(_SEEDS.value, _CONTENDERS.value)
