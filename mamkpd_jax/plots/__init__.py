@@ -1,1 +1,1 @@
-"""The paper's figures, from your checkpoints, logs and results."""
+"""Plots like the paper's figures, from your checkpoints, logs and result files."""

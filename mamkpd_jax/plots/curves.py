@@ -1,4 +1,4 @@
-"""Training curves from the logs of runs."""
+"""Training curves from the metrics logs of runs."""
 
 import json
 import math
@@ -13,25 +13,30 @@ from mamkpd_jax.plots.plot import COLOURS, new_figure
 
 _FILE = "metrics.jsonl"
 _COLUMNS = 3
-_FEW = 50  # values that are marked one by one, so that none between two gaps is lost
-# Figures that fall or rise by orders of magnitude.
+_FEW = 50  # below this number each value has a marker: a line would not show a value between two gaps
+# Metrics that change by orders of magnitude.
 _LOGARITHMIC = ("train/loss", "train/learning_rate", "train/grad_norm")
 
-# Values by step, by name; names in the order in which they were first logged.
+# By name, the values by step; names in the order in which they were first logged.
 Series = dict[str, dict[int, float]]
 
 
 def read_metrics(workdir: Path) -> Series:
-    """What a run logged; where a step was trained again after an interruption, the last word on it.
+    """The metrics that a run logged; for a step that was repeated after an interruption, the last values.
+
+    An incomplete last line is skipped, as the run may still be writing it.
+
+    Args:
+        workdir: the run directory.
 
     Raises:
-        UserError: there is no log, or a line of it is damaged. The last line may be cut: the run may be writing it.
+        UserError: the log is missing, empty or damaged.
     """
     path = workdir / _FILE
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} can't be read ({error}); give the folder of a training run") from error
+        raise UserError(f"{path} can't be read ({error}); give the directory of a training run") from error
     series: Series = {}
     for i, line in enumerate(lines, start=1):
         try:
@@ -40,18 +45,24 @@ def read_metrics(workdir: Path) -> Series:
             values = {name: float(value) for name, value in record.items() if name.startswith(("train/", "eval/"))}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             if i == len(lines):
-                logging.warning("the last line of %s is cut; it is left out", path)
+                logging.warning("%s: the last line is incomplete and is skipped", path)
                 continue
-            raise UserError(f"line {i} of {path} is no record of a step ({error}); remove the line") from error
+            raise UserError(f"{path}, line {i}: not the record of a step ({error}); remove the line") from error
         for name, value in values.items():
             series.setdefault(name, {})[step] = value
     if not series:
-        raise UserError(f"{path} has no figures yet; wait until the run has logged some")
+        raise UserError(f"{path} has no metrics yet; wait until the run has logged some")
     return series
 
 
 def curves(runs: dict[str, Series]) -> Figure:
-    """A panel a figure, a line a run. Values that are no finite numbers leave a gap, and a line tells of them."""
+    """A panel per metric with a curve per run: all training metrics and the first evaluation metric.
+
+    A non-finite value leaves a gap, marked by a dotted line.
+
+    Args:
+        runs: the metrics of each run, by the name in the legend.
+    """
     names = list(dict.fromkeys(name for series in runs.values() for name in series))
     evaluated = [name for name in names if name.startswith("eval/")][:1]
     panels = [name for name in names if name.startswith("train/")] + evaluated

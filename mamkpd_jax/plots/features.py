@@ -1,4 +1,4 @@
-"""What the stem and the stages of a model see in a crop (MamKPD figures 4 and 5)."""
+"""Feature maps of the stem and the stages for a crop (MamKPD figures 4 and 5)."""
 
 import textwrap
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from mamkpd_jax.model.mamkpd import abstract, normalize
 from mamkpd_jax.plots.plot import new_figure
 
 _NAMES = {"cmm": "with CMM", "conv": "without CMM", "merging": "patch merging in place of CMM"}
-_HEIGHT_IN = 2.2  # of a row
-_LETTERS = 18  # of a line beside a row, as long as the row is high
+_HEIGHT_IN = 2.2  # of a row, in inches
+_LETTERS = 18  # per line of a row's vertical label: as long as the row is high
 
 
 class Row(NamedTuple):
-    """A model's crop and what its parts see, in the order of the forward pass."""
+    """A row of the plot: a crop and a model's feature maps, in the order of the forward pass."""
 
     name: str
     crop: UInt8[np.ndarray, "h w 3"]
@@ -29,10 +29,16 @@ class Row(NamedTuple):
 
 
 def feature_maps(artifact: Artifact, crop: UInt8[np.ndarray, "h w 3"]) -> dict[str, Float[np.ndarray, "_ _"]]:
-    """How far the features of each place are from the crop's mean ones, for the stem, if there is one, and each stage.
+    """The distance of each position's features from their mean over the crop, for the stem (if any) and each stage.
 
-    Choice: the paper does not say how its pictures reduce the channels. A mean or a length over them shows little:
-    every stage ends in a layer norm, which makes both nearly the same everywhere.
+    Choice: the paper does not say how its figures reduce the channels. The mean or the norm over channels shows little:
+    every stage ends in a layer norm, which makes both nearly constant.
+
+    Args:
+        crop: of the model's input size.
+
+    Returns:
+        fp32 maps by name, "stem", "stage 1" and so on, each at the resolution of its part.
     """
     config = artifact.config.model
     graphdef = nnx.graphdef(abstract(artifact.config, artifact.skeleton))
@@ -50,14 +56,14 @@ def feature_maps(artifact: Artifact, crop: UInt8[np.ndarray, "h w 3"]) -> dict[s
 
 
 def row(name: str, artifact: Artifact, crop: UInt8[np.ndarray, "h w 3"]) -> Row:
-    """The row of a checkpoint that goes by `name`."""
+    """The row of a model; its label is `name` and the kind of downsampling."""
     parts = name, _NAMES[artifact.config.model.downsampling]
     return Row("\n".join(textwrap.fill(part, _LETTERS) for part in parts), crop, feature_maps(artifact, crop))
 
 
 def features(rows: Sequence[Row]) -> Figure:
-    """The crop and the maps, a row a model, a column a part; each map from its own least to its own largest value."""
-    # A model without a stem lacks the first column.
+    """A figure with a row per model and a column per part; the colours of each map span its range of values."""
+    # A model without a stem leaves the column "stem" empty.
     longest = max((row.maps for row in rows), key=len)
     columns = ["stem"] * any("stem" in row.maps for row in rows) + [name for name in longest if name != "stem"]
     aspect = max(row.crop.shape[1] / row.crop.shape[0] for row in rows)

@@ -1,4 +1,4 @@
-"""Predicted poses on pictures of a data set (MamKPD figures 6 and 7)."""
+"""Predicted poses on images of a data set (MamKPD figures 6 and 7)."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -21,18 +21,22 @@ _COLUMNS = 4
 
 
 class Sample(NamedTuple):
-    """A picture with the labelled people or animals in it, in COCO's annotation form."""
+    """An image with the annotations of its people or animals, in COCO's format."""
 
     path: Path
-    size_hw: tuple[int, int] | None  # as labelled
+    size_hw: tuple[int, int] | None  # as labelled; None if the labels lack it
     annotations: list[dict[str, Any]]
 
 
 def samples(annotations: Path, images: Path, skeleton: Skeleton, n: int) -> list[Sample]:
-    """Pictures with labelled joints, at most `n` and evenly chosen, from a file in COCO's form and its images' folder.
+    """At most `n` images with labelled keypoints, evenly spaced over the annotation file.
+
+    Args:
+        annotations: a file in COCO's format.
+        images: the folder of its images.
 
     Raises:
-        UserError: the file is damaged, has other joints than the skeleton, or labels none.
+        UserError: the file is damaged, has other keypoints than the skeleton, or labels no keypoints.
     """
     labels = read_labels(annotations, skeleton)
     by_image = defaultdict(list)
@@ -41,7 +45,7 @@ def samples(annotations: Path, images: Path, skeleton: Skeleton, n: int) -> list
             by_image[annotation["image_id"]].append(annotation)
     by_id = {image["id"]: image for image in labels.images}
     if not by_image:
-        raise UserError(f"{annotations} has no picture with labelled joints; give another")
+        raise UserError(f"{annotations} has no image with labelled keypoints; give another file")
     chosen = np.unique(np.linspace(0, len(by_image) - 1, n).astype(int))
     entries = [by_id[image_id] for image_id in np.array(list(by_image))[chosen].tolist()]
     return [Sample(images / entry["file_name"], size_of(entry), by_image[entry["id"]]) for entry in entries]
@@ -50,14 +54,14 @@ def samples(annotations: Path, images: Path, skeleton: Skeleton, n: int) -> list
 def poses(
     predictor: Predictor, samples: list[Sample], *, truth: bool = False, label: bool = False
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """A sheet of the pictures with the poses that are predicted in the labelled boxes.
+    """An RGB contact sheet of the images with the poses that are predicted in the labelled boxes.
 
     Args:
-        truth: show the labelled poses beside the predicted ones, too.
-        label: write the joints' scores beside them.
+        truth: also draw the labelled poses, to the left of the predicted ones.
+        label: write the score beside each keypoint.
 
     Raises:
-        UserError: a picture can't be read.
+        UserError: an image can't be read.
     """
     tiles, data = [], predictor.config.data
     reading = DATASETS[data.dataset].reading(data)

@@ -1,4 +1,4 @@
-"""Accuracy against parameters and speed: measured points beside the paper's own (MamKPD figure 1, table 2)."""
+"""Accuracy against parameters and speed: measured points beside the paper's (MamKPD figure 1, table 2)."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from mamkpd_jax.skeletons import COCO
 
 
 class Point(NamedTuple):
-    """A model: AP on COCO val2017 in percent, parameters in millions, images a second if known."""
+    """A model: AP on COCO val2017 in percent, parameters in millions, images per second if known."""
 
     name: str
     ap: float
@@ -24,8 +24,8 @@ class Point(NamedTuple):
     images_per_s: float | None
 
 
-# Source: MamKPD table 2, without GroupPose-L, whose parameters it does not give. The letters of KAPAO's and RTMO's
-# sizes are those of their own papers.
+# Source: MamKPD table 2, without GroupPose-L, for which it gives no parameters. The size letters of KAPAO and RTMO are
+# from the papers of those models.
 PAPER = {
     "conventional": (
         Point("SBL-Res50", 70.4, 34.0, None),
@@ -60,23 +60,27 @@ PAPER = {
     ),
 }
 _MARKERS = {"conventional": "s", "lightweight": "^", "real-time": "D", "MamKPD": "o"}
-_ABOVE, _BELOW = (5, 3), (5, -9)  # a point's name, in points of type
+_ABOVE, _BELOW = (5, 3), (5, -9)  # offset of a name from its marker, in typographic points
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A measured point, and what must be known to read it."""
+    """A measured point, with the conditions of its measurement."""
 
     point: Point
     boxes: str
-    device: str | None  # that the speed was measured on
+    device: str | None  # on which the speed was measured; None if it was not
 
 
 def measured(reports: list[Path], benches: list[Path]) -> list[Measured]:
-    """Points from result files.
+    """The points of result files, one per report.
+
+    Args:
+        reports: report.json files of eval.py on coco_keypoints.
+        benches: result files of the benchmarks model or export_speed, for the speeds.
 
     Raises:
-        UserError: a file is not of its form, or a report is of another data set than the paper's points.
+        UserError: a file has another format, or a report is on another data set than the paper's points.
     """
     speeds = {name: speed for path in benches for name, speed in _speeds(path).items()}
     points = []
@@ -89,23 +93,21 @@ def measured(reports: list[Path], benches: list[Path]) -> list[Measured]:
 
 
 def _accuracy(path: Path) -> tuple[str, float, float, str]:
-    """Variant, AP in percent, parameters in millions and the kind of boxes of an evaluation's report."""
+    """Variant, AP in percent, parameters in millions and kind of boxes of an evaluation report."""
     report = _read(path)
     try:
         config, ap = from_dict(Config, report["config"]), 100 * float(report["coco/AP"])
     except (KeyError, TypeError, ValueError, UserError) as error:
-        raise UserError(f"{path} is no report of eval.py by COCO's metric ({error!r}); give its report.json") from error
+        raise UserError(f"{path} is no eval.py report with COCO's metric ({error!r}); give a report.json") from error
     if config.data.dataset != "coco_keypoints":
-        raise UserError(
-            f"{path} is of {config.data.dataset}; only accuracies on coco_keypoints can stand beside the paper's"
-        )
+        raise UserError(f"{path} is on {config.data.dataset}; give a report on coco_keypoints, as in the paper")
     params = sum(part.params for part in costs(config, COCO).values())
     boxes = "detected boxes" if config.eval.detections else "ground-truth boxes"
     return variant_name(config.model), ap, params / 1e6, boxes
 
 
 def _speeds(path: Path) -> dict[str, tuple[str, float]]:
-    """By variant: the device, and images a second in JAX at the batch size and by the scan that are fastest."""
+    """By variant: the device, and images per second in JAX with the fastest batch size and scan."""
     bench = _read(path)
     try:
         device, speeds = str(bench["environment"]["device"]), {}
@@ -117,7 +119,7 @@ def _speeds(path: Path) -> dict[str, tuple[str, float]]:
         return speeds
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path} is no result of `mamkpd bench model` or `bench export` ({error!r}); "
+            f"{path} is not a result of `mamkpd bench model` or `mamkpd bench export-speed` ({error!r}); "
             "give a file that one of them wrote"
         ) from error
 
@@ -126,11 +128,11 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is no JSON file of results ({error})") from error
+        raise UserError(f"{path} is not a JSON result file ({error}); give another file") from error
 
 
 def tradeoff(points: list[Measured]) -> Figure:
-    """AP against parameters at the left, against speed at the right."""
+    """A figure of AP against parameters at the left and against speed at the right, with the paper's points."""
     figure = new_figure(11.0, 4.6)
     by_params, by_speed = figure.subplots(1, 2, sharey=True)
     for (group, rivals), colour in zip(PAPER.items(), COLOURS, strict=False):
@@ -138,15 +140,15 @@ def tradeoff(points: list[Measured]) -> Figure:
         names_at = _BELOW if group in ("lightweight", "real-time") else _ABOVE
         name = "MamKPD" if group == "MamKPD" else f"{group} methods"
         _scatter(by_params, by_speed, rivals, names_at, label=f"{name}, as the paper reports", **style)
-    for own, colour in zip(points, COLOURS[len(PAPER) :] * len(points), strict=False):
-        speed = f"speed on {own.device}" if own.device else "speed not measured"
-        label = f"{own.point.name}, measured, {own.boxes}, {speed}"
-        _scatter(by_params, by_speed, [own.point], _ABOVE, label=label, marker="*", s=160, color=colour)
+    for one, colour in zip(points, COLOURS[len(PAPER) :] * len(points), strict=False):
+        speed = f"speed on {one.device}" if one.device else "speed not measured"
+        label = f"{one.point.name}, measured, {one.boxes}, {speed}"
+        _scatter(by_params, by_speed, [one.point], _ABOVE, label=label, marker="*", s=160, color=colour)
     if not points:
-        by_params.scatter([], [], marker="*", color="none", label="measured by this project: nothing was given")
+        by_params.scatter([], [], marker="*", color="none", label="measured by this project: no reports given")
     by_params.set(xscale="log", xlabel="parameters, millions", ylabel="AP on COCO val2017, %")
     by_params.xaxis.set_major_formatter("{x:g}")
-    by_speed.set(xlabel="images a second\n(the paper's MamKPD: an RTX 4090, batch not stated; its ViTPose: an A100)")
+    by_speed.set(xlabel="images per second\n(paper: MamKPD on an RTX 4090, batch size not stated; ViTPose on an A100)")
     for axes in (by_params, by_speed):
         axes.grid(alpha=0.3)
         axes.margins(x=0.12)

@@ -1,4 +1,4 @@
-"""The fixtures of inference: a tiny model as a training run's folder."""
+"""Fixtures from the inference tests: a run directory of a tiny model."""
 
 from tests.artifact.conftest import random_weights
 from tests.inference.conftest import config, workdir

@@ -1,4 +1,4 @@
-"""Training curves: what the log says is what is drawn."""
+"""Training curves show the values of the log."""
 
 import json
 import math
@@ -25,7 +25,7 @@ def _train(step, loss):
     return {"step": step, "epoch": step / 10, "time_s": 1.0, "train/loss": loss, "train/learning_rate": 1e-3}
 
 
-def test_a_panel_has_each_runs_values_by_step_and_evaluations_the_first_figure(tmp_path):
+def test_each_metric_has_a_panel_with_all_runs(tmp_path):
     evaluation = {"step": 20, "epoch": 2.0, "eval/coco/AP": 0.5, "eval/coco/AP50": 0.8}
     one = _write(tmp_path / "one", [_train(10, 0.4), _train(20, 0.2), evaluation])
     two = _write(tmp_path / "two", [_train(10, 0.5)])
@@ -37,23 +37,23 @@ def test_a_panel_has_each_runs_values_by_step_and_evaluations_the_first_figure(t
     np.testing.assert_array_equal(lines["eval/coco/AP"]["one"].get_xydata(), [[20, 0.5]])
 
 
-def test_the_last_word_on_a_step_counts_and_a_cut_last_line_does_not(tmp_path):
+def test_repeated_steps_and_incomplete_last_line(tmp_path):
     records = [_train(10, 0.4), _train(20, 0.9), _train(10, 0.3)]
     series = read_metrics(_write(tmp_path, records, tail='{"step": 30, "train/lo'))
     assert series["train/loss"] == {10: 0.3, 20: 0.9}
 
 
-def test_a_value_that_is_no_number_is_a_gap_that_is_marked(tmp_path):
+def test_nan_is_a_marked_gap(tmp_path):
     series = read_metrics(_write(tmp_path, [_train(10, 0.4), _train(20, math.nan), _train(30, 0.3)]))
     curve, mark = curves({"run": series}).axes[0].get_lines()
     np.testing.assert_array_equal(curve.get_ydata(), [0.4, np.nan, 0.3])
     assert list(mark.get_xdata()) == [20, 20]
 
 
-def test_logs_that_can_not_be_read_are_named(tmp_path):
-    with pytest.raises(UserError, match="metrics.jsonl can't be read.*give the folder of a training run"):
+def test_unreadable_log_is_named(tmp_path):
+    with pytest.raises(UserError, match="metrics.jsonl can't be read.*give the directory of a training run"):
         read_metrics(tmp_path)
-    with pytest.raises(UserError, match="line 1 of .*metrics.jsonl is no record of a step"):
+    with pytest.raises(UserError, match="metrics.jsonl, line 1: not the record of a step"):
         read_metrics(_write(tmp_path, [["step"], _train(10, 0.4)]))
-    with pytest.raises(UserError, match="has no figures yet"):
+    with pytest.raises(UserError, match="has no metrics yet"):
         read_metrics(_write(tmp_path, []))

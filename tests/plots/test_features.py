@@ -1,4 +1,4 @@
-"""Feature maps: those of the model's own parts, each in its place."""
+"""Feature maps come from the right parts of the model, and the plot shows each in its place."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ from mamkpd_jax.plots.features import feature_maps, features, row
 
 @pytest.fixture(scope="module")
 def rows(config, random_weights):
-    """Of a model with stem and CMM, and of one without either."""
+    """The rows of a model with stem and CMM, and of one without either."""
     crop = np.random.default_rng(0).integers(0, 256, (64, 48, 3), np.uint8)
     models = (
         dataclasses.replace(config.model, stem=True),
@@ -35,7 +35,7 @@ def test_each_part_has_a_map_at_its_stride(rows):
     assert all(np.ptp(x) > 0 for row in rows for x in row.maps.values())
 
 
-def test_the_last_map_is_the_distance_of_the_encoders_features_from_their_mean(config, random_weights):
+def test_last_map_is_distance_from_mean_features(config, random_weights):
     weights = random_weights(config)
     graphdef = nnx.graphdef(abstract(config, COCO))
     model = nnx.merge(graphdef, *jax.tree.map(jnp.asarray, (weights.params, weights.batch_stats)))
@@ -46,7 +46,7 @@ def test_the_last_map_is_the_distance_of_the_encoders_features_from_their_mean(c
     np.testing.assert_allclose(feature_maps(weights, crop)["stage 2"], expected, rtol=1e-4)
 
 
-def test_the_figure_has_a_row_a_model_and_leaves_out_what_a_model_lacks(rows):
+def test_figure_has_one_row_per_model(rows):
     figure = features(rows)
     grid = np.reshape(np.array(figure.axes, object), (2, 4))
     assert [axes.get_title() for axes in grid[0]] == ["crop", "stem", "stage 1", "stage 2"]
@@ -55,7 +55,7 @@ def test_the_figure_has_a_row_a_model_and_leaves_out_what_a_model_lacks(rows):
     np.testing.assert_array_equal(grid[1, 3].get_images()[0].get_array(), rows[1].maps["stage 2"])
 
 
-def test_a_long_name_takes_lines_instead_of_growing_beyond_its_row(config, random_weights):
+def test_long_name_wraps_within_its_row(config, random_weights):
     model = dataclasses.replace(config.model, downsampling="merging")
     weights = random_weights(dataclasses.replace(config, model=model))
     crop = np.zeros((64, 48, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""Sheets of poses: evenly chosen pictures, with the predictor's poses in their labelled boxes."""
+"""Contact sheets of poses: evenly spaced images, with the poses predicted in their labelled boxes."""
 
 import numpy as np
 import pytest
@@ -18,14 +18,14 @@ def coco(shared_data):
     return folder / "test_coco.json", folder
 
 
-def test_pictures_with_labels_are_chosen_evenly(coco):
+def test_labelled_images_are_chosen_evenly(coco):
     every = samples(*coco, COCO, 100)
     assert len(every) == len({sample.path for sample in every}) == 4
-    assert sum(len(sample.annotations) for sample in every) == 12, "the labelled persons"
+    assert sum(len(sample.annotations) for sample in every) == 12, "all labelled people"
     assert [sample.path for sample in samples(*coco, COCO, 2)] == [every[0].path, every[-1].path]
 
 
-def test_labelled_poses_are_at_the_left_and_predicted_ones_at_the_right(coco, workdir):
+def test_ground_truth_left_and_prediction_right(coco, workdir):
     predictor = Predictor.from_pretrained(workdir, upright=False, batch_size=4)
     chosen = samples(*coco, COCO, 1)
     sheet = poses(predictor, chosen, truth=True)
@@ -33,7 +33,7 @@ def test_labelled_poses_are_at_the_left_and_predicted_ones_at_the_right(coco, wo
     image = read(chosen[0].path, upright=False)
     (result,) = predictor(image, np.array([annotation["bbox"] for annotation in chosen[0].annotations]))
     predicted = np.concatenate([result.keypoints, result.scores[..., None]], axis=-1)[0]
-    assert (predicted[:, 2] > 0.2).any(), "this model shows something"
+    assert (predicted[:, 2] > 0.2).any(), "some joints must be visible"
     truth = np.reshape(chosen[0].annotations[0]["keypoints"], (-1, 3))
     scale = min(600 / image.shape[1], 450 / image.shape[0])
     for half, keypoints, threshold in ((left, truth, 0), (right, predicted, 0.2)):
@@ -42,17 +42,17 @@ def test_labelled_poses_are_at_the_left_and_predicted_ones_at_the_right(coco, wo
         hits = sum(
             _has_colour(half, scale * keypoints[i, :2] + offset, SIDES[COCO.joints[i][:5].strip("_")]) for i in shown
         )
-        assert hits >= 0.8 * len(shown), "others are hidden by joints that are drawn later"
+        assert hits >= 0.8 * len(shown), "later joints may hide a few"
 
 
-def test_a_checkpoint_of_another_data_set_is_refused(shared_data):
+def test_labels_of_another_skeleton_are_refused(shared_data):
     folder = shared_data / "ap10k"
     assert len(samples(folder / "test_ap10k.json", folder / "images", AP10K, 12)) == 2
     with pytest.raises(UserError, match="not those of the skeleton coco: the list has 'neck' and lacks"):
         samples(folder / "test_ap10k.json", folder / "images", COCO, 12)
 
 
-def test_a_missing_picture_is_named(coco, workdir, tmp_path):
+def test_missing_image_is_named(coco, workdir, tmp_path):
     predictor = Predictor.from_pretrained(workdir, upright=False)
     with pytest.raises(UserError, match=r"\.jpg can't be read"):
         poses(predictor, samples(coco[0], tmp_path, COCO, 1))
