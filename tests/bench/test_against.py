@@ -1,4 +1,4 @@
-"""The benchmark of two checkouts, here of this one beside itself."""
+"""The benchmark of two checkouts, here of this checkout beside itself."""
 
 import json
 import os
@@ -13,7 +13,7 @@ _AGAINST = (sys.executable, "-m", "mamkpd_jax", "bench", "against")
 
 
 @pytest.mark.slow
-def test_a_checkout_beside_itself(tmp_path):
+def test_checkout_beside_itself(tmp_path):
     output = tmp_path / "result.json"
     command = [*_AGAINST, f"--other={_ROOT}", f"--output={output}", "--repeats=4"]
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
@@ -29,7 +29,7 @@ def test_a_checkout_beside_itself(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_model_without_a_part():
+def test_worker_leaves_a_part_out():
     command = [sys.executable, "mamkpd_jax/bench/against_worker.py", str(_ROOT), "small-1"]
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     for part in ([], ["scan"]):
@@ -39,7 +39,7 @@ def test_a_model_without_a_part():
         assert float(answer.stdout) > 0
 
 
-def test_another_folder_is_no_checkout(tmp_path):
+def test_folder_without_a_checkout_is_refused(tmp_path):
     command = [*_AGAINST, f"--other={tmp_path}"]
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     wrong = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""The kernels lower and compile for GPUs that are not here, to the code of a real run."""
+"""The kernels lower and compile for GPUs that the machine lacks, to the code of a real run."""
 
 import functools
 import os
@@ -36,7 +36,7 @@ def test_forward_and_backward_lower_to_triton(card, work, batch, dtype):
     assert list(kernels) == [f"selective_scan_{name}" for name in (in_segments if batch == 1 else in_segments[1::2])]
 
 
-def test_a_plain_scan_lowers_to_triton():
+def test_plain_scan_lowers_to_triton():
     shapes = (2, 33, 6), (2, 33, 6), (6, 2), (2, 33, 2), (2, 33, 2), (6,)
     arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     lowered = described_gpu.lower(functools.partial(pallas_triton.plain, reverse=True), arguments, described_gpu.H200)
@@ -52,7 +52,7 @@ def compiler() -> None:
 
 
 def ptx() -> str:
-    """Of a plain scan of eight tokens."""
+    """The PTX of a plain scan over eight tokens."""
     shapes = (2, 8, 32), (2, 8, 32), (32, 1), (2, 8, 1), (2, 8, 1), (32,)
     scan = functools.partial(pallas_triton.plain, reverse=False)
     arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
@@ -62,7 +62,7 @@ def ptx() -> str:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("compiler")
-def test_the_compilation_cache_is_left_out():
+def test_compilation_cache_is_not_used():
     before = jax.config.jax_persistent_cache_min_compile_time_secs
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     try:
@@ -78,11 +78,11 @@ def test_xla_flags_do_not_change_the_code():
     without = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     done = subprocess.run([sys.executable, "-c", code], env=without, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "opt" in os.environ["XLA_FLAGS"]  # the tests' own, which compile quickly
+    assert "opt" in os.environ["XLA_FLAGS"]  # the tests' flags, which compile faster
     assert _instructions(done.stdout) == _instructions(ptx())
 
 
 def _instructions(ptx: str) -> list[str]:
-    """Without the lines that name places in source files."""
+    """The lines of a PTX text, except those that name source locations."""
     lines = (line.strip() for line in ptx.splitlines())
     return [line for line in lines if line and not line.startswith((".loc", ".file", "//"))]

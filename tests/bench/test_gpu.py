@@ -1,4 +1,4 @@
-"""The driver of `make gpu`, with fake parts that take a moment; and what the Makefile installs for a GPU."""
+"""The driver of `make gpu` with short fake parts, and the CUDA version that the Makefile installs."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from mamkpd_jax.bench.programs import gpu
 from mamkpd_jax.errors import UserError
 
 _ROOT = Path(__file__).resolve().parents[2]
-# Fake programs: each writes a result as a bench does, and then ends, fails or sleeps.
+# Fake programs: each writes a result as a benchmark does, then ends, fails or sleeps.
 _ROWS = "import json, sys; open(sys.argv[1], 'w').write(json.dumps({'rows': [{'batch': 1}]}))"
 _FAILS = _ROWS + "; sys.exit('no such kernel')"
 _SLEEPS = _ROWS + (
@@ -52,7 +52,7 @@ def _run(setting: Setting, *parts: Part, seconds: float = 540.0) -> dict:
 
 
 def _gone(pid: int) -> bool:
-    """Whether a process has ended, soon."""
+    """Whether a process ends within five seconds."""
     for _ in range(50):
         try:
             if Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z"):
@@ -80,7 +80,7 @@ def test_part_over_its_limit_is_killed(setting):
     found = _run(setting, _part("slow", _SLEEPS, limit_s=2.0), _part("next", _ROWS))
     assert time.monotonic() - start < 30
     assert [about["state"] for about in found["parts"].values()] == [gpu.UNFINISHED, gpu.DONE]
-    assert found["results"]["slow.json"]["rows"], "what it wrote is kept"
+    assert found["results"]["slow.json"]["rows"], "its rows must be kept"
     assert all(_gone(int(pid)) for pid in (setting.work / "slow.json.pids").read_text().split())
 
 
@@ -93,10 +93,10 @@ def test_reserve_lets_later_steps_run(setting):
     assert found["parts"]["both"]["state"] == gpu.UNFINISHED and set(found["results"]) == {"a.json", "b.json"}
 
 
-def test_limits_scale_with_the_whole_time(setting, capsys):
+def test_part_limits_scale_with_total_time(setting, capsys):
     _run(setting, _part("a", _ROWS, limit_s=60.0), _part("b", _ROWS), seconds=54.0)
-    told = capsys.readouterr().out
-    assert "a: at most 6 s" in told and "b: at most 5" in told
+    out = capsys.readouterr().out
+    assert "a: at most 6 s" in out and "b: at most 5" in out
 
 
 def test_nothing_starts_without_time(setting):
@@ -119,7 +119,7 @@ def test_rehearsal_and_measurement_are_not_mixed(setting):
         gpu.Driver(setting, 540.0, time.time(), rehearsal=True)
 
 
-def test_output_alone_is_enough_to_resume(setting):
+def test_resume_needs_only_the_output_folder(setting):
     _run(setting, _part("a", _ROWS))
     elsewhere = Setting(setting.data, setting.work.parent / "fresh", setting.output)
     found = _run(elsewhere, _part("a", _FAILS), _part("b", _ROWS))
@@ -127,7 +127,7 @@ def test_output_alone_is_enough_to_resume(setting):
     assert (elsewhere.work / "a.json").exists() and len(found["results"]) == 2
 
 
-def test_killed_driver_leaves_results_and_no_process(setting):
+def test_killed_driver_keeps_results_and_ends_program(setting):
     driver = (
         "import sys; sys.path[:0] = ['tests/bench']; import test_gpu as t; from pathlib import Path\n"
         "t.gpu._TICK_S = 0.2\n"
@@ -145,7 +145,7 @@ def test_killed_driver_leaves_results_and_no_process(setting):
     assert {name: about["state"] for name, about in found["parts"].items()} == {"a": gpu.DONE, "b": gpu.UNFINISHED}
     program, its_child = map(int, pids.read_text().split())
     assert _gone(program)
-    os.kill(its_child, signal.SIGKILL)  # the fake program's own child has no such tie
+    os.kill(its_child, signal.SIGKILL)  # only the program itself ends with the driver
 
 
 def test_output_has_few_small_files(setting, monkeypatch):
@@ -156,7 +156,7 @@ def test_output_has_few_small_files(setting, monkeypatch):
     assert len(log) <= 4096 and log.endswith("the end\n")
 
 
-def test_summary_says_which_goals_are_met(tmp_path):
+def test_summary_shows_which_goals_are_met(tmp_path):
     row = {"model": "base", "contender": "base, jax, kernels", "batch": 256, "median_ms": 12.0, "crops_per_s": 21_333.0}
     about = {"device": "NVIDIA H200", "driver": "580.1", "commit": "abc"}
     (tmp_path / "speed_gpu.json").write_text(json.dumps({"environment": about, "rows": [row]}), encoding="utf-8")
@@ -174,14 +174,14 @@ def test_summary_says_which_goals_are_met(tmp_path):
 
 def test_schedule_fits_the_time_left():
     fields = fitted(images_per_s=5000.0, seconds=200.0, instances=8491, batch=256)
-    assert fields["optim.epochs"] == 100  # 0.85 of 200 s at 5,000 images a second, 33 steps of 256 an epoch
+    assert fields["optim.epochs"] == 100  # 0.85 of 200 s at 5,000 images/s; 33 steps of 256 per epoch
     assert fields["optim.decay_epochs"] == (81, 95) and fields["optim.warmup_steps"] == 165
     assert fitted(1e9, 200.0, 8491, 256)["optim.epochs"] == 210
     short = fitted(100.0, 60.0, 8491, 256)
     assert short["optim.epochs"] == 1 and short["optim.decay_epochs"] == (1, 1) and short["log_every_steps"] == 3
 
 
-def test_schedule_is_kept_for_a_resumption(setting):
+def test_schedule_is_kept_for_resume(setting):
     (setting.data / "lspet").mkdir(parents=True)
     annotations = json.dumps({"annotations": [{}] * 1000})
     (setting.data / "lspet" / "lspet_train.json").write_text(annotations, encoding="utf-8")
@@ -196,7 +196,7 @@ def test_schedule_is_kept_for_a_resumption(setting):
 
 
 @pytest.mark.parametrize("correct", [True, False, None])
-def test_wrong_kernels_are_not_trained_with(setting, correct):
+def test_training_avoids_wrong_kernels(setting, correct):
     setting.work.mkdir()
     if correct is not None:
         rows = {"rows": [{"correct": True}, {"correct": correct}]}
@@ -227,16 +227,16 @@ def test_parts_are_chosen_by_name():
     ],
 )
 def test_make_picks_cuda_by_the_driver(tmp_path, header, extra):
-    if header is not None:  # a stand-in for NVIDIA's program
+    if header is not None:  # a fake of NVIDIA's program
         (tmp_path / "nvidia-smi").write_text(f'#!/bin/sh\necho "{header}"\n', encoding="utf-8")
         (tmp_path / "nvidia-smi").chmod(0o755)
-    command = ["make", "--no-print-directory", "--eval=told: ; @echo '$(GPU)'", "told"]
+    command = ["make", "--no-print-directory", "--eval=shown: ; @echo '$(GPU)'", "shown"]
     path = f"{tmp_path}:/usr/bin:/bin"
     done = subprocess.run(command, cwd=_ROOT, env=os.environ | {"PATH": path}, capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, extra), done.stderr
 
 
-def test_broken_summary_stops_nothing(setting):
+def test_broken_summary_does_not_stop_parts(setting):
     setting.work.mkdir()
     (setting.work / "kernels_float32.json").write_text('{"rows": [{}]}', encoding="utf-8")
     found = _run(setting, _part("a", _ROWS))

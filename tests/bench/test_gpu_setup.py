@@ -1,4 +1,4 @@
-"""The environment of `make gpu`, made beside a Python that has packages."""
+"""The environment of `make gpu`, which uses the packages of another Python."""
 
 import subprocess
 import sys
@@ -9,8 +9,8 @@ import pytest
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_modules_beside_the_setup_shadow_no_library():
-    """Python started with a file looks for modules in the file's folder first."""
+def test_neighbouring_modules_shadow_no_standard_library():
+    """A script's folder comes first in Python's search path."""
     beside = {path.stem for path in (_ROOT / "mamkpd_jax" / "bench").iterdir()}
     assert "gpu_setup" in beside and not beside & sys.stdlib_module_names
 
@@ -21,7 +21,7 @@ def test_setup_uses_packages_of_a_virtual_environment(tmp_path):
     for folder in (system, python):
         command = [sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", folder.parents[1]]
         subprocess.run(command, check=True)
-    # The stand-in for the machine's Python: what this test runs with, and a JAX of another version.
+    # A fake of the machine's Python: the packages of this test's Python, and another version of JAX.
     site = next((tmp_path / "system" / "lib").glob("python*/site-packages"))
     (site / "all.pth").write_text("\n".join(path for path in sys.path if path.endswith("-packages")), encoding="utf-8")
     about = site / "jax-0.1.0.dist-info"

@@ -1,4 +1,4 @@
-"""What a compiled program launches and moves."""
+"""The kernels of a compiled program and the bytes that they move."""
 
 from mamkpd_jax.bench import hlo
 
@@ -27,12 +27,12 @@ ENTRY %main (x: bf16[64,96], w: f32[96]) -> (bf16[32,96], f32[64]) {
 def test_kernels_move_their_operands_and_results():
     fusion, product = hlo.kernels(PROGRAM)
     assert (fusion.name, fusion.origin, product.name) == ("fusion.1", "jit(f)/first", "custom-call.1")
-    # Of x the fusion reads two slices of 16 rows; of w, which it does not use, nothing.
+    # The fusion reads two slices of 16 rows of x, and nothing of w, which it does not use.
     assert fusion.moved_bytes == 2 * 96 * (16 + 16 + 32)
     # A library's workspace does not count.
     assert product.moved_bytes == 2 * 96 * (64 + 32) + 4 * 64
 
 
-def test_types_of_a_byte_or_less():
+def test_sizes_of_small_types():
     program = "ENTRY %main (x: pred[8]) -> s4[8] {\n  %x = pred[8]{0} parameter(0)\n  ROOT %y = s4[8] convert(%x)\n}\n"
     assert [kernel.moved_bytes for kernel in hlo.kernels(program)] == [8 + 8]

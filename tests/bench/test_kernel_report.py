@@ -1,9 +1,9 @@
-"""The report reads machine code."""
+"""The report counts the instructions of loops in machine code."""
 
 from mamkpd_jax.bench.programs import kernel_report
 
 
-def test_innermost_loops_are_counted():
+def test_only_innermost_loops_are_counted():
     assembly = """
         /*0000*/                   MOV R1, c[0x0][0x28] ;
         /*0010*/                   FFMA R2, R3, R4, R5 ;

@@ -1,4 +1,4 @@
-"""Tables of pages are made from the files of results."""
+"""Markdown tables of result files, and the tables of docs/export.md."""
 
 import json
 import subprocess
@@ -20,13 +20,13 @@ def test_rows_by_name_and_in_a_list():
     assert table({"rows": list(_ROWS.values())}, ["n"]) == "| n |\n| --- |\n| 7 |\n| 8 |"
 
 
-def test_a_contender_that_failed_has_empty_cells():
+def test_failed_contender_has_empty_cells():
     rows = [{"name": "a", "error": "too large"}, {"name": "b", "ms": 2}]
     assert table({"rows": rows}).splitlines()[2:] == ["| a | too large |  |", "| b |  | 2 |"]
 
 
 @pytest.mark.parametrize("content", [None, "", "no JSON", "[]", "[1]", "{}", '{"rows": 3}', '{"rows": ["a"]}'])
-def test_a_file_that_is_no_result_is_told_in_one_line(content, tmp_path):
+def test_bad_result_file_gives_one_error_line(content, tmp_path):
     path = tmp_path / "result.json"
     if content is not None:
         path.write_text(content, encoding="utf-8")
@@ -37,7 +37,7 @@ def test_a_file_that_is_no_result_is_told_in_one_line(content, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_column_that_there_is_not_is_told():
+def test_unknown_column_is_refused():
     with pytest.raises(UserError, match="no column 'mean_ms'; it has part, median_ms, n"):
         table({"rows": _ROWS}, ["mean_ms"])
 
@@ -50,6 +50,6 @@ def test_a_column_that_there_is_not_is_told():
         ("int8_animals.json", ["contender", "mib", "pck_box@0.1/mean"]),
     ],
 )
-def test_the_page_on_exports_has_the_results(name, columns):
+def test_export_page_has_the_results(name, columns):
     result = json.loads((_ROOT / "benchmarks" / "results" / name).read_bytes())
     assert table(result, columns) in (_ROOT / "docs" / "export.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The bench of whole models: contenders agree, inputs take turns, what can't run is reported, no row is doubled."""
+"""The benchmark of whole models: contenders agree, inputs alternate, failures are reported, rows are unique."""
 
 import json
 
@@ -13,7 +13,7 @@ from mamkpd_jax.model import mamkpd
 
 @pytest.fixture
 def flags(monkeypatch, tmp_path):
-    """Those of a small run, and a variant that is tiny."""
+    """The flags of a small run, and a variant named "tiny"."""
 
     def flag(value):
         return type("Flag", (), {"value": value})
@@ -27,7 +27,7 @@ def flags(monkeypatch, tmp_path):
         monkeypatch.setattr(model.measure, name, flag(value))
 
 
-def test_contenders_agree_and_one_that_fails_gives_its_reason(flags):
+def test_contenders_agree_and_failures_are_reported(flags):
     def broken(inputs):
         raise MemoryError("too large\nby far")
 
@@ -39,7 +39,7 @@ def test_contenders_agree_and_one_that_fails_gives_its_reason(flags):
     largest = max(np.abs(heatmaps).max() for heatmaps in by_input[0])
     for sequential, associative in by_input:
         assert np.abs(sequential - associative).max() < 1e-3 * largest
-    assert np.abs(by_input[0][0] - by_input[1][0]).max() > 0.1 * largest  # inputs take turns
+    assert np.abs(by_input[0][0] - by_input[1][0]).max() > 0.1 * largest  # inputs alternate
     broken_one = model.Contender("broken", 1, 1, broken)
     rows = {row["contender"]: row for row in model.timed(group | {"broken": broken_one}, batch=1, bandwidth=1e9)}
     assert rows["broken"]["error"] == "too large"
@@ -56,7 +56,7 @@ def test_scans_are_chosen_by_name(flags, monkeypatch):
         model.contenders("tiny")
 
 
-def test_a_group_that_has_grown_takes_turns_anew_and_doubles_no_row(flags, tmp_path, monkeypatch):
+def test_larger_group_is_timed_again_without_duplicates(flags, tmp_path, monkeypatch):
     called = []
 
     def contender(name):
@@ -76,12 +76,12 @@ def test_a_group_that_has_grown_takes_turns_anew_and_doubles_no_row(flags, tmp_p
     assert not called and len(rows()) == 4
 
 
-def test_the_parts_of_a_model(flags, monkeypatch, tmp_path, capsys):
+def test_times_of_parts_add_up(flags, monkeypatch, tmp_path, capsys):
     for name, value in {"_PARTS": True, "_SCANS": ["sequential"], "_BATCHES": [1]}.items():
         monkeypatch.setattr(model, name, type("Flag", (), {"value": value}))
     model.run([model.contenders("tiny")])
-    (told,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("tiny, jax, sequential, ms: ")]
-    parts = dict(part.split() for part in told.partition("ms: ")[2].split(", "))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("tiny, jax, sequential, ms: ")]
+    parts = dict(part.split() for part in line.partition("ms: ")[2].split(", "))
     assert list(parts) == ["scan", "depth-wise", "norms", "activations", "dense"]
     rows = json.loads((tmp_path / "model.json").read_bytes())["rows"]
     ms = {row["contender"].removeprefix("tiny, jax, sequential"): row["median_ms"] for row in rows}

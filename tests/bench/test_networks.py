@@ -1,4 +1,4 @@
-"""The peers are the networks that their papers describe: sizes, shapes, how they start."""
+"""The peers match their papers: sizes, shapes and initialisation."""
 
 import runpy
 
@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch")
 from mamkpd_jax.bench import peers  # noqa: E402 (torch is an extra)
 from mamkpd_jax.bench.peers.networks import build, cost  # noqa: E402
 
-# Parameters and GMACs at 256x192 with 17 joints as MMPose's model zoo gives them, which rounds. It leaves out the
-# products of ViT's attention: in each of 12 blocks two of 192 tokens by 192 tokens by 384 channels.
+# Millions of parameters and GMACs at 256x192 with 17 joints, rounded, from MMPose's model zoo. It leaves out the matrix
+# products of ViT's attention: two in each of 12 blocks, of 192 tokens by 192 tokens by 384 channels.
 _PUBLISHED = {
     "simple_baseline": (34.00, 5.46),
     "hrnet_w32": (28.5, 7.68),
@@ -21,7 +21,7 @@ _PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", _PUBLISHED)
-def test_sizes_are_the_published_ones(name):
+def test_sizes_match_the_published_ones(name):
     if name != "simple_baseline":
         pytest.importorskip("timm")
     params, macs = cost(build(name, 17, (256, 192)), (256, 192))
@@ -30,14 +30,14 @@ def test_sizes_are_the_published_ones(name):
     assert macs / 1e9 == pytest.approx(published_g, rel=1e-2)
 
 
-def test_bytes_go_in_and_heatmaps_near_zero_come_out():
+def test_initial_heatmaps_are_near_zero():
     model = build("simple_baseline:0.125", 14, (64, 64))
     heatmaps = model(torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8))
     assert heatmaps.shape == (2, 14, 16, 16)
     assert 0 < heatmaps.abs().max() < 0.1
 
 
-def test_the_narrow_peer_has_the_arithmetic_of_the_narrow_model():
+def test_narrow_peer_and_narrow_model_cost_the_same():
     from mamkpd_jax.complexity import costs
     from mamkpd_jax.skeletons import LSPET
 
@@ -57,12 +57,12 @@ def test_the_narrow_peer_has_the_arithmetic_of_the_narrow_model():
         ("simple_baseline:inf", "'simple_baseline:inf': expected a width of at least 1/64"),
     ],
 )
-def test_a_peer_that_there_is_not(peer, message):
+def test_wrong_peers_are_refused(peer, message):
     with pytest.raises(UserError, match=message):
         peers.check(peer)
 
 
-def test_a_package_is_asked_for_where_it_is_missing(monkeypatch):
+def test_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(peers, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="hrnet_w32 needs timm, which is not installed"):
         peers.check("hrnet_w32")

@@ -1,4 +1,4 @@
-"""The set of a new user, and the commands that take it."""
+"""The data set of a new user, and the commands that use it."""
 
 import json
 
@@ -7,7 +7,7 @@ from mamkpd_jax.registry import COMMANDS
 from tests.data.imports.labelled import imported
 
 
-def test_the_set_is_imported_with_its_own_names(shared_data, tmp_path):
+def test_import_keeps_the_users_keypoint_names(shared_data, tmp_path):
     make_set(shared_data / "coco", tmp_path / "yolo")
     files = imported("yolo", tmp_path / "yolo", tmp_path / "labels")
     assert {name: len(content["images"]) for name, content in files.items()} == {"train.json": 60, "val.json": 40}
@@ -26,5 +26,5 @@ def test_the_set_is_imported_with_its_own_names(shared_data, tmp_path):
         assert visibility == 0 or max(abs(left_shoulder[0] - x), abs(left_shoulder[1] - y)) < 1e-3
 
 
-def test_every_step_is_a_command(tmp_path):
+def test_every_step_is_a_known_command(tmp_path):
     assert {name.replace("-", "_") for name in commands(tmp_path)} <= set(COMMANDS)

@@ -1,4 +1,4 @@
-"""A peer trained by the command: it learns, resumes bit-exactly, and writes what train.py writes."""
+"""The training of a peer learns, resumes bit-exactly, and writes the same files as train.py."""
 
 import dataclasses
 import json
@@ -50,7 +50,7 @@ def test_heatmaps_of_another_stride_are_refused(tiny, run, tmp_path):
     assert "error: config: expected the heatmap head and three stages" in err.splitlines()[-1]
 
 
-def test_weights_to_start_from_are_refused(config, run, tmp_path):
+def test_initial_weights_are_refused(config, run, tmp_path):
     status, _, err = run(_PROGRAM, dataclasses.replace(config, init_from="runs/other"), tmp_path, *_FLAGS)
     assert status == 1
     assert "error: config.init_from: peers start from random weights; leave it out" in err.splitlines()[-1]

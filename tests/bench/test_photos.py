@@ -1,4 +1,4 @@
-"""The bench of photos: what is counted as found and as right."""
+"""The benchmark on photos: which poses count as found and as correct."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from mamkpd_jax.inference.results import PoseResult
 from mamkpd_jax.skeletons import LSPET
 
 
-def test_each_person_gets_the_pose_of_the_best_box():
+def test_person_gets_pose_of_best_box():
     keypoints = np.arange(3 * 14 * 2, dtype=np.float64).reshape(3, 14, 2)
     boxes = np.array([[0, 0, 10, 10], [1, 0, 10, 10], [50, 50, 10, 10]], np.float64)
     poses = PoseResult(
@@ -28,7 +28,7 @@ def test_each_person_gets_the_pose_of_the_best_box():
     )
     people = [{"id": 5, "bbox": [1, 0, 10, 9]}, {"id": 6, "bbox": [54, 54, 10, 10]}]
     (pose,) = _poses_of(people, poses, ["left_wrist", "right_ankle"])
-    assert pose["annotation_id"] == 5, "the other one has no box of an IoU of 0.5"
+    assert pose["annotation_id"] == 5, "the other person has no box of IoU 0.5"
     assert pose["keypoints"] == [*keypoints[1, 11], 0.5, *keypoints[1, 0], 0.5]
 
 

@@ -1,4 +1,4 @@
-"""The loader's bench takes real steps of the loader."""
+"""The benchmark of the loader uses loadable items and notices late batches."""
 
 import itertools
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from mamkpd_jax.data.transforms import PRESETS, TopDownCrop
 from mamkpd_jax.skeletons import COCO
 
 
-def test_items_are_people_that_load():
+def test_items_can_be_loaded():
     people = items()
     assert len(people) >= 16
     load = LoadCrop(TopDownCrop(input_hw=(256, 192), skeleton=COCO, augmentation=PRESETS["mmpose"]))
@@ -21,7 +21,7 @@ def test_items_are_people_that_load():
     assert not example["damaged"] and example["image"].shape == (256, 192, 3) and example["image"].any()
 
 
-def test_late_batch_at_epoch_start_is_seen(monkeypatch):
+def test_late_batch_at_epoch_start_is_reported(monkeypatch):
     clock_s = itertools.accumulate(0.08 if i % 6 == 0 else 0.01 for i in range(100))
     monkeypatch.setattr(pipeline, "time", SimpleNamespace(perf_counter=lambda: next(clock_s)))
     found = pipeline.loader_times(itertools.count(), batch=32, epoch_batches=6, epochs=2)

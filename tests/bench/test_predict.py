@@ -1,4 +1,4 @@
-"""Prediction's bench takes the whole way and its parts."""
+"""The benchmark of prediction times the whole prediction and its parts."""
 
 from mamkpd_jax.bench.programs.predict import parts_ms
 from tests.inference.conftest import config, pictures, predictor, random_weights, workdir

@@ -1,4 +1,4 @@
-"""The model's programs for a GPU that is not here cost what they did."""
+"""The model's programs for a GPU cost what the committed result file has."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ _COMMITTED = json.loads((Path(__file__).parents[2] / "benchmarks" / "program_cos
     ],
     ids=lambda row: "{program}, batch {batch}".format(**row),
 )
-def test_programs_cost_what_they_did(committed):
+def test_costs_match_the_committed_ones(committed):
     try:
         described_gpu.cuda_folder()
     except UserError as missing:

@@ -1,4 +1,4 @@
-"""The benches beside peers, run as a user does at a tiny scale."""
+"""The benchmarks beside peers, run from the command line at a tiny scale."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def test_training_accuracy_stops_resumes_and_collects(coco_mini_root, build_dir,
     setup.write_text(
         "from mamkpd_jax.config import *\n\ndef get_config(name='base'):\n"
         "    model = ModelConfig(stem=False, depths=(1, 1, 1), dims=(8, 8, 8), decoder_dim=8)\n"
-        # Joints that nothing but the annotations tells.
+        # The number of joints is known from the annotations alone.
         f"    data = DataConfig(dataset='custom_coco', root={str(coco_mini_root)!r}, build_dir={str(build_dir)!r},\n"
         "                      train_annotations='annotations/person_keypoints_train2017.json',\n"
         "                      val_annotations='annotations/person_keypoints_val2017.json',\n"
@@ -59,7 +59,7 @@ def test_training_accuracy_stops_resumes_and_collects(coco_mini_root, build_dir,
         assert run["config"]["optim"]["epochs"] == 2
         assert run["environment"]["n_devices"] == 1
 
-    # On a machine without the runs' folders the file is what is done; it takes in no run of another setting.
+    # Without the run directories the file shows which runs are done; a run of another setting is refused.
     others = [*command[:-2], f"--workdir={tmp_path / 'elsewhere'}", command[-1]]
     again = _run(*others)
     assert "2 of 2 runs are done" in again.stdout and not (tmp_path / "elsewhere").exists()
@@ -70,7 +70,7 @@ def test_training_accuracy_stops_resumes_and_collects(coco_mini_root, build_dir,
         expected = f"base with seed 0 was trained with other settings ({field.partition('=')[0]}: {change})"
         assert expected in refused.stderr
 
-    # What fails keeps nothing else out of the file.
+    # A failed run does not keep the others out of the file.
     output.unlink()
     (tmp_path / "runs" / "simple_baseline_x0.25_0").touch()
     failed = _run(*command[:-3], "--contenders=simple_baseline:0.25,base", *command[-2:])
@@ -87,7 +87,7 @@ def test_speed_times_a_peer(tmp_path):
     assert [(row["contender"], row["batch"]) for row in rows] == [("simple_baseline, torch, eager", n) for n in (1, 2)]
     assert all(row["crops_per_s"] > 0 and row["parameters"] == 33_999_697 for row in rows)
 
-    # What the file has already is not timed again.
+    # Rows that the file has are not timed again.
     more = _run("speed", *flags[:2], "--batches=2,3", *flags[3:], f"--output={output}")
     assert more.returncode == 0, more.stderr
     added = json.loads(output.read_bytes())["rows"]
@@ -113,7 +113,7 @@ def test_speed_times_a_peer(tmp_path):
         ),
     ],
 )
-def test_mistakes_are_told(command, message):
+def test_wrong_flags_are_named(command, message):
     done = _run(*command)
     assert done.returncode == 1
     assert message in done.stderr

@@ -1,4 +1,4 @@
-"""The scan's bench: wrong results are told from right ones, and floors grow with the work."""
+"""The benchmark of the scan: it detects wrong results, its lower bounds grow with the work, tilings agree."""
 
 import functools
 
@@ -11,19 +11,19 @@ from mamkpd_jax.ops.selective_scan.workloads import Workload
 _WORK = Workload(4, 3, 8, 2)
 
 
-def test_errors_tell_a_wrong_scan_from_a_right_one():
+def test_wrong_scan_is_not_correct():
     right = functools.partial(ss2d_scan, implementation="sequential")
     assert scan.errors(right, _WORK, 1, jnp.dtype(jnp.bfloat16))["correct"]
     assert not scan.errors(lambda *a: 1.1 * right(*a), _WORK, 1, jnp.dtype(jnp.float32))["correct"]
 
 
-def test_floor_is_the_bytes_over_the_bandwidth_without_a_gpu():
+def test_cpu_floor_is_bytes_over_bandwidth():
     forward = scan.floor_ms(_WORK, batch=2, size=4, direction="forward", bytes_a_second=1e6)
     assert forward == (5 * 2 * 12 * 8 * 4 + 2 * 12 * 4 * 4 * 4) / 1e6 * 1e3
     assert scan.floor_ms(_WORK, batch=2, size=4, direction="forward+backward", bytes_a_second=1e6) > 3 * forward
 
 
-def test_a_contender_that_fails_gives_its_reason():
+def test_failed_contender_has_a_reason():
     def broken(*_):
         raise ValueError("no such kernel\nmore of it")
 
@@ -31,7 +31,7 @@ def test_a_contender_that_fails_gives_its_reason():
     assert not found["correct"] and found["failed"] == "no such kernel"
 
 
-def test_a_tiling_computes_the_same():
+def test_tilings_give_correct_results():
     work = Workload(8, 8, 32, 2)
     scans = scan.with_tilings({"pallas_interpret": ss2d_scan}, work, 1)
     assert list(scans) == ["pallas_interpret", "pallas_interpret, loads a chunk ahead", "pallas_interpret, no segments"]
@@ -39,7 +39,7 @@ def test_a_tiling_computes_the_same():
         assert scan.errors(scans[name], work, 1, jnp.dtype(jnp.float32))["correct"], name
 
 
-def test_tilings_that_change_nothing_are_left_out():
+def test_tilings_without_effect_are_left_out():
     kernels = functools.partial(ss2d_scan, implementation="pallas_interpret")
     scans = {"sequential": kernels, "pallas_interpret": kernels}
     # A map of 256 tokens has at most 16 segments, so 4 programs become 64 at most.

@@ -19,7 +19,7 @@ def _answer(keypoints: np.ndarray) -> bytes:
     return json.dumps({"poses": [{"keypoints": pose.tolist()} for pose in scored]}).encode()
 
 
-def test_wrong_poses_are_noticed():
+def test_wrong_poses_are_detected():
     keypoints = np.arange(2 * 17 * 2, dtype=np.float64).reshape(2, 17, 2)
     assert difference(_answer(keypoints + 0.01), keypoints) is None
     moved = keypoints.copy()
@@ -29,7 +29,7 @@ def test_wrong_poses_are_noticed():
 
 
 @pytest.mark.slow  # starts servers
-def test_load_and_faults_fail_no_request(workdir, shared_data):
+def test_no_request_fails_under_load_and_faults(workdir, shared_data):
     pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
     from mamkpd_jax.bench.load.server import started
     from mamkpd_jax.bench.programs.serve import load
@@ -43,7 +43,7 @@ def test_load_and_faults_fail_no_request(workdir, shared_data):
     assert row["sigterm"]["running"] > 0 and (row["sigterm"]["failures"], row["sigterm"]["exit_status"]) == (0, 0)
     assert row["good"] > 10 and row["crops_per_s"] > row["pictures_per_s"] > 0 and row["memory_mib"]["end"] > 100
     assert 0 < row["latency_ms"]["p50"] <= row["latency_ms"]["p95"] <= row["latency_ms"]["p99"]
-    assert "4.0" in row["batches"], "crops of several requests"
+    assert "4.0" in row["batches"], "batches must mix the crops of several requests"
     seen = {
         "left while sending",
         "left while waiting",

@@ -1,4 +1,4 @@
-"""The bench of start-up and latency in JAX and from an exported file."""
+"""The benchmark of start-up and latency in JAX and from an exported file."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def test_starts_share_a_cache(workdir, picture, tmp_path):
     assert start_s(workdir, picture, tmp_path / "cache") > 0
     (entry,) = (tmp_path / "cache").rglob("jit_program-*-cache")
     assert start_s(workdir, picture, tmp_path / "cache") > 0
-    assert list((tmp_path / "cache").rglob("jit_program-*-cache")) == [entry], "the second start has the same program"
+    assert list((tmp_path / "cache").rglob("jit_program-*-cache")) == [entry], "the second start must reuse the program"
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The bench of the training step: on random images, and fed by a data set's loader."""
+"""The benchmark of the training step, on random images and on those of a data set."""
 
 from mamkpd_jax.bench.programs import train
 from mamkpd_jax.data.opening import open_dataset

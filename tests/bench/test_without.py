@@ -1,4 +1,4 @@
-"""A model without a part lacks its operations, and only while it is asked for."""
+"""A model without a part lacks the operations of that part and of no other, and only inside the context."""
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ def _traced(part, training):
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("part", PARTS)
-def test_a_part_is_left_out(part, training):
+def test_only_the_named_part_is_left_out(part, training):
     text, shape = _traced(part, training)
     assert {name for name, operation in _OPERATIONS.items() if operation not in text} == {part}
     whole, whole_shape = _traced(None, training)
@@ -37,5 +37,5 @@ def test_a_part_is_left_out(part, training):
     assert shape == whole_shape
 
 
-def test_the_parts_make_up_the_whole():
+def test_parts_add_up_to_the_whole():
     assert by_part(10.0, {"scan": 7.0, "norms": 9.0}) == {"scan": 3.0, "norms": 1.0, "dense": 6.0}
