@@ -46,7 +46,7 @@ def _heatmaps(case: Case) -> Callable[[], Any]:
 
     config, images = _config(case), _images(case)
     mesh, _, state, *graphdef = _state(config)
-    if _has("program"):
+    if _has_module("program"):
         from mamkpd_jax.program import Options, compiled, make_program
 
         heatmaps: Any = compiled(make_program(config, COCO, Options(flip_test=False, decode=False)), mesh)
@@ -86,7 +86,7 @@ def _in_onnxruntime(case: Case) -> Callable[[], Any]:
 
     config = _config(case)
     _, _, state, *_ = _state(config)
-    if _has("program"):
+    if _has_module("program"):
         from mamkpd_jax.artifact.artifact import Artifact as Model
         from mamkpd_jax.export.formats.onnx import save
         from mamkpd_jax.program import NETWORK as network
@@ -123,16 +123,16 @@ def _state(config: Any) -> tuple[Any, ...]:
     from mamkpd_jax.training.optimizer import optimizer
     from mamkpd_jax.training.state import create_state
 
-    sharding: Any = importlib.import_module(f"mamkpd_jax.{'sharding' if _has('program') else 'training.mesh'}")
+    sharding: Any = importlib.import_module(f"mamkpd_jax.{'sharding' if _has_module('program') else 'training.mesh'}")
     mesh, adam = sharding.training_mesh(), optimizer(config.optim, steps_per_epoch=1)
-    if _has("program"):
+    if _has_module("program"):
         return mesh, adam, create_state(config, COCO, adam, mesh)
     create: Any = create_state
     graphdef, state = create(config, COCO.n_joints, adam, mesh)
     return mesh, adam, state, graphdef
 
 
-def _has(module: str) -> bool:
+def _has_module(module: str) -> bool:
     """Whether the checkout has a module."""
     # An import would find the module in an installed package, too.
     return Path(sys.path[0], "mamkpd_jax", f"{module}.py").exists()

@@ -45,13 +45,13 @@ def _kernels(name: str, computations: dict[str, dict[str, _Instruction]]) -> lis
             continue
         read = [instructions[operand].n_bytes for operand in one.operands]
         if one.operation == "fusion":
-            read = [_read(computations[called[0]], i, n_bytes) for i, n_bytes in enumerate(read)]
+            read = [_read_bytes(computations[called[0]], i, n_bytes) for i, n_bytes in enumerate(read)]
         origin = re.search(r'op_name="([^"]*)"', one.rest)
         found.append(Kernel(one.name, origin[1] if origin else "", sum(read) + one.n_bytes))
     return found
 
 
-def _read(fused: dict[str, _Instruction], number: int, n_bytes: int) -> int:
+def _read_bytes(fused: dict[str, _Instruction], number: int, n_bytes: int) -> int:
     """The bytes that a fusion reads of its operand `number`: only the slices that it takes."""
     (parameter,) = (x.name for x in fused.values() if x.operation == "parameter" and x.rest.startswith(f"{number})"))
 

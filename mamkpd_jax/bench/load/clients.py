@@ -71,7 +71,7 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes, bool]:
     return int(head[9:12]), content, b"connection: close" in head
 
 
-async def steady(port: int, requests: Iterator[Good | Bad], tally: Tally) -> None:
+async def send_requests(port: int, requests: Iterator[Good | Bad], tally: Tally) -> None:
     """Sends one request after another until `tally.stopping` is set; each waits for the response to the one before."""
     client = Client(port)
     while not tally.stopping.is_set():
@@ -101,7 +101,7 @@ def _note(tally: Tally, request: Good | Bad, status: int, content: bytes, ms: fl
         tally.crops += len(request.keypoints)
 
 
-async def leaves(port: int, sent: bytes, tally: Tally, name: str) -> None:
+async def disconnect_early(port: int, sent: bytes, tally: Tally, name: str) -> None:
     """Repeatedly sends `sent`, a message or part of one, and disconnects."""
     while True:
         async with _connected(port) as (_, writer):
@@ -111,11 +111,11 @@ async def leaves(port: int, sent: bytes, tally: Tally, name: str) -> None:
         await asyncio.sleep(_PAUSE_S)
 
 
-async def sends_slowly(port: int, message: bytes, tally: Tally) -> None:
+async def send_slowly(port: int, message: bytes, tally: Tally) -> None:
     """Repeatedly sends a body byte by byte until the server refuses it."""
     while True:
         async with _connected(port) as (reader, writer):
-            sending = asyncio.create_task(_send_slowly(writer, message))
+            sending = asyncio.create_task(_write_slowly(writer, message))
             try:
                 status, content, _ = await answer(reader)
             finally:
@@ -123,7 +123,7 @@ async def sends_slowly(port: int, message: bytes, tally: Tally) -> None:
             _note(tally, Bad("sent slowly", message, 408), status, content, 0.0)
 
 
-async def _send_slowly(writer: asyncio.StreamWriter, message: bytes) -> None:
+async def _write_slowly(writer: asyncio.StreamWriter, message: bytes) -> None:
     head, end, body = message.partition(b"\r\n\r\n")
     writer.write(head + end)
     for i in range(len(body)):
@@ -131,7 +131,7 @@ async def _send_slowly(writer: asyncio.StreamWriter, message: bytes) -> None:
         await asyncio.sleep(_BYTE_S)
 
 
-async def sends_too_much(port: int, tally: Tally) -> None:
+async def send_too_much(port: int, tally: Tally) -> None:
     """Sends a file above the size limit every second."""
     request = too_large()
     while True:
@@ -159,13 +159,13 @@ def start(port: int, n: int, good: Sequence[Good], bad: Sequence[Bad], tally: Ta
     requests = _mixed(good, bad)  # all good clients draw from it
     message = good[0].message
     faulty = [
-        leaves(port, message[: len(message) // 2], tally, "left while sending"),
-        leaves(port, message, tally, "left while waiting"),
-        sends_slowly(port, message, tally),
-        sends_too_much(port, tally),
+        disconnect_early(port, message[: len(message) // 2], tally, "left while sending"),
+        disconnect_early(port, message, tally, "left while waiting"),
+        send_slowly(port, message, tally),
+        send_too_much(port, tally),
     ]
-    steadies = [steady(port, requests, tally) for _ in range(n)]
-    return [asyncio.create_task(client) for client in steadies], [asyncio.create_task(client) for client in faulty]
+    good_clients = [send_requests(port, requests, tally) for _ in range(n)]
+    return [asyncio.create_task(client) for client in good_clients], [asyncio.create_task(client) for client in faulty]
 
 
 def _mixed(good: Sequence[Good], bad: Sequence[Bad]) -> Iterator[Good | Bad]:

@@ -46,7 +46,7 @@ class Sample(NamedTuple):
     """The server's metrics at one time."""
 
     memory_mib: float
-    batches: dict[str, int]  # batches by upper limit of their number of crops, as in the histogram of /metrics
+    batches: dict[str, int]  # batches per bucket of /metrics, by the bucket's largest number of crops
 
 
 async def sample(client: Client) -> Sample:

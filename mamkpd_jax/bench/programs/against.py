@@ -27,7 +27,7 @@ _CASES = flags.DEFINE_list("cases", list(CASES), "The cases to time.", allow_ove
 _PARTS = flags.DEFINE_bool("parts", False, "Time each part of the model, too.", allow_override=True)
 
 
-def _started(folder: Path, case: str, part: str | None) -> subprocess.Popen[str]:
+def _start_worker(folder: Path, case: str, part: str | None) -> subprocess.Popen[str]:
     """Starts the worker process of a checkout for a case; it leaves `part` out of the model."""
     command = [sys.executable, against_worker.__file__, str(folder), case, *([part] if part else [])]
     return subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -48,7 +48,7 @@ def row(case: str) -> dict[str, Any]:
     """The row of a case: its times in both checkouts and their ratio."""
     folders = {"this": repository.root(), "other": Path(_OTHER.value).resolve()}
     parts = (None, *PARTS) if _PARTS.value and CASES[case].what != "onnx" else (None,)
-    processes = {(name, part): _started(folder, case, part) for part in parts for name, folder in folders.items()}
+    processes = {(name, part): _start_worker(folder, case, part) for part in parts for name, folder in folders.items()}
     try:
         for process in processes.values():  # not in parallel: the first call compiles
             _ms(process)

@@ -65,7 +65,7 @@ class Contender(NamedTuple):
 
 
 def contenders(name: str) -> dict[str, Contender]:
-    """The contenders of a variant by name: in JAX with each scan of --scans, and in PyTorch in each mode of --torch.
+    """The contenders of a variant by name: in JAX with each scan of --scans, in PyTorch in each mode of --torch.
 
     Raises:
         UserError: --scans names a scan that does not run here.
@@ -94,7 +94,8 @@ def run(groups: Iterable[Mapping[str, Contender]]) -> None:
     setting = {"dtype": _DTYPE.value, "input_hw": list(INPUT_HW), "repeats": measure.REPEATS.value}
     bandwidth, rows, lines = measure.copy_bandwidth(), None, measure.Lines(*_SHOWN)
     for group in groups:
-        rows = measure.rows_so_far(setting) if rows is None else rows  # needs a group: its PyTorch must be loaded
+        # Not before the first group exists: which rows are kept depends on whether PyTorch is loaded.
+        rows = measure.rows_so_far(setting) if rows is None else rows
         for batch in _BATCHES.value:
             if set(group) <= {row["contender"] for row in rows if row["batch"] == batch}:
                 continue

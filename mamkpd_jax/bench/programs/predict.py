@@ -60,7 +60,7 @@ def parts_ms(predictor: Predictor, people: list[tuple[Path, np.ndarray]], repeat
     )
 
 
-def many(predictor: Predictor, scene: np.ndarray, folder: Path) -> dict[str, dict[str, float]]:
+def many_files(predictor: Predictor, scene: np.ndarray, folder: Path) -> dict[str, dict[str, float]]:
     """Throughput, compilations and the process's peak memory over a tenth of the files, then over all of them.
 
     Args:
@@ -112,7 +112,7 @@ def main() -> None:
                     rows.append({"model": name, "flip_test": flip_test, "part": part, **row, **share})
                     lines.print(rows[-1])
         name, predictor = next(_predictors(flip_test=False))
-        memory = many(predictor, decode_image(people[0][0].read_bytes()), Path(folder))
+        memory = many_files(predictor, decode_image(people[0][0].read_bytes()), Path(folder))
     for part, values in memory.items():
         print(f"{part:8}" + ", ".join(f"{key} {value:.0f}" for key, value in values.items()))
     measure.write(rows, many={"model": name, **memory})

@@ -71,7 +71,7 @@ def rows(config: Config, batch_size: int, dataset: PoseData | None) -> Iterator[
     if dataset is not None:
         batches = train_batches(dataset.train, dataset.train_crop, config)
         try:
-            fed = _fed(compiled, state, Feed(batches, mesh, DamageGuard(dataset.train.n_images).check))
+            fed = _time_with_loader(compiled, state, Feed(batches, mesh, DamageGuard(dataset.train.n_images).check))
         finally:
             batches.close()
         yield about | {"input": "loader", **fed} | _rates(config, skeleton, fed["mean_ms"], mesh.size)
@@ -86,7 +86,7 @@ def _random_batch(config: Config, n_joints: int) -> dict[str, np.ndarray]:
     }
 
 
-def _fed(step: Callable[..., Any], state: Any, feed: Feed) -> dict[str, float]:
+def _time_with_loader(step: Callable[..., Any], state: Any, feed: Feed) -> dict[str, float]:
     """The mean time of consecutive steps in milliseconds, and the share of it that is spent waiting for data."""
     metrics: dict[str, jax.Array] = {}
     start_s = 0.0

@@ -191,10 +191,10 @@ def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """A row per contender: its size, and the mean, lowest and highest main metric over its seeds."""
     rows = []
     for contender in dict.fromkeys(result["contender"] for result in results):
-        of_it = [result for result in results if result["contender"] == contender]
-        values = [result["value"] for result in of_it]
-        about = {"contender": contender, "parameters": of_it[0]["params"], "GMACs": of_it[0]["macs"] / 1e9}
-        about |= {"seeds": len(values), of_it[0]["metric"]: statistics.mean(values)}
+        its_results = [result for result in results if result["contender"] == contender]
+        values = [result["value"] for result in its_results]
+        about = {"contender": contender, "parameters": its_results[0]["params"], "GMACs": its_results[0]["macs"] / 1e9}
+        about |= {"seeds": len(values), its_results[0]["metric"]: statistics.mean(values)}
         rows.append(about | {"lowest": min(values), "highest": max(values)})
     return rows
 
