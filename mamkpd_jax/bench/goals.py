@@ -92,16 +92,18 @@ _GPU, _LSPET, _ANIMALS = "speed_gpu.json", "accuracy_lspet.json", "accuracy_anim
 _NARROW_LSPET, _NARROW_ANIMALS = "accuracy_lspet_narrow.json", "accuracy_animalpose_narrow.json"
 _SEEDS = "three seeds each"
 GOALS = (
-    Goal("Base, crops a second, batch 256", _GPU, _of("base", 256, "crops_per_s"), least=20_000),
-    Goal("Small, the same", _GPU, _of("small", 256, "crops_per_s"), least=25_000),
-    Goal("Large, the same", _GPU, _of("large", 256, "crops_per_s"), least=12_000),
-    Goal("Base's over that of the fastest of the three peers, compiled", _GPU, _ahead_at_speed, least=1),
-    Goal("Base, batch 1, median in ms", _GPU, _of("base", 1, "median_ms"), most=1),
-    Goal("training Base, crops a second", _LSPET, _of_run("images_per_s"), least=5_000),
-    Goal("part of the time that it waits for data", _LSPET, _of_run("data_wait"), most=0.05),
-    Goal(f"lspet: Base less the better of HRNet-W32 and SimpleBaseline, {_SEEDS}", _LSPET, _ahead_of_both, least=0),
-    Goal(f"animalpose: Base less SimpleBaseline, {_SEEDS}", _ANIMALS, _ahead_of_one, least=0),
-    Goal(f"lspet, narrow, on a CPU: Base less SimpleBaseline, {_SEEDS}", _NARROW_LSPET, _ahead_of_one, least=0),
-    Goal("animalpose, narrow, on a CPU: the same", _NARROW_ANIMALS, _ahead_of_one, least=0),
-    Goal("Small as ONNX on two CPU cores, batch 1, median in ms", "export_cpu.json", _onnx_ms, most=60),
+    Goal("Base: crops/s at batch 256", _GPU, _of("base", 256, "crops_per_s"), least=20_000),
+    Goal("Small: crops/s at batch 256", _GPU, _of("small", 256, "crops_per_s"), least=25_000),
+    Goal("Large: crops/s at batch 256", _GPU, _of("large", 256, "crops_per_s"), least=12_000),
+    Goal("Base divided by the fastest compiled peer: crops/s at batch 256", _GPU, _ahead_at_speed, least=1),
+    Goal("Base: median latency at batch 1 in ms", _GPU, _of("base", 1, "median_ms"), most=1),
+    Goal("training Base: crops/s", _LSPET, _of_run("images_per_s"), least=5_000),
+    Goal("training Base: share of the time spent waiting for data", _LSPET, _of_run("data_wait"), most=0.05),
+    Goal(f"lspet: Base minus the better of HRNet-W32 and SimpleBaseline, {_SEEDS}", _LSPET, _ahead_of_both, least=0),
+    Goal(f"animalpose: Base minus SimpleBaseline, {_SEEDS}", _ANIMALS, _ahead_of_one, least=0),
+    Goal(f"lspet, narrow, on a CPU: Base minus SimpleBaseline, {_SEEDS}", _NARROW_LSPET, _ahead_of_one, least=0),
+    Goal(f"animalpose, narrow, on a CPU: Base minus SimpleBaseline, {_SEEDS}", _NARROW_ANIMALS, _ahead_of_one, least=0),
+    Goal(
+        "Small in ONNX Runtime on two CPU cores: median latency at batch 1 in ms", "export_cpu.json", _onnx_ms, most=60
+    ),
 )

@@ -153,12 +153,12 @@ def _shown(path: Path, text: Callable[[dict[str, Any]], str]) -> str:
 
 
 def _goals(results: Path) -> str:
-    """The measured goals as a table, and the others in a sentence below it."""
+    """The measured goals as a table, and the others in a list below it."""
     rows = [goal.row(results) for goal in GOALS]
     measured = [row for row in rows if row["measured"] != NOT_MEASURED]
-    others = [f"{row['goal']} ({row['bound']})" for row in rows if row["measured"] == NOT_MEASURED]
-    sentence = f"\n\nNot measured: {'; '.join(others)}." if others else ""
-    return (table({"rows": measured}) if measured else "") + sentence
+    others = [f"- {row['goal']}: {row['bound']}" for row in rows if row["measured"] == NOT_MEASURED]
+    parts = [table({"rows": measured})] if measured else []
+    return "\n\n".join([*parts, "Not measured yet:", "\n".join(others)] if others else parts)
 
 
 def _results(results: Path) -> list[dict[str, str]]:

@@ -165,8 +165,8 @@ def test_summary_shows_which_goals_are_met(tmp_path):
     (tmp_path / "kernels_bfloat16.json").write_text(json.dumps(kernels), encoding="utf-8")
     page = summary({"model": {"state": "done", "seconds": 9.0, "reason": ""}}, tmp_path, rehearsal=False)
     assert "NVIDIA H200, driver 580.1, commit abc" in page and "rehearsal" not in page
-    assert "| Base, crops a second, batch 256 | at least 20,000 | 21,333 | yes |" in page
-    assert "| training Base, crops a second | at least 5,000 | not measured |  |" in page
+    assert "| Base: crops/s at batch 256 | at least 20,000 | 21,333 | yes |" in page
+    assert "| training Base: crops/s | at least 5,000 | not measured |  |" in page
     assert "bfloat16: 1 of 2 within the limits, largest error of a gradient 6.4e-02; wrong" in page
     rehearsed = summary({}, tmp_path, rehearsal=True)
     assert "A rehearsal on a CPU" in rehearsed and "Goals" not in rehearsed
