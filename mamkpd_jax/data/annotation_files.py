@@ -1,4 +1,4 @@
-"""Annotation files of the data sets, read and checked before anything is built or scored with them."""
+"""Reads and checks the annotation files of the data sets, before a build or an evaluation uses them."""
 
 import json
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy  # it loads its parts when they are first used: they take a quarter of a second
+import scipy  # not scipy.io: that import takes a quarter of a second, and scipy loads it at first use
 from jaxtyping import Float
 
 from mamkpd_jax.errors import UserError
@@ -14,39 +14,44 @@ from mamkpd_jax.skeletons import MPII
 
 NO_ANNOTATION = -1  # the annotation_id of a detected box
 _NUMBER = (int, float)
-_LARGEST = 1e9  # beyond it there are no pixels, and products overflow
+_MAX_ABS = 1e9  # no pixel coordinate is larger, and products of larger numbers overflow
 _PERSON_FIELDS = {"image": str, "scale": _NUMBER, "center": list, "joints": list, "joints_vis": list}
 
 
 class SplitBox(NamedTuple):
-    """A bounding box of a split to evaluate on."""
+    """A bounding box to evaluate on, in an image of a split."""
 
-    record: int  # which image of the split it belongs to
+    record: int  # index of its image in the split
     xywh: Float[np.ndarray, "4"]  # x, y, width, height in pixels, float64
     score: float
     image_id: int
     category_id: int
-    annotation_id: int = NO_ANNOTATION  # whose box it is
+    annotation_id: int = NO_ANNOTATION  # the annotation that the box belongs to
 
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file.
 
     Raises:
-        UserError: the file is missing or no complete JSON.
+        UserError: the file is missing or not complete JSON.
     """
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}); check the path") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is no complete JSON ({error}); copy it again") from error
+        raise UserError(f"{path} is not complete JSON ({error}); copy it again") from error
 
 
 def check_persons(path: Path, persons: Any, n_joints: int) -> None:
-    """Raises UserError with the first reason why a file's content is no person list of MPII in HRNet's form."""
+    """Raises UserError for the first fault of a list of MPII's persons in the HRNet repository's form.
+
+    Args:
+        path: the file that messages name.
+        persons: its content.
+    """
     if not isinstance(persons, list):
-        raise UserError(f"{path} is no list; expected MPII's persons in the form of the HRNet repository")
+        raise UserError(f"{path} is not a list; expected MPII's persons in the form of the HRNet repository")
     for i, person in enumerate(persons):
         _check_fields(path, "person", i, person, _PERSON_FIELDS)
         if not (
@@ -56,17 +61,22 @@ def check_persons(path: Path, persons: Any, n_joints: int) -> None:
             and all(isinstance(joint, list) and are_numbers(joint, 2) for joint in person["joints"])
             and are_numbers(person["joints_vis"], n_joints)
         ):
-            raise UserError(f"{path}: person {i} has no centre, scale or {n_joints} joints in finite numbers")
+            raise UserError(
+                f"{path}: person {i} has an invalid center, scale, joints or joints_vis; expected finite numbers and "
+                f"{n_joints} joints; copy or repair the file"
+            )
 
 
 def detections_of(path: Path, entries: Any, *, by_name: bool = False) -> list[dict[str, Any]]:
-    """The entries of a file of detections in COCO's form, with integer ids; `box_fault` checks their boxes.
+    """The detections of a file in COCO's form, with integer ids. `box_fault` checks their boxes.
 
     Args:
-        by_name: a 'file_name' may stand for the image_id.
+        path: the file that messages name.
+        entries: its content.
+        by_name: accept a 'file_name' in place of the image_id.
 
     Raises:
-        UserError: an entry is no detection.
+        UserError: an entry is not a detection.
     """
     found = []
     for i, entry in enumerate(entries if isinstance(entries, list) else [{}]):
@@ -74,15 +84,15 @@ def detections_of(path: Path, entries: Any, *, by_name: bool = False) -> list[di
         if ids is None or not _is_scored_box(entry):
             image = "image_id or file_name" if by_name else "image_id"
             raise UserError(
-                f"{path}: entry {i} is no detection; expected {image}, category_id, score and a bbox of x, y, width "
-                "and height in numbers"
+                f"{path}: entry {i} is not a detection; expected {image}, category_id, score and a bbox of 4 numbers "
+                "(x, y, width, height)"
             )
         found.append(entry | ids)
     return found
 
 
 def box_fault(box: Sequence[int | float], score: int | float, image_hw: tuple[int, int]) -> str | None:
-    """Why a box x, y, width, height of an image can't be used; None if it can."""
+    """The reason why a box (x, y, width, height in pixels) of an image can't be used; None if it can."""
     x, y, width, height = box
     text = "(" + ", ".join(f"{value:g}" for value in box) + ")"
     if not are_numbers([*box, score], 5):
@@ -95,10 +105,13 @@ def box_fault(box: Sequence[int | float], score: int | float, image_hw: tuple[in
 
 
 def read_mpii_truth(path: Path) -> dict[str, Float[np.ndarray, "..."]]:
-    """The arrays of gt_valid.mat, persons first: joints [n, 16, 2] (1-based), visible [n, 16], head_box [n, 4].
+    """The ground truth of MPII's gt_valid.mat, in pixels that count from 1.
+
+    Returns:
+        joints [n, 16, 2], visible [n, 16] (0 or 1) and head_box [n, 4] (x1, y1, x2, y2), all float64.
 
     Raises:
-        UserError: it is no such file, or has a person that can't be scored.
+        UserError: the file has another form, or a person can't be scored.
     """
     joints, missing, heads = read_arrays(path, "pos_gt_src", "jnt_missing", "headboxes_src")
     n_joints, n = MPII.n_joints, missing.shape[-1] if missing.ndim else 0
@@ -121,29 +134,29 @@ def read_mpii_truth(path: Path) -> dict[str, Float[np.ndarray, "..."]]:
 
 
 def read_arrays(path: Path, *names: str) -> list[Float[np.ndarray, "..."]]:
-    """Arrays of a .mat or .npz file, as float64.
+    """The named arrays of a .mat or .npz file, as float64.
 
     Raises:
-        UserError: the file is missing or damaged, or lacks one of them.
+        UserError: the file is missing or damaged, or lacks one of the arrays.
     """
     try:
         content = np.load(path) if path.suffix == ".npz" else scipy.io.loadmat(path)
         return [np.asarray(content[name], np.float64) for name in names]
-    except Exception as error:  # the readers raise all kinds of errors for a damaged file
+    except Exception as error:  # a damaged file can raise any kind of error in the readers
         raise UserError(
             f"{path} can't be read ({error}); expected a .mat or .npz file with {', '.join(names)}"
         ) from error
 
 
 def are_numbers(values: Any, length: int) -> bool:
-    """Whether it is a list of so many finite numbers, none so large that it can't be meant."""
+    """Whether `values` is a list of `length` finite numbers of plausible size (at most 1e9)."""
     if not isinstance(values, list) or len(values) != length:
         return False
-    return all(isinstance(v, _NUMBER) and not isinstance(v, bool) and abs(v) <= _LARGEST for v in values)
+    return all(isinstance(v, _NUMBER) and not isinstance(v, bool) and abs(v) <= _MAX_ABS for v in values)
 
 
 def as_id(value: Any) -> int | None:
-    """An integer of at most 63 bits, also from 3.0 or "3"; None for anything else."""
+    """The value as an integer of at most 63 bits: 3, 3.0 and "3" give 3. None for anything else."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     elif isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
@@ -152,7 +165,7 @@ def as_id(value: Any) -> int | None:
 
 
 def _ids(entry: dict[str, Any], by_name: bool) -> dict[str, int] | None:
-    """The ids of a detection; None if it lacks one."""
+    """The ids of a detection; None if one is missing."""
     ids = {field: as_id(entry.get(field)) for field in ("image_id", "category_id")}
     if by_name and ids["image_id"] is None and isinstance(entry.get("file_name"), str):
         del ids["image_id"]
@@ -161,7 +174,7 @@ def _ids(entry: dict[str, Any], by_name: bool) -> dict[str, int] | None:
 
 
 def _is_scored_box(entry: dict[str, Any]) -> bool:
-    """Whether its box and score are numbers; NaN and infinity pass."""
+    """Whether an entry's box and score are numbers. NaN and infinity pass: `box_fault` reports them."""
     box = entry.get("bbox")
     if not isinstance(box, list) or len(box) != 4:
         return False

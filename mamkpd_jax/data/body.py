@@ -1,6 +1,6 @@
-"""A human body in 3-D for `synthetic_people`: proportions, poses within the joints' limits, COCO's joints.
+"""A human body in 3-D for `synthetic_people`: its proportions, plausible poses and COCO's joints.
 
-World and body axes: x to the viewer's right (the person's left, when facing the viewer), y up, z towards the viewer
+World and body axes: x to the viewer's right (the left of a person who faces the viewer), y up, z towards the viewer
 (the person's front). The unit of length is the body's height.
 """
 
@@ -16,36 +16,36 @@ _LEFT, _RIGHT = 1.0, -1.0
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Limb:
-    """Angles in degrees of an arm or a leg, from hanging down: forward, sideways, and the elbow's or knee's bend."""
+    """Angles of an arm or a leg in degrees. All are 0 when it hangs straight down."""
 
     forward: float = 0.0
     sideways: float = 5.0
-    bend: float = 5.0
-    twist: float = 0.0
+    bend: float = 5.0  # of the elbow or knee
+    twist: float = 0.0  # about the upper bone
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Pose:
-    """Angles in degrees of a whole body; limbs are (left, right)."""
+    """Angles of a whole body in degrees. Limbs are (left, right)."""
 
     arms: tuple[Limb, Limb]
     legs: tuple[Limb, Limb]
     lean: float = 0.0  # of the trunk, forward
     tilt: float = 0.0  # of the trunk, sideways
-    roll: float = 0.0  # of the whole body in the picture
+    roll: float = 0.0  # of the whole body in the image plane
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """A posed body: named points [3], COCO's joints among them, and how its head is turned."""
+    """A posed body, in units of its height."""
 
-    points: dict[str, Float[np.ndarray, "3"]]
-    head: Float[np.ndarray, "3 3"]
-    girth: float  # thickness of the body, 1 on average
+    points: dict[str, Float[np.ndarray, "3"]]  # by name: COCO's joints, and others such as neck and hands
+    head: Float[np.ndarray, "3 3"]  # rotation of the head
+    girth: float  # factor of the radii of trunk and limbs
 
 
 def random_body(rng: np.random.Generator) -> Body:
-    """A body of random proportions and pose, seen from a random side, more often from the front."""
+    """A body with random proportions and pose, seen from a random side, mostly from the front."""
     pose = _POSES[rng.choice(len(_POSES), p=_POSE_SHARES)](rng)
     facing = rng.random()
     turn = rng.normal(0, 25) if facing < 0.85 else rng.normal(180, 25) if facing < 0.91 else rng.uniform(0, 360)
@@ -83,7 +83,7 @@ def _points(
 
 
 def _chain(start: np.ndarray, turn: np.ndarray, bend: float, *lengths: float) -> list[np.ndarray]:
-    """Ends of the bones of a limb: the first hangs from `start`, the others are bent against it."""
+    """The ends of a limb's bones. The first bone hangs from `start`; the others are bent against it."""
     first, *others = lengths
     points = [start + turn @ [0, -first, 0]]
     for length in others:
@@ -102,7 +102,7 @@ def _rotation(axis: str, degrees: float) -> np.ndarray:
     )
 
 
-# Shares of a body's height; the shoulders and hips are half widths between the joints' centres.
+# Fractions of the body's height. "shoulders" and "hips" are half the distance between the two joints.
 _LENGTHS = {
     "trunk": 0.29,
     "shoulders": 0.105,

@@ -1,4 +1,4 @@
-"""Everything about an annotation file and its images that somebody should know before a training."""
+"""Checks an annotation file and its images before training, and reports what it finds."""
 
 import os
 from collections import Counter
@@ -23,14 +23,14 @@ from mamkpd_jax.skeletons import Skeleton
 from mamkpd_jax.visualize import FAR_PX, contact_sheet, draw_region
 
 _SAMPLES, _COLUMNS, _TILE_HW = 8, 4, (360, 360)
-_MARGIN = 0.15  # around a box, of its longer side
-_SMALL_PX = 32
+_MARGIN = 0.15  # around a box, as a fraction of its longer side
+_SMALL_PX = 32  # a box with a smaller longer side counts as small
 _GREEN = (0, 158, 115)
 _MEANINGS = {"refused": "to be repaired", "derived": "made from other fields", "ignored": "not trained on"}
 
 
 class Instance(NamedTuple):
-    """A person or an animal to train on."""
+    """A person or an animal to train on, with its image file."""
 
     annotation: dict[str, Any]
     path: Path
@@ -38,24 +38,30 @@ class Instance(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """An annotation file with the images that it names."""
+    """The result of `check`: labels, usable images and instances to train on."""
 
     labels: Labels
-    images: list[ImageFile]  # those that can be used, without their content
+    images: list[ImageFile]  # the usable ones; `content` is empty, because all of them would fill the memory
     instances: list[Instance]
-    dropped: Counter[str]
+    dropped: Counter[str]  # number of unusable annotations by reason
 
     @property
     def usable(self) -> bool:
-        """Whether a training can use the set."""
+        """Whether the data set can be trained on."""
         return bool(self.instances) and not self.labels.findings.of("refused")
 
 
 def check(annotations: Path, folder: Path, skeleton: Skeleton | None, exif: str) -> Checked:
-    """Reads an annotation file and all of its images; what is odd about them is in the labels' findings.
+    """Reads an annotation file and all of its images. The labels' `findings` list their problems.
+
+    Args:
+        annotations: the annotation file.
+        folder: the folder of its images.
+        skeleton: None: the skeleton of the file's categories.
+        exif: STORED or UPRIGHT, the way to read images whose labelled size fits both.
 
     Raises:
-        UserError: the file is no annotation file in COCO's form, or the folder is missing.
+        UserError: the file is not an annotation file in COCO's form, or the folder is missing.
     """
     labels = usable_labels(annotations, read_json(annotations), skeleton)
     if not os.path.isdir(folder):
@@ -81,7 +87,7 @@ def check(annotations: Path, folder: Path, skeleton: Skeleton | None, exif: str)
 
 
 def _read_images(labels: Labels, folder: Path, exif: str) -> dict[int, ImageFile]:
-    """The images that can be used, by id; without their content, which would fill the memory."""
+    """The usable images by id, without their content."""
 
     def read(image: dict[str, Any]) -> ImageFile | str:
         path = folder / image["file_name"]
@@ -108,7 +114,7 @@ def _read_images(labels: Labels, folder: Path, exif: str) -> dict[int, ImageFile
 
 
 def report(checked: Checked) -> str:
-    """What was found, for people: counts, keypoints, mirror images, sizes, and the findings by what happens to them."""
+    """The report as text: counts, mirror pairs, edges, sizes, keypoints, and the findings by outcome."""
     labels, n = checked.labels, len(checked.instances)
     dropped = "".join(f", {count} dropped: {reason}" for reason, count in checked.dropped.items())
     left_out = f", {labels.left_out} left out" if labels.left_out else ""
@@ -138,7 +144,7 @@ def _sizes(checked: Checked) -> list[str]:
 
 
 def _keypoints(checked: Checked) -> list[str]:
-    """A line for each keypoint, with the number that the picture shows."""
+    """A line for each keypoint, with the number that `samples` draws."""
     visibility = np.array([instance.annotation["keypoints"][2::3] for instance in checked.instances])
     names = checked.labels.skeleton.joints
     visibility = visibility.reshape(-1, len(names))
@@ -151,9 +157,9 @@ def _keypoints(checked: Checked) -> list[str]:
 
 
 def samples(checked: Checked) -> UInt8[np.ndarray, "h w 3"]:
-    """Eight instances with box, keypoints and their numbers.
+    """An RGB image of up to eight instances with box, keypoints and keypoint numbers.
 
-    Where only `config.data.exif` decides how an image is read, both readings are drawn: the stored pixels at the left.
+    Images that could be read stored or upright are drawn both ways, stored at the left.
     """
     unclear = [instance for instance in checked.instances if instance.image.is_unclear]
     clear = [instance for instance in checked.instances if not instance.image.is_unclear]

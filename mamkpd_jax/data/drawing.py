@@ -1,4 +1,4 @@
-"""Drawing for `synthetic_people`: bodies of shaded capsules in clothes, textured backgrounds, objects."""
+"""Draws the images of `synthetic_people`: clothed bodies of shaded capsules, objects and textured backgrounds."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from mamkpd_jax.data.body import HEAD_RADIUS, Body
 Colour = Float[np.ndarray, "3"]
 _SUBPIXEL_BITS = 4
 
-# Parts by name: the points at their ends, and the radii there in body heights.
+# By part: the points at its two ends, and its radii there in body heights.
 _PARTS = {
     f"{side}_{name}": (f"{side}_{start}", f"{side}_{end}", radius_start, radius_end)
     for side in ("left", "right")
@@ -28,14 +28,19 @@ PART_NAMES = ("torso", "head", "neck", *_PARTS)
 
 
 class Canvas:
-    """An RGB picture, and for every pixel whose part it shows: person * len(PART_NAMES) + part, or -1 for no one."""
+    """An RGB image, and the owner of each pixel: person * len(PART_NAMES) + part, or -1 for none."""
 
     def __init__(self, image: UInt8[np.ndarray, "h w 3"]):
         self.image = image
         self.owner: Int[np.ndarray, "h w"] = np.full(image.shape[:2], -1, np.int16)
 
     def fill(self, polygon: Float[np.ndarray, "n 2"], colour: Colour, owner: int | None = None) -> None:
-        """A polygon with smooth edges; `owner` None leaves the owners as they are."""
+        """Draws a polygon with smooth edges. With `owner` None the pixels keep their owners.
+
+        Args:
+            polygon: its corners in pixels.
+            colour: RGB from 0 to 255.
+        """
         points = np.round(polygon * 2**_SUBPIXEL_BITS).astype(np.int32)
         rgb = tuple(float(c) for c in np.clip(colour, 0, 255))
         cv2.fillPoly(self.image, [points], rgb, cv2.LINE_AA, _SUBPIXEL_BITS)
@@ -44,7 +49,7 @@ class Canvas:
 
 
 def dress(rng: np.random.Generator) -> dict[str, Colour]:
-    """A colour for every part, and of hair, eyes and the pattern of the shirt."""
+    """Random RGB colours, from 0 to 255, of every body part and of "skin", "hair" and "pattern" (of the shirt)."""
     skin = np.array([232, 190, 160]) * rng.uniform(0.3, 1.08) + rng.normal(0, 6, 3)
     shirt, trousers, shoes = (rng.uniform(15, 245, 3) for _ in range(3))
     long_sleeves, shorts = rng.random() < 0.45, rng.random() < 0.3
@@ -64,8 +69,8 @@ def dress(rng: np.random.Generator) -> dict[str, Colour]:
 
 
 class _Look(NamedTuple):
-    colours: dict[str, Colour]  # as `dress` gives them
-    light: Float[np.ndarray, "2"]  # the direction towards it
+    colours: dict[str, Colour]  # as `dress` returns them
+    light: Float[np.ndarray, "2"]  # direction towards the light
     pattern: str  # of the shirt
 
 
@@ -77,7 +82,13 @@ def draw_body(
     person: int,
     rng: np.random.Generator,
 ) -> None:
-    """Draws a body, its farthest parts first. `points_px` are the body's points in the picture."""
+    """Draws a body, its farthest parts first.
+
+    Args:
+        points_px: the body's points in the image.
+        height_px: the body's height.
+        person: index of the person, for the owners of the pixels.
+    """
     look = _Look(dress(rng), rng.uniform(-1, 1, 2), rng.choice(["plain", "stripes", "hoops"], p=[0.6, 0.2, 0.2]))
     depth = {name: (body.points[a][2] + body.points[b][2]) / 2 for name, (a, b, _, _) in _PARTS.items()}
     depth |= {"torso": body.points["neck"][2] / 2, "neck": body.points["neck"][2] - 0.01}
@@ -115,7 +126,7 @@ def _draw_head(canvas: Canvas, body: Body, centre: np.ndarray, height_px: float,
     r = HEAD_RADIUS * height_px
 
     def at(x: float, y: float, z: float) -> np.ndarray:
-        """A point of the head, in radii from its centre, in the picture."""
+        """The place in the image of a point of the head, which is given in head radii from its centre."""
         return centre + r * (body.head @ [x, y, z])[:2] * [1, -1]
 
     def faces(x: float, y: float, z: float) -> bool:
@@ -142,14 +153,14 @@ def _draw_head(canvas: Canvas, body: Body, centre: np.ndarray, height_px: float,
 def _shade(
     canvas: Canvas, centres: list[np.ndarray], radii: list[float], colour: Colour, light: np.ndarray, owner: int
 ) -> None:
-    """A rounded solid: a dark rim, and a lighter inside moved towards the light."""
+    """Draws a rounded solid: a dark rim, and a lighter inside that is shifted towards the light."""
     canvas.fill(_hull(centres, radii), colour * 0.68, owner)
     small = min(radii)
     canvas.fill(_hull([c + 0.2 * small * light for c in centres], [r - 0.28 * small for r in radii]), colour, owner)
 
 
 def background(rng: np.random.Generator, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
-    """A textured picture without people: smooth noise, and shapes, some of them like limbs."""
+    """A textured RGB image without people: smooth noise and shapes, some of them like limbs."""
     image = np.zeros((height, width, 3), np.float32)
     for cells, strength in ((2, 90), (6, 45), (24, 25), (80, 12)):
         noise = rng.normal(0, strength, (cells, cells, 3)).astype(np.float32)
@@ -163,7 +174,7 @@ def background(rng: np.random.Generator, height: int, width: int) -> UInt8[np.nd
 
 
 def draw_object(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A box, a disc or a stick, in front of all that is there."""
+    """Draws a random box, disc or stick in front of everything drawn before."""
     height, width = canvas.image.shape[:2]
     middle = rng.uniform(0, 1, 2) * [width, height]
     colour = rng.uniform(10, 245, 3)
@@ -188,7 +199,7 @@ def _circle(centre: np.ndarray, radius: float) -> np.ndarray:
 
 
 def _hull(centres: list[np.ndarray], radii: list[float]) -> np.ndarray:
-    """The convex outline of circles."""
+    """The convex hull of circles, as a polygon."""
     points = np.concatenate([_circle(c, r) for c, r in zip(centres, radii, strict=True)])
     return cv2.convexHull(points.astype(np.float32))[:, 0].astype(np.float64)
 

@@ -10,35 +10,35 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
-_MAX_PIXELS = int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"])  # set when the package is imported
-BODY_AREA = 0.53  # Choice: the part of a box that its body covers, for labels without areas
+_MAX_PIXELS = int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"])  # mamkpd_jax/__init__.py sets it
+BODY_AREA = 0.53  # Choice: the fraction of a box that the body covers, for labels without areas
 
 
 class DamagedImage(ValueError):
-    """Bytes that are no image that can be decoded."""
+    """The bytes can't be decoded as an image."""
 
 
 def decode_image(data: bytes, *, upright: bool = False) -> UInt8[np.ndarray, "h w 3"]:
-    """Image bytes to RGB of 8 bits: gray is repeated, alpha is left out, and 16 bits become their upper 8.
+    """Decodes an image file to 8-bit RGB. Gray is repeated, alpha dropped, and 16-bit values keep their upper 8 bits.
 
-    Choice: decoded whole, though a crop of half the size needs less: a JPEG decoded by halves takes six sevenths of the
-    time, and would give smoother crops to training than evaluation gets.
+    Choice: it decodes at full size, even for a crop of half the size. Decoding a JPEG at half size saves only a seventh
+    of the time, and would give training smoother crops than evaluation.
 
     Args:
-        upright: apply the rotation that is noted in the file's EXIF data.
+        upright: apply the rotation in the file's EXIF data.
 
     Raises:
-        DamagedImage: they can't be decoded, or to more pixels than the limit.
+        DamagedImage: the bytes can't be decoded, or the image has more pixels than the limit.
     """
-    if _lacks_its_end(data):
-        raise DamagedImage(f"a picture that is cut off ({len(data)} bytes, without an end marker); copy it again")
+    if _lacks_end_marker(data):
+        raise DamagedImage(f"a truncated image ({len(data)} bytes, without an end marker); copy it again")
     flags = cv2.IMREAD_COLOR_RGB | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    except cv2.error as error:  # raised for the size in the file's header, before anything is decoded
+    except cv2.error as error:  # OpenCV refuses a too large size in the header before it decodes
         raise _too_large() from error
     if image is None:
-        raise DamagedImage(f"{len(data)} bytes that are no image")
+        raise DamagedImage(f"{len(data)} bytes that are not an image")
     check_size(*image.shape[:2])
     return image
 
@@ -49,19 +49,19 @@ def check_size(height: int, width: int) -> None:
         raise _too_large()
 
 
-def _lacks_its_end(data: bytes) -> bool:
-    """Whether a JPEG or PNG file has no end marker after its pixels, as after an interrupted copy padded with zeros.
+def _lacks_end_marker(data: bytes) -> bool:
+    """Whether a JPEG or PNG file has no end marker after its pixels, as an interrupted copy that is padded with zeros.
 
-    libjpeg takes the zeros for pixels. The search starts at the pixels, because thumbnails before them have end markers
-    too, and does not stop at the end of the file, because phones append videos.
+    libjpeg would decode the zeros as pixels. The search starts at the pixels, because thumbnails before them have end
+    markers too. It accepts a marker anywhere after them, because phones append videos.
     """
     if data[:4] == b"\x89PNG":
         return b"IEND" not in data
     at = 2
     while data[:2] == b"\xff\xd8" and data[at : at + 1] == b"\xff":
-        if data[at + 1 : at + 2] == b"\xda":  # the pixels begin; in them the end marker can't occur
+        if data[at + 1 : at + 2] == b"\xda":  # the pixels begin, which can't contain the end marker
             return data.find(b"\xff\xd9", at) < 0
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")  # a segment
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")  # the next segment
     return False
 
 
@@ -70,7 +70,7 @@ def _too_large() -> DamagedImage:
 
 
 def clip_box(box: Float[np.ndarray, "4"], height: int, width: int) -> Float[np.ndarray, "4"]:
-    """The part of a ground-truth box inside its image, where the last pixel ends it; of no size if it is outside."""
+    """A ground-truth box clipped to its image, where it ends at the last pixel at most. Outside, its size is 0."""
     corners = np.clip([box[:2], box[:2] + box[2:]], 0.0, [width - 1.0, height - 1.0])
     return np.concatenate([corners[0], corners[1] - corners[0]])
 
@@ -78,7 +78,7 @@ def clip_box(box: Float[np.ndarray, "4"], height: int, width: int) -> Float[np.n
 def box_around(joints: Float[np.ndarray, "labelled 2"]) -> Float[np.ndarray, "4"]:
     """The box (x, y, width, height) around an instance's joints, for labels without boxes.
 
-    Choice: the margin on each side is 4 pixels and 6% of the longer side, because joints lie inside the body.
+    Choice: the margin on each side is 4 pixels plus 6% of the longer side, because joints are inside the body.
     """
     low, size = joints.min(axis=0), np.ptp(joints, axis=0)
     margin = 4 + 0.06 * size.max()
@@ -86,7 +86,7 @@ def box_around(joints: Float[np.ndarray, "labelled 2"]) -> Float[np.ndarray, "4"
 
 
 def grow_to_aspect(size: Float[np.ndarray, "2"], output_hw: tuple[int, int]) -> Float[np.ndarray, "2"]:
-    """A size (width, height) grown on one side to the output's aspect."""
+    """The smallest size (width, height) that contains `size` and has the output's aspect ratio."""
     aspect = output_hw[1] / output_hw[0]
     return np.maximum(size, [size[1] * aspect, size[0] / aspect])
 
@@ -99,9 +99,14 @@ def crop_matrix(
     *,
     udp: bool = False,
 ) -> Float[np.ndarray, "2 3"]:
-    """The affine map from the image to the crop: the centre to the middle, scaled to the size, rotated about it.
+    """The affine map from the image to a crop.
 
-    With `udp` the crop is measured from its first pixel's centre to its last one's. Source: UDP, arXiv 1911.07524.
+    Args:
+        centre: the point of the image that becomes the crop's centre.
+        size: width and height of the crop in pixels of the image.
+        rotation_deg: rotation about the centre.
+        output_hw: height and width of the crop in its pixels.
+        udp: measure the crop from the centre of its first pixel to that of its last. Source: UDP, arXiv 1911.07524.
     """
     radians = np.deg2rad(rotation_deg)
     extent = np.array([output_hw[1], output_hw[0]]) - float(udp)
@@ -117,7 +122,7 @@ def invert(matrix: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
 
 
 def warp_points(points: Float[np.ndarray, "*n 2"], matrix: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "*n 2"]:
-    """Points through an affine map."""
+    """Maps points through an affine map."""
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
@@ -128,9 +133,16 @@ def from_crops(
     *,
     udp: bool = False,
 ) -> tuple[Float[np.ndarray, "b j 2"], Float[np.ndarray, " b"]]:
-    """Points in pixels of crops to pixels of their images, and the crops' areas there; `matrices` lead to the crops.
+    """Maps points from crops back to their images.
 
-    `udp` as in `crop_matrix`.
+    Args:
+        points: in pixels of the crops.
+        matrices: the maps from the images to the crops.
+        input_hw: height and width of the crops.
+        udp: as in `crop_matrix`.
+
+    Returns:
+        The points in pixels of the images, and the areas that the crops cover there.
     """
     inverses = [invert(matrix) for matrix in matrices]
     areas_px = np.prod(np.array(input_hw) - float(udp)) / np.linalg.det(matrices[:, :, :2])
@@ -141,14 +153,14 @@ def from_crops(
 def warp_image(
     image: UInt8[np.ndarray, "h w 3"], matrix: Float[np.ndarray, "2 3"], output_hw: tuple[int, int]
 ) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """An image through an affine map: bilinear, black outside."""
+    """Maps an image through an affine map, with bilinear interpolation. Pixels from outside the image are black."""
     return cv2.warpAffine(image, matrix, output_hw[::-1], flags=cv2.INTER_LINEAR)
 
 
 def flip_points(
     points: Shaped[np.ndarray, "j c"], width: int, flip_indices: tuple[int, ...]
 ) -> Shaped[np.ndarray, "j c"]:
-    """Joints (x, y, ...) of the mirror image: x mirrored, left and right exchanged."""
+    """The joints (x, y, ...) of the mirror image: x is mirrored, and left and right joints are exchanged."""
     flipped = points[list(flip_indices)]
     flipped[:, 0] = width - 1 - flipped[:, 0]
     return flipped
@@ -157,9 +169,12 @@ def flip_points(
 def erase(
     image: UInt8[np.ndarray, "h w 3"], share: float, aspect: float, corner: Float[np.ndarray, "2"], fill: np.ndarray
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """A copy with a rectangle covered: `share` of the area, height / width `aspect`, `corner` from 0 to 1 of the room.
+    """A copy of the image with a rectangle in the colour `fill`. Source: random erasing, arXiv 1708.04896.
 
-    Source: random erasing, arXiv 1708.04896.
+    Args:
+        share: the rectangle's fraction of the image's area.
+        aspect: its height divided by its width.
+        corner: its place (x, y): 0 is the left or upper end of the image, 1 the right or lower end.
     """
     h, w = image.shape[:2]
     height, width = (min(side, round(np.sqrt(share * h * w * ratio))) for side, ratio in ((h, aspect), (w, 1 / aspect)))

@@ -1,6 +1,6 @@
-"""Keypoint annotations in COCO's form, as people export them: what can be derived is derived, and all of it is counted.
+"""Reads keypoint annotations in COCO's form, as labelling tools export them.
 
-docs/your-data.md lists what may be missing.
+It derives missing values where it can, and counts every change. docs/your-data.md lists what may be missing.
 """
 
 from collections.abc import Iterable
@@ -20,16 +20,16 @@ from mamkpd_jax.skeletons import Skeleton
 IMAGE_FIELDS = ("id", "file_name", "height", "width")
 ANNOTATION_FIELDS = ("id", "image_id", "category_id", "iscrowd", "num_keypoints", "area", "bbox", "keypoints")
 _MISSING = (None, [], "")
-_LOOSE_PX = 2  # that a box may reach beyond its image, without a note
+_BOX_TOLERANCE_PX = 2  # how far a box may extend beyond its image without a note
 
 
 class Labels(NamedTuple):
-    """The content of an annotation file."""
+    """The usable content of an annotation file."""
 
-    images: list[dict[str, Any]]  # with IMAGE_FIELDS, of which height and width may be None
+    images: list[dict[str, Any]]  # with IMAGE_FIELDS; height and width may be None
     annotations: list[dict[str, Any]]  # with ANNOTATION_FIELDS
     skeleton: Skeleton
-    left_out: int  # annotations that are not among these
+    left_out: int  # number of annotations of the file that `annotations` lacks
     findings: Findings
 
     @property
@@ -39,10 +39,13 @@ class Labels(NamedTuple):
 
 
 def read_labels(path: Path, skeleton: Skeleton | None = None) -> Labels:
-    """The labels of a file, `usable_labels`.
+    """The labels of a file, as `usable_labels` returns them.
+
+    Args:
+        skeleton: None: the skeleton of the file's categories.
 
     Raises:
-        UserError: the file is missing or damaged, or a field of it can be neither used nor derived.
+        UserError: the file is missing or damaged, or a field can be neither used nor derived.
     """
     labels = usable_labels(path, read_json(path), skeleton)
     labels.findings.check()
@@ -50,15 +53,17 @@ def read_labels(path: Path, skeleton: Skeleton | None = None) -> Labels:
 
 
 def usable_labels(path: Path, content: Any, skeleton: Skeleton | None = None) -> Labels:
-    """The labels of a file's content; what can't be used is refused in the `findings`, and left out here.
+    """The labels in a file's content. Entries that can't be used are left out, and are "refused" in the `findings`.
 
     Args:
-        path: what messages call the content.
-        skeleton: None: that of the content's categories. Keypoints in another order than the skeleton's are put into
-            its order, by name.
+        path: the file that messages name.
+        content: the decoded JSON.
+        skeleton: None: the skeleton of the content's categories. Keypoints in another order are mapped to the
+            skeleton's order by their names.
 
     Raises:
-        UserError: the content is no annotation file in COCO's form, or has no skeleton or other keypoints.
+        UserError: the content is not an annotation file in COCO's form, or lacks a skeleton, or its keypoints are not
+            those of `skeleton`.
     """
     for field in ("images", "annotations"):
         if not isinstance(content, dict) or not isinstance(content.get(field), list):
@@ -67,13 +72,13 @@ def usable_labels(path: Path, content: Any, skeleton: Skeleton | None = None) ->
     findings = Findings(path)
     try:
         skeleton = skeleton or find_skeleton("", categories)
-        places = _places(categories, skeleton, findings)
+        orders = _joint_orders(categories, skeleton, findings)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     images = _images(content["images"], findings)
     left_out = _categories_without_keypoints(categories, findings)
     by_id = {image["id"]: image for image in images}
-    reader = _Annotations(by_id, left_out, places, skeleton.n_joints, findings)
+    reader = _AnnotationReader(by_id, left_out, orders, skeleton.n_joints, findings)
     entries = _with_ids(content["annotations"], "annotation", findings)
     annotations = [a for a in (reader.read(entry) for entry in entries) if a is not None]
     seen = {annotation["image_id"] for annotation in annotations}
@@ -84,12 +89,12 @@ def usable_labels(path: Path, content: Any, skeleton: Skeleton | None = None) ->
 
 
 def size_of(image: dict[str, Any]) -> tuple[int, int] | None:
-    """Height and width of an image's entry, if it has them."""
+    """The height and width in an image's entry; None if it lacks them."""
     return (image["height"], image["width"]) if image["height"] else None
 
 
 def _with_ids(entries: list[Any], kind: str, findings: Findings) -> Iterable[dict[str, Any]]:
-    """The entries that are tables with an id of their own, which is numbered where no entry has one."""
+    """Yields the entries that are tables with a unique id. Annotations are numbered if none of them has an id."""
     none_has = not any(isinstance(entry, dict) and entry.get("id") is not None for entry in entries)
     seen = set()
     for i, entry in enumerate(entries):
@@ -113,7 +118,7 @@ def _id(entry: dict[str, Any], field: str, name: str, findings: Findings) -> int
     if number is None:
         findings.refuse(name, field, shown(entry.get(field)), "a whole number")
     elif type(entry[field]) is not int:
-        findings.add("derived", f"{field} is no integer: taken as one", name)
+        findings.add("derived", f"{field} is not an integer: converted", name)
     return number
 
 
@@ -128,7 +133,7 @@ def _images(entries: list[Any], findings: Findings) -> list[dict[str, Any]]:
             findings.add("derived", "file_name with backslashes: taken as slashes", where)
             name = name.replace("\\", "/")
         if name in names:
-            findings.add("noted", "file_name that another image has too", name)
+            findings.add("noted", "file_name that another image also has", name)
         names.add(name)
         size = {side: _side(entry.get(side), side, where, findings) for side in ("height", "width")}
         if None in size.values():
@@ -139,7 +144,7 @@ def _images(entries: list[Any], findings: Findings) -> list[dict[str, Any]]:
 
 
 def _is_text(name: str) -> bool:
-    """Whether a name can be written as UTF-8: JSON can hold halves of characters."""
+    """Whether a name can be written as UTF-8. JSON allows half surrogate pairs, which can't."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
@@ -154,7 +159,7 @@ def _side(value: Any, side: str, where: str, findings: Findings) -> int | None:
 
 
 def _categories_without_keypoints(categories: Any, findings: Findings) -> dict[int, str]:
-    """Names of the categories that have only boxes, by id, if another one has keypoints."""
+    """The names by id of the categories without keypoints; empty if no category has keypoints."""
     entries = [c for c in categories if isinstance(c, dict)] if isinstance(categories, list) else []
     if not any(has_keypoints(category) for category in entries):
         return {}
@@ -164,35 +169,35 @@ def _categories_without_keypoints(categories: Any, findings: Findings) -> dict[i
     return {number: name for number, name in ids.items() if number is not None}
 
 
-def _places(categories: Any, skeleton: Skeleton, findings: Findings) -> dict[int | None, tuple[int, ...]]:
-    """The index of each of the skeleton's joints among a category's keypoints, for categories in another order."""
+def _joint_orders(categories: Any, skeleton: Skeleton, findings: Findings) -> dict[int | None, tuple[int, ...]]:
+    """For each category with keypoints in another order: the index of each of the skeleton's joints among them."""
     found = {}
     for category in categories if isinstance(categories, list) else []:
         if has_keypoints(category):
-            places = places_by_name(names_of(category), skeleton)
-            if places != tuple(range(skeleton.n_joints)):
-                found[as_id(category.get("id"))] = places
+            order = places_by_name(names_of(category), skeleton)
+            if order != tuple(range(skeleton.n_joints)):
+                found[as_id(category.get("id"))] = order
                 what = f"keypoints in another order than the skeleton {skeleton.name}: mapped by name"
                 findings.add("derived", what, str(category.get("name")))
     return found
 
 
-class _Annotations:
-    """Reads annotations one by one."""
+class _AnnotationReader:
+    """Reads and completes annotations one by one."""
 
     def __init__(
         self,
         images: dict[int, dict[str, Any]],
         left_out: dict[int, str],
-        places: dict[int | None, tuple[int, ...]],
+        orders: dict[int | None, tuple[int, ...]],
         n_joints: int,
         findings: Findings,
     ):
-        self._images, self._left_out, self._places = images, left_out, places
+        self._images, self._left_out, self._orders = images, left_out, orders
         self._n_joints, self._findings = n_joints, findings
 
     def read(self, entry: dict[str, Any]) -> dict[str, Any] | None:
-        """The annotation with all of COCO's fields; None: it is left out or refused."""
+        """The annotation with all of COCO's fields; None if it is left out or refused."""
         where, add = f"annotation {entry['id']}", self._findings.add
         if (category := _id(entry, "category_id", where, self._findings)) is None:
             return None
@@ -208,8 +213,8 @@ class _Annotations:
         box = self._box(entry, keypoints, image, where)
         if keypoints is None or crowd is None or box is None:
             return None
-        if category in self._places:
-            keypoints = [value for place in self._places[category] for value in keypoints[3 * place : 3 * place + 3]]
+        if category in self._orders:
+            keypoints = [value for i in self._orders[category] for value in keypoints[3 * i : 3 * i + 3]]
         labelled = sum(v > 0 for v in keypoints[2::3])
         if entry.get("num_keypoints") is None:
             add("derived", "num_keypoints missing: counted", where)
@@ -223,7 +228,7 @@ class _Annotations:
     def _keypoints(self, entry: dict[str, Any], where: str) -> list[Any] | None:
         values, length = entry.get("keypoints"), 3 * self._n_joints
         if values in _MISSING:
-            self._findings.add("ignored", "annotation without keypoints: no instance to train on", where)
+            self._findings.add("ignored", "annotation without keypoints: not trained on", where)
             return [0] * length
         expected = f"{length} finite numbers, x, y and visibility of {self._n_joints} keypoints"
         if not isinstance(values, list) or len(values) != length:
@@ -234,12 +239,12 @@ class _Annotations:
             self._findings.refuse(where, "visibility", shown(wrong[0]), "0 (unlabelled), 1 (hidden) or 2 (seen)")
             return None
         if not are_numbers(values, length):
-            # What an unlabelled keypoint has for a place does not matter.
+            # The coordinates of an unlabelled keypoint don't matter.
             values = [v if values[i // 3 * 3 + 2] else 0 for i, v in enumerate(values)]
             if not are_numbers(values, length):
                 self._findings.refuse(where, "keypoints", shown(values), expected)
                 return None
-            self._findings.add("derived", "unlabelled keypoint without a place: put to 0, 0", where)
+            self._findings.add("derived", "unlabelled keypoint without coordinates: set to 0, 0", where)
         return values
 
     def _crowd(self, entry: dict[str, Any], where: str) -> int | None:
@@ -250,7 +255,7 @@ class _Annotations:
             self._findings.refuse(where, "iscrowd", shown(value), "0 or 1")
             return None
         if value:
-            self._findings.add("ignored", "crowd: no instance to train on", where)
+            self._findings.add("ignored", "crowd: not trained on", where)
         return int(value or 0)
 
     def _box(
@@ -276,13 +281,13 @@ class _Annotations:
     ) -> None:
         x, y, width, height = box
         if 0 < max(width, height) <= 1:
-            self._findings.add("noted", "box of at most 1 pixel: its sides may be shares of the image's", where)
+            self._findings.add("noted", "box of at most 1 pixel: its sides may be fractions of the image's", where)
         if not image["height"]:
             return
         size = np.array([image["width"], image["height"]])
         if ((points < 0) | (points > size)).any():
             self._findings.add("noted", "labelled keypoint outside its image", where)
-        if x + width > size[0] + _LOOSE_PX or y + height > size[1] + _LOOSE_PX:
+        if x + width > size[0] + _BOX_TOLERANCE_PX or y + height > size[1] + _BOX_TOLERANCE_PX:
             self._findings.add("noted", "box that reaches outside its image", where)
 
     def _area(self, entry: dict[str, Any], box: list[Any], where: str) -> int | float | None:

@@ -1,4 +1,4 @@
-"""Opens the data set of a config, built first where needed, with the crops that a run takes from it."""
+"""Opens the data set of a config, with the crops that a run uses. Builds it first if needed."""
 
 import dataclasses
 from pathlib import Path
@@ -17,27 +17,28 @@ from mamkpd_jax.skeletons import Skeleton
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationData:
-    """What of a data set a model is evaluated on."""
+    """The parts of an opened data set that an evaluation needs."""
 
     skeleton: Skeleton
     val: InstanceSource  # the split that `config.eval.split` names
-    detections: list[SplitBox] | None  # boxes to evaluate with in place of the ground truth's
+    detections: list[SplitBox] | None  # boxes to evaluate with; None: those of the ground truth
     eval_crop: TopDownCrop
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PoseData(EvaluationData):
-    """An opened data set."""
+    """An opened data set to train and evaluate on."""
 
     train: InstanceSource
     train_crop: TopDownCrop
 
 
 def open_dataset(config: Config) -> PoseData:
-    """The data set that `config.data` names, built first if it is not there.
+    """Opens the data set that `config.data` names, and builds it first if it does not exist.
 
     Raises:
-        UserError: its source files are missing, damaged or contradict each other.
+        UserError: the source files are missing, damaged or contradict each other, or a field of the config does not fit
+            the data set.
     """
     augmentation, erasing_p = PRESETS[config.data.augmentation], config.data.erasing_p
     builder, fields = _opened(config, "train", config.eval.split, flips=augmentation is not None)
@@ -46,17 +47,17 @@ def open_dataset(config: Config) -> PoseData:
 
 
 def open_evaluation_data(config: Config) -> EvaluationData:
-    """As `open_dataset`, but the files of the validation split are enough.
+    """Opens the evaluation part of the data set, as `open_dataset`. It needs only the files of `config.eval.split`.
 
     Raises:
-        UserError: they are missing, damaged or contradict each other.
+        UserError: as `open_dataset`, for the files of that split.
     """
     _, fields = _opened(config, config.eval.split)
     return EvaluationData(**fields)
 
 
 def _opened(config: Config, *needed: str, flips: bool = False) -> tuple[CocoFormBuilder, dict[str, Any]]:
-    """The built data set and the fields of `EvaluationData`."""
+    """The builder of the built data set, and the fields of `EvaluationData`."""
     builder = DATASETS[config.data.dataset](config.data, needed)
     if flips or config.eval.flip_test:
         _check_flips(config, builder.skeleton)
@@ -73,7 +74,7 @@ def _opened(config: Config, *needed: str, flips: bool = False) -> tuple[CocoForm
 
 
 def _check_flips(config: Config, skeleton: Skeleton) -> None:
-    """Raises UserError if a flip would train a left joint as a right one. A skeleton file is taken at its word."""
+    """Raises UserError if a flip would train a left joint as a right one. A skeleton file is trusted."""
     if not config.data.skeleton and (lost := one_sided(skeleton)):
         raise UserError(
             f"the keypoint {lost[0]!r} has a side, and no other of {', '.join(skeleton.joints)} is its mirror image: "

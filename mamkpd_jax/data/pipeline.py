@@ -1,7 +1,8 @@
-"""From a built data set to batches: grain shuffles, decodes, augments and batches.
+"""Makes batches from a built data set: grain shuffles, decodes, augments and batches.
 
-A training batch is a dict of numpy arrays whose first axis is the instance. What happens to an instance depends only on
-the seed, the epoch and the instance, whatever the number of workers. Evaluation goes by image, to decode each once.
+A training batch is a dict of numpy arrays with a leading axis for the instances. The augmentation of an instance
+depends only on the seed, the epoch and the instance, not on the number of workers. Evaluation iterates over images, so
+that each is decoded once.
 """
 
 import dataclasses
@@ -33,7 +34,7 @@ _IN_THREADS = grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
 
 @dataclasses.dataclass(frozen=True)
 class LoadCrop:
-    """An item of a source to its crop; an image that can't be decoded gives a black crop without labels."""
+    """Turns an item of a source into its crop. An image that can't be decoded gives a black crop without labels."""
 
     crop: TopDownCrop
 
@@ -45,19 +46,19 @@ class LoadCrop:
         example = self.crop({**item, "image": image}, rng)
         if damaged:
             example["visible"] = np.zeros_like(example["visible"])
-        about = {name: item[name] for name in ("image_id", "file_name", "category_id", "annotation_id", "score")}
-        return example | about | {"damaged": damaged}
+        fields = {name: item[name] for name in ("image_id", "file_name", "category_id", "annotation_id", "score")}
+        return example | fields | {"damaged": damaged}
 
 
 def train_batches(
     source: Source, crop: TopDownCrop, config: Config, part: tuple[int, int] = (0, 1)
 ) -> grain.DatasetIterator:
-    """Endless training batches: what `LoadCrop` gives, a leading axis for the instance.
+    """Endless training batches: the arrays of `LoadCrop`, stacked along a leading axis for the instances.
 
-    Choice: the last incomplete batch of an epoch is dropped.
+    Choice: the last, incomplete batch of an epoch is dropped.
 
     Args:
-        part: (i, n) gives the i-th of n equal parts of each batch, for the i-th of n processes.
+        part: (i, n) selects the i-th of n equal parts of each batch, for the i-th of n processes.
     """
     i, n = part
     steps_per_epoch = len(source) // config.optim.batch_size
@@ -77,11 +78,11 @@ def train_batches(
 
 
 def _start_worker(worker: int, n_workers: int) -> None:
-    """What a worker process starts with.
+    """Prepares a worker process: one OpenCV thread, no reaction to signals, and an end with its parent.
 
-    OpenCV would start a thread a core in each. Ctrl-C in a terminal, and a job scheduler, signal all processes of a
-    run, which would take the loader away from the one that is about to save. And when that one is killed, its workers
-    would stay.
+    Otherwise OpenCV would start one thread per core in each worker. Ctrl-C in a terminal, or a job scheduler, signals
+    all processes of a run: the workers would stop while the main process still needs them to save. And the workers of a
+    killed main process would stay alive.
     """
     del worker, n_workers
     cv2.setNumThreads(1)
@@ -98,11 +99,11 @@ def _end_with_parent() -> None:
 
 
 class EvalBatch(NamedTuple):
-    """Crops to predict, the first n of boxes, the rest padding."""
+    """Crops to predict: the first n are of boxes, the rest is padding."""
 
     images: UInt8[np.ndarray, "b h w 3"]
-    rows: Int[np.ndarray, " n"]  # of the crops' boxes among all
-    matrices: Float[np.ndarray, "n 2 3"]  # from the images to the crops
+    rows: Int[np.ndarray, " n"]  # indices of the crops' boxes in the list of all boxes
+    matrices: Float[np.ndarray, "n 2 3"]  # affine maps from the images to the crops
 
 
 def eval_batches(
@@ -113,11 +114,14 @@ def eval_batches(
     guard: "DamageGuard",
     part: tuple[int, int] = (0, 1),
 ) -> Iterator[EvalBatch]:
-    """The crops of a split's boxes, image by image; the last batch is padded with copies of its first crop.
+    """Yields the crops of a split's boxes, image by image. The last batch is padded with copies of its first crop.
 
     Args:
-        guard: counts the images that can't be decoded; their boxes are left out.
-        part: (i, n) gives the boxes of images i, i + n, i + 2n, and so on.
+        guard: counts the images that can't be decoded. Their boxes are left out.
+        part: (i, n) selects the boxes of images i, i + n, i + 2n, and so on.
+
+    Raises:
+        UserError: more than 1% of the images can't be decoded.
     """
     by_record: dict[int, list[int]] = {}
     for row, box in enumerate(boxes):
@@ -149,18 +153,18 @@ def eval_batches(
 
 
 class DamageGuard:
-    """Counts images that could not be decoded, names each once, and stops the run beyond 1% of the images."""
+    """Counts images that can't be decoded, logs the name of each once, and stops the run above 1% of the images."""
 
     def __init__(self, n_images: int):
         self._n_images = n_images
         self._damaged: set[str] = set()
 
     def check(self, batch: Mapping[str, np.ndarray]) -> None:
-        """Looks at a training batch, and raises as `count`."""
+        """Counts the damaged images of a training batch, and raises as `count` does."""
         self.count(batch["file_name"][batch["damaged"]])
 
     def count(self, damaged: Iterable[str]) -> None:
-        """Adds damaged images.
+        """Counts damaged images by their file names.
 
         Raises:
             UserError: more than 1% of the images are damaged.

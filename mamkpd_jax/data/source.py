@@ -1,4 +1,4 @@
-"""Access to a built data set: its instances one by one, its ground truth, and the boxes to evaluate on."""
+"""Reads a built data set: its instances, its ground truth and the boxes to evaluate on."""
 
 import functools
 import json
@@ -15,18 +15,18 @@ from mamkpd_jax.data.builders.coco_form import CocoFormBuilder, unusable
 from mamkpd_jax.data.functional import clip_box
 from mamkpd_jax.errors import UserError
 
-# image bytes, image_id, file_name, height_px, width_px, upright, category_id, annotation_id, bbox float64 [4], score,
-# keypoints float64 [j, 3]
+# Fields: image (bytes), image_id, file_name, height_px, width_px, upright, category_id, annotation_id,
+# bbox float64 [4], score, keypoints float64 [j, 3]
 Item = dict[str, Any]
 
 
 class InstanceSource:
-    """The instances of a split, with ground-truth boxes."""
+    """A sequence of the instances of a split, with ground-truth boxes."""
 
     def __init__(self, builder: CocoFormBuilder, split: str):
-        # Read through TFDS's own reader, which can be sent to worker processes; a builder of ours can't.
+        # TFDS's reader can be sent to worker processes; the builder can't.
         reader = tfds.builder_from_directory(builder.data_path)
-        # Decoding in TFDS is 14 times slower than reading, and the crops decode by OpenCV.
+        # Decoding in TFDS is 14 times slower than reading. The crops decode with OpenCV.
         decoders = {"image": tfds.decode.SkipDecoding()}
         self._records: Any = reader.as_data_source(split=split, decoders=decoders)  # type: ignore[call-arg]
         self._clips_boxes = builder.CLIPS_BOXES
@@ -53,9 +53,12 @@ class InstanceSource:
         }
 
     def image(self, record: int) -> dict[str, Any]:
-        """An image's bytes, id, file name, size, and whether it has to be turned upright.
+        """The fields of an image: its bytes, id, file name, size, and whether its EXIF rotation must be applied.
 
-        `instances` is the JSON of its instances' annotations.
+        `instances` is the JSON text of its instances' annotations.
+
+        Args:
+            record: index of the image in the split.
         """
         content = self._records[record]
         return {
@@ -70,11 +73,11 @@ class InstanceSource:
 
     @functools.cached_property
     def ground_truth(self) -> dict[str, list[dict[str, Any]]]:
-        """All images, in the order of the records, and annotations of the split in COCO's form, crowds included."""
+        """The images of the split, in the order of the records, and its annotations in COCO's form, crowds included."""
         return read_json(self._ground_truth_path)
 
     def boxes(self) -> list[SplitBox]:
-        """The boxes of the instances, in their order."""
+        """The ground-truth boxes of the instances, in the same order."""
         records = {image["id"]: (record, image) for record, image in enumerate(self.ground_truth["images"])}
         boxes = []
         for annotation in self.ground_truth["annotations"]:
@@ -90,13 +93,13 @@ class InstanceSource:
 
 
 def read_detections(source: InstanceSource, path: Path) -> list[SplitBox]:
-    """The boxes of a file in COCO's detection form, not clipped and whatever their score; none for an empty list.
+    """The boxes of a file in COCO's detection form, neither clipped nor filtered by score.
 
-    Boxes of categories that the split lacks are left out, such as those of a detector that finds more than persons. So
-    are unusable boxes, such as those of zero size.
+    Boxes of categories that the split lacks are left out, because a detector may find more than persons. So are
+    unusable boxes, such as those of zero size.
 
     Raises:
-        UserError: the file is of another form, or has boxes of other images or only of other categories.
+        UserError: the file has another form, boxes of images that the split lacks, or only boxes of other categories.
     """
     entries = detections_of(path, read_json(path))
     truth = source.ground_truth
@@ -106,7 +109,7 @@ def read_detections(source: InstanceSource, path: Path) -> list[SplitBox]:
         known = ", ".join(map(str, sorted(categories)))
         raise UserError(f"config.eval.detections: {path} has no box of category {known}; give a detections file")
     if left_out := len(entries) - len(boxes):
-        logging.info("%s: %d of %d boxes left out, of categories that the split lacks", path, left_out, len(entries))
+        logging.info("%s: %d of %d boxes left out; the split lacks their category", path, left_out, len(entries))
     records = {image["id"]: (record, image) for record, image in enumerate(truth["images"])}
     if unknown := [box["image_id"] for box in boxes if box["image_id"] not in records]:
         raise UserError(

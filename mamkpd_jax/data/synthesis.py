@@ -1,7 +1,7 @@
-"""Procedural pictures of people with COCO's 17 joints: the scenes of `synthetic_people`.
+"""Renders the scenes of `synthetic_people`: procedural images of people with COCO's 17 joints.
 
-Bodies are posed in 3-D and projected, so that left and right, foreshortening and self-occlusion come out right; they
-stand among and behind objects and each other. Nothing marks a joint: a network must see bodies.
+Bodies are posed in 3-D and projected, so that left and right, foreshortening and self-occlusion are correct. Objects
+and other people hide parts of them. Nothing marks a joint, so a network must recognise bodies.
 """
 
 import dataclasses
@@ -15,10 +15,10 @@ from mamkpd_jax.data.drawing import PART_NAMES, Canvas, background, draw_body, d
 from mamkpd_jax.skeletons import COCO
 
 _SUPERSAMPLING = 2
-_HEIGHT_SHARE = (0.4, 0.95)  # of a body in the picture's height
-_MIN_VISIBLE_SHARE = 0.5
+_HEIGHT_FRACTION = (0.4, 0.95)  # a body's height, as a fraction of the image's
+_MIN_VISIBLE_FRACTION = 0.5
 _MIN_VISIBLE_JOINTS = 8
-# The parts that show a joint: a joint is visible where one of them is on top.
+# A joint is visible where one of these parts is on top.
 _SHOWN_BY = {
     "shoulder": ("torso", "upper_arm"),
     "elbow": ("upper_arm", "forearm"),
@@ -31,27 +31,27 @@ _SHOWN_BY = {
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """A labelled person: x, y in pixels and COCO's visibility (0 outside the picture, 1 hidden, 2 seen)."""
+    """A labelled person, in pixels of the image."""
 
-    keypoints: Float[np.ndarray, "17 3"]
+    keypoints: Float[np.ndarray, "17 3"]  # x, y and COCO's visibility: 0 unlabelled, 1 hidden, 2 seen
     box_xywh: Float[np.ndarray, "4"]
-    area_px: float  # of what is seen of it
+    area_px: float  # of the person's visible pixels
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """An RGB picture and the people in it that can be seen well enough to be labelled."""
+    """An RGB image, and those people in it that are visible enough to be labelled."""
 
     image: UInt8[np.ndarray, "h w 3"]
     people: tuple[Person, ...]
 
 
 def render_scene(seed: int, index: int, size_hw: tuple[int, int]) -> Scene:
-    """The scene of a seed and an index: always the same one, whatever was drawn before."""
+    """The scene of a seed and an index. Equal arguments always give the same scene."""
     rng = np.random.default_rng((seed, index))
     height, width = (side * _SUPERSAMPLING for side in size_hw)
     canvas = Canvas(background(rng, height, width))
-    heights_px = np.sort(rng.uniform(*_HEIGHT_SHARE, rng.choice([1, 2, 3], p=[0.5, 0.37, 0.13]))) * height
+    heights_px = np.sort(rng.uniform(*_HEIGHT_FRACTION, rng.choice([1, 2, 3], p=[0.5, 0.37, 0.13]))) * height
     bodies = []
     for person, height_px in enumerate(heights_px):
         body = random_body(rng)
@@ -65,7 +65,7 @@ def render_scene(seed: int, index: int, size_hw: tuple[int, int]) -> Scene:
 
 
 def _place(body: Body, height_px: float, height: int, width: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """The body's points in the picture, most of them inside."""
+    """The body's points in pixels of the image, at a random place where most of them are inside."""
     points = {name: point[:2] * [height_px, -height_px] for name, point in body.points.items()}
     corners = np.array(list(points.values()))
     low, high = corners.min(axis=0), corners.max(axis=0)
@@ -76,10 +76,10 @@ def _place(body: Body, height_px: float, height: int, width: int, rng: np.random
 
 
 def _label(canvas: Canvas, person: int, body: Body, points: dict[str, np.ndarray], drawn_px: int) -> Person | None:
-    """The person's annotation; None if too little of it is to be seen."""
+    """The person's annotation; None if too little of the person is visible."""
     mask = canvas.owner // len(PART_NAMES) == person
     area = int(mask.sum())
-    if area < _MIN_VISIBLE_SHARE * max(drawn_px, 1):
+    if area < _MIN_VISIBLE_FRACTION * max(drawn_px, 1):
         return None
     joints = np.array([_joint(canvas, person, body, points, name) for name in COCO.joints])
     if (joints[:, 2] == 2).sum() < _MIN_VISIBLE_JOINTS:
@@ -105,7 +105,7 @@ def _joint(
     else:
         parts = ["head"]
         faces = (body.points[name] - body.points["head"])[2] > (-0.02 if joint == "ear" else 0.0)
-    # As COCO's annotators, who leave out the features of a face that is turned away.
+    # COCO's annotators leave out the features of a face that is turned away.
     if not (faces and 0 <= column < width and 0 <= row < height):
         return 0.0, 0.0, 0
     owners = [person * len(PART_NAMES) + PART_NAMES.index(part) for part in parts]
@@ -116,7 +116,7 @@ def _joint(
 def _photograph(
     image: UInt8[np.ndarray, "h w 3"], size_hw: tuple[int, int], rng: np.random.Generator
 ) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """The picture as a camera would take it: its light, focus and noise."""
+    """The image at its final size, with the random light, focus and noise of a camera."""
     small = cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
     if rng.random() < 0.4:
         small = cv2.GaussianBlur(small, (0, 0), rng.uniform(0.3, 0.9))

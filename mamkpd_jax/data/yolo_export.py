@@ -1,4 +1,4 @@
-"""Writes annotation files in COCO's keypoint form as pose labels of YOLO, as Ultralytics trains on them."""
+"""Converts annotation files in COCO's keypoint form to YOLO's pose labels, in Ultralytics' form."""
 
 import shutil
 from collections import Counter
@@ -21,18 +21,24 @@ from mamkpd_jax.skeletons import Skeleton
 def export_yolo(
     files: dict[str, Path], images: Path, output: Path, skeleton_name: str = "", *, exif: str = UPRIGHT
 ) -> Counter[str]:
-    """Writes data.yaml, images/SPLIT and labels/SPLIT to a new folder, and returns the counts by what it is.
+    """Writes data.yaml, images/SPLIT and labels/SPLIT to a new folder. Returns counts of images and instances.
 
-    Choice: images are copied, so that the folder can be moved to another machine. Crowds are left out, boxes are
-    clipped to the image and keypoints outside it become unlabelled, because Ultralytics drops images with others.
+    Choice: images are copied, so that the folder can be moved to another machine. Crowds are left out. Boxes are
+    clipped to the image, and keypoints outside it become unlabelled, because Ultralytics drops images with values
+    outside.
 
     Args:
         files: annotation files by split.
-        exif: UPRIGHT or STORED, how to read images whose labelled size fits both.
-        skeleton_name: a skeleton's name or file; empty: the one that the categories tell of.
+        images: the folder of the images.
+        output: the folder to write.
+        skeleton_name: a skeleton's name or file; empty: the skeleton of the categories.
+        exif: UPRIGHT or STORED, the way to read images whose labelled size fits both.
+
+    Returns:
+        The numbers of images by split, of instances, of crowds left out and of keypoints that became unlabelled.
 
     Raises:
-        UserError: a file is missing or can't be right, or the folder exists already. Nothing is written.
+        UserError: a file is missing or invalid, or the folder exists already. Then it writes nothing.
     """
     if output.exists():
         raise UserError(f"{output} is there already; move it away, or give another folder by --output")
@@ -43,7 +49,7 @@ def export_yolo(
         counts[f"images of {split}"] = len(labels.images)
         lines = {}
         for image in labels.images:
-            copy, text = _places(path, split, image["file_name"])
+            copy, text = _output_paths(path, split, image["file_name"])
             if text in texts:
                 raise UserError(f"{path}: {image['file_name']} and another image would have one label file; rename it")
             copies[copy] = images / image["file_name"]
@@ -63,7 +69,7 @@ def export_yolo(
 
 
 def _upright_size(path: Path, image: dict[str, Any], exif: str) -> tuple[int, int]:
-    """Height and width of an image that its labels refer to upright, as Ultralytics reads it."""
+    """The height and width of an upright image. Raises UserError if its labels refer to the stored pixels."""
     file = read_image(path, size_of(image), exif=exif)
     if file.rotated and not file.upright:
         raise UserError(
@@ -74,7 +80,7 @@ def _upright_size(path: Path, image: dict[str, Any], exif: str) -> tuple[int, in
 
 
 def _categories(files: dict[str, Path], skeleton_name: str) -> tuple[dict[int, str], Skeleton]:
-    """The names of the categories with keypoints by id, in the order of the classes, and their skeleton."""
+    """The categories with keypoints, names by id in the order of the classes, and their skeleton."""
     names: dict[str, dict[int, str]] = {}
     for split, path in files.items():
         with parsing(path, "an annotation file in COCO's form with categories"):
@@ -90,11 +96,14 @@ def _categories(files: dict[str, Path], skeleton_name: str) -> tuple[dict[int, s
 
 
 def _add_lines(path: Path, labels: Labels, ids: list[int], lines: dict[int, list[str]], counts: Counter[str]) -> None:
-    """Adds the annotations to the lines of their images, and to the counts."""
+    """Appends the annotations to the lines of their images, and counts them."""
     images = {image["id"]: image for image in labels.images}
     for annotation in labels.annotations:
         if annotation["category_id"] not in ids:
-            raise UserError(f"{path}: annotation {annotation['id']} is of no category of the file; repair the file")
+            raise UserError(
+                f"{path}: annotation {annotation['id']} has the category_id {annotation['category_id']}, and the file "
+                "has no such category; repair the file"
+            )
         if annotation["iscrowd"]:
             counts["crowds left out"] += 1
             continue
@@ -118,8 +127,8 @@ def _line(annotation: dict[str, Any], number: int, image: dict[str, Any], counts
     return text + "\n"
 
 
-def _places(path: Path, split: str, name: str) -> tuple[Path, Path]:
-    """An image's file and its label file below the output folder."""
+def _output_paths(path: Path, split: str, name: str) -> tuple[Path, Path]:
+    """The paths of an image and of its label file, relative to the output folder."""
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise UserError(f"{path}: the image {name} is outside the images' folder; name files relative to it")
     copy = Path("images") / split / name

@@ -129,7 +129,7 @@ def test_both_readings_of_an_unclear_rotation_are_drawn(folder):
     [
         (lambda folder: (folder / "images").rename(folder / "away"), "the image folder .*images is missing"),
         (lambda folder: _write(folder, []), "labels.json has no list 'images'"),
-        (lambda folder: (folder / "labels.json").write_text("{"), "labels.json is no complete JSON"),
+        (lambda folder: (folder / "labels.json").write_text("{"), "labels.json is not complete JSON"),
     ],
 )
 def test_what_is_no_set_is_named(spoil, line, folder):

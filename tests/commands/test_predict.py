@@ -77,7 +77,7 @@ def test_a_folder_is_completed_by_a_second_run(run, folder, shared_data):
     assert status == 3
     *_, title, a, b, c, d, e = errors.strip().splitlines()
     assert title == "problems (5):"
-    assert "4.jpg is 19 bytes that are no image" in a and "5.jpg is 0 bytes" in b
+    assert "4.jpg is 19 bytes that are not an image" in a and "5.jpg is 0 bytes" in b
     assert "6.png is an image of more than 134 million pixels; make it smaller" in c
     assert "(900, 0, 10, 10) lies outside" in d and "is not in finite numbers; it was left out" in e
 

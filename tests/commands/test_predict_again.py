@@ -165,7 +165,7 @@ def test_removed_and_broken_pictures_are_not_reported(folder):
     (folder.input / "sub" / "a.png").unlink()
     (folder.input / "b.png").write_bytes(b"cut")
     outcome = folder.predict()
-    assert outcome.status == 3 and "b.png is 3 bytes that are no image" in outcome.errors
+    assert outcome.status == 3 and "b.png is 3 bytes that are not an image" in outcome.errors
     assert set(folder.results()) == {"a.png"}
     assert (folder.output / "poses" / "sub" / "a.png.json").exists(), "it may have taken long"
     assert not (folder.output / "pictures" / "b.png").exists()

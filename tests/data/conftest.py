@@ -1,4 +1,4 @@
-"""Small data sets in the official layout, made of real COCO images."""
+"""Fixtures: a small data set of real images in COCO's official layout."""
 
 import json
 import shutil
@@ -10,14 +10,14 @@ from absl import flags
 
 @pytest.fixture(scope="session", autouse=True)
 def _parsed_flags():
-    """grain's worker processes read absl's flags."""
+    """Marks absl's flags as parsed, because grain's worker processes read them."""
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
 
 
 @pytest.fixture
 def coco_root(shared_data: Path, tmp_path: Path) -> Path:
-    """COCO's official layout: two real images, with all their annotations, in each split."""
+    """A folder in COCO's official layout, with two real images and all their annotations in each split."""
     source, root = shared_data / "coco_mini", tmp_path / "coco"
     data = json.loads((source / "test_coco.json").read_bytes())
     (root / "annotations").mkdir(parents=True)

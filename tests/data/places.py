@@ -1,4 +1,4 @@
-"""Where a test has its files."""
+"""A helper that makes configs for data sets in test folders."""
 
 from pathlib import Path
 from typing import Any
@@ -7,5 +7,5 @@ from mamkpd_jax.config import DataConfig
 
 
 def data_at(root: Path, build_dir: Path, **fields: Any) -> DataConfig:
-    """The config of the files in a folder, built in another."""
+    """The config of a data set whose files are in `root` and which is built in `build_dir`."""
     return DataConfig(root=str(root), build_dir=str(build_dir), **fields)

@@ -1,4 +1,4 @@
-"""The geometry of crops: known figures, inverses, images and points that move together."""
+"""Tests of image decoding and of the geometry of crops: known values, inverses, and images against points."""
 
 import struct
 import zlib
@@ -21,12 +21,12 @@ SQRT8 = 2.0 * np.sqrt(2.0)
         (45.0, [[SQRT8, SQRT8, -465.685303], [-SQRT8, SQRT8, 100]]),
     ],
 )
-def test_crop_matrix_has_the_published_figures(rotation_deg, expected):
+def test_crop_matrix_equals_published_values(rotation_deg, expected):
     matrix = F.crop_matrix(np.array([100.0, 100.0]), np.array([50.0, 50.0]), rotation_deg, (200, 200))
     np.testing.assert_allclose(matrix, expected, atol=1e-4)
 
 
-def test_a_udp_crop_reaches_from_pixel_centre_to_pixel_centre():
+def test_udp_crops_span_pixel_centres():
     matrix = F.crop_matrix(np.array([100.0, 100.0]), np.array([60.0, 80.0]), 0.0, (256, 192), udp=True)
     corners = F.warp_points(np.array([[70.0, 60.0], [130.0, 140.0]]), matrix)
     np.testing.assert_allclose(corners, [[0, 0], [191, 255]], atol=1e-9)
@@ -36,17 +36,17 @@ def test_a_udp_crop_reaches_from_pixel_centre_to_pixel_centre():
     np.testing.assert_allclose(F.warp_points(F.warp_points(points, turned), F.invert(turned)), points, atol=1e-9)
 
 
-def test_erasing_covers_a_rectangle_of_the_share():
+def test_erasing_covers_a_rectangle_of_given_area():
     image = np.zeros((100, 80, 3), np.uint8)
     erased = F.erase(image, 0.1, 2.0, np.array([0.5, 0.999]), np.array([9, 8, 7]))
     covered = (erased == [9, 8, 7]).all(axis=2)
     rows, columns = np.flatnonzero(covered.any(axis=1)), np.flatnonzero(covered.any(axis=0))
     assert covered.sum() == len(rows) * len(columns) == 40 * 20
     assert rows[-1] == 99 and 25 <= columns[0] <= 35
-    assert not image.any(), "the image itself stays"
+    assert not image.any(), "the input must not change"
 
 
-def test_flip_points_has_the_published_figures():
+def test_flip_points_equals_published_values():
     flipped = F.flip_points(np.array([[0.0, 0.0], [1.0, 1.0]]), 5, (1, 0))
     np.testing.assert_array_equal(flipped, [[3, 1], [4, 0]])
 
@@ -68,7 +68,7 @@ def test_flip_points_undoes_itself():
 
 @pytest.mark.parametrize("rotation_deg", [0.0, 30.0, -75.0, 180.0])
 def test_image_and_points_are_warped_alike(rotation_deg):
-    """A spot of light is found where its centre is mapped to."""
+    """A bright spot in the crop is where the map moves its centre."""
     spot = np.array([61.0, 47.0])
     rows, columns = np.mgrid[:120, :160]
     light = 255 * np.exp(-((columns - spot[0]) ** 2 + (rows - spot[1]) ** 2) / 32)
@@ -86,7 +86,7 @@ def test_image_and_points_are_warped_alike(rotation_deg):
         ([10.0, 5.0, 30.0, 40.0], [10, 5, 30, 40]),
         ([-5.0, -6.0, 30.0, 40.0], [0, 0, 25, 34]),
         ([80.0, 40.0, 60.0, 60.0], [80, 40, 19, 9]),
-        # Outside at each side: no width or height, which the builder drops.
+        # Outside the image at each side: no width or height. The builder drops such boxes.
         ([200.0, 10.0, 20.0, 20.0], [99, 10, 0, 20]),
         ([10.0, 60.0, 20.0, 20.0], [10, 49, 20, 0]),
         ([-30.0, 10.0, 20.0, 20.0], [0, 10, 0, 20]),
@@ -103,7 +103,7 @@ def test_grow_to_aspect_never_shrinks(size, expected):
 
 
 @pytest.mark.parametrize("udp", [False, True])
-def test_the_area_of_a_crop_is_that_of_its_part_of_the_image(udp):
+def test_crop_areas_are_in_image_pixels(udp):
     matrix = F.crop_matrix(np.array([70.0, 55.0]), np.array([75.0, 100.0]), 30.0, (256, 192), udp=udp)
     _, areas_px = F.from_crops(np.zeros((1, 2, 2)), matrix[None], (256, 192), udp=udp)
     np.testing.assert_allclose(areas_px, [7500.0])
@@ -112,7 +112,7 @@ def test_the_area_of_a_crop_is_that_of_its_part_of_the_image(udp):
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 
 
-def test_decode_image_gives_rgb_of_every_kind_of_file():
+def test_decode_image_converts_every_format_to_rgb():
     bgr = RGB[..., ::-1]
     grey = cv2.cvtColor(RGB, cv2.COLOR_RGB2GRAY)
     alpha = np.dstack([bgr, np.full(bgr.shape[:2], 9, np.uint8)])
@@ -127,19 +127,19 @@ def test_decode_image_gives_rgb_of_every_kind_of_file():
         np.testing.assert_array_equal(F.decode_image(data), expected)
 
 
-def test_decode_image_ignores_the_rotation_noted_in_a_file():
-    """Annotations are of the stored pixels. The six bytes that count: tag 0x112, orientation, is 6, a quarter turn."""
+def test_decode_image_ignores_exif_rotation():
+    """Official annotations refer to the stored pixels. Here tag 0x112 (orientation) has the value 6, a quarter turn."""
     jpeg = cv2.imencode(".jpg", RGB)[1].tobytes()
     entry = struct.pack(">HHIHH", 0x112, 3, 1, 6, 0)
     exif = b"Exif\0\0" + b"MM\0*" + struct.pack(">IH", 8, 1) + entry + bytes(4)
     turned = jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
     by_opencv = cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR)
-    assert by_opencv.shape == (30, 20, 3), "the note is not understood"
+    assert by_opencv.shape == (30, 20, 3), "OpenCV does not apply the rotation"
     np.testing.assert_array_equal(F.decode_image(turned), F.decode_image(jpeg))
 
 
-def test_decode_image_takes_printers_colours():
-    """A JPEG in CMYK, as Photoshop and Pillow write it: white, red, green and blue squares of 32 pixels."""
+def test_decode_image_reads_cmyk():
+    """The CMYK JPEG, as Photoshop and Pillow write it, has white, red, green and blue squares of 32 pixels."""
     image = F.decode_image((Path(__file__).parent / "images" / "cmyk.jpg").read_bytes())
     expected = [[255, 255, 255], [200, 30, 40], [20, 160, 60], [40, 70, 210]]
     assert image.shape == (32, 128, 3)
@@ -147,36 +147,36 @@ def test_decode_image_takes_printers_colours():
 
 
 @pytest.mark.parametrize("data", [b"", b"no image", b"\xff\xd8" + b"\0" * 5000 + b"\xff\xd9"])
-def test_decode_image_refuses_what_is_no_image(data):
+def test_decode_image_refuses_other_bytes(data):
     with pytest.raises(F.DamagedImage):
         F.decode_image(data)
 
 
-def test_decode_image_refuses_a_jpeg_without_its_end():
-    """An interrupted copy has zeros for the rest, which libjpeg takes for pixels; a thumbnail's end is not the end."""
+def test_decode_image_refuses_truncated_jpeg():
+    """A truncated copy is padded with zeros, which libjpeg decodes. A thumbnail's end marker does not count."""
     large = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8), (0, 0), 4)
     thumbnail = cv2.imencode(".jpg", large[::8, ::8])[1].tobytes()
     for progressive in (0, 1):
         jpeg = cv2.imencode(".jpg", large, [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])[1].tobytes()
         segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
-        whole = jpeg[:2] + segment + jpeg[2:]
-        for data in (jpeg, whole, whole + bytes(100_000)):  # a phone's video may follow
+        with_thumbnail = jpeg[:2] + segment + jpeg[2:]
+        for data in (jpeg, with_thumbnail, with_thumbnail + bytes(100_000)):  # a phone's video may follow
             np.testing.assert_array_equal(F.decode_image(data), F.decode_image(jpeg))
-        for data in (jpeg, whole):
+        for data in (jpeg, with_thumbnail):
             interrupted = data[: -len(jpeg) // 2] + bytes(len(jpeg) // 2)
-            with pytest.raises(F.DamagedImage, match=r"a picture that is cut off \(.*without an end marker"):
+            with pytest.raises(F.DamagedImage, match=r"a truncated image \(.*without an end marker"):
                 F.decode_image(interrupted)
 
 
-def test_decode_image_refuses_a_png_without_its_end():
+def test_decode_image_refuses_truncated_png():
     data = cv2.imencode(".png", RGB)[1].tobytes()
     np.testing.assert_array_equal(F.decode_image(data + bytes(5000)), RGB[..., ::-1])
-    with pytest.raises(F.DamagedImage, match=r"a picture that is cut off \(.*without an end marker"):
+    with pytest.raises(F.DamagedImage, match=r"a truncated image \(.*without an end marker"):
         F.decode_image(data[:-12])
 
 
 @pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
-def test_decode_image_turns_by_exif_data_only_if_asked(orientation, turns):
+def test_decode_image_applies_exif_rotation_on_request(orientation, turns):
     data = cv2.imencode(".jpg", RGB[..., ::-1])[1].tobytes()
     stored = F.decode_image(data)
     np.testing.assert_array_equal(F.decode_image(turned(data, orientation)), stored)
@@ -186,9 +186,9 @@ def test_decode_image_turns_by_exif_data_only_if_asked(orientation, turns):
 def test_decode_image_refuses_too_many_pixels(monkeypatch):
     small = cv2.imencode(".png", RGB)[1].tobytes()
     with pytest.raises(F.DamagedImage, match="more than 134 million pixels"):
-        # Its head tells of 60,000 x 60,000; OpenCV refuses before it looks for the rest.
-        head = b"IHDR" + struct.pack(">II", 60_000, 60_000) + small[24:29]
-        F.decode_image(small[:12] + head + struct.pack(">I", zlib.crc32(head)) + small[33:])
+        # OpenCV refuses the header's size, 60,000 x 60,000, before it reads the pixels.
+        header = b"IHDR" + struct.pack(">II", 60_000, 60_000) + small[24:29]
+        F.decode_image(small[:12] + header + struct.pack(">I", zlib.crc32(header)) + small[33:])
     monkeypatch.setattr(F, "_MAX_PIXELS", 20 * 30 - 1)
     with pytest.raises(F.DamagedImage, match="million pixels"):
         F.decode_image(small)

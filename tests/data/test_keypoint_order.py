@@ -1,4 +1,4 @@
-"""Labels whose keypoints have the names of a named skeleton in another order or spelling."""
+"""Tests of labels whose keypoints have another order or spelling than those of the skeleton."""
 
 import json
 import random
@@ -20,12 +20,12 @@ from mamkpd_jax.data.splitting import split_annotations
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import ANIMALPOSE, COCO, SKELETONS
 
-# The keypoints of MMPose's animalpose_train.json.
+# The keypoints in MMPose's animalpose_train.json.
 MMPOSE = (
     *("L_Eye", "R_Eye", "L_EarBase", "R_EarBase", "Nose", "Throat", "TailBase", "Withers"),
     *(f"{side}_{end}_{part}" for part in ("Elbow", "Knee", "Paw") for end in "FB" for side in "LR"),
 )
-# Their names in this package.
+# The same keypoints by their names in this package.
 OURS = (
     *("left_eye", "right_eye", "left_ear", "right_ear", "nose", "throat", "tailbase", "withers"),
     *(f"{s}_{e}_{part}" for part in ("elbow", "knee", "paw") for e in ("front", "back") for s in ("left", "right")),
@@ -33,7 +33,7 @@ OURS = (
 
 
 def _content(names, n_images: int = 6) -> dict:
-    """Labels with one animal per image. The x of a keypoint is its place among the names, which identifies it."""
+    """Labels with one animal in each image. The x of a keypoint is its index among the names plus 2."""
     keypoints = [value for x in range(len(names)) for value in (x + 2, 20, 2)]
     fields = {"category_id": 1, "iscrowd": 0, "num_keypoints": len(names), "area": 500.0, "bbox": [1, 10, 40, 25]}
     return {
@@ -45,7 +45,7 @@ def _content(names, n_images: int = 6) -> dict:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """Images, and their labels in MMPose's order."""
+    """A folder of images, with labels in MMPose's order."""
     for i in range(6):
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((48, 64, 3), 40 * i, np.uint8))
     (tmp_path / "labels.json").write_text(json.dumps(_content(MMPOSE)), encoding="utf-8")
@@ -91,7 +91,7 @@ def test_every_named_skeleton_is_mapped(skeleton, spell):
     assert labels.annotations[0]["keypoints"][::3] == _expected_x(skeleton, order)
 
 
-def test_labels_in_the_skeletons_order_stay(folder):
+def test_labels_in_skeleton_order_are_unchanged(folder):
     labels = usable_labels(folder / "labels.json", _content(ANIMALPOSE.joints), ANIMALPOSE)
     assert labels.annotations[0]["keypoints"][::3] == list(range(2, 22)) and not labels.findings.lines()
 
@@ -130,7 +130,7 @@ def test_check_data_reports_the_mapping(folder):
 
 
 def test_results_are_scored_against_mapped_labels(folder):
-    """The results have the skeleton's order, and all of them are right."""
+    """The results have the skeleton's order, and all joints are correct."""
     results = [
         {"image_id": i, "category_id": 1, "score": 1.0, "annotation_id": i}
         | {"keypoints": [value for x in _expected_x() for value in (x, 20, 1)]}

@@ -1,4 +1,4 @@
-"""Annotation files as tools export them: derived, ignored or refused, and counted."""
+"""Tests of reading annotation files: fields are derived, ignored, noted or refused, and counted."""
 
 import copy
 import json
@@ -38,14 +38,14 @@ def _without(*fields):
     return lambda content: [annotation.pop(field) for annotation in content["annotations"] for field in fields]
 
 
-def _told(labels: Labels) -> list[str]:
+def _messages(labels: Labels) -> list[str]:
     return [str(finding) for outcome in ("derived", "ignored", "noted") for finding in labels.findings.of(outcome)]
 
 
-def test_good_annotations_stay_as_they_are():
+def test_good_annotations_are_unchanged():
     labels = _read(lambda content: None)
     assert labels.annotations == GOOD["annotations"] and labels.images == GOOD["images"]
-    assert _told(labels) == [] and labels.left_out == 0
+    assert _messages(labels) == [] and labels.left_out == 0
 
 
 DERIVED = {
@@ -57,34 +57,35 @@ DERIVED = {
     "area 0": (_first(area=0), "area", 0.53 * 8000, "1 x area not above 0: 0.53 of the box"),
     "empty box": (_first(bbox=[0, 0, 0, 0]), "bbox", [53.6, 23.6, 52.8, 42.8], "1 x bbox missing: around the label"),
     "bbox": (_without("bbox"), "bbox", [53.6, 23.6, 52.8, 42.8], "2 x bbox missing: around the labelled keypoints"),
-    "float ids": (_first(id=1.0, image_id=1.0), "image_id", 1, "1 x image_id is no integer: taken as one"),
-    "text ids": (_first(image_id="1"), "image_id", 1, "1 x image_id is no integer: taken as one"),
+    "float ids": (_first(id=1.0, image_id=1.0), "image_id", 1, "1 x image_id is not an integer: converted"),
+    "text ids": (_first(image_id="1"), "image_id", 1, "1 x image_id is not an integer: converted"),
     "no ids": (_without("id"), "id", 1, "2 x id missing in all annotations: numbered"),
     "no place": (
         _first(keypoints=KEYPOINTS[:9] + [None, float("nan"), 0]),
         "keypoints",
         KEYPOINTS,
-        "1 x unlabelled keypoint without a place",
+        "1 x unlabelled keypoint without coordinates",
     ),
 }
 
 
 @pytest.mark.parametrize("case", DERIVED)
 def test_missing_fields_are_derived_and_counted(case):
-    change, field, value, told = DERIVED[case]
+    change, field, value, message = DERIVED[case]
     labels = _read(change)
     labels.findings.check()
     found = labels.annotations[0][field]
     assert found == pytest.approx(value) and type(found) is type(value)
     assert len(labels.annotations) == 2
-    assert [line for line in _told(labels) if told and line.startswith(told)] or (told is None and not _told(labels))
+    messages = _messages(labels)
+    assert [line for line in messages if message and line.startswith(message)] or (message is None and not messages)
 
 
-def test_sizes_of_images_may_be_missing():
+def test_image_sizes_may_be_missing():
     labels = _read(lambda content: [image.pop("height") for image in content["images"]])
     labels.findings.check()
     assert [image["height"] for image in labels.images] == [None, None] == [image["width"] for image in labels.images]
-    assert _told(labels) == ["2 x height or width missing: that of the image file (image 1, image 2)"]
+    assert _messages(labels) == ["2 x height or width missing: that of the image file (image 1, image 2)"]
 
 
 def test_backslashes_in_file_names_are_slashes():
@@ -96,7 +97,7 @@ def test_backslashes_in_file_names_are_slashes():
 def test_boxes_without_keypoints_are_no_instances(keypoints):
     labels = _read(_first(keypoints=keypoints))
     assert labels.annotations[0]["keypoints"] == [0] * 12 and labels.annotations[0]["num_keypoints"] == 0
-    assert "1 x annotation without keypoints: no instance to train on (annotation 1)" in _told(labels)
+    assert "1 x annotation without keypoints: not trained on (annotation 1)" in _messages(labels)
 
 
 def test_annotations_of_categories_without_keypoints_are_left_out():
@@ -107,8 +108,8 @@ def test_annotations_of_categories_without_keypoints_are_left_out():
     labels = _read(change)
     assert labels.skeleton.name == "robot" and labels.left_out == 1
     assert [annotation["id"] for annotation in labels.annotations] == [2]
-    assert "1 x annotation of robots, which has no keypoints (annotation 1)" in _told(labels)
-    assert "1 x category without keypoints (robots)" in _told(labels)
+    assert "1 x annotation of robots, which has no keypoints (annotation 1)" in _messages(labels)
+    assert "1 x category without keypoints (robots)" in _messages(labels)
 
 
 @pytest.mark.parametrize(
@@ -116,15 +117,15 @@ def test_annotations_of_categories_without_keypoints_are_left_out():
     [
         ({"keypoints": [170, *KEYPOINTS[1:]]}, "labelled keypoint outside its image"),
         ({"bbox": [60, 10, 118, 99]}, "box that reaches outside its image"),
-        ({"bbox": [0.2, 0.1, 0.5, 0.8]}, "box of at most 1 pixel: its sides may be shares of the image's"),
+        ({"bbox": [0.2, 0.1, 0.5, 0.8]}, "box of at most 1 pixel: its sides may be fractions of the image's"),
     ],
 )
-def test_odd_places_are_noted(fields, note):
-    assert _told(_read(_first(**fields))) == [f"1 x {note} (annotation 1)"]
+def test_unusual_boxes_and_keypoints_are_noted(fields, note):
+    assert _messages(_read(_first(**fields))) == [f"1 x {note} (annotation 1)"]
 
 
-def test_a_derived_box_is_the_same_without_a_size():
-    """The box reaches out of the image, where a data set clips it."""
+def test_derived_boxes_do_not_need_image_sizes():
+    """The derived box extends beyond the image. Only a data set clips it."""
     fields = {"bbox": None, "area": None, "keypoints": [1, 1, 2, 150, 110, 2, *KEYPOINTS[6:]]}
     boxes = [_read(_first(**fields)).annotations[0]]
     boxes.append(_read(lambda content: (_first(**fields)(content), content["images"][0].pop("width"))).annotations[0])

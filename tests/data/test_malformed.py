@@ -1,4 +1,4 @@
-"""Malformed files, made by hypothesis: one clear line or a full account of what is used, never anything else."""
+"""Property tests of the readers: a malformed file gives a one-line error, or all of its entries are counted."""
 
 import copy
 import json
@@ -45,23 +45,23 @@ RESULTS = [
     {"image_id": i % 2, "category_id": 1, "keypoints": [2, 2, 1, 5, 5, 1], "score": 0.5, "annotation_id": i}
     for i in range(3)
 ]
-MORE_FIELDS = ["bbox", "segmentation", "caption", "area", "id", "iscrowd"]  # by which pycocotools tells kinds apart
+MORE_FIELDS = ["bbox", "segmentation", "caption", "area", "id", "iscrowd"]  # pycocotools detects the type by them
 BOXES = [{"image_id": 0, "category_id": 1, "bbox": [1, 1, 5, 5], "score": 0.5}]
 
 
-def _places(data, path=()):
-    """The paths of everything in a JSON value."""
+def _paths(data, path=()):
+    """Yields the paths of all values in a JSON value."""
     yield path
     for key, value in data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ():
-        yield from _places(value, (*path, key))
+        yield from _paths(value, (*path, key))
 
 
 @st.composite
 def spoilt(draw, good):
-    """A file's text: one or two places of the good content removed, doubled or replaced, or the text cut off."""
+    """The text of a JSON file, with one or two values removed, doubled or replaced, or truncated."""
     data = copy.deepcopy(good)
     for _ in range(draw(st.integers(1, 2))):
-        path = draw(st.sampled_from(list(_places(data))))
+        path = draw(st.sampled_from(list(_paths(data))))
         if not path:
             data = draw(values) if draw(st.integers(0, 9)) == 0 else data
             continue
@@ -94,13 +94,13 @@ def _one_line(error: UserError) -> None:
 
 @quick
 @given(text=spoilt(GOOD))
-def test_an_annotation_file_is_refused_in_a_line_or_wholly_accounted_for(folder, text):
+def test_annotations_are_refused_in_a_line_or_counted(folder, text):
     (folder / "all.json").write_text(text, encoding="utf-8")
     try:
         builder = CustomCoco(
             data_at(folder, folder / "build", train_annotations="all.json", train_images="."), ["train"]
         )
-        builder.data_path.mkdir(parents=True, exist_ok=True)  # where the ground truth goes
+        builder.data_path.mkdir(parents=True, exist_ok=True)  # the ground truth is written there
         records = [record for _, record in builder._generate_examples("train")]
     except UserError as error:
         _one_line(error)
@@ -132,7 +132,7 @@ def test_results_are_refused_in_a_line_or_scored(folder, metric, truth, results,
 
 @quick
 @given(more=st.tuples(*[st.dictionaries(st.sampled_from(MORE_FIELDS), values | st.just([1, 1, 5, 5]))] * len(RESULTS)))
-def test_results_are_scored_whatever_fields_they_have_besides(folder, more):
+def test_extra_fields_of_results_are_ignored(folder, more):
     (folder / "truth.json").write_text(json.dumps(GOOD), encoding="utf-8")
     results = [result | fields for result, fields in zip(RESULTS, more, strict=True)]
     (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
@@ -156,7 +156,7 @@ def test_detections_are_refused_in_a_line_or_read(folder, text):
 
 @quick
 @given(text=spoilt({"joints": ["a", "b"], "flip_pairs": [[0, 1]], "sigmas": [0.1, 0.2], "edges": [[0, 1]]}))
-def test_skeleton_files_are_refused_in_a_line_or_read(folder, text):
+def test_skeletons_are_refused_in_a_line_or_read(folder, text):
     (folder / "skeleton.json").write_text(text, encoding="utf-8")
     try:
         skeleton = read_skeleton(folder / "skeleton.json")

@@ -1,4 +1,4 @@
-"""Batches: the same for any number of workers, random by (seed, epoch, example) alone, damaged images left out."""
+"""Tests of the batches: independent of the number of workers, random by seed and epoch, without damaged images."""
 
 import itertools
 
@@ -19,7 +19,7 @@ from tests.data.places import data_at
 
 INPUT_HW = (64, 48)
 CROP = TopDownCrop(input_hw=INPUT_HW, skeleton=COCO)
-# What the builder can't see: the markers of a JPEG at both ends, and nothing that can be decoded between.
+# The builder accepts these bytes: they have a JPEG's markers at both ends, but nothing to decode between them.
 DAMAGED = b"\xff\xd8" + b"\0" * 5000 + b"\xff\xd9"
 TRAIN_CROP = TopDownCrop(input_hw=INPUT_HW, skeleton=COCO, augmentation=PRESETS["mmpose"])
 
@@ -32,7 +32,7 @@ def train(shared_data, tmp_path_factory) -> InstanceSource:
 
 
 class _Few:
-    """The first instance of each of the first images, so that images tell instances and epochs are short."""
+    """A source with the first instance of each of n images. An image identifies its instance, and epochs are short."""
 
     def __init__(self, source: InstanceSource, n: int):
         firsts: dict[int, int] = {}
@@ -55,12 +55,12 @@ def _batches(source, n: int, *, batch_size: int, workers: int = 0, seed: int = 0
 
 
 def _matrices(batches: list[dict[str, np.ndarray]]) -> dict[int, np.ndarray]:
-    """The crop that each instance got, by image."""
+    """The matrix of each instance's crop, by image id."""
     return {int(i): matrix for b in batches for i, matrix in zip(b["image_id"], b["matrix"], strict=True)}
 
 
 def _same(a: dict[int, np.ndarray], b: dict[int, np.ndarray]) -> int:
-    """How many instances got the same crop in both."""
+    """The number of instances that have the same crop in both."""
     return sum(np.array_equal(a[i], b[i]) for i in a.keys() & b.keys())
 
 
@@ -73,18 +73,18 @@ def test_workers_do_not_change_the_batches(train):
 
 
 class _Threads(_Few):
-    """Its items tell, as their score, how many threads OpenCV has where they are read."""
+    """A source whose items have as their score the number of OpenCV's threads in the process that reads them."""
 
     def __getitem__(self, index: int) -> dict:
         return super().__getitem__(index) | {"score": float(cv2.getNumThreads())}
 
 
-def test_a_worker_has_one_thread_of_opencv(train):
+def test_workers_use_one_opencv_thread(train):
     (batch,) = _batches(_Threads(train, 4), 1, batch_size=4, workers=1)
     assert batch["score"].tolist() == [1.0] * 4
 
 
-def test_an_example_is_random_by_seed_and_epoch_alone(train):
+def test_crops_depend_on_seed_and_epoch_only(train):
     source = _Few(train, 12)
     first, second, third = np.split(np.array(_batches(source, 9, batch_size=4)), 3)
     epochs = [_matrices(list(epoch)) for epoch in (first, second, third)]
@@ -96,7 +96,7 @@ def test_an_example_is_random_by_seed_and_epoch_alone(train):
     assert _same(epochs[0], _matrices(_batches(source, 3, batch_size=4, seed=1))) == 0
 
 
-def test_epochs_are_shuffled_and_drop_what_fills_no_batch(train):
+def test_epochs_are_shuffled_without_incomplete_batches(train):
     batches = _batches(_Few(train, 12), 6, batch_size=5)  # two batches an epoch, two examples dropped
     orders = [[int(i) for batch in batches[e : e + 2] for i in batch["image_id"]] for e in (0, 2, 4)]
     assert all(len(set(order)) == 10 for order in orders)
@@ -104,7 +104,7 @@ def test_epochs_are_shuffled_and_drop_what_fills_no_batch(train):
 
 
 class _Damaged(InstanceSource):
-    """A source some of whose images can't be decoded."""
+    """A source in which some images can't be decoded."""
 
     def __init__(self, source: InstanceSource, *damaged: int):
         self._source, self._damaged = source, damaged
@@ -145,11 +145,11 @@ def test_parts_of_an_evaluation_share_no_image(train, boxes):
 
 
 def _ranks(boxes: list[SplitBox]) -> np.ndarray:
-    """Of each box, which of the images with boxes it is in."""
+    """For each box, the index of its image among the images with boxes."""
     return np.unique([box.record for box in boxes], return_inverse=True)[1]
 
 
-def test_boxes_of_a_damaged_image_are_left_out_and_it_is_named(train, boxes, caplog):
+def test_boxes_of_damaged_images_are_left_out(train, boxes, caplog):
     damaged = np.array([box.record == 2 for box in boxes])
     assert damaged.any()
     with caplog.at_level("WARNING", logger="absl"):
@@ -160,13 +160,13 @@ def test_boxes_of_a_damaged_image_are_left_out_and_it_is_named(train, boxes, cap
     ]
 
 
-def test_a_damaged_image_is_black_and_unlabelled_in_training(train):
+def test_damaged_training_images_are_black_and_unlabelled(train):
     example = LoadCrop(CROP)(train[0] | {"image": DAMAGED})
     assert example["damaged"] and not example["image"].any() and not example["visible"].any()
     assert LoadCrop(CROP)(train[0])["visible"].any()
 
 
-def test_a_damaged_image_is_named_once(caplog):
+def test_a_damaged_image_is_logged_once(caplog):
     batch = {"file_name": np.array(["a.jpg", "b.jpg", "b.jpg"]), "damaged": np.array([False, True, True])}
     guard = DamageGuard(n_images=100)
     with caplog.at_level("WARNING", logger="absl"):

@@ -1,4 +1,4 @@
-"""Boxes of a built data set: of its instances, and of detections."""
+"""Tests of the boxes of a built data set: those of its instances, and detections."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def _write(path, boxes):
     return path
 
 
-def test_detections_of_a_real_file_are_taken_as_they_are(val, shared_data, tmp_path, caplog):
+def test_real_detections_are_read_unchanged(val, shared_data, tmp_path, caplog):
     caplog.set_level("INFO")
     ids = {image["id"] for image in val.ground_truth["images"]}
     boxes = json.loads((shared_data / "coco_mini" / "test_coco_det_AP_H_56.json").read_bytes())
@@ -32,14 +32,14 @@ def test_detections_of_a_real_file_are_taken_as_they_are(val, shared_data, tmp_p
     other = {**ours[0], "category_id": 18}
     boxes = read_detections(val, _write(tmp_path / "boxes.json", [*ours, other]))
     assert len(boxes) == len(ours) > 0, "only persons are read"
-    assert f"1 of {len(ours) + 1} boxes left out, of categories that the split lacks" in caplog.text
+    assert f"1 of {len(ours) + 1} boxes left out; the split lacks their category" in caplog.text
     np.testing.assert_array_equal([box.xywh for box in boxes], [box["bbox"] for box in ours])
     assert [box.image_id for box in boxes] == [box["image_id"] for box in ours]
     assert [box.score for box in boxes] == [box["score"] for box in ours]
     assert all(val.image(box.record)["image_id"] == box.image_id for box in boxes)
 
 
-def test_boxes_are_those_of_the_instances(val):
+def test_boxes_match_the_instances(val):
     boxes, items = val.boxes(), [val[i] for i in range(len(val))]
     np.testing.assert_array_equal([box.xywh for box in boxes], [item["bbox"] for item in items])
     for name in ("image_id", "category_id", "annotation_id"):
@@ -99,14 +99,14 @@ def test_detections_of_every_species_are_read(ap10k_root, tmp_path):
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        ("[{", "is no complete JSON"),
-        ("{}", "entry 0 is no detection"),
-        ('[{"image_id": 1, "category_id": 1, "score": 1}]', "entry 0 is no detection"),
-        ('[{"image_id": 1, "category_id": 1, "bbox": [0, 0, "9", 9], "score": 1}]', "entry 0 is no detection"),
-        ('[{"image_id": 1.5, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 1}]', "entry 0 is no detection"),
+        ("[{", "is not complete JSON"),
+        ("{}", "entry 0 is not a detection"),
+        ('[{"image_id": 1, "category_id": 1, "score": 1}]', "entry 0 is not a detection"),
+        ('[{"image_id": 1, "category_id": 1, "bbox": [0, 0, "9", 9], "score": 1}]', "entry 0 is not a detection"),
+        ('[{"image_id": 1.5, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 1}]', "entry 0 is not a detection"),
     ],
 )
-def test_files_that_are_no_detections_are_refused(content, line, val, tmp_path):
+def test_malformed_detection_files_are_refused(content, line, val, tmp_path):
     (tmp_path / "boxes.json").write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=rf"boxes.json.*{line}"):
         read_detections(val, tmp_path / "boxes.json")

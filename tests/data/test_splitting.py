@@ -1,4 +1,4 @@
-"""Splitting an annotation file into training and validation."""
+"""Tests of splitting an annotation file into training and validation."""
 
 import json
 
@@ -23,7 +23,7 @@ def _read(*paths):
     return [json.loads(path.read_bytes()) for path in paths]
 
 
-def test_a_fifth_of_the_images_validates(tmp_path):
+def test_a_fifth_of_images_is_for_validation(tmp_path):
     path, content = _file(tmp_path / "all.json", 60, unlabelled=5)
     train, val = _read(*split_annotations(path, tmp_path / "data"))
     assert (len(train["images"]), len(val["images"])) == (48, 12)
@@ -36,7 +36,7 @@ def test_a_fifth_of_the_images_validates(tmp_path):
 
 
 @pytest.mark.parametrize(("n", "n_val"), [(2, 1), (6, 2), (15, 5), (20, 5), (40, 8)])
-def test_small_sets_keep_enough_for_both(n, n_val, tmp_path):
+def test_small_data_sets_fill_both_splits(n, n_val, tmp_path):
     path, _ = _file(tmp_path / "all.json", n)
     train, val = _read(*split_annotations(path, tmp_path))
     assert (len(train["images"]), len(val["images"])) == (n - n_val, n_val)
@@ -58,7 +58,7 @@ def test_the_split_does_not_depend_on_order(tmp_path):
         ({"images": [], "annotations": [], "categories": [FISH]}, "has 0 images with labelled keypoints"),
     ],
 )
-def test_a_file_that_can_not_be_split(content, line, tmp_path):
+def test_unusable_files_are_refused(content, line, tmp_path):
     path = tmp_path / "all.json"
     path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(UserError, match=line):

@@ -1,4 +1,4 @@
-"""Synthetic people: the same for ever, other ones in the other split, labelled where they are."""
+"""Tests of the synthetic people: reproducible scenes, disjoint splits and correct labels."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def sources(tmp_path_factory) -> dict[str, InstanceSource]:
     return {split: InstanceSource(builder, split) for split in ("train", "val")}
 
 
-def test_a_scene_depends_on_seed_and_index_alone():
+def test_a_scene_depends_on_seed_and_index_only():
     first, again = (render_scene(1, 5, SIZE_HW) for _ in range(2))
     np.testing.assert_array_equal(first.image, again.image)
     for a, b in zip(first.people, again.people, strict=True):
@@ -39,7 +39,7 @@ def test_splits_share_no_scene(sources):
 
 
 def test_people_are_labelled_where_they_are(sources):
-    """Seen joints lie in the box of what is seen, hidden ones in the picture; areas fill a likely share of boxes."""
+    """Seen joints are in the box, and hidden ones in the image. Areas are a plausible fraction of the boxes."""
     height, width = SIZE_HW
     shown = []
     for source in sources.values():
@@ -51,14 +51,14 @@ def test_people_are_labelled_where_they_are(sources):
             assert (seen >= np.array([x, y]) - 2).all() and (seen <= np.array([x + w, y + h]) + 2).all()
             assert (labelled >= -0.5).all() and (labelled <= [width, height]).all()
             shown.append(len(seen) / 17)
-    assert 0.6 < np.mean(shown) < 0.95, "people hide joints of themselves and of each other"
+    assert 0.6 < np.mean(shown) < 0.95, "people must hide some joints, their own and those of others"
     for annotation in sources["val"].ground_truth["annotations"]:
         assert 0.1 < annotation["area"] / np.prod(annotation["bbox"][2:]) < 1.0
 
 
 @pytest.mark.parametrize("average", [np.nanmean, np.nanmedian])
-def test_an_average_pose_scores_next_to_nothing(average, sources):
-    """A network must see: the training split's mean or median pose, put into each box of the other split."""
+def test_an_average_pose_scores_near_zero(average, sources):
+    """The mean or median training pose in each validation box scores near zero, so a network must use the image."""
 
     def in_box(item: dict) -> np.ndarray:
         return (item["keypoints"][:, :2] - item["bbox"][:2]) / item["bbox"][2:]
@@ -80,6 +80,6 @@ def test_an_average_pose_scores_next_to_nothing(average, sources):
     assert ap < 0.1, "a network has to reach 0.6"
 
 
-def test_pictures_are_jpegs_of_the_declared_size(sources):
+def test_images_are_jpegs_of_the_declared_size(sources):
     for source in sources.values():
         assert decode_image(source.image(0)["image"]).shape == (*synthetic_people.SIZE_HW, 3)

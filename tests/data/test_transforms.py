@@ -1,4 +1,4 @@
-"""Top-down crops: what the augmentation does to an image it does to its joints, and how far it goes."""
+"""Tests of the top-down crops: augmentations move image and joints alike, and stay within their limits."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ def _instance(seed: int = 0, visible: float = 2.0) -> dict:
 
 
 def _size(example: dict) -> float:
-    """Width of the crop in pixels of the image."""
+    """The width of the crop in pixels of the image."""
     return INPUT_HW[1] / np.sqrt(np.linalg.det(example["matrix"][:, :2]))
 
 
@@ -33,7 +33,7 @@ def test_without_augmentation_the_padded_box_fills_the_crop():
     example = TopDownCrop(input_hw=INPUT_HW, skeleton=COCO)(_instance())
     low, high = F.warp_points(np.array([[190.0, 90.0], [310.0, 310.0]]), example["matrix"])
     np.testing.assert_allclose((low + high) / 2, [96, 128])
-    np.testing.assert_allclose((high - low)[1], 256 / 1.25)  # the higher side decides: 220 * 3/4 > 120
+    np.testing.assert_allclose((high - low)[1], 256 / 1.25)  # the box's height decides: 220 * 3/4 > 120
 
 
 @pytest.mark.parametrize("udp", [False, True])
@@ -49,8 +49,8 @@ def test_every_input_size_keeps_the_aspect(input_hw, udp):
 
 @pytest.mark.parametrize("preset", ["mmpose", "hrnet"])
 @pytest.mark.parametrize("seed", range(10))
-def test_joints_go_back_to_the_image(preset, seed):
-    """Through the inverse of the matrix, and where the image was mirrored through its mirror image."""
+def test_inverse_matrix_maps_joints_to_the_image(preset, seed):
+    """The inverse matrix maps joints to the image, or to its mirror image if the crop was flipped."""
     instance = _instance()
     crop = TopDownCrop(input_hw=INPUT_HW, skeleton=COCO, augmentation=PRESETS[preset])
     example = crop(instance, np.random.default_rng(seed))
@@ -60,12 +60,12 @@ def test_joints_go_back_to_the_image(preset, seed):
     assert error < 1e-3
 
 
-def test_a_mirrored_crop_is_the_mirror_image_of_the_crop():
+def test_flips_mirror_the_crop_and_its_joints():
     instance = _instance()
     plain = TopDownCrop(input_hw=INPUT_HW, skeleton=COCO)(instance)
     always = dataclasses.replace(STILL, flip_p=1.0)
     flipped = TopDownCrop(input_hw=INPUT_HW, skeleton=COCO, augmentation=always)(instance, np.random.default_rng(0))
-    # The crop's middle lies between two pixels' centres: mirroring moves it by one crop pixel less the image's own.
+    # The crop's centre is between two pixel centres, so mirroring shifts the crop by one of its pixels.
     shift = flipped["matrix"][0, 0]
     expected = F.flip_points(plain["keypoints"], 192, COCO.flip_indices) + np.array([1, 0])
     np.testing.assert_allclose(flipped["keypoints"], expected, atol=1e-3)
@@ -81,7 +81,7 @@ def test_presets_stay_within_their_limits_and_reach_them(preset, sizes, largest_
     augmentation = dataclasses.replace(PRESETS[preset], flip_p=0.0, half_body_p=0.0)
     crop = TopDownCrop(input_hw=(32, 24), skeleton=COCO, augmentation=augmentation)
     instance, rng = _instance(), np.random.default_rng(0)
-    instance["image"] = instance["image"][:2, :2]  # only the matrix is looked at
+    instance["image"] = instance["image"][:2, :2]  # the test only needs the matrix
     matrices = np.stack([crop(instance, rng)["matrix"] for _ in range(1500)])
     scale = 24 / np.sqrt(np.linalg.det(matrices[:, :, :2])) / (220 * 1.25 * 0.75)
     turn = np.rad2deg(np.arctan2(matrices[:, 0, 1], matrices[:, 0, 0]))
@@ -95,7 +95,7 @@ def test_presets_stay_within_their_limits_and_reach_them(preset, sizes, largest_
     assert abs((shift.max(axis=1) > 1e-9).mean() - (0.3 if largest_shift else 0.0)) < 0.03
 
 
-def test_flips_half_of_the_time_and_half_body_at_its_rate():
+def test_flips_happen_half_of_the_time():
     crop = TopDownCrop(input_hw=(32, 24), skeleton=COCO, augmentation=dataclasses.replace(STILL, flip_p=0.5))
     instance, rng = _instance(), np.random.default_rng(0)
     plain = TopDownCrop(input_hw=(32, 24), skeleton=COCO)(instance)
@@ -104,7 +104,7 @@ def test_flips_half_of_the_time_and_half_body_at_its_rate():
 
 
 @pytest.mark.parametrize("part", ["upper_body", "lower_body"])
-def test_half_body_is_centred_on_the_mean_of_its_joints(part):
+def test_half_body_crops_centre_on_their_joints(part):
     augmentation = dataclasses.replace(STILL, half_body_p=1.0, half_body_upper_p=float(part == "upper_body"))
     crop = TopDownCrop(input_hw=INPUT_HW, skeleton=COCO, augmentation=augmentation)
     instance = _instance()
@@ -119,14 +119,14 @@ def test_half_body_is_centred_on_the_mean_of_its_joints(part):
 def test_half_body_needs_enough_labelled_joints():
     crop = TopDownCrop(input_hw=INPUT_HW, skeleton=COCO, augmentation=dataclasses.replace(STILL, half_body_p=1.0))
     instance = _instance()
-    instance["keypoints"][8:, 2] = 0  # eight are left
+    instance["keypoints"][8:, 2] = 0  # eight remain labelled
     plain = TopDownCrop(input_hw=INPUT_HW, skeleton=COCO)(instance)
     np.testing.assert_array_equal(crop(instance, np.random.default_rng(0))["matrix"], plain["matrix"])
 
 
 @pytest.mark.parametrize(("labelled", "cropped"), [(2, False), (3, True), (4, True)])
 def test_small_skeletons_have_half_body_crops(labelled, cropped):
-    """More than half of the joints have to be labelled, of which the upper body has two."""
+    """More than half of the joints must be labelled. Each half has two of them."""
     fields = {"joints": ["head", "neck", "tail", "foot"], "upper_body": [0, 1], "lower_body": [2, 3]}
     skeleton, instance = make_skeleton("bird", fields), _instance()
     instance["keypoints"] = instance["keypoints"][:4]
@@ -137,7 +137,7 @@ def test_small_skeletons_have_half_body_crops(labelled, cropped):
     assert (np.abs(matrices[0] - matrices[1]).max() > 0.1) == cropped
 
 
-def test_unlabelled_joints_stay_unlabelled_on_their_side():
+def test_flips_keep_unlabelled_joints_unlabelled():
     instance = _instance()
     left_wrist, right_wrist = COCO.joints.index("left_wrist"), COCO.joints.index("right_wrist")
     instance["keypoints"][left_wrist, 2] = 0
@@ -146,7 +146,7 @@ def test_unlabelled_joints_stay_unlabelled_on_their_side():
     assert visible[right_wrist] == 0 and visible.sum() == 16
 
 
-def test_erasing_is_an_option_and_changes_no_label():
+def test_erasing_does_not_change_labels():
     crop = TopDownCrop(input_hw=INPUT_HW, skeleton=COCO, augmentation=STILL)
     erasing = dataclasses.replace(crop, erasing_p=0.5)
     instance, differ, rng = _instance(), [], np.random.default_rng(0)

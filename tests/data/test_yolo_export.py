@@ -1,4 +1,4 @@
-"""Annotation files in COCO's form as YOLO's pose labels, and back."""
+"""Tests of the conversion of annotation files in COCO's form to YOLO's pose labels, and of the round trip."""
 
 import copy
 import json
@@ -23,7 +23,7 @@ def _annotation(i: int, image: int, box: list[float], keypoints: list[float], ca
 
 
 def _content() -> dict[str, Any]:
-    """Two birds in the first of two images, and none in the second."""
+    """Annotations of two birds in the first of two images, and none in the second."""
     names = ("sub/a.png", "b.jpg")
     return {
         "images": [{"id": i, "file_name": name, "width": 231, "height": 117} for i, name in enumerate(names, start=5)],
@@ -42,7 +42,7 @@ def _written(folder: Path, content: dict[str, Any], name: str = "all.json") -> P
     return folder / name
 
 
-def test_there_and_back_keeps_pixels_and_visibility(tmp_path):
+def test_round_trip_keeps_pixels_and_visibility(tmp_path):
     content = _content()
     export_yolo({"train": _written(tmp_path, content)}, tmp_path / "images", tmp_path / "yolo")
     back = imported("yolo", tmp_path / "yolo", tmp_path / "back")["train.json"]
@@ -59,7 +59,7 @@ def test_there_and_back_keeps_pixels_and_visibility(tmp_path):
         assert after["keypoints"][2::3] == before["keypoints"][2::3]
 
 
-def test_labels_there_and_back_are_the_same_text(tmp_path):
+def test_round_trip_keeps_the_files(tmp_path):
     export_yolo({"train": _written(tmp_path, _content())}, tmp_path / "images", tmp_path / "first")
     imported("yolo", tmp_path / "first", tmp_path / "back")
     export_yolo({"train": tmp_path / "back" / "train.json"}, tmp_path / "first/images/train", tmp_path / "second")
@@ -80,7 +80,7 @@ def test_yaml_has_shape_mirror_keypoints_and_names(tmp_path):
     }
 
 
-def test_lines_are_shares_of_the_image(tmp_path):
+def test_coordinates_are_relative_to_the_image(tmp_path):
     content = _content()
     content["images"] = [content["images"][1] | {"width": 200, "height": 100}]
     content["annotations"] = [_annotation(1, 6, [-20, 10, 60, 40], [50, 25, 1, 201, 5, 2, 0, 0, 0])]
@@ -92,7 +92,7 @@ def test_lines_are_shares_of_the_image(tmp_path):
     assert counts == {"images of train": 1, "instances": 1} | left_out
 
 
-def test_a_skeleton_file_tells_the_mirror_keypoints(tmp_path):
+def test_a_skeleton_file_defines_mirror_keypoints(tmp_path):
     joints = _content()["categories"][-1]["keypoints"]
     (tmp_path / "s.json").write_text(json.dumps({"joints": joints, "flip_pairs": [[0, 2]]}), encoding="utf-8")
     export_yolo(
@@ -102,7 +102,7 @@ def test_a_skeleton_file_tells_the_mirror_keypoints(tmp_path):
 
 
 def _without(content: dict[str, Any], *path: Any, **fields: Any) -> dict[str, Any]:
-    """A copy with fields of an entry changed."""
+    """A copy of the content, with changed fields of the entry at `path`."""
     changed = entry = copy.deepcopy(content)
     for key in path:
         entry = entry[key]
@@ -115,7 +115,11 @@ def _without(content: dict[str, Any], *path: Any, **fields: Any) -> dict[str, An
     [
         ([], {"annotations": None}, "has no list 'annotations'"),
         ([], {"categories": None}, "all.json is not an annotation file in COCO's form with categories"),
-        (["annotations", 0], {"category_id": 4}, "annotation 1 is of no category of the file"),
+        (
+            ["annotations", 0],
+            {"category_id": 4},
+            "annotation 1 has the category_id 4, and the file has no such",
+        ),
         (["images", 0], {"width": 230}, "a.png is 231x117 pixels, and the annotations say 230x117"),
         (["images", 0], {"file_name": "../a.png"}, "the image ../a.png is outside the images' folder"),
         (["images", 0], {"file_name": "/a.png"}, "the image /a.png is outside the images' folder"),
@@ -132,7 +136,7 @@ def test_malformed_annotations_are_refused(tmp_path, path, fields, match):
     assert not (tmp_path / "yolo").exists()
 
 
-def test_splits_of_other_categories_and_existing_folders_are_refused(tmp_path):
+def test_different_categories_and_existing_folders_are_refused(tmp_path):
     train = _written(tmp_path, _content())
     val = _written(tmp_path, _without(_content(), "categories", 0, name="duck"), "val.json")
     with pytest.raises(UserError, match="all.json and .*val.json have different categories"):
@@ -141,8 +145,8 @@ def test_splits_of_other_categories_and_existing_folders_are_refused(tmp_path):
         export_yolo({"train": train}, tmp_path / "images", tmp_path / "images")
 
 
-def test_images_that_ultralytics_would_turn_are_refused(tmp_path):
-    """The labelled size is that of the stored pixels, which a quarter turn makes 117x231."""
+def test_stored_images_with_exif_rotation_are_refused(tmp_path):
+    """The labelled size is that of the stored pixels. Upright, the image is 117x231."""
     path = _written(tmp_path, _content())
     write_image(tmp_path / "images" / "b.jpg", 231, 117, orientation=6)
     with pytest.raises(

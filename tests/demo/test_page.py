@@ -120,7 +120,9 @@ def test_a_dropped_picture_is_taken(page, picture):
 def test_bad_files_get_a_clear_message_and_the_next_picture_is_shown(page, bad_files, picture, tmp_path):
     status = page.get_by_role("status")
     choose(page, bad_files["text"])
-    sync_api.expect(status).to_have_text("The file is 360 bytes that are no image. Choose a JPEG, PNG or WebP picture.")
+    sync_api.expect(status).to_have_text(
+        "The file is 360 bytes that are not an image. Choose a JPEG, PNG or WebP picture."
+    )
     choose(page, bad_files["huge"])
     sync_api.expect(status).to_contain_text("more than 64 million pixels; make it smaller")
     (tmp_path / "long.jpg").write_bytes(picture.read_bytes() + bytes(20 * 2**20))

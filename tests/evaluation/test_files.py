@@ -1,4 +1,4 @@
-"""Results files of other programs."""
+"""Tests of scoring results files of other programs."""
 
 import json
 
@@ -14,7 +14,7 @@ from mamkpd_jax.skeletons import AP10K, COCO
 
 @pytest.fixture
 def ap10k_files(shared_data, tmp_path):
-    """The test list of AP-10K of two species, and noisy results."""
+    """Noisy results, and AP-10K's test annotations of two species."""
     truth = json.loads((shared_data / "ap10k" / "test_ap10k.json").read_bytes())
     rng = np.random.default_rng(0)
     results = []
@@ -27,7 +27,7 @@ def ap10k_files(shared_data, tmp_path):
     return tmp_path / "results.json", shared_data / "ap10k" / "test_ap10k.json"
 
 
-def test_ap10k_is_scored_by_its_own_sigmas_over_species(ap10k_files):
+def test_ap10k_uses_its_sigmas_and_species(ap10k_files):
     predictions, annotations = ap10k_files
     values = score_files(("ap10k",), predictions, annotations, AP10K).values
     data = CocoFile(str(annotations))
@@ -66,7 +66,7 @@ def test_results_without_image_ids_are_refused(ap10k_files):
 
 
 def test_another_species_is_another_category(ap10k_files):
-    """A perfect pose under the other species' name scores nothing."""
+    """A perfect pose with the category of another species scores 0."""
     _, annotations = ap10k_files
     truth = json.loads(annotations.read_bytes())
     first, second = truth["annotations"]
@@ -82,13 +82,13 @@ def test_another_species_is_another_category(ap10k_files):
 @pytest.mark.parametrize(
     ("predictions", "line"),
     [
-        ("[{", "results.json is no complete JSON.*copy it again"),
-        ("{}", "the results are no list but dict"),
+        ("[{", "results.json is not complete JSON.*copy it again"),
+        ("{}", "the results have type dict; expected a list"),
         ("[3]", "result 0 has no 'keypoints'"),
         (None, "results.json can't be read"),
     ],
 )
-def test_files_that_are_no_results_are_told(predictions, line, shared_data, tmp_path):
+def test_malformed_results_files_are_refused(predictions, line, shared_data, tmp_path):
     path = tmp_path / "results.json"
     if predictions is not None:
         path.write_text(predictions, encoding="utf-8")
@@ -97,7 +97,7 @@ def test_files_that_are_no_results_are_told(predictions, line, shared_data, tmp_
         score_files(("coco",), path, annotations, COCO)
 
 
-def test_annotations_that_are_none_are_told(ap10k_files, tmp_path):
+def test_malformed_annotation_files_are_refused(ap10k_files, tmp_path):
     (tmp_path / "annotations.json").write_text('{"images": []}', encoding="utf-8")
     with pytest.raises(UserError, match="annotations.json has no list 'annotations'"):
         score_files(("ap10k",), ap10k_files[0], tmp_path / "annotations.json", AP10K)

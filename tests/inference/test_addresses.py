@@ -87,7 +87,7 @@ def test_an_address_is_read_as_its_file(server, predictor):
     ("path", "message"),
     [
         ("/none.jpg", r"/none.jpg can't be downloaded: the server answers 404 \(Not Found\)"),
-        ("/text.jpg", "/text.jpg is 23 bytes that are no image"),
+        ("/text.jpg", "/text.jpg is 23 bytes that are not an image"),
         ("/huge", f"/huge is larger than {MAX_BYTES >> 20} MiB; download it, and give the file"),
         ("/cut.png", f"/cut.png ends after {len(PNG) - 9} of {len(PNG)} bytes; try again"),
         ("/file", r"/file can't be downloaded: the server answers 302 \(.*'file:///etc/hostname' is not allowed\)"),

@@ -146,10 +146,10 @@ def test_ids_may_be_text_or_floats(tmp_path):
     [
         ({"boxes": []}, "neither a list of detections nor an annotation file"),
         ({"images": [], "annotations": [{"image_id": 3}]}, "neither a list of detections nor an annotation file"),
-        ([{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3], "score": 1}], "entry 0 is no detection"),
-        ([{"category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}], "entry 0 is no detection"),
-        (["box"], "entry 0 is no detection"),
-        (7, "entry 0 is no detection"),
+        ([{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3], "score": 1}], "entry 0 is not a detection"),
+        ([{"category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}], "entry 0 is not a detection"),
+        (["box"], "entry 0 is not a detection"),
+        (7, "entry 0 is not a detection"),
         ([{"image_id": 1, "category_id": 18, "bbox": [1, 2, 3, 4], "score": 1}], "but of 18; set --category"),
     ],
 )

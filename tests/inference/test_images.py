@@ -67,7 +67,7 @@ def test_float_and_bool_arrays_are_scaled():
         (np.zeros((4, 4, 2), np.uint8), r"array uint8 \(4, 4, 2\); expected"),
         (np.zeros((0, 4, 3), np.uint8), r"array uint8 \(0, 4, 3\); expected"),
         (np.stack([RGB, RGB]), r"\(2, 24, 36, 3\); for several images give a list of arrays"),
-        (b"no picture", "the image is 10 bytes that are no image"),
+        (b"no picture", "the image is 10 bytes that are not an image"),
         (7, "the image is int; expected a path, an http:// or"),
         (None, "the image is NoneType; expected"),
         (io.BytesIO(_png(RGB)), "the image is BytesIO; expected .* the bytes of a picture file"),

@@ -153,7 +153,7 @@ def test_files_without_a_picture_are_refused(server, bad_files, picture):
         assert status == 422
         assert (
             answer["error"]
-            == f"The file is {len(content)} bytes that are no image. Choose a JPEG, PNG or WebP picture."
+            == f"The file is {len(content)} bytes that are not an image. Choose a JPEG, PNG or WebP picture."
         )
 
 

@@ -1,1 +1,1 @@
-"""What the TFDS builders of the data sets share: array_record files, written and read without TensorFlow."""
+"""Shared parts of the TFDS builders of the data sets. They write and read array_record files without TensorFlow."""

@@ -1,4 +1,4 @@
-"""Builders of data sets that are annotation files in COCO's form and folders of images."""
+"""The base class of builders that read annotation files in COCO's form and folders of images."""
 
 import abc
 import hashlib
@@ -10,7 +10,7 @@ from typing import Any
 from mamkpd_jax.config import DataConfig
 from mamkpd_jax.data.annotation_files import read_json
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder
-from mamkpd_jax.data.builders.images import check_folder, named, read_image, state_of
+from mamkpd_jax.data.builders.images import check_folder, image_names, images_state, read_image
 from mamkpd_jax.data.labels import read_labels, size_of
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeleton_files import find_skeleton
@@ -21,13 +21,24 @@ _HINT = "give the folder of the data set's files by --config.data.root"
 
 
 class CocoFiles(CocoFormBuilder, skip_registration=True):
-    """The configuration's name is a digest of annotations, images' sizes and times, and joints: others are built anew.
+    """A data set of annotation files in COCO's form and image folders.
 
-    The labelled size of an image decides whether it is read stored or upright; where both fit, `reading` decides.
+    The name of its TFDS configuration has a digest of annotations, image sizes and times, and skeleton. A change of
+    any of them gives another name, so the data set is built again.
+
+    The labelled size of an image decides whether it is read stored or upright. Where both fit, `reading` decides.
     """
 
     def __init__(self, data: DataConfig, needed: Collection[str] | None = None):
-        """The splits `needed`, by default all, and of the others those whose files are there."""
+        """Finds the files of each split.
+
+        Args:
+            data: the section `data` of the config.
+            needed: splits whose files must exist; None: all. The others are included where their files exist.
+
+        Raises:
+            UserError: a folder or a needed file is missing, or the skeleton is unknown.
+        """
         root, files = Path(data.root), self.files(data)
         if not root.is_dir():
             raise UserError(f"the data folder {root} does not exist; {_HINT}")
@@ -41,7 +52,7 @@ class CocoFiles(CocoFormBuilder, skip_registration=True):
                     raise UserError(f"{path} is missing; {_HINT}")
                 continue
             content = path.read_bytes()
-            state, complete = state_of(folder, named(content, "file_name"))
+            state, complete = images_state(folder, image_names(content, "file_name"))
             if split in needed or complete:
                 self._files[split] = path, folder
                 digest.update(content)
@@ -53,7 +64,7 @@ class CocoFiles(CocoFormBuilder, skip_registration=True):
     @staticmethod
     @abc.abstractmethod
     def files(data: DataConfig) -> Files:
-        """The files of all splits."""
+        """The annotation file and the image folder of each split, relative to `config.data.root`."""
 
     def splits(self) -> tuple[str, ...]:
         return tuple(self._files)
@@ -70,8 +81,8 @@ class CocoFiles(CocoFormBuilder, skip_registration=True):
             if file.rotated:
                 labels.findings.add("noted", file.rotation, image["file_name"])
             height, width = file.size_hw
-            about = {"height": height, "width": width, "upright": file.upright}
-            yield image | about, file.content, by_image[image["id"]]
+            size = {"height": height, "width": width}
+            yield image | size | {"upright": file.upright}, file.content, by_image[image["id"]]
         self.notes[split] = labels.findings.lines()
         self.left_out[split] = labels.left_out
 

@@ -1,7 +1,7 @@
-"""What all builders share: records of images with their annotations in COCO's form, checked while they are built.
+"""The base class of all builders. It writes and checks records of images with annotations in COCO's form.
 
-A record is an image, as bytes, with its instances: the annotations to train and evaluate on. All annotations of a
-split, crowds too, are in one file beside the records: the ground truth that COCOeval needs.
+A record is an image, as bytes, with its instances: the annotations to train and evaluate on. A file beside the records
+has all annotations of a split, crowds included. It is the ground truth that COCOeval needs.
 """
 
 import abc
@@ -28,49 +28,54 @@ from mamkpd_jax.data.labels import IMAGE_FIELDS
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import Skeleton
 
-# TFDS would otherwise look in its own cloud storage for a finished copy.
+# Without this, TFDS looks in its own cloud storage for a finished copy.
 gcs_utils._is_gcs_disabled = True
 
-# It warns that a configuration is made on the fly: that is how each of these data sets is made.
+# TFDS warns about configurations that are made on the fly, and all configurations here are.
 logging.get_absl_logger().addFilter(lambda record: not record.getMessage().startswith("Using custom data config"))
 
-_LEFT_OUT = ("segmentation",)  # most of the file, and nothing here reads it
-_LONGEST_NAME = 60  # of a folder; a configuration's name ends in its digest
+_UNUSED_FIELDS = ("segmentation",)  # the largest part of the file, and no code here reads it
+_MAX_NAME_LENGTH = 60  # of a folder; names are cut at the start, because they end in the digest
 _COUNTS = ("images", "annotations", "instances")
 
 
 class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A data set of images with annotations in COCO's form. Subclasses say where these come from.
+    """A data set of images with annotations in COCO's form. Subclasses read their source files.
 
-    The subclass is the entry of `registry.DATASETS`. It is called with `config.data` and the splits that are needed;
-    it raises UserError if their files are missing or can't be right.
+    A subclass is an entry of `registry.DATASETS`. It is called with `config.data` and the splits that are needed. It
+    raises UserError if their files are missing or invalid.
     """
 
     VERSION = tfds.core.Version("2.2.0")
-    EXIF = STORED  # `reading` where the config says auto
-    CLIPS_BOXES = True  # whether the protocol trains and evaluates on the part of a box inside its image
+    EXIF = STORED  # the value of `reading` for config.data.exif=auto
+    CLIPS_BOXES = True  # whether the data set's protocol clips boxes to their images
     skeleton: Skeleton
 
     def __init__(self, config: str, build_dir: str):
-        """The data set as it is, or will be, below `build_dir`; `config` names the variant and goes into the path."""
-        self.notes: dict[str, list[str]] = {}  # by split, what is odd about its files
-        self.left_out: dict[str, int] = {}  # by split, annotations that `examples` does not give
-        variant = tfds.core.BuilderConfig(name=re.sub(r"[^\w-]+", "_", config, flags=re.ASCII)[-_LONGEST_NAME:])
+        """Opens a data set that is built, or will be built, below `build_dir`.
+
+        Args:
+            config: the name of the variant, a part of the path.
+            build_dir: the folder of all built data sets.
+        """
+        self.notes: dict[str, list[str]] = {}  # by split: remarks about its files
+        self.left_out: dict[str, int] = {}  # by split: number of annotations that `examples` leaves out
+        variant = tfds.core.BuilderConfig(name=re.sub(r"[^\w-]+", "_", config, flags=re.ASCII)[-_MAX_NAME_LENGTH:])
         super().__init__(data_dir=Path(build_dir).absolute(), config=variant, file_format="array_record")
 
     @classmethod
     def known_skeleton(cls, data: DataConfig) -> Skeleton | None:
-        """The skeleton, as far as it is known without the data set's files.
+        """The skeleton, if it is known without the data set's files; else None.
 
         Raises:
-            UserError: `config.data.skeleton` is no skeleton.
+            UserError: `config.data.skeleton` names no valid skeleton.
         """
         del data
         return cls.skeleton
 
     @classmethod
     def reading(cls, data: DataConfig) -> str:
-        """STORED or UPRIGHT: how an image is read if its labelled size fits both."""
+        """How to read an image whose labelled size fits both ways: STORED or UPRIGHT."""
         return cls.EXIF if data.exif == "auto" else data.exif
 
     @abc.abstractmethod
@@ -79,9 +84,12 @@ class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     @abc.abstractmethod
     def examples(self, split: str) -> Iterator[tuple[dict[str, Any], bytes, list[dict[str, Any]]]]:
-        """Each image's entry in COCO's form, its bytes and its annotations; raises UserError for what can't be used.
+        """Yields each image's entry in COCO's form, its bytes and its annotations.
 
-        An entry with a true 'upright' is of an image that has to be turned as its EXIF data says.
+        A true 'upright' in an entry means that the image's EXIF rotation must be applied.
+
+        Raises:
+            UserError: an annotation or an image can't be used.
         """
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -95,11 +103,11 @@ class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     "image/height": np.int64,
                     "image/width": np.int64,
                     "image/upright": np.bool_,
-                    # JSON, because TFDS stores arrays of float64 in 32 bits, which moves boxes.
+                    # JSON, because TFDS stores float64 arrays as float32, which would move boxes.
                     "instances": tfds.features.Text(),
                 }
             ),
-            # Records stay in the order that they are generated in: the index of instances counts on it.
+            # The index of instances refers to records by their order.
             disable_shuffling=True,
             metadata=tfds.core.MetadataDict(instances={}, counts={}, notes={}),
         )
@@ -109,13 +117,16 @@ class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {split: self._generate_examples(split) for split in self.splits()}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The records; writes the ground truth, and to the metadata the instances (record, place in it) and counts."""
+        """Yields the records, and writes the ground-truth file and the metadata.
+
+        The metadata has the counts, and for each instance its record and its index in that record.
+        """
         places, counts = [], Counter[str](dict.fromkeys(_COUNTS, 0))
         truth: dict[str, list[dict[str, Any]]] = {"images": [], "annotations": []}
         for record, (image, content, annotations) in enumerate(self.examples(split)):
             instances = []
             for annotation in annotations:
-                kept = {field: value for field, value in annotation.items() if field not in _LEFT_OUT}
+                kept = {field: value for field, value in annotation.items() if field not in _UNUSED_FIELDS}
                 truth["annotations"].append(kept)
                 reason = unusable(annotation, image)
                 counts["instances" if reason is None else f"dropped: {reason}"] += 1
@@ -123,9 +134,9 @@ class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     places.append([record, len(instances)])
                     instances.append(kept)
             truth["images"].append({field: image[field] for field in IMAGE_FIELDS})
-            about = {f"image/{field}": image[field] for field in IMAGE_FIELDS}
-            about["image/upright"] = image.get("upright", False)
-            yield record, {"image": content, **about, "instances": json.dumps(instances)}
+            fields = {f"image/{field}": image[field] for field in IMAGE_FIELDS}
+            fields["image/upright"] = image.get("upright", False)
+            yield record, {"image": content, **fields, "instances": json.dumps(instances)}
         if not places:
             reasons = ", ".join(f"{n} {reason}" for reason, n in counts.items() if n) or "no annotation"
             raise UserError(f"{self.name}: the split {split} has no instance to use ({reasons}); check its files")
@@ -138,30 +149,30 @@ class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         metadata["counts"][split] = dict(counts) | {name: len(part) for name, part in truth.items()}
 
     def ground_truth_path(self, split: str) -> Path:
-        """The file of a split's images and annotations in COCO's form, crowds included."""
+        """The path of a split's annotation file in COCO's form, crowds included."""
         return Path(self.data_path) / f"annotations.{split}.json"
 
 
 def prepare(builder: CocoFormBuilder) -> CocoFormBuilder:
-    """Builds the data set unless it is there already, and logs its counts.
+    """Builds the data set unless it exists, logs its counts, and returns the builder.
 
-    TFDS builds in a folder of another name and renames it at the end, so an interrupted build is never taken for a
-    finished one. What a killed build left is removed, and a build of another process is waited for.
+    TFDS builds in a temporary folder and renames it at the end, so an interrupted build never looks finished. This
+    function removes the leftovers of a killed build, and waits while another process builds.
 
     Raises:
-        UserError: the source files are missing, damaged or contradict each other; only a lock file is left behind.
+        UserError: the source files are missing, damaged or contradict each other. Only a lock file is left behind.
     """
     path = Path(builder.data_path)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(path.parent / ".lock"):  # the system releases it when its process ends
+        with filelock.FileLock(path.parent / ".lock"):  # the system releases it even if the process is killed
             for stale in path.parent.glob(f"incomplete.*_{path.name}"):
                 shutil.rmtree(stale)
             if path.exists():  # another process has built it meanwhile
                 builder.info.read_from_directory(path)
             else:
                 logging.info("building %s in %s", builder.name, path)
-                # It prints that it downloads a data set of unknown size, which is not so.
+                # TFDS prints that it downloads a data set of unknown size, which is false here.
                 with contextlib.redirect_stdout(io.StringIO()):
                     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
     counts: dict = builder.info.metadata["counts"]  # type: ignore[index]
@@ -173,7 +184,10 @@ def prepare(builder: CocoFormBuilder) -> CocoFormBuilder:
 
 
 def unusable(annotation: dict, image: dict) -> str | None:
-    """Why an annotation is no instance to train or evaluate on. Source: the top-down protocol of SimpleBaseline."""
+    """The reason why an annotation is not an instance to train or evaluate on; None if it is one.
+
+    Source: the top-down protocol of SimpleBaseline (arXiv 1804.06208).
+    """
     if annotation["iscrowd"]:
         return "crowd"
     if not any(annotation["keypoints"][2::3]):

@@ -1,4 +1,4 @@
-"""Image files, checked while a data set is built."""
+"""Reads and checks image files while a data set is built."""
 
 import contextlib
 import hashlib
@@ -14,36 +14,36 @@ import numpy as np
 from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.errors import UserError
 
-STORED, UPRIGHT = "stored", "upright"  # the pixels of a file, and the picture as viewers show it
+STORED, UPRIGHT = "stored", "upright"  # as the file's pixels are, or with the EXIF rotation that viewers apply
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".jp2", ".avif", ".gif", ".ppm", ".pgm")
-_EXIF = (b"Exif", b"eXIf", b"EXIF")  # in JPEG, PNG and WebP files
+_EXIF_MARKS = (b"Exif", b"eXIf", b"EXIF")  # in JPEG, PNG and WebP files
 
 
 class ImageFile(NamedTuple):
-    """An image as labels refer to it."""
+    """An image file, and the way in which its labels refer to it."""
 
     content: bytes
     size_hw: tuple[int, int]
-    upright: bool  # turned as its EXIF data says
-    rotated: bool  # the EXIF data says anything else than "as stored"
-    by_size: bool  # the labelled size fits one reading only, stored or upright
+    upright: bool  # whether the labels need the EXIF rotation applied
+    rotated: bool  # whether the EXIF data has a rotation
+    by_size: bool  # whether the labelled size fits only one of stored and upright
 
     @property
     def is_unclear(self) -> bool:
-        """Whether the labels may refer to the stored pixels or to the upright picture."""
+        """Whether the labels could refer to either the stored pixels or the upright image."""
         return self.rotated and not self.by_size
 
     @property
     def rotation(self) -> str:
-        """What is done about the EXIF data, and why."""
+        """How the image's EXIF rotation is handled and why, as a message."""
         kind = UPRIGHT if self.upright else STORED
         why = "the labelled size" if self.by_size else f"config.data.exif={kind}"
         return f"image with a rotation in its EXIF data, read {kind} because of {why}"
 
 
 def check_folder(folder: Path, names: list[str]) -> None:
-    """Raises UserError if a folder, or one of its images, is not there."""
-    if not os.path.isdir(folder):  # which, unlike Path's, takes any name
+    """Raises UserError if the folder or one of the named images is missing."""
+    if not os.path.isdir(folder):  # unlike Path.is_dir, it accepts any name
         raise UserError(f"the image folder {folder} is missing; give the folder of the data set by --config.data.root")
     if absent := [name for name in names if not os.path.isfile(folder / name)]:
         raise UserError(
@@ -52,21 +52,21 @@ def check_folder(folder: Path, names: list[str]) -> None:
         )
 
 
-def named(content: bytes, field: str) -> list[str]:
-    """The values of a text field anywhere in a JSON file, for image names.
+def image_names(content: bytes, field: str) -> list[str]:
+    """The image names in a JSON file: all values of a text field, with slashes.
 
-    Decoding all of COCO's training annotations would take ten times as long.
+    This search is ten times as fast as decoding all of COCO's training annotations.
     """
     names = re.findall(rb'"%s"\s*:\s*("(?:[^"\\]|\\.)*")' % field.encode(), content)
     found = []
     for name in names:
-        with contextlib.suppress(ValueError):  # such a file is refused when it is read
+        with contextlib.suppress(ValueError):  # reading the file refuses it later
             found.append(json.loads(name).replace("\\", "/"))
     return found
 
 
-def state_of(folder: Path, names: Iterable[str]) -> tuple[str, bool]:
-    """A digest of the sizes and modification times of images, and whether all of them are there.
+def images_state(folder: Path, names: Iterable[str]) -> tuple[str, bool]:
+    """A digest of the sizes and modification times of images, and whether all of them exist.
 
     The digest changes when an image is replaced or deleted.
     """
@@ -74,7 +74,7 @@ def state_of(folder: Path, names: Iterable[str]) -> tuple[str, bool]:
     for name in names:
         try:
             stat = (folder / name).stat()
-        except (OSError, ValueError):  # ValueError: no file can have this name
+        except (OSError, ValueError):  # ValueError: not a valid file name
             digest.update(f"{ascii(name)} missing".encode())
             complete = False
         else:
@@ -83,10 +83,14 @@ def state_of(folder: Path, names: Iterable[str]) -> tuple[str, bool]:
 
 
 def read_image(path: Path, size_hw: tuple[int, int] | None = None, *, exif: str = STORED) -> ImageFile:
-    """An image, stored or upright: whichever has the size `size_hw`, and where both or neither is known `exif`.
+    """The image of a file, read stored or upright, whichever has the labelled size.
+
+    Args:
+        size_hw: the labelled height and width; None: unknown.
+        exif: STORED or UPRIGHT, the way to read it where both have that size or the size is unknown.
 
     Raises:
-        UserError: the file is missing, cut off, no image, or of another size than the annotations say.
+        UserError: the file is missing, truncated or not an image, or its size differs from the labelled one.
     """
     try:
         content = path.read_bytes()
@@ -94,7 +98,7 @@ def read_image(path: Path, size_hw: tuple[int, int] | None = None, *, exif: str 
         raise UserError(f"{path} can't be read ({error.strerror}); check the file") from error
     try:
         stored = decode_image(content)
-        upright = decode_image(content, upright=True) if any(mark in content for mark in _EXIF) else stored
+        upright = decode_image(content, upright=True) if any(mark in content for mark in _EXIF_MARKS) else stored
     except DamagedImage as error:
         raise UserError(f"{path} is a truncated or damaged image ({len(content)} bytes); copy it again") from error
     sizes = {STORED: stored.shape[:2], UPRIGHT: upright.shape[:2]}

@@ -1,1 +1,1 @@
-"""The data sets, one a module, named as in `config.data.dataset`. Each module's DATASET is its entry."""
+"""One module for each data set, named as in `config.data.dataset`. Its DATASET is the builder class."""

@@ -6,7 +6,7 @@ from mamkpd_jax.skeletons import AP10K
 
 
 class Ap10k(CocoFiles):
-    """AP-10K; `config.data.ap10k_fold` is the number of one of its three splits into train, val and test."""
+    """AP-10K. `config.data.ap10k_fold` chooses one of its three divisions into train, val and test."""
 
     skeleton = AP10K
 

@@ -6,6 +6,8 @@ from mamkpd_jax.skeletons import COCO
 
 
 class CocoKeypoints(CocoFiles):
+    """COCO keypoints 2017, with the splits train and val."""
+
     skeleton = COCO
 
     @staticmethod

@@ -12,9 +12,9 @@ from mamkpd_jax.skeletons import Skeleton
 
 
 class CustomCoco(CocoFiles):
-    """The files and the skeleton that the config names."""
+    """A data set of the annotation files, image folders and skeleton that the config names."""
 
-    EXIF = UPRIGHT  # labelling tools show pictures upright
+    EXIF = UPRIGHT  # labelling tools show images upright
 
     def __init__(self, data: DataConfig, needed: Collection[str] | None = None):
         super().__init__(data, needed)
@@ -27,7 +27,7 @@ class CustomCoco(CocoFiles):
 
     @classmethod
     def known_skeleton(cls, data: DataConfig) -> Skeleton | None:
-        """That of `config.data.skeleton`; None: that of the annotations' categories."""
+        """The skeleton of `config.data.skeleton`; None if that is empty and the annotations' categories define it."""
         return find_skeleton(data.skeleton, []) if data.skeleton else None
 
 

@@ -1,4 +1,4 @@
-"""MPII from the files of the HRNet repository: annot/train.json, annot/valid.json, annot/gt_valid.mat, and images/."""
+"""MPII from the files of the HRNet repository: annot/train.json, annot/valid.json, annot/gt_valid.mat and images/."""
 
 import hashlib
 from collections import defaultdict
@@ -12,18 +12,18 @@ from jaxtyping import Float
 from mamkpd_jax.config import DataConfig
 from mamkpd_jax.data.annotation_files import check_persons, read_json, read_mpii_truth
 from mamkpd_jax.data.builders.coco_form import CocoFormBuilder
-from mamkpd_jax.data.builders.images import check_folder, named, read_image, state_of
+from mamkpd_jax.data.builders.images import check_folder, image_names, images_state, read_image
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import MPII
 
 _FILES = {"train": "train.json", "val": "valid.json"}
 _HEADS = "gt_valid.mat"
-_UNIT_PX = 200.0  # of a person's `scale`
-_SAME_PX = 1e-3  # between joints of the two files, which are rounded differently
+_SCALE_PX = 200.0  # box side at `scale` 1
+_TOLERANCE_PX = 1e-3  # between the joints of the two files, which are rounded differently
 
 
 class Mpii(CocoFormBuilder):
-    """Annotations count from 0 in the order of the file, and their pixels from 0 too."""
+    """MPII. Annotation ids count from 0 in the order of the file. Pixels count from 0 too, unlike those of the file."""
 
     CLIPS_BOXES = False
     skeleton = MPII
@@ -41,7 +41,7 @@ class Mpii(CocoFormBuilder):
                     "(`mamkpd mpii-release` makes annot/ from the official release)"
                 )
             content = path.read_bytes()
-            digest.update(content + state_of(self._images, named(content, "image"))[0].encode())
+            digest.update(content + images_state(self._images, image_names(content, "image"))[0].encode())
         super().__init__(digest.hexdigest()[:16], data.build_dir)
 
     def splits(self) -> tuple[str, ...]:
@@ -57,7 +57,11 @@ class Mpii(CocoFormBuilder):
             yield image, file.content, [annotation | {"image_id": image_id} for annotation in annotations]
 
     def annotations(self, split: str) -> dict[str, list[dict[str, Any]]]:
-        """Annotations in COCO's form, less their image, by image file; those of `val` have a 'head_box'."""
+        """The annotations in COCO's form by image file name, without 'image_id'. Those of `val` have a 'head_box'.
+
+        Raises:
+            UserError: a file is missing or damaged, or the two files of `val` differ.
+        """
         path = self._annotations / _FILES[split]
         persons = read_json(path)
         check_persons(path, persons, MPII.n_joints)
@@ -69,29 +73,32 @@ class Mpii(CocoFormBuilder):
         return dict(by_image)
 
     def _heads(self, path: Path, persons: list[dict[str, Any]]) -> Float[np.ndarray, "n 4"]:
-        """The head boxes of a list's persons, whom _HEADS knows by their order alone."""
+        """The head boxes of `persons`. _HEADS has no ids: its persons are matched by their order."""
         truth = read_mpii_truth(self._annotations / _HEADS)
         if len(truth["head_box"]) != len(persons):
             raise UserError(
-                f"{path} has {len(persons)} persons and {_HEADS} {len(truth['head_box'])}; give two files that belong "
-                "together"
+                f"{path} has {len(persons)} persons and {_HEADS} {len(truth['head_box'])}; give two files of the same "
+                "release"
             )
         for i, person in enumerate(persons):
             visible = np.array(person["joints_vis"]) > 0
             away = np.array(person["joints"], np.float64) - truth["joints"][i]
-            if (visible != truth["visible"][i]).any() or np.abs(away[visible]).max(initial=0) > _SAME_PX:
+            if (visible != truth["visible"][i]).any() or np.abs(away[visible]).max(initial=0) > _TOLERANCE_PX:
                 raise UserError(
                     f"{path}: person {i} ({person['image']}) has other joints than person {i} of {_HEADS}; give two "
-                    "files that belong together, in one order"
+                    "files of the same release, in the same order"
                 )
         return truth["head_box"]
 
 
 def _annotation(i: int, person: dict[str, Any]) -> dict[str, Any]:
-    """Source: the official HRNet repository: the centre is lowered, and the file's pixels count from 1."""
+    """The annotation of a person in COCO's form, in pixels that count from 0.
+
+    Source: the official HRNet repository, which moves the centre down and takes the file's pixels to count from 1.
+    """
     visible = np.array(person["joints_vis"]) > 0
     joints = np.array(person["joints"], np.float64) - 1
-    side = person["scale"] * _UNIT_PX
+    side = person["scale"] * _SCALE_PX
     x, y = np.array(person["center"], np.float64) + [0, 15 * person["scale"]] - 1
     return {
         "id": i,

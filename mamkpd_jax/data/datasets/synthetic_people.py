@@ -1,4 +1,4 @@
-"""`synthetic_people`: procedural pictures of people in COCO's form, drawn while the data set is built."""
+"""`synthetic_people`: procedural images of people in COCO's form, drawn while the data set is built."""
 
 import itertools
 import os
@@ -20,11 +20,11 @@ _JPEG_QUALITY = 95
 
 
 class SyntheticPeople(CocoFormBuilder):
-    """As many pictures as the config says; the two splits come from different seeds."""
+    """Synthetic people. The config sets the number of images, and each split has its seed."""
 
     skeleton = COCO
 
-    # Of the pictures and the records: raised when either changes, so that older builds are not taken for these.
+    # Increase it when the images or the records change, so that older builds are not used.
     VERSION = tfds.core.Version("2.2.0")
 
     def __init__(self, data: DataConfig, needed: Collection[str] = ()):
@@ -42,7 +42,7 @@ class SyntheticPeople(CocoFormBuilder):
 
         height, width = SIZE_HW
         annotation_ids = itertools.count(1)
-        # In threads: OpenCV and NumPy compute most of a picture outside Python's lock.
+        # Threads are enough: OpenCV and NumPy do most of the drawing outside Python's lock.
         options = grain.ReadOptions(num_threads=os.cpu_count() or 1)
         drawn = grain.MapDataset.range(self._n[split]).map(draw)
         for index, (content, people) in enumerate(drawn.to_iter_dataset(options)):
@@ -51,7 +51,7 @@ class SyntheticPeople(CocoFormBuilder):
 
 
 def jpeg(scene: Scene) -> bytes:
-    """The picture as a JPEG file."""
+    """The scene's image as the bytes of a JPEG file."""
     bgr = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
 

@@ -1,1 +1,1 @@
-"""Readers of other tools' labels, one a module, named as in `import-data --from`. Each module's READ is its entry."""
+"""Readers of other tools' labels: one module for each tool, named as in `import-data --from`, with a function READ."""

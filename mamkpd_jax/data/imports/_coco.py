@@ -1,4 +1,4 @@
-"""Labels of any source as annotation files in COCO's keypoint form."""
+"""Writes imported labels as annotation files in COCO's keypoint form."""
 
 import contextlib
 import itertools
@@ -19,20 +19,20 @@ from mamkpd_jax.skeleton_files import make_skeleton, skeleton_of_category
 
 
 class Written(NamedTuple):
-    """What `write` has written."""
+    """The result of `write`."""
 
-    files: dict[Path, tuple[int, int]]  # numbers of images and of instances of each annotation file
-    skeleton: Path | None  # a file with the mirror pairs, where the keypoints' names don't tell them
-    images: Path  # the folder that file names are relative to
-    left_out: Counter[str]
+    files: dict[Path, tuple[int, int]]  # by annotation file: numbers of images and instances
+    skeleton: Path | None  # a file with the mirror pairs, where the keypoints' names don't define them
+    images: Path  # the folder that the images' file names are relative to
+    left_out: Counter[str]  # number of labels by the reason to leave them out
 
 
 def write(labels: Labels, output: Path) -> Written:
-    """Writes a file NAME.json for each split, and skeleton.json where it is needed.
+    """Writes SPLIT.json for each split, and skeleton.json if the keypoints' names don't define the mirror pairs.
 
     Raises:
-        UserError: there are no labelled keypoints, categories with different keypoints, an image twice in a split, or
-            a file that exists already. Nothing is written.
+        UserError: no keypoint is labelled, categories have different keypoints, a split has an image twice, or a file
+            exists already. Then it writes nothing.
     """
     pictures = [picture for split in labels.splits.values() for picture in split]
     if not any(instance.points for picture in pictures for instance in picture.instances):
@@ -50,7 +50,7 @@ def write(labels: Labels, output: Path) -> Written:
 
 
 def _categories(labels: Labels) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
-    """The categories in COCO's form; the skeleton file's content, None where their names tell the mirror pairs."""
+    """The categories in COCO's form, and the content of skeleton.json, None if the names define the mirror pairs."""
     first = labels.categories[0]
     for other in labels.categories:
         if other.keypoints != first.keypoints:
@@ -62,7 +62,7 @@ def _categories(labels: Labels) -> tuple[list[dict[str, Any]], dict[str, Any] | 
         {"id": i, "name": c.name, "keypoints": list(c.keypoints), "skeleton": [[a + 1, b + 1] for a, b in c.edges]}
         for i, c in enumerate(labels.categories, start=1)
     ]
-    told = skeleton_of_category(categories[0])  # raises UserError for two keypoints of one name
+    by_names = skeleton_of_category(categories[0])  # also raises UserError for two keypoints with the same name
     if labels.flip_pairs is None:
         return categories, None
     fields = {
@@ -70,12 +70,12 @@ def _categories(labels: Labels) -> tuple[list[dict[str, Any]], dict[str, Any] | 
         "flip_pairs": [list(pair) for pair in labels.flip_pairs],
         "edges": [list(edge) for edge in first.edges],
     }
-    known = make_skeleton(first.name, fields).flip_indices == told.flip_indices
-    return categories, None if known else fields
+    same = make_skeleton(first.name, fields).flip_indices == by_names.flip_indices
+    return categories, None if same else fields
 
 
 def _splits(labels: Labels, folder: Path, left_out: Counter[str]) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """The images and annotations of each file; adds to `left_out`. Ids are unique across the files."""
+    """The images and annotations of each file, with ids that are unique across the files; counts in `left_out`."""
     categories = {category.name: (i, category) for i, category in enumerate(labels.categories, start=1)}
     image_ids, annotation_ids = itertools.count(1), itertools.count(1)
     contents = {}
@@ -101,7 +101,7 @@ def _splits(labels: Labels, folder: Path, left_out: Counter[str]) -> dict[str, d
 
 
 def _annotation(instance: Instance, category: Category, picture: Picture) -> dict[str, Any] | str:
-    """An annotation without its ids, or what an instance that can't be one is."""
+    """The annotation of an instance, without ids; or the reason why the instance can't be one."""
     box = instance.box
     if box is None:
         if not instance.points:
@@ -122,7 +122,7 @@ def _annotation(instance: Instance, category: Category, picture: Picture) -> dic
 
 
 def _write_new(output: Path, contents: dict[str, Any]) -> None:
-    """Writes JSON files, all or none."""
+    """Writes all JSON files, or none if one of them exists or can't be written."""
     for name in contents:
         if (output / name).exists():
             raise UserError(f"{output / name} is there already; move it away, or give another folder by --output")

@@ -1,7 +1,7 @@
-"""What the readers of labels have in common: their result, pictures and YAML files.
+"""Shared parts of the readers of labels: their result type, and functions that read images and YAML files.
 
-Choice: coordinates are taken unchanged, shares of an image times its size. Labelling tools count from the upper left
-corner of the first pixel, COCO's annotations too, and the half pixel to its centre is below a labeller's precision.
+Choice: coordinates in pixels stay unchanged, and relative ones are multiplied by the image size. Labelling tools and
+COCO count from the upper left corner of the first pixel. The half pixel to its centre is below a labeller's precision.
 """
 
 import contextlib
@@ -18,18 +18,18 @@ from mamkpd_jax.data.annotation_files import are_numbers, as_id
 from mamkpd_jax.data.builders.images import UPRIGHT, read_image
 from mamkpd_jax.errors import UserError
 
-UNNAMED = "object"  # the category of instances whose labels name none
-HIDDEN = {"hidden", "occluded"}  # words for keypoints that can't be seen, where a tool has no field for it
+UNNAMED = "object"  # the category of instances without a category label
+HIDDEN = {"hidden", "occluded"}  # words that mark hidden keypoints, for tools without a visibility field
 _ERRORS = (AttributeError, IndexError, KeyError, OSError, OverflowError, RecursionError, TypeError, ValueError)
 
 
 class Instance(NamedTuple):
-    """The labels of a person, an animal or a thing, in pixels."""
+    """The labels of a person, an animal or an object, in pixels."""
 
     category: str
     points: dict[str, tuple[float, float, int]]  # x, y, visibility (1: hidden, 2: seen) of the labelled keypoints
-    box: tuple[float, float, float, float] | None  # x, y, width, height; None: the labels have none
-    area: float | None = None  # None: the labels have none
+    box: tuple[float, float, float, float] | None  # x, y, width, height; None: not labelled
+    area: float | None = None  # None: not labelled
     is_crowd: bool = False
 
 
@@ -43,28 +43,30 @@ class Picture(NamedTuple):
 
 
 class Category(NamedTuple):
-    """A kind of instances."""
+    """A category of instances, with the names of its keypoints."""
 
     name: str
     keypoints: tuple[str, ...]
-    edges: tuple[tuple[int, int], ...] = ()  # to draw, by index
+    edges: tuple[tuple[int, int], ...] = ()  # pairs of keypoint indices to draw lines between
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
     """All labels of a data set."""
 
-    splits: dict[str, list[Picture]]  # by the name of their file; "labels" where the source has no splits
+    splits: dict[str, list[Picture]]  # by the name of the file to write; "labels" where the source has no splits
     categories: list[Category]
-    flip_pairs: tuple[tuple[int, int], ...] | None = None  # None: keypoints' names tell
-    left_out: Counter[str] = dataclasses.field(default_factory=Counter)  # by what it was
+    flip_pairs: tuple[tuple[int, int], ...] | None = None  # None: the keypoints' names define them
+    left_out: Counter[str] = dataclasses.field(default_factory=Counter)  # number of labels by the reason
 
 
-def pooled(pictures: list[Picture], left_out: Counter[str], keypoints: Sequence[str] | None = None) -> Labels:
-    """Labels without splits of a tool whose categories have no keypoints of their own: all have all keypoints.
+def labels_without_splits(
+    pictures: list[Picture], left_out: Counter[str], keypoints: Sequence[str] | None = None
+) -> Labels:
+    """The labels of a tool that has neither splits nor keypoints by category: each category gets all keypoints.
 
     Args:
-        keypoints: their names in order; None: in the order of their first appearance.
+        keypoints: the names in order; None: all names in order of first appearance.
     """
     instances = [instance for picture in pictures for instance in picture.instances]
     if keypoints is None:
@@ -75,11 +77,11 @@ def pooled(pictures: list[Picture], left_out: Counter[str], keypoints: Sequence[
 
 @contextlib.contextmanager
 def parsing(place: Path | str, form: str) -> Iterator[None]:
-    """Turns what content of another form raises inside the block into a UserError of one line.
+    """Turns errors that malformed content raises inside the block into a one-line UserError.
 
     Args:
-        place: a file, or a part of one.
-        form: what it should be.
+        place: the file, or the part of it, that the message names.
+        form: the expected form.
     """
     try:
         yield
@@ -90,14 +92,14 @@ def parsing(place: Path | str, form: str) -> Iterator[None]:
 
 
 def numbers(values: Any, count: int) -> list[float]:
-    """So many finite numbers; raises ValueError for anything else."""
+    """The values as floats. Raises ValueError unless they are a list of `count` finite numbers."""
     if not are_numbers(values, count):
         raise ValueError(f"{values} where {count} finite numbers were expected")
     return [float(value) for value in values]
 
 
 def read_yaml(path: Path) -> dict[Any, Any]:
-    """The fields of a YAML file; raises UserError if it has none."""
+    """The fields of a YAML file. Raises UserError if the file can't be read or is not a mapping."""
     with parsing(path, "a YAML file with fields"):
         try:
             fields = yaml.safe_load(path.read_bytes())
@@ -107,10 +109,10 @@ def read_yaml(path: Path) -> dict[Any, Any]:
 
 
 def find(name: str, folders: Sequence[Path]) -> Path:
-    """The image of a name, which may be a path, in the first folder that has it or its last part.
+    """Finds an image in the first folder that has it, by its name or path or by the last part of that path.
 
     Raises:
-        UserError: none has.
+        UserError: no folder has it.
     """
     parts = Path(name.replace("\\", "/"))
     for folder in folders:
@@ -122,13 +124,13 @@ def find(name: str, folders: Sequence[Path]) -> Path:
 
 
 def read_picture(path: Path, labelled_wh: Sequence[Any] | None = None) -> Picture:
-    """A picture, without instances yet. Labelling tools show pictures upright, as their EXIF data says.
+    """Reads an image file upright, as labelling tools show it, and returns it without instances.
 
     Args:
-        labelled_wh: width and height that the labels were made at.
+        labelled_wh: the width and height in the labels.
 
     Raises:
-        UserError: it is missing, damaged or of another size.
+        UserError: the file is missing or damaged, or has another size.
     """
     if not path.is_file():
         raise UserError(f"{path}, a labelled image, is missing; copy the images completely")

@@ -1,7 +1,7 @@
 """Reads CVAT's export "COCO Keypoints 1.0": annotations/person_keypoints_SUBSET.json and images/, unpacked.
 
-Choice: CVAT's skeletons have no box of their own. Their `bbox` is the rectangle around the keypoints, which cuts off
-the body: boxes and areas of such annotations are drawn anew around the keypoints.
+Choice: CVAT's skeletons have no labelled box. Their `bbox` is the tight rectangle around the keypoints, which cuts off
+the body. The import computes a wider box and its area from the keypoints instead.
 """
 
 from collections import Counter
@@ -15,20 +15,20 @@ from mamkpd_jax.data.imports._labels import Category, Instance, Labels, Picture,
 from mamkpd_jax.errors import UserError
 
 _PREFIX = "person_keypoints_"
-_SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}  # by the name of the subset
-_ROUNDED = 0.02  # pixels: CVAT writes two decimals
+_SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}  # split by subset name
+_TOLERANCE_PX = 0.02  # CVAT writes two decimals
 
 
 def read(path: Path, images: Path | None) -> Labels:
     """The labels of an unpacked export, or of one of its files.
 
-    Choice: subsets that are named train, val, validation and test become splits; others are one.
+    Choice: subsets become splits if all of them are named train, val, validation or test. Otherwise they are joined.
 
     Raises:
-        UserError: a file or an image is missing or malformed, or the export is packed.
+        UserError: a file or an image is missing or malformed, or the export is a ZIP file.
     """
     if path.suffix.lower() == ".zip":
-        raise UserError(f"{path} is packed; unpack it and give the folder by --input, as the images have to be on disk")
+        raise UserError(f"{path} is a ZIP file; unpack it and give the folder by --input")
     files = sorted((path / "annotations").glob(f"{_PREFIX}*.json")) if path.is_dir() else [path]
     if not files:
         raise UserError(f"{path} has no annotations/{_PREFIX}*.json; give CVAT's unpacked export COCO Keypoints 1.0")
@@ -50,7 +50,7 @@ def read(path: Path, images: Path | None) -> Labels:
 def _pictures(
     file: Path, folders: list[Path], categories: dict[str, Category], left_out: Counter[str]
 ) -> list[Picture]:
-    """The pictures of a file; adds its categories with keypoints, and what is left out."""
+    """The pictures of a file. Adds its categories with keypoints to `categories`, and counts in `left_out`."""
     content = read_json(file)
     with parsing(file, "a file of CVAT's export COCO Keypoints 1.0"):
         of_id = {}
@@ -62,7 +62,7 @@ def _pictures(
         pictures = {}
         for image in content["images"]:
             if image["id"] in pictures:
-                raise ValueError(f"two images of the id {image['id']}")
+                raise ValueError(f"two images have the id {image['id']}")
             place = find(image["file_name"], folders)
             pictures[image["id"]] = read_picture(place, [image["width"], image["height"]])
         for i, annotation in enumerate(content["annotations"]):
@@ -97,9 +97,9 @@ def _instance(annotation: dict[str, Any], category: Category) -> Instance:
 
 
 def _is_around(box: list[float], keypoints: np.ndarray) -> bool:
-    """Whether a box is the rectangle around keypoints."""
+    """Whether a box is the tight rectangle around the keypoints."""
     points = keypoints[:, :2]
-    return bool(np.allclose(box, [*points.min(axis=0), *np.ptp(points, axis=0)], rtol=0, atol=_ROUNDED))
+    return bool(np.allclose(box, [*points.min(axis=0), *np.ptp(points, axis=0)], rtol=0, atol=_TOLERANCE_PX))
 
 
 READ = read

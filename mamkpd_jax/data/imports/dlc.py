@@ -1,8 +1,8 @@
 """Reads DeepLabCut's labels: labeled-data/VIDEO/CollectedData_SCORER.csv of a project.
 
-Choice: the category is "animal", as a project names none. Unique bodyparts of a project with several animals, which
-DeepLabCut gives to an individual "single", are left out, because animals have other keypoints. DeepLabCut does not mark
-hidden keypoints: all labelled ones count as seen.
+Choice: the category is "animal", because a project names none. In a project with several animals, unique bodyparts
+(those of the individual "single") are left out, because they are not keypoints of an animal. DeepLabCut does not mark
+hidden keypoints, so all labelled ones count as seen.
 """
 
 import csv
@@ -30,7 +30,7 @@ _UNIQUE = "single"  # the individual of unique bodyparts
 
 
 class _Column(NamedTuple):
-    """The x coordinates of a keypoint, with those of y in the next column."""
+    """A column of a keypoint's x coordinates. The next column has its y coordinates."""
 
     index: int
     individual: str
@@ -38,7 +38,7 @@ class _Column(NamedTuple):
 
 
 def read(path: Path, images: Path | None) -> Labels:
-    """The labels of a file, of a video's folder, or of a project with its skeleton.
+    """The labels of a file, of a video's folder, or of a project, whose skeleton gives the edges.
 
     Raises:
         UserError: a file or an image is missing or malformed.
@@ -46,7 +46,7 @@ def read(path: Path, images: Path | None) -> Labels:
     name = "CollectedData_*.csv"
     files = sorted([*path.glob(name), *path.glob(f"labeled-data/*/{name}")]) if path.is_dir() else [path]
     if not files:
-        raise UserError(f"{path} has no {name}, nor labeled-data with any; give DeepLabCut's project by --input")
+        raise UserError(f"{path} has no {name} or labeled-data/*/{name}; give DeepLabCut's project by --input")
     keypoints: dict[str, None] = {}
     left_out = Counter[str]()
     pictures = [picture for file in files for picture in _pictures(file, images, keypoints, left_out)]
@@ -57,7 +57,7 @@ def read(path: Path, images: Path | None) -> Labels:
 
 
 def _pictures(file: Path, images: Path | None, keypoints: dict[str, None], left_out: Counter[str]) -> list[Picture]:
-    """The pictures of a file; adds its bodyparts and what is left out."""
+    """The pictures of a file. Adds its bodyparts to `keypoints`, and counts in `left_out`."""
     folder = Path(os.path.abspath(file.parent))
     folders = [images, images / folder.name] if images else [folder.parent.parent, folder]
     pictures = []
@@ -90,7 +90,7 @@ def _animals(row: list[str], columns: list[_Column], left_out: Counter[str]) -> 
 
 
 def _columns(header: dict[str, list[str]]) -> list[_Column]:
-    """The columns of x of each keypoint. Those before them are the image's path, in one part or three."""
+    """The column of each keypoint. The one or three columns before the first hold the image's path."""
     coords, bodyparts = header["coords"], header["bodyparts"]
     individuals = header.get("individuals", [""] * len(coords))
     found = [_Column(i, individuals[i], bodyparts[i]) for i, coord in enumerate(coords) if coord == "x"]
@@ -104,7 +104,7 @@ def _columns(header: dict[str, list[str]]) -> list[_Column]:
 
 
 def _edges(config: Path, keypoints: list[str]) -> tuple[tuple[int, int], ...]:
-    """The skeleton of a project's config.yaml, which may name bodyparts that are not labelled."""
+    """The edges in a project's config.yaml, without those to bodyparts that are not labelled."""
     fields = read_yaml(config)
     with parsing(config, "a config.yaml of DeepLabCut"):
         pairs = [tuple(pair) for pair in fields.get("skeleton") or ()]

@@ -1,7 +1,8 @@
 """Reads LabelMe's labels: a JSON file for each image, with points, rectangles and their groups.
 
-A point is a keypoint. The shapes of a `group_id` are an instance; without groups an image has one. A rectangle is the
-box, and its label the category. A point with the flag, or the description, "hidden" or "occluded" is hidden.
+A point is a keypoint. Shapes with the same `group_id` are one instance; an image without groups has one instance. A
+rectangle is the box, and its label the category. A point is hidden if it has "hidden" or "occluded" as a flag or as its
+description.
 """
 
 from collections import Counter, defaultdict
@@ -16,25 +17,25 @@ from mamkpd_jax.data.imports._labels import (
     Labels,
     Picture,
     find,
+    labels_without_splits,
     numbers,
     parsing,
-    pooled,
     read_picture,
 )
 from mamkpd_jax.errors import UserError
 
 
 def read(path: Path, images: Path | None) -> Labels:
-    """The labels of a file, or of all JSON files of a folder and of the folders below.
+    """The labels of a file, or of all JSON files in a folder and its subfolders.
 
     Raises:
-        UserError: a file or an image is missing or malformed, or two shapes stand for one keypoint or box.
+        UserError: a file or an image is missing or malformed, or an instance has a keypoint or box twice.
     """
     files = sorted(path.rglob("*.json")) if path.is_dir() else [path]
     if not files:
         raise UserError(f"{path} has no JSON file; give the folder of LabelMe's files by --input")
     left_out = Counter[str]()
-    return pooled([_picture(file, images, left_out) for file in files], left_out)
+    return labels_without_splits([_picture(file, images, left_out) for file in files], left_out)
 
 
 def _picture(file: Path, images: Path | None, left_out: Counter[str]) -> Picture:

@@ -1,8 +1,8 @@
 """Reads Label Studio's JSON export: tasks with keypoints and rectangles in percent of the upright image.
 
-A keypoint belongs to the rectangle that is its parent or has a relation to it. Others belong to the only rectangle of
-their image, or else to the smallest one that contains them. Without rectangles an image has one instance. A keypoint
-that has the choice "hidden" or "occluded" is hidden.
+A keypoint belongs to the rectangle that is its parent or has a relation to it. Other keypoints belong to the only
+rectangle of their image, or to the smallest one that contains them. An image without rectangles has one instance. A
+keypoint with the choice "hidden" or "occluded" is hidden.
 """
 
 import math
@@ -23,22 +23,22 @@ from mamkpd_jax.data.imports._labels import (
     Instance,
     Labels,
     Picture,
+    labels_without_splits,
     numbers,
     parsing,
-    pooled,
     read_picture,
 )
 from mamkpd_jax.errors import UserError
 
-_UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the name of an uploaded file
+_UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")  # Label Studio adds it to the names of uploaded files
 _KEYPOINT, _RECTANGLE = "keypointlabels", "rectanglelabels"
 
 
 def read(path: Path, images: Path | None) -> Labels:
-    """The labels of an export. Choice: of a task's annotations the first one that was not cancelled is taken.
+    """The labels of an export. Choice: of a task's annotations, the first that was not cancelled counts.
 
     Raises:
-        UserError: a file or an image is missing or malformed, or two keypoints of an instance have one name.
+        UserError: a file or an image is missing or malformed, or an instance has a keypoint twice.
     """
     folder, left_out, pictures = images or path.parent, Counter[str](), []
     files = defaultdict(list)
@@ -56,18 +56,22 @@ def read(path: Path, images: Path | None) -> Labels:
                     pictures.append(picture)
                 else:
                     left_out["tasks without an annotation"] += 1
-    return pooled(pictures, left_out)
+    return labels_without_splits(pictures, left_out)
 
 
 def _image(data: dict[str, Any], files: dict[str, list[Path]], folder: Path) -> Path:
-    """The file of a task's image: of its name, with or without what an upload adds, and most alike in its folders."""
+    """The file of a task's image.
+
+    Its name is that in the task, with or without the prefix of uploads. Of several files with that name, it is the one
+    whose folders agree most with the path in the task.
+    """
     urls = [unquote(value) for value in data.values() if isinstance(value, str)]
     places = [(url.partition("?d=")[2] or url.partition("?")[0]).replace("\\", "/") for url in urls]
     names = [place for place in places if Path(place).suffix.lower() in SUFFIXES]
     if not names:
         raise ValueError(f"data {data}, expected the path or URL of an image")
     parts = Path(names[0]).parts
-    found = files.get(parts[-1]) or files.get(_UPLOADED.sub("", parts[-1])) or []
+    found = files.get(parts[-1]) or files.get(_UPLOAD_PREFIX.sub("", parts[-1])) or []
     if not found:
         raise UserError(f"the labelled image {names[0]} is not in {folder}; give the folder of the images by --images")
     for length in range(1, len(parts)):
@@ -125,7 +129,7 @@ def _check_new(name: str, owner: Instance, path: Path, picture: Picture) -> None
 
 
 def _owner(linked: list[Any], x: float, y: float, instances: dict[str | None, Instance]) -> Instance | None:
-    """The instance that a keypoint belongs to; None: it is in none of several boxes."""
+    """The instance that a keypoint belongs to; None if there are several boxes and it is in none of them."""
     known = [instances[i] for i in linked if i in instances]
     if known or len(instances) == 1:
         return (known or list(instances.values()))[0]
@@ -143,7 +147,7 @@ def _pixels(x: Any, y: Any, picture: Picture) -> tuple[float, float]:
 
 
 def _box(value: dict[str, Any], picture: Picture) -> tuple[float, float, float, float]:
-    """The box around a rectangle, which is rotated clockwise about its upper left corner."""
+    """The box around a rectangle that is rotated clockwise about its upper left corner."""
     x, y = _pixels(value["x"], value["y"], picture)
     width, height = _pixels(value["width"], value["height"], picture)
     (degrees,) = numbers([value.get("rotation") or 0], 1)

@@ -1,7 +1,7 @@
-"""Reads the pose labels of YOLO: data.yaml and a text file for each image, as Ultralytics trains on them.
+"""Reads YOLO's pose labels in Ultralytics' form: data.yaml and a text file for each image.
 
-A label is a line `class cx cy w h x1 y1 v1 x2 y2 v2 ...` in shares of the upright image; a file without v has x and y
-of each keypoint. An image without labels has no instance.
+A label is a line `class cx cy w h x1 y1 v1 x2 y2 v2 ...`. Coordinates are relative to the size of the upright image.
+The visibilities v may be missing. An image without a label file has no instance.
 """
 
 import os
@@ -14,12 +14,12 @@ from mamkpd_jax.data.imports._labels import Category, Instance, Labels, Picture,
 from mamkpd_jax.errors import UserError
 
 _SPLITS = ("train", "val", "test")
-_TOLERANCE = 0.01  # beyond the image, as Ultralytics allows
-_MOST_KEYPOINTS = 1000
+_TOLERANCE = 0.01  # how far relative coordinates may be outside the image, as in Ultralytics
+_MAX_KEYPOINTS = 1000
 
 
 def read(path: Path, images: Path | None) -> Labels:
-    """The labels of a data.yaml, or of a folder that has one.
+    """The labels of a data.yaml, or of a folder with one YAML file.
 
     Raises:
         UserError: a file is missing or malformed, or `images` is given.
@@ -45,7 +45,7 @@ def read(path: Path, images: Path | None) -> Labels:
 
 
 def label_file(image: Path) -> Path:
-    """Where an image's labels are: the last folder `images` of its path is `labels`. Source: Ultralytics."""
+    """The path of an image's label file: the last folder `images` becomes `labels`. Source: Ultralytics."""
     *folders, name = image.parts
     if "images" in folders:
         folders[len(folders) - 1 - folders[::-1].index("images")] = "labels"
@@ -62,14 +62,14 @@ def _data_yaml(path: Path) -> Path:
 
 
 def _shape(kpt_shape: Any) -> tuple[int, int]:
-    """The number of keypoints, and of values of each."""
-    if not are_numbers(kpt_shape, 2) or kpt_shape[0] not in range(1, _MOST_KEYPOINTS + 1) or kpt_shape[1] not in (2, 3):
+    """The number of keypoints, and the number of values for each of them."""
+    if not are_numbers(kpt_shape, 2) or kpt_shape[0] not in range(1, _MAX_KEYPOINTS + 1) or kpt_shape[1] not in (2, 3):
         raise ValueError(f"kpt_shape {kpt_shape}, expected the number of keypoints and 2 or 3")
     return int(kpt_shape[0]), int(kpt_shape[1])
 
 
 def _categories(fields: dict[str, Any], n: int) -> dict[int, Category]:
-    """The categories by class. Choice: keypoints without names are numbered."""
+    """The categories by class number. Choice: keypoints without names are numbered."""
     classes, keypoints = _by_class(fields["names"]), _by_class(fields.get("kpt_names") or {})
     if len(set(classes.values())) != len(classes):
         raise ValueError("names has two classes of one name")
@@ -93,7 +93,7 @@ def _flip_pairs(flip_idx: Any, n: int) -> tuple[tuple[int, int], ...]:
 
 
 def _images(entry: Any, file: Path, folder: Path) -> list[Path]:
-    """The image files of a split: those of folders, with the folders below, and of lists in .txt files."""
+    """The image files of a split: all images in folders and their subfolders, and those that .txt files list."""
     found = []
     for name in entry if isinstance(entry, list) else [entry]:
         place = _place(str(name), file, folder)
@@ -108,10 +108,10 @@ def _images(entry: Any, file: Path, folder: Path) -> list[Path]:
 
 
 def _place(name: str, file: Path, folder: Path) -> Path:
-    """A folder or list of images.
+    """The path of a folder or list of images.
 
-    Choice: `path` counts from the data.yaml or the working directory. Where neither has the images, they are sought
-    beside the data.yaml, as data sets are moved; there, as in Ultralytics, without a leading "../".
+    Choice: `path` is relative to the data.yaml or to the working directory. If neither has the images, the folder of
+    the data.yaml is searched, because data sets get moved. As in Ultralytics, a leading "../" is dropped if needed.
     """
     for root in (file.parent / folder, folder, file.parent):
         for candidate in (root / name, root / name.removeprefix("../")):
@@ -139,7 +139,7 @@ def _instance(line: str, categories: dict[int, Category], dims: int, picture: Pi
     category, size = categories[int(number)], (picture.width, picture.height)
     if len(values) != 4 + dims * len(category.keypoints):
         raise ValueError(f"{1 + len(values)} values, expected {5 + dims * len(category.keypoints)} as kpt_shape says")
-    cx, cy, width, height = _shares(values[:4], *size)
+    cx, cy, width, height = _to_pixels(values[:4], *size)
     points = {}
     for name, start in zip(category.keypoints, range(4, len(values), dims), strict=True):
         x, y = values[start : start + 2]
@@ -147,20 +147,23 @@ def _instance(line: str, categories: dict[int, Category], dims: int, picture: Pi
         if visibility not in (0, 1, 2):
             raise ValueError(f"visibility {visibility:g}, expected 0 (unlabelled), 1 (hidden) or 2 (seen)")
         if visibility:
-            points[name] = (*_shares([x, y], *size), int(visibility))
+            points[name] = (*_to_pixels([x, y], *size), int(visibility))
     return Instance(category.name, points, (cx - width / 2, cy - height / 2, width, height))
 
 
 def _visibility(x: float, y: float) -> int:
-    """That of a keypoint without v. Choice: (0, 0) is unlabelled as in COCO, and negative values as in Ultralytics."""
+    """The visibility of a keypoint without v.
+
+    Choice: (0, 0) is unlabelled as in COCO, and negative coordinates are unlabelled as in Ultralytics.
+    """
     return 0 if x < 0 or y < 0 or x == y == 0 else 2
 
 
-def _shares(values: list[float], width: int, height: int) -> list[float]:
-    """Shares of the image in pixels."""
+def _to_pixels(values: list[float], width: int, height: int) -> list[float]:
+    """Converts coordinates from fractions of the image's size to pixels."""
     for value in values:
         if not -_TOLERANCE <= value <= 1 + _TOLERANCE:
-            raise ValueError(f"{value:g}, expected shares of the image from 0 to 1")
+            raise ValueError(f"{value:g}, expected fractions of the image's size from 0 to 1")
     return [value * size for value, size in zip(values, (width, height) * 2, strict=False)]
 
 

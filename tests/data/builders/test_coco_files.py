@@ -1,4 +1,4 @@
-"""Builders of sets in COCO's form: AP-10K, and any other with the skeletons of its categories or of a file."""
+"""Tests of the builders for annotation files in COCO's form: AP-10K and custom data sets."""
 
 import gzip
 import json
@@ -28,7 +28,7 @@ from tests.data.exif import turned
 from tests.data.places import data_at
 
 
-def test_the_whole_training_list_of_ap10k(shared_data):
+def test_ap10k_training_annotations_are_all_usable(shared_data):
     with gzip.open(shared_data / "ap10k" / "ap10k-train-split1.json.gz") as file:
         data = json.load(file)
     labels = usable_labels(shared_data / "ap10k", data)
@@ -40,7 +40,7 @@ def test_the_whole_training_list_of_ap10k(shared_data):
     assert reasons == {None: 9122}
 
 
-def test_ap10k_of_real_images(ap10k_root, tmp_path):
+def test_ap10k_builds_from_real_images(ap10k_root, tmp_path):
     builder = prepare(Ap10k(data_at(ap10k_root, tmp_path)))
     assert builder.splits() == ("train", "val", "test")
     source = InstanceSource(builder, "test")
@@ -53,8 +53,8 @@ def test_a_missing_split_of_ap10k_is_named(ap10k_root, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "n_val", "n_joints"), [("lspet", 1000, 14), ("animalpose", 607, 20)])
-def test_ready_custom_sets(name, n_val, n_joints, request, tmp_path):
-    """The validation lists, in both splits to save time."""
+def test_lspet_and_animalpose_are_built(name, n_val, n_joints, request, tmp_path):
+    """Both splits use the validation files, to save time."""
     root = request.getfixturevalue(name)
     data = DataConfig(
         dataset="custom_coco",
@@ -69,7 +69,7 @@ def test_ready_custom_sets(name, n_val, n_joints, request, tmp_path):
     assert dataset.train[0]["keypoints"].shape == (n_joints, 3)
 
 
-def test_a_split_that_there_is_not_is_told(ap10k_root, tmp_path):
+def test_an_unknown_split_is_refused(ap10k_root, tmp_path):
     data = DataConfig(dataset="ap10k", root=str(ap10k_root), build_dir=str(tmp_path))
     with pytest.raises(UserError, match="config.eval.split is 'dev'; ap10k has train, val, test"):
         open_dataset(Config(data=data, eval=EvalConfig(split="dev")))
@@ -79,7 +79,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 
 
 def _set(root, encoded: dict[str, np.ndarray], names: Sequence[str] = ("left_fin", "right_fin"), **changes):
-    """A set of one annotation an image, with the joints of its one category."""
+    """A data set with one annotation for each image, and one category with the keypoints `names`."""
     entries = [(i, name, pixels) for i, (name, pixels) in enumerate(encoded.items())]
     for _, name, pixels in entries:
         cv2.imwrite(str(root / name), pixels)
@@ -99,20 +99,20 @@ def _custom(root: Path, images: str = ".", **fields: str) -> CustomCoco:
     return CustomCoco(data_at(root, root / "build", **files, **fields))
 
 
-def test_the_skeleton_of_the_categories(tmp_path):
+def test_categories_define_the_skeleton(tmp_path):
     skeleton = _set(tmp_path, {"a.png": IMAGE}).skeleton
     assert (skeleton.name, skeleton.joints, skeleton.flip_pairs) == ("fish", ("left_fin", "right_fin"), ((0, 1),))
 
 
-def test_other_image_folders_are_another_data_set(tmp_path):
-    """The same annotations with images of another size, say."""
+def test_other_image_folders_give_another_build(tmp_path):
+    """For example, the same annotations with images of another size."""
     _set(tmp_path, {"a.png": IMAGE})
     paths = [_custom(tmp_path, images=folder).data_path for folder in (".", "small", ".")]
     assert paths[0] == paths[2] != paths[1]
 
 
-def test_joints_of_another_skeleton_are_another_data_set(tmp_path):
-    """A skeleton file that was edited, say."""
+def test_another_skeleton_gives_another_build(tmp_path):
+    """For example, an edited skeleton file."""
     _set(tmp_path, {"a.png": IMAGE})
     (tmp_path / "fins.json").write_text('{"joints": ["left", "right"], "flip_pairs": []}', encoding="utf-8")
     before = _custom(tmp_path, skeleton=str(tmp_path / "fins.json")).data_path
@@ -120,12 +120,12 @@ def test_joints_of_another_skeleton_are_another_data_set(tmp_path):
     assert _custom(tmp_path, skeleton=str(tmp_path / "fins.json")).data_path != before
 
 
-def test_joints_of_which_none_mirror_each_other_are_told(tmp_path, caplog):
+def test_skeletons_without_mirror_pairs_are_logged(tmp_path, caplog):
     _set(tmp_path, {"a.png": IMAGE}, names=["fin", "tail"])
     assert "no flip pairs, so that flips exchange none of fin, tail" in caplog.text
 
 
-def test_a_linked_folder_of_images_is_followed_and_a_broken_link_is_told(tmp_path):
+def test_image_links_are_followed_unless_broken(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "sub").symlink_to(tmp_path / "elsewhere")
     assert len(InstanceSource(prepare(_set(tmp_path, {"sub/a.png": IMAGE})), "val")) == 1
@@ -142,15 +142,15 @@ def test_images_of_every_kind_become_rgb(tmp_path):
     assert [decode_image(source[i]["image"]).shape for i in range(4)] == [(40, 60, 3)] * 4
 
 
-def test_a_photo_with_a_video_behind_it_is_an_image(tmp_path):
-    """As phones write motion photos."""
+def test_motion_photos_are_images(tmp_path):
+    """A phone's motion photo has a video after the image."""
     builder = _set(tmp_path, {"motion.jpg": IMAGE})
     with (tmp_path / "motion.jpg").open("ab") as file:
         file.write(bytes(10_000))
     assert len(InstanceSource(prepare(builder), "val")) == 1
 
 
-def test_an_image_of_a_kind_that_cant_be_decoded_is_refused(tmp_path):
+def test_undecodable_image_formats_are_refused(tmp_path):
     builder = _set(tmp_path, {"floats.tiff": IMAGE.astype(np.float32)})
     with pytest.raises(UserError, match="floats.tiff is a truncated or damaged image"):
         prepare(builder)
@@ -191,7 +191,7 @@ WIDE, SQUARE = IMAGE, IMAGE[:, :40]
     ],
 )
 def test_labelled_sizes_decide_about_exif_rotations(pixels, labelled_hw, exif, upright, tmp_path):
-    """A quarter turn; where the size does not tell, the config decides."""
+    """The EXIF data has a quarter turn. Where the size fits both ways, the config decides."""
     builder = _set(tmp_path, {"a.jpg": pixels}, bbox=[5, 5, 20, 20])
     (tmp_path / "a.jpg").write_bytes(turned((tmp_path / "a.jpg").read_bytes(), 6))
     data = json.loads((tmp_path / "all.json").read_bytes())
@@ -211,19 +211,19 @@ def test_labelled_sizes_decide_about_exif_rotations(pixels, labelled_hw, exif, u
     assert f"read {'upright' if upright else 'stored'} because of {why} (a.jpg)" in note
 
 
-def test_another_reading_is_another_data_set(tmp_path):
+def test_another_exif_setting_gives_another_build(tmp_path):
     _set(tmp_path, {"a.jpg": SQUARE})
     paths = {_custom(tmp_path, exif=exif).data_path for exif in ("auto", "upright", "stored")}
     assert len(paths) == 2, "auto is upright"
 
 
-def test_official_sets_are_read_stored():
+def test_official_data_sets_are_read_stored():
     assert [kind.reading(DataConfig()) for kind in (CustomCoco, Ap10k, CocoKeypoints)] == [UPRIGHT, STORED, STORED]
     assert CocoKeypoints.reading(DataConfig(exif="upright")) == UPRIGHT
 
 
 @pytest.mark.parametrize("name", ["../../up", "a/b", "n" * 300, "\ud800", "a\0b"])
-def test_names_of_categories_stay_in_the_build_folder(name, tmp_path):
+def test_any_category_name_stays_in_build_folder(name, tmp_path):
     _set(tmp_path, {"a.png": IMAGE})
     data = json.loads((tmp_path / "all.json").read_bytes())
     data["categories"][0]["name"] = name
@@ -232,7 +232,7 @@ def test_names_of_categories_stay_in_the_build_folder(name, tmp_path):
     assert path.parents[1] == tmp_path / "build" / "custom_coco" and len(path.parent.name) <= 60
 
 
-def test_a_replaced_image_of_a_windows_name_is_built_anew(tmp_path):
+def test_replaced_images_with_backslashes_are_rebuilt(tmp_path):
     (tmp_path / "sub").mkdir()
     _set(tmp_path, {"sub/a.png": IMAGE})
     text = (tmp_path / "all.json").read_text(encoding="utf-8").replace("sub/a.png", "sub\\\\a.png")
@@ -242,7 +242,7 @@ def test_a_replaced_image_of_a_windows_name_is_built_anew(tmp_path):
     assert _custom(tmp_path).data_path != first
 
 
-def test_annotations_that_are_left_out_are_counted(tmp_path):
+def test_left_out_annotations_are_counted(tmp_path):
     _set(tmp_path, {"a.png": IMAGE})
     data = json.loads((tmp_path / "all.json").read_bytes())
     data["categories"].append({"id": 2, "name": "boat"})
@@ -252,14 +252,14 @@ def test_annotations_that_are_left_out_are_counted(tmp_path):
     assert counts == {"images": 1, "annotations": 1, "instances": 1, "left out": 1}
 
 
-def test_a_size_that_is_neither_reading_is_refused(tmp_path):
+def test_images_of_another_size_are_refused(tmp_path):
     _set(tmp_path, {"a.jpg": WIDE[:30]})
     (tmp_path / "a.jpg").write_bytes(turned((tmp_path / "a.jpg").read_bytes(), 6))
     with pytest.raises(UserError, match=r"a.jpg is 60x30 \(turned by its EXIF data 30x60\) pixels, .* say 60x40"):
         prepare(_custom(tmp_path))
 
 
-def test_a_replaced_image_is_built_anew(tmp_path):
+def test_replaced_images_are_rebuilt(tmp_path):
     first = prepare(_set(tmp_path, {"a.png": IMAGE, "b.png": IMAGE})).data_path
     assert _custom(tmp_path).data_path == first
     cv2.imwrite(str(tmp_path / "a.png"), 255 - IMAGE)
@@ -276,7 +276,7 @@ def test_a_deleted_image_is_named(tmp_path):
         prepare(_custom(tmp_path))
 
 
-def test_what_is_odd_about_a_file_is_told_at_every_start(tmp_path, caplog):
+def test_findings_are_logged_at_every_start(tmp_path, caplog):
     _set(tmp_path, {"a.png": IMAGE}, area=0)
     caplog.set_level("INFO")
     for _ in range(2):
@@ -287,7 +287,7 @@ def test_what_is_odd_about_a_file_is_told_at_every_start(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(("augmentation", "flip_test"), [("mmpose", False), ("none", True)])
-def test_a_side_without_its_mirror_image_is_refused_with_flips(augmentation, flip_test, tmp_path):
+def test_flips_refuse_one_sided_keypoints(augmentation, flip_test, tmp_path):
     _set(tmp_path, {"a.png": IMAGE}, names=("nose", "left_fin"))
     files = {"train_annotations": "all.json", "val_annotations": "all.json", "train_images": ".", "val_images": "."}
     data = data_at(tmp_path, tmp_path / "build", dataset="custom_coco", augmentation=augmentation, **files)

@@ -1,4 +1,4 @@
-"""What all builders share: a build counts only when it is finished."""
+"""Tests of the builders' base class: only a finished build is used."""
 
 import concurrent.futures
 import shutil
@@ -14,7 +14,7 @@ from mamkpd_jax.config import DataConfig
 from mamkpd_jax.data.builders.coco_form import prepare
 from mamkpd_jax.data.datasets.synthetic_people import SyntheticPeople
 
-# Draws two pictures, says so, and then takes for ever over the third.
+# Draws two images, prints a line, and then hangs at the third.
 _STUCK_BUILD = """
 import sys, time
 from mamkpd_jax.config import DataConfig
@@ -23,7 +23,7 @@ from mamkpd_jax.data.builders.coco_form import prepare
 
 def render(seed, index, size_hw, real=synthetic_people.render_scene):
     if index == 2:
-        print("in the middle", file=sys.__stdout__, flush=True)  # what is printed while building goes nowhere
+        print("in the middle", file=sys.__stdout__, flush=True)  # a build discards sys.stdout
         time.sleep(600)
     return real(seed, index, size_hw)
 
@@ -37,7 +37,7 @@ def _few(n_train: int, n_val: int, build_dir: Path) -> DataConfig:
     return DataConfig(build_dir=str(build_dir), synthetic_train_images=n_train, synthetic_val_images=n_val)
 
 
-def test_a_killed_build_is_not_taken_for_a_finished_one(tmp_path):
+def test_a_killed_build_is_built_again(tmp_path):
     command = [sys.executable, "-c", _STUCK_BUILD, str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     with process:
@@ -46,7 +46,7 @@ def test_a_killed_build_is_not_taken_for_a_finished_one(tmp_path):
         finally:
             process.kill()
     assert process.returncode == -signal.SIGKILL
-    assert list(tmp_path.rglob("*incomplete*")), "the build had not begun"
+    assert list(tmp_path.rglob("*incomplete*")), "the build had not started"
 
     builder = SyntheticPeople(_few(4, 3, tmp_path))
     assert not builder.data_path.exists()
@@ -54,8 +54,8 @@ def test_a_killed_build_is_not_taken_for_a_finished_one(tmp_path):
     assert not list(tmp_path.rglob("*incomplete*"))
 
 
-def test_a_build_of_another_process_is_waited_for(tmp_path):
-    """The other one is played by a lock, as a build holds it, and by what it builds: here a copy of a finished one."""
+def test_prepare_waits_for_another_process(tmp_path):
+    """A lock and a copy of a finished build simulate the other process."""
     finished = Path(prepare(SyntheticPeople(_few(2, 2, tmp_path / "finished"))).data_path)
     waiting = SyntheticPeople(_few(2, 2, tmp_path / "waiting"))
     folder = Path(waiting.data_path)
@@ -66,7 +66,7 @@ def test_a_build_of_another_process_is_waited_for(tmp_path):
             built = threads.submit(prepare, waiting)
             with pytest.raises(TimeoutError):
                 built.result(timeout=0.5)
-            assert partial.is_dir(), "a living build's folder was removed"
+            assert partial.is_dir(), "the folder of a running build was removed"
             shutil.copytree(finished, partial, dirs_exist_ok=True)
             partial.rename(folder)
         assert built.result().info.metadata["counts"]["train"]["images"] == 2

@@ -1,4 +1,4 @@
-"""The builder of COCO keypoints, on real files whole and broken."""
+"""Tests of the builder of COCO keypoints, on real files and broken copies."""
 
 import json
 import shutil
@@ -40,7 +40,7 @@ def test_counts_of_the_real_files(shared_data, tmp_path):
     }
 
 
-def test_records_are_the_files(coco_root, tmp_path):
+def test_records_equal_the_files(coco_root, tmp_path):
     source = InstanceSource(prepare(CocoKeypoints(data_at(coco_root, tmp_path / "build"))), "val")
     data = json.loads((coco_root / VAL).read_bytes())
     truth = source.ground_truth
@@ -63,7 +63,7 @@ def test_a_second_run_does_not_build_again(coco_root, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in built.iterdir()} == before
 
 
-def test_changed_annotations_are_built_anew(coco_root, tmp_path):
+def test_changed_annotations_are_rebuilt(coco_root, tmp_path):
     first = prepare(CocoKeypoints(data_at(coco_root, tmp_path / "build")))
     _edit(lambda data: data["annotations"].pop())(coco_root)
     second = prepare(CocoKeypoints(data_at(coco_root, tmp_path / "build")))
@@ -94,7 +94,7 @@ def _move_all(root: Path, folder: str) -> None:
 
 
 def test_the_validation_split_alone_can_be_evaluated(coco_root, tmp_path):
-    """Annotations come in one archive, images in one a split."""
+    """COCO's annotations come in one archive, but each split's images in another, which may be missing."""
     data = DataConfig(root=str(coco_root), build_dir=str(tmp_path / "build"))
     shutil.rmtree(coco_root / "train2017")
     evaluation_data = open_evaluation_data(Config(data=data))
@@ -105,7 +105,7 @@ def test_the_validation_split_alone_can_be_evaluated(coco_root, tmp_path):
         open_evaluation_data(Config(data=data, eval=EvalConfig(split="train")))
 
 
-# What is broken, how, and what the line must say: the file or field, and the remedy.
+# By case: the damage, and a pattern of the expected message, with the file or field and the remedy.
 BROKEN = {
     "no folder": (lambda root: root.rename(root.with_name("elsewhere")), r"coco does not exist.*--config.data.root"),
     "no annotations": (lambda root: (root / TRAIN).unlink(), r"train2017.json is missing.*--config.data.root"),
@@ -117,7 +117,7 @@ BROKEN = {
     ),
     "truncated JPEG": (_cut(IMAGE, 0.7), r"000000196141.jpg is a truncated or damaged image.*copy it again"),
     "empty JPEG": (_cut(IMAGE, 0.0), r"000000196141.jpg is a truncated or damaged image \(0 bytes\); copy it again"),
-    "truncated JSON": (_cut(VAL, 0.5), r"val2017.json is no complete JSON.*copy it again"),
+    "truncated JSON": (_cut(VAL, 0.5), r"val2017.json is not complete JSON.*copy it again"),
     "no JSON of annotations": (
         lambda root: (root / VAL).write_text("[]", encoding="utf-8"),
         r"val2017.json has no list 'images'",

@@ -1,4 +1,4 @@
-"""The builder of MPII, on real persons."""
+"""Tests of the builder of MPII, on real persons."""
 
 import json
 import shutil
@@ -21,13 +21,13 @@ from tests.data.places import data_at
 
 @pytest.fixture
 def root(mpii_root, tmp_path):
-    """A copy to change."""
+    """A copy of the data set that tests can change."""
     shutil.copytree(mpii_root, tmp_path / "mpii")
     return tmp_path / "mpii"
 
 
-def test_the_whole_validation_list(shared_data, root):
-    """2,958 persons of 2,729 images, each with its own head box and joints."""
+def test_validation_annotations_match_the_ground_truth(shared_data, root):
+    """The file has 2,958 persons in 2,729 images. Each gets the head box and joints of its entry in gt_valid.mat."""
     for name, source in (("valid.json", "mpii_valid.json"), ("gt_valid.mat", "gt_valid.mat")):
         shutil.copyfile(shared_data / "mpii" / source, root / "annot" / name)
     by_image = Mpii(data_at(root, root / "build")).annotations("val")
@@ -37,11 +37,11 @@ def test_the_whole_validation_list(shared_data, root):
     joints = np.array([a["keypoints"] for a in annotations]).reshape(-1, 16, 3)
     np.testing.assert_array_equal(joints[..., 2] > 0, truth["visible"] > 0)
     difference = (joints[..., :2] + 1 - truth["joints"]) * truth["visible"][..., None]
-    assert np.abs(difference).max() < 1e-4  # the list has four decimals
+    assert np.abs(difference).max() < 1e-4  # valid.json has four decimals
     np.testing.assert_array_equal([a["head_box"] for a in annotations], truth["head_box"])
 
 
-def test_boxes_are_those_of_hrnet_and_are_not_clipped(root, tmp_path):
+def test_boxes_are_those_of_hrnet_unclipped(root, tmp_path):
     source = InstanceSource(prepare(Mpii(data_at(root, tmp_path / "build"))), "train")
     persons = {p["image"]: p for p in json.loads((root / "annot" / "train.json").read_bytes())}
     assert len(source) == len(persons) == 5
@@ -53,8 +53,8 @@ def test_boxes_are_those_of_hrnet_and_are_not_clipped(root, tmp_path):
     assert any((source[i]["bbox"][:2] < 0).any() for i in range(5))
 
 
-def test_the_labels_score_100_through_the_crops(root, tmp_path):
-    """Ours count from 0 and the file from 1: a pixel too much would show at 0.1 of a head."""
+def test_labels_score_100_through_the_crops(root, tmp_path):
+    """Pixels count from 0 in the records and from 1 in the file. An error of one pixel would show at 0.1 of a head."""
     data = DataConfig(dataset="mpii", root=str(root), build_dir=str(tmp_path / "build"), input_hw=(256, 256))
     config = Config(data=data, eval=EvalConfig(batch_size=100, metrics=("mpii",)))
     dataset = open_dataset(config)
@@ -71,7 +71,7 @@ def test_the_labels_score_100_through_the_crops(root, tmp_path):
     assert set(values.values()) == {100.0}
 
 
-def test_a_metric_that_a_split_can_not_serve_is_told_before_anything_is_predicted(root, tmp_path):
+def test_unsupported_metrics_are_refused_before_prediction(root, tmp_path):
     data = DataConfig(dataset="mpii", root=str(root), build_dir=str(tmp_path / "build"), input_hw=(256, 256))
     config = Config(data=data, eval=EvalConfig(split="train", metrics=("mpii",)))
     with pytest.raises(UserError, match="names mpii, which needs 'head_box' in each annotation, and that of id 0"):
@@ -101,7 +101,7 @@ def _reverse(path: Path) -> None:
         ),
         (
             lambda root: _reverse(root / "annot" / "valid.json"),
-            r"valid.json: person 0 \(.*.jpg\) has other joints than person 0 of gt_valid.mat; .* in one order",
+            r"valid.json: person 0 \(.*.jpg\) has other joints than person 0 of gt_valid.mat; .* in the same order",
         ),
     ],
 )

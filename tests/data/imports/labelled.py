@@ -1,4 +1,4 @@
-"""Images to label, and what is made of their labels."""
+"""Helpers that write images, and import labels."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.data.exif import turned
 
 
 def write_image(path: Path, width: int = 200, height: int = 100, *, orientation: int = 1) -> None:
-    """A picture of noise; the orientation is that of EXIF data, and the size that of what is stored."""
+    """Writes a noise image of this stored size, with EXIF data if `orientation` is not 1."""
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     content = cv2.imencode(path.suffix, noise)[1].tobytes()
@@ -21,7 +21,7 @@ def write_image(path: Path, width: int = 200, height: int = 100, *, orientation:
 
 
 def imported(form: str, path: Path, output: Path, images: Path | None = None) -> dict[str, Any]:
-    """The contents of the files that an import writes, by name."""
+    """Imports labels, and returns the contents of the written files by name."""
     written = write(IMPORTS[form](path, images), output)
     files = [*written.files, *([written.skeleton] if written.skeleton else [])]
     return {file.name: json.loads(file.read_bytes()) for file in files}

@@ -1,4 +1,4 @@
-"""CVAT's export COCO Keypoints 1.0, unpacked."""
+"""Tests of the import of CVAT's export COCO Keypoints 1.0."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.data.imports.labelled import imported, keypoints, write_image
 
 
 def content(name: str = "a.jpg") -> dict[str, Any]:
-    """A skeleton as CVAT writes it, one with a box of its own, and a rectangle of another label."""
+    """An export with a skeleton without a labelled box, one with a labelled box, and a rectangle of another label."""
     about = {"id": 1, "image_id": 1, "category_id": 2, "segmentation": [], "iscrowd": 0, "num_keypoints": 2}
     about |= {"attributes": {"occluded": False, "track_id": 0, "keyframe": True}}
     skeleton = {"keypoints": [10.5, 20.25, 2, 60.5, 40.25, 1, 5, 5, 0], "bbox": [10.5, 20.25, 50, 20], "area": 1000.0}
@@ -37,7 +37,7 @@ def content(name: str = "a.jpg") -> dict[str, Any]:
 
 
 def export(root: Path, **subsets: dict[str, Any]) -> Path:
-    """Writes an unpacked export with the images of each subset in a folder of their own."""
+    """Writes an unpacked export, with a folder of images for each subset."""
     (root / "annotations").mkdir(parents=True)
     for subset, part in subsets.items():
         (root / "annotations" / f"person_keypoints_{subset}.json").write_text(json.dumps(part), encoding="utf-8")
@@ -113,15 +113,15 @@ def test_malformed_files_are_refused(tmp_path, place, fields, match):
     assert not (tmp_path / "out").exists()
 
 
-def test_two_images_of_one_id_are_refused(tmp_path):
+def test_duplicate_image_ids_are_refused(tmp_path):
     twice = content()
     twice["images"] += content("b.jpg")["images"]
-    with pytest.raises(UserError, match="default.json is not a file of CVAT's export .*two images of the id 1"):
+    with pytest.raises(UserError, match="default.json is not a file of CVAT's export .*two images have the id 1"):
         IMPORTS["cvat"](export(tmp_path, default=twice), None)
 
 
-def test_what_is_no_unpacked_export_is_refused(tmp_path):
-    with pytest.raises(UserError, match="a.zip is packed; unpack it and give the folder by --input"):
+def test_only_unpacked_exports_are_read(tmp_path):
+    with pytest.raises(UserError, match="a.zip is a ZIP file; unpack it and give the folder by --input"):
         IMPORTS["cvat"](tmp_path / "a.zip", None)
     with pytest.raises(UserError, match="has no annotations/person_keypoints_..json; give CVAT's unpacked export"):
         IMPORTS["cvat"](tmp_path, None)

@@ -1,4 +1,4 @@
-"""DeepLabCut's labels: projects with one animal or several."""
+"""Tests of the import of DeepLabCut's labels, with one animal or several."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ labeled-data,{video},img2.png,,,,,110,20,,,6,6
 
 
 def project(root: Path, **videos: str) -> Path:
-    """Writes the labels of each video and two images for each."""
+    """Writes the labels of each video, and two images for it."""
     for video, text in videos.items():
         for name in ("img1.png", "img2.png"):
             write_image(root / "labeled-data" / video / name)
@@ -62,7 +62,7 @@ def test_individuals_become_instances_without_unique_bodyparts(tmp_path):
     assert found["categories"][0]["keypoints"] == ["snout", "tail"]
 
 
-def test_bodyparts_of_all_videos_and_both_paths_are_joined(tmp_path):
+def test_bodyparts_of_all_videos_are_joined(tmp_path):
     root = project(tmp_path / "p", a=ONE, b=OLD)
     skeleton = "skeleton:\n- [snout, tail]\n- [ear, snout]\n- [objectA, tail]\n"
     (root / "config.yaml").write_text(skeleton, encoding="utf-8")
@@ -104,5 +104,5 @@ def test_malformed_files_are_refused(tmp_path, text, match):
 
 
 def test_a_folder_without_labels_is_refused(tmp_path):
-    with pytest.raises(UserError, match="has no CollectedData_..csv, nor labeled-data with any; give"):
+    with pytest.raises(UserError, match="has no CollectedData_..csv or labeled-data/./CollectedData_..csv; give"):
         IMPORTS["dlc"](tmp_path, None)

@@ -1,4 +1,4 @@
-"""LabelMe's labels: a JSON file beside each image."""
+"""Tests of the import of LabelMe's labels: a JSON file beside each image."""
 
 import json
 from pathlib import Path
@@ -13,13 +13,13 @@ from tests.data.imports.labelled import imported, keypoints, write_image
 
 
 def shape(kind: str, label: str, *points: list[float], group: int | None = None, **fields: Any) -> dict[str, Any]:
-    """As version 5 writes it."""
+    """A shape in the form that LabelMe 5 writes."""
     about = {"label": label, "points": list(points), "group_id": group, "description": "", "shape_type": kind}
     return about | {"flags": {}, "mask": None} | fields
 
 
 def label(folder: Path, name: str, *shapes: dict[str, Any], **fields: Any) -> Path:
-    """Writes an image and its labels."""
+    """Writes an image and its label file, and returns that file's path."""
     write_image(folder / name)
     content = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": name, "imageData": None}
     file = (folder / name).with_suffix(".json")
@@ -63,7 +63,7 @@ def test_flags_and_descriptions_hide_points(tmp_path, fields):
     assert keypoints(bird) == [[1, 2, 1], [3, 4, 2]]
 
 
-def test_what_is_left_out_is_counted(tmp_path):
+def test_left_out_shapes_are_counted(tmp_path):
     shapes = [shape("point", "a", [1, 2], group=0), shape("polygon", "b", [1, 2], [3, 4], [5, 6], group=0)]
     shapes += [shape("point", "c", [1, 2]), shape("circle", "c", [1, 2], [3, 4], group=3)]
     label(tmp_path, "a.jpg", *shapes)

@@ -1,4 +1,4 @@
-"""Label Studio's JSON export."""
+"""Tests of the import of Label Studio's JSON export."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.data.imports.labelled import imported, keypoints, write_image
 
 
 def region(kind: str, i: str, label: str, x: float, y: float, **more: Any) -> dict[str, Any]:
-    """As Label Studio writes it, of an image of 200x100 pixels."""
+    """A region of an image of 200x100 pixels, in the form that Label Studio writes."""
     value = {"x": x, "y": y, "width": 0.5, f"{kind}labels": [label]} | more.pop("value", {})
     about = {"from_name": "kp", "to_name": "image", "type": f"{kind}labels", "id": i, "origin": "manual"}
     return about | {"original_width": 200, "original_height": 100, "image_rotation": 0, "value": value} | more
@@ -65,7 +65,7 @@ def test_parents_and_relations_link_keypoints_to_boxes(tmp_path):
     assert keypoints(hen) == [[110, 55, 2]] and keypoints(cock) == [[10, 5, 2]]
 
 
-def test_other_keypoints_go_to_the_smallest_box_around_them(tmp_path):
+def test_other_keypoints_belong_to_the_smallest_box(tmp_path):
     boxes = rectangle("x", "hen", 0, 0, 50, 50), rectangle("y", "chick", 10, 10, 10, 10)
     points = [region("keypoint", str(i), "beak", x, y) for i, (x, y) in enumerate([(15, 15), (30, 30), (90, 90)])]
     labels = IMPORTS["labelstudio"](export(tmp_path, task(*boxes, *points)), None)

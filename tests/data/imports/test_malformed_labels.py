@@ -1,4 +1,4 @@
-"""Malformed labels, made by hypothesis: one clear line or valid annotation files, never anything else."""
+"""Property tests of the imports: malformed labels give a one-line error or valid annotation files."""
 
 import copy
 import json
@@ -37,7 +37,7 @@ _CELLS = st.sampled_from(["", "-1", "nan", "1e999", "x", "3", "7", "coords", "si
 
 @st.composite
 def _spoilt_table(draw, good: list[list[str]], separator: str) -> bytes:
-    """A file's content: one or two cells or rows of a table removed, doubled or replaced, or the text cut off."""
+    """The content of a table file, with one or two cells or rows removed, doubled or replaced, or truncated."""
     rows = copy.deepcopy(good)
     for _ in range(draw(st.integers(1, 2))):
         row = rows[draw(st.integers(0, len(rows) - 1))]
@@ -59,7 +59,7 @@ def _spoilt_table(draw, good: list[list[str]], separator: str) -> bytes:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Images of all samples, and a YOLO set that tests spoil parts of."""
+    """A folder with the images of all samples, and the folders of a YOLO data set."""
     folder = tmp_path_factory.mktemp("labels")
     names = ("a.jpg", "images/default/a.jpg", "labeled-data/cage/img1.png", "labeled-data/cage/img2.png")
     for name in (*names, "tasks/a.jpg", "yolo/images/a.jpg", "yolo/images/b.jpg"):
@@ -70,7 +70,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def _check(form: str, path: Path) -> None:
-    """An import is refused in a line, or what it writes is valid."""
+    """Asserts that an import either raises a one-line error and writes nothing, or writes valid files."""
     with tempfile.TemporaryDirectory() as output:
         try:
             files = imported(form, path, Path(output))
@@ -117,7 +117,7 @@ def test_deeplabcut(folder, content):
 @quick
 @given(text=spoilt(_YAML))
 def test_yolo_yaml(folder, text):
-    assume('"/' not in text and '".' not in text)  # folders outside this one
+    assume('"/' not in text and '".' not in text)  # those would name folders outside this one
     (folder / "yolo" / "labels" / "a.txt").write_text("\n".join(map(" ".join, _LINES)), encoding="utf-8")
     (folder / "yolo" / "data.yaml").write_text(text, encoding="utf-8")
     _check("yolo", folder / "yolo")

@@ -1,4 +1,4 @@
-"""YOLO's pose labels: data sets in Ultralytics' layout."""
+"""Tests of the import of YOLO's pose labels in Ultralytics' layout."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ _FIELDS: dict[str, Any] = {"train": "images/train", "val": "images/val", "kpt_sh
 
 
 def _data_set(root: Path, label: str = _LABEL, **changes: Any) -> Path:
-    """Two images to train on, the second without labels, and one to validate with."""
+    """Writes a data set with two training images, the second without labels, and one validation image."""
     for name in ("train/a.png", "train/b.png", "val/c.png"):
         write_image(root / "images" / name)
     for name in ("train/a.txt", "val/c.txt"):
@@ -86,7 +86,7 @@ def test_lists_of_images_and_of_folders_are_read(tmp_path):
     assert named == {"train": ["train/a.png", "train/b.png", "val/c.png"], "val": ["val/c.png"]}
 
 
-def test_moved_sets_are_found_beside_the_yaml(tmp_path):
+def test_moved_data_sets_are_found_beside_the_yaml(tmp_path):
     root = _data_set(tmp_path / "set", path="/gone/set", train="../images/train", test="images/val", val=None)
     assert set(imported("yolo", root, tmp_path / "out")) == {"train.json", "test.json"}
 
@@ -117,8 +117,8 @@ def test_sizes_are_those_of_upright_images(tmp_path):
         ({"train": "labels"}, "no image in labels"),
         ({"label": "0 0.5 0.5 0.4 0.6 0.1\n"}, "a.txt is not .*line 1 .*6 values, expected 14 as kpt_shape says"),
         ({"label": "\n7" + _LABEL[1:]}, "line 2 .*class 7, which names lacks"),
-        ({"label": _LABEL.replace("0.25", "25")}, "25, expected shares of the image from 0 to 1"),
-        ({"label": _LABEL.replace("0.25", "nan")}, "nan, expected shares"),
+        ({"label": _LABEL.replace("0.25", "25")}, "25, expected fractions of the image.s size from 0 to 1"),
+        ({"label": _LABEL.replace("0.25", "nan")}, "nan, expected fractions"),
         ({"label": _LABEL.replace("0.25 2", "0.25 3")}, "visibility 3, expected 0 .unlabelled., 1 .hidden. or 2"),
         ({"label": "a bird"}, "could not convert string to float"),
         ({"label": ""}, "have no keypoint"),
