@@ -1,1 +1,1 @@
-"""Scoring predictions."""
+"""Scores predictions against ground truth."""

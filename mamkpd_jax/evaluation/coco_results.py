@@ -11,8 +11,8 @@ from mamkpd_jax.data.annotation_files import NO_ANNOTATION, SplitBox
 from mamkpd_jax.evaluation.oks import oks_nms, rescore
 
 NMS_THRESHOLD = 0.9
-# Choice: a results file lists what COCO's metrics score, so that it can be submitted. Poses of annotations' boxes that
-# NMS drops are in this field of the best pose of their image, because metrics by annotation score them too.
+# Choice: a results file lists only the poses that COCO's metrics score, so that it can be submitted. Metrics by
+# annotation also need the poses in ground-truth boxes that NMS drops. The best pose of an image has them in this field.
 SUPPRESSED = "suppressed"
 
 
@@ -25,12 +25,15 @@ def coco_results(
     *,
     soft_nms: bool = False,
 ) -> list[dict[str, Any]]:
-    """Predictions in COCO's results form, rescored; with 'annotation_id' where the box was an annotation's.
+    """Predictions in COCO's results form, rescored, with OKS-NMS (threshold 0.9) among the poses of each image.
+
+    Results of ground-truth boxes have an 'annotation_id'.
 
     Args:
         points: one pose for each box, in pixels of the images.
-        areas_px: of the crops, for the NMS.
-        sigmas: of the OKS-NMS among an image's poses (OKS above 0.9); None: no NMS.
+        areas_px: areas of the crops in the images, for the NMS.
+        sigmas: the joints' sigmas for the NMS; None: no NMS.
+        soft_nms: lower the scores of similar poses instead of dropping them, see `oks_nms`.
     """
     scores = rescore(np.array([box.score for box in boxes], np.float64), joint_scores)
 
@@ -56,13 +59,13 @@ def coco_results(
 
 
 def with_suppressed(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All predicted poses: each result, followed by those in its field SUPPRESSED."""
+    """All predicted poses: each result, followed by the poses in its field SUPPRESSED."""
     return [pose for result in results for pose in (result, *result.get(SUPPRESSED, ()))]
 
 
 def coco_result(
     points: Float[np.ndarray, "j 2"], joint_scores: Float[np.ndarray, " j"], score: float, **ids: int
 ) -> dict[str, Any]:
-    """A pose in COCO's results form."""
+    """A pose in COCO's results form. `ids` are fields such as image_id."""
     keypoints = np.column_stack([points, joint_scores]).astype(np.float64).round(3).ravel().tolist()
     return {**ids, "keypoints": keypoints, "score": float(score)}

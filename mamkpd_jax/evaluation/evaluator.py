@@ -18,29 +18,33 @@ from mamkpd_jax.evaluation.scores import score
 from mamkpd_jax.processes import gather
 from mamkpd_jax.registry import METRICS
 
-# Crops uint8 [b, h, w, 3] to joints [b, j, 2] in pixels of the crop, and their scores [b, j].
+# From crops uint8 [b, h, w, 3] to joints [b, j, 2] in pixels of the crops, and joint scores [b, j].
 PredictCrops = Callable[[np.ndarray], tuple[ArrayLike, ArrayLike]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Metrics, the one to judge by first; predictions and truth in COCO's forms; each annotation's score, 0 to 1."""
+    """The outcome of an evaluation."""
 
-    metrics: dict[str, float]
-    results: list[dict[str, Any]]
-    ground_truth: dict[str, Any]
-    instances: dict[int, float]
+    metrics: dict[str, float]  # by name, the main one first
+    results: list[dict[str, Any]]  # predictions in COCO's results form
+    ground_truth: dict[str, Any]  # in COCO's annotation form
+    instances: dict[int, float]  # score from 0 to 1 by annotation id
 
 
 class Evaluator:
     """Scores predictors on the validation split, with ground-truth boxes or `config.eval.detections`.
 
-    OKS-NMS runs for both kinds of boxes if a metric ranks poses by their scores, as in the code of HRNet and MMPose.
-    Each process of a run predicts its part of the split, and all of them score the whole.
+    If a metric ranks poses by their scores, OKS-NMS runs for both kinds of boxes, as in the code of HRNet and MMPose.
+    Each process of a run predicts its part of the split. Then every process scores the full split.
     """
 
     def __init__(self, dataset: EvaluationData, config: Config):
-        """Raises UserError if one of `config.eval.metrics` can't score the split, before anything is predicted."""
+        """Checks that `config.eval.metrics` can score the split, before any prediction.
+
+        Raises:
+            UserError: a metric can't score it.
+        """
         self._dataset = dataset
         self._config = config
         self._metrics = [METRICS[name](name) for name in config.eval.metrics]
@@ -49,10 +53,12 @@ class Evaluator:
             scorer.check(dataset.val.ground_truth, dataset.skeleton, detected=dataset.detections is not None)
 
     def __call__(self, predict: PredictCrops) -> Evaluation:
-        """Evaluates a function from crops to points in crop pixels, and scores.
+        """Predicts the crops of all boxes with `predict`, and scores the predictions.
+
+        Images that can't be decoded are left out.
 
         Raises:
-            UserError: more than 1% of the images can't be decoded; fewer are left out.
+            UserError: more than 1% of the images can't be decoded.
         """
         dataset, truth = self._dataset, self._dataset.val.ground_truth
         suppress = any(not metric.by_annotation for metric in self._metrics)
@@ -62,7 +68,7 @@ class Evaluator:
         return Evaluation(metrics=scores.values, results=results, ground_truth=truth, instances=scores.instances)
 
     def _predictions(self, predict: PredictCrops) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[SplitBox]]:
-        """Points, joint scores, crops' areas and boxes of all processes, in the order of the boxes."""
+        """Points, joint scores, crop areas and boxes from all processes, in the order of the boxes."""
         dataset, boxes, crop = self._dataset, self._boxes, self._dataset.eval_crop
         guard = DamageGuard(dataset.val.n_images)
         part = jax.process_index(), jax.process_count()

@@ -1,6 +1,6 @@
-"""Object keypoint similarity (OKS) and what is built on it: non-maximum suppression and rescoring.
+"""Object keypoint similarity (OKS), non-maximum suppression (NMS) with it, and rescoring of poses.
 
-Scores are float64 throughout: a float32 mean splits ties, which moves AP in the third decimal.
+All scores are float64, because means in float32 break ties, which changes AP in the third decimal.
 """
 
 import numpy as np
@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from mamkpd_jax.skeletons import JOINT_THRESHOLD
 
-_MAX_SOFT_POSES = 20  # of an image, COCO's limit
+_MAX_SOFT_POSES = 20  # COCO's limit for an image
 
 
 def joint_similarity(
@@ -17,7 +17,14 @@ def joint_similarity(
     area_px: float | Float[np.ndarray, " n"],
     sigmas: tuple[float, ...],
 ) -> Float[np.ndarray, "n j"]:
-    """exp(-distance^2 / (2 area (2 sigma)^2)), the term of each joint in the OKS. Source: COCOeval."""
+    """The OKS term of each joint: exp(-distance^2 / (2 area (2 sigma)^2)). Source: COCOeval.
+
+    Args:
+        points: n poses, in pixels.
+        reference: the pose that they are compared with, in pixels.
+        area_px: the area of the instance, or one for each pose.
+        sigmas: the sigma of each joint.
+    """
     variances = np.square(2 * np.asarray(sigmas))
     squared = np.sum(np.square(points - reference), axis=-1)
     areas_px = np.broadcast_to(area_px, len(points))[:, None] + np.spacing(1)
@@ -33,10 +40,16 @@ def oks_nms(
     *,
     soft: bool = False,
 ) -> Int[np.ndarray, " kept"]:
-    """Indices of the poses that stay, best first: a pose goes where a better one has an OKS above `threshold`.
+    """The indices of the poses of an image that NMS keeps, best first.
 
-    The area is the mean of the two poses' areas. With `soft` a better pose lowers the scores of those like it by
-    exp(-OKS^2 / threshold) for the order alone, and the first 20 stay. Source: HRNet's test code (arXiv 1902.09212).
+    A pose is dropped if its OKS with a better one is above `threshold`. The area in the OKS is the mean of the two
+    poses' areas. Source: HRNet's test code (arXiv 1902.09212).
+
+    Args:
+        points: the poses, in pixels.
+        areas_px: their areas.
+        soft: keep the first 20 poses instead. Each better pose multiplies the scores of the others by
+            exp(-OKS^2 / threshold), which changes only their order.
     """
     order = np.argsort(-scores, kind="stable")
     ranks = scores[order]
@@ -56,9 +69,10 @@ def oks_nms(
 
 
 def rescore(box_scores: Float[np.ndarray, " n"], joint_scores: Float[np.ndarray, "n j"]) -> Float[np.ndarray, " n"]:
-    """Score of each pose: the box's times the mean of the joint scores above JOINT_THRESHOLD, 0 where none is above.
+    """The score of each pose: the box score times the mean of the joint scores above JOINT_THRESHOLD.
 
-    Source: the test code of SimpleBaseline and HRNet (arXiv 1902.09212); MMPose has the same rule.
+    It is 0 if no joint score is above. Source: the test code of SimpleBaseline and HRNet (arXiv 1902.09212). MMPose has
+    the same rule.
     """
     joint_scores = joint_scores.astype(np.float64)
     good = joint_scores > JOINT_THRESHOLD
@@ -67,7 +81,7 @@ def rescore(box_scores: Float[np.ndarray, " n"], joint_scores: Float[np.ndarray,
 
 
 def iou(boxes: Float[np.ndarray, "n 4"], box: Float[np.ndarray, "4"]) -> Float[np.ndarray, " n"]:
-    """Intersection over union of boxes x, y, width, height with one."""
+    """The intersection over union of each of `boxes` with `box`. Boxes are x, y, width, height."""
     low = np.maximum(boxes[:, :2], box[:2])
     high = np.minimum(boxes[:, :2] + boxes[:, 2:], box[:2] + box[2:])
     common = np.maximum(high - low, 0).prod(axis=1)

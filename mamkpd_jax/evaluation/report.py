@@ -1,6 +1,6 @@
-"""What an evaluation leaves in a folder: the report, the results, two pictures; and the table for people.
+"""Writes the files of an evaluation: report, results and two images; and formats the metrics as a table.
 
-The report says where a model errs: scores by the size and by the labelled joints of instances.
+The report shows where a model fails: it has scores by the instances' size and by their number of labelled joints.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -20,16 +20,16 @@ from mamkpd_jax.skeletons import JOINT_THRESHOLD
 from mamkpd_jax.visualize import contact_sheet, draw_beside_truth
 
 FILES = REPORT, RESULTS, PICTURE, WORST = "report.json", "results.json", "predictions.png", "worst.png"
-_SIDES_PX = (32, 96)  # between small, medium and large; COCO's
-_OF_SIZES = ("APM", "APL", "ARM", "ARL")  # COCO's values of medium and of large instances
-_JOINTS = (5, 10, 15)
-_SHOWN = 16  # pairs of pictures
+_SIDES_PX = (32, 96)  # COCO's limits between small, medium and large: square roots of the area
+_SIZE_METRICS = ("APM", "APL", "ARM", "ARL")  # COCO's metrics for medium and large instances
+_JOINT_LIMITS = (5, 10, 15)
+_N_PAIRS = 16
 _TILE_HW = (240, 640)
-_MARGIN = 0.25  # around a box, of its sides
+_MARGIN = 0.25  # around a box, relative to its sides
 
 
 def save(folder: Path, evaluation: Evaluation, dataset: EvaluationData, **about: Any) -> None:
-    """Writes the four files; `about` says in the report what was evaluated. The report comes last."""
+    """Writes the four FILES to the folder, the report last. `about` are fields of the report that describe the run."""
     write_json(folder / RESULTS, evaluation.results)
     for name, sheet in ((PICTURE, picture(evaluation.results, dataset)), (WORST, worst_instances(evaluation, dataset))):
         cv2.imwrite(str(folder / name), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
@@ -38,9 +38,9 @@ def save(folder: Path, evaluation: Evaluation, dataset: EvaluationData, **about:
 
 
 def format_table(metrics: dict[str, float]) -> str:
-    """The values in rows below the name that they share, 'coco' or 'coco/oks'.
+    """The metrics as a text table, grouped by the common part of their names, such as 'coco' or 'coco/oks'.
 
-    A value of -1, which has no ground truth to score, is shown as '-' and explained below its rows.
+    A value of -1 (no ground truth to score) is shown as '-', with the reason below the group.
     """
     groups: dict[str, dict[str, float]] = {}
     for name, value in metrics.items():
@@ -55,21 +55,21 @@ def format_table(metrics: dict[str, float]) -> str:
 
 
 def _explained(missing: Sequence[str]) -> list[str]:
-    """Lines that say why values are missing."""
+    """Lines with the reasons for missing values."""
     low, high = _SIDES_PX
     sizes = f"no ground truth of this size (medium: {low} to {high} px, large: above; square root of the area)"
     reasons = {
-        sizes: [label for label in missing if label in _OF_SIZES],
-        "no labelled ground truth": [label for label in missing if label not in _OF_SIZES],
+        sizes: [label for label in missing if label in _SIZE_METRICS],
+        "no labelled ground truth": [label for label in missing if label not in _SIZE_METRICS],
     }
     return [f"{', '.join(labels)}: {reason}" for reason, labels in reasons.items() if labels]
 
 
 def picture(results: list[dict[str, Any]], dataset: EvaluationData) -> UInt8[np.ndarray, "h w 3"]:
-    """Images of the split, evenly chosen: the labelled poses at the left of each pair, the predicted at the right."""
+    """Evenly spaced images of the split, as pairs: labelled poses at the left, predicted poses at the right."""
     truth = dataset.val.ground_truth
     shown = []
-    for record in np.unique(np.linspace(0, len(truth["images"]) - 1, _SHOWN).astype(int)).tolist():
+    for record in np.unique(np.linspace(0, len(truth["images"]) - 1, _N_PAIRS).astype(int)).tolist():
         image = truth["images"][record]
         labelled = [a for a in truth["annotations"] if a["image_id"] == image["id"] and a["num_keypoints"]]
         shown.append((record, (0, 0, image["width"], image["height"]), [a["keypoints"] for a in labelled]))
@@ -77,9 +77,9 @@ def picture(results: list[dict[str, Any]], dataset: EvaluationData) -> UInt8[np.
 
 
 def breakdown(evaluation: Evaluation) -> dict[str, dict[str, dict[str, int | float]]]:
-    """Counts and mean scores of instances, by size and by the number of labelled joints.
+    """The counts and mean scores of instances, by size and by number of labelled joints.
 
-    The scores are those of the first metric, from 0 to 1: the OKS of the match, or the share of correct joints.
+    The scores, from 0 to 1, are those of the first metric: the OKS of the match, or the fraction of correct joints.
     """
 
     def size(annotation: dict[str, Any]) -> str:
@@ -88,7 +88,7 @@ def breakdown(evaluation: Evaluation) -> dict[str, dict[str, dict[str, int | flo
 
     def joints(annotation: dict[str, Any]) -> str:
         n = sum(v > 0 for v in annotation["keypoints"][2::3])
-        return next((f"up to {limit}" for limit in _JOINTS if n <= limit), f"above {_JOINTS[-1]}")
+        return next((f"up to {limit}" for limit in _JOINT_LIMITS if n <= limit), f"above {_JOINT_LIMITS[-1]}")
 
     return {"by_size": _group(evaluation, size), "by_labelled_joints": _group(evaluation, joints)}
 
@@ -102,17 +102,17 @@ def _group(evaluation: Evaluation, name: Callable[[dict[str, Any]], str]) -> dic
 
 
 def worst_instances(evaluation: Evaluation, dataset: EvaluationData) -> UInt8[np.ndarray, "h w 3"]:
-    """The instances with the lowest scores, the worst first, as `_beside_truth` shows them.
+    """The instances with the lowest scores, worst first, as pairs: labelled at the left, predicted at the right.
 
-    The right picture shows every pose predicted in the image, whatever its joints' scores, as far as the instance's
-    surroundings reach.
+    The right side shows every pose that was predicted in the image, with all joints whatever their scores. It shows
+    only the surroundings of the instance.
     """
     truth = evaluation.ground_truth
     record_of = {image["id"]: record for record, image in enumerate(truth["images"])}
     annotations = [a for a in truth["annotations"] if a["id"] in evaluation.instances]
     annotations.sort(key=lambda annotation: evaluation.instances[annotation["id"]])
     shown = []
-    for annotation in annotations[:_SHOWN]:
+    for annotation in annotations[:_N_PAIRS]:
         x, y, w, h = annotation["bbox"]
         ends = x - _MARGIN * w, y - _MARGIN * h, x + (1 + _MARGIN) * w + 1, y + (1 + _MARGIN) * h + 1
         region = int(ends[0]), int(ends[1]), int(ends[2]), int(ends[3])
@@ -127,14 +127,14 @@ def _beside_truth(
     *,
     threshold: float = JOINT_THRESHOLD,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """_Regions of images, in pairs: the labelled poses at the left, all that were predicted in the image at the right.
+    """Image regions as pairs: labelled poses at the left, all poses predicted in the image at the right.
 
     Images that can't be decoded, and regions outside their image, are left out.
 
     Args:
-        shown: record of the image in the split; left, top, right, bottom in pixels; the labelled poses, 3
-            numbers a joint.
-        threshold: predicted joints with a score up to it are left out.
+        shown: for each region: the record of its image in the split; left, top, right, bottom in pixels; and the
+            labelled poses, 3 numbers for each joint.
+        threshold: predicted joints are drawn only if their score is above it.
     """
     pairs = []
     for record, region, labelled in shown:

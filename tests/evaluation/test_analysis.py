@@ -1,4 +1,4 @@
-"""The report and its error analysis on real images."""
+"""Tests of the report and its error analysis, on real images."""
 
 import copy
 import json
@@ -24,7 +24,7 @@ def dataset(shared_data, tmp_path_factory) -> PoseData:
 
 @pytest.fixture(scope="module")
 def evaluation(dataset) -> Evaluation:
-    """Perfect predictions, but none for small persons."""
+    """An evaluation of perfect predictions for all persons but the small ones."""
     truth = dataset.val.ground_truth
     fields = ("image_id", "category_id", "keypoints")
     results = [
@@ -36,7 +36,7 @@ def evaluation(dataset) -> Evaluation:
     return Evaluation(metrics=scores.values, results=results, ground_truth=truth, instances=scores.instances)
 
 
-def test_breakdown_counts_every_instance_and_finds_the_weak_ones(evaluation):
+def test_breakdown_counts_and_scores_instances_by_group(evaluation):
     parts = report.breakdown(evaluation)
     for groups in parts.values():
         assert sum(group["instances"] for group in groups.values()) == 512
@@ -63,7 +63,7 @@ def test_a_report_has_its_four_files(evaluation, dataset, tmp_path):
     }
 
 
-def test_the_table_has_every_figure(evaluation):
+def test_the_table_has_every_value(evaluation):
     table = report.format_table(evaluation.metrics)
     assert table.splitlines()[0] == "coco" and "coco/oks" in table.splitlines()
     for name, value in evaluation.metrics.items():

@@ -1,4 +1,4 @@
-"""COCO's metrics on real annotations."""
+"""Tests of COCO's metrics, on real annotations."""
 
 import copy
 import json
@@ -38,7 +38,7 @@ def _noisy(truth: dict, sigma_px: float) -> list[dict]:
     return results
 
 
-def test_predictions_equal_to_the_ground_truth_score_one(truth):
+def test_perfect_predictions_score_one(truth):
     metrics = evaluate_coco(truth, _perfect(truth), COCO).values
     for name in METRICS:
         assert metrics[f"coco/{name}"] == pytest.approx(1.0, abs=1e-9), name
@@ -46,7 +46,7 @@ def test_predictions_equal_to_the_ground_truth_score_one(truth):
         assert metrics[f"coco/oks/{joint}"] == pytest.approx(1.0, abs=1e-9), joint
 
 
-def _pycocotools_figures(path: Path, results: list[dict]) -> list[float]:
+def _pycocotools_values(path: Path, results: list[dict]) -> list[float]:
     data = CocoFile(str(path))
     evaluation = COCOeval(data, data.loadRes(copy.deepcopy(results)), "keypoints")
     evaluation.evaluate()
@@ -55,14 +55,14 @@ def _pycocotools_figures(path: Path, results: list[dict]) -> list[float]:
     return evaluation.stats.tolist()
 
 
-def test_figures_are_those_of_pycocotools(truth, shared_data):
+def test_values_equal_pycocotools(truth, shared_data):
     results = _noisy(truth, 4.0)
     metrics = evaluate_coco(truth, results, COCO).values
-    assert [metrics[f"coco/{name}"] for name in METRICS] == _pycocotools_figures(shared_data / VAL, results)
+    assert [metrics[f"coco/{name}"] for name in METRICS] == _pycocotools_values(shared_data / VAL, results)
     assert 0.2 < metrics["coco/AP"] < 0.9
 
 
-def test_a_joint_that_is_off_is_the_one_that_suffers(truth):
+def test_a_wrong_joint_lowers_only_its_value(truth):
     results = _perfect(truth)
     wrist = COCO.joints.index("left_wrist")
     for result in results:
@@ -71,7 +71,7 @@ def test_a_joint_that_is_off_is_the_one_that_suffers(truth):
         result["keypoints"] = keypoints.ravel().tolist()
     metrics = evaluate_coco(truth, results, COCO).values
     assert metrics["coco/oks/left_wrist"] < 1e-6
-    assert metrics["coco/oks/right_wrist"] > 0.95  # 0 only where a pose of few joints matches no more
+    assert metrics["coco/oks/right_wrist"] > 0.95  # not 1, because a pose of few joints may lose its match
 
 
 def test_no_result_scores_zero(truth):
@@ -89,7 +89,7 @@ def test_no_result_scores_zero(truth):
         ({"image_id": 5}, "result 3 is of image 5, which the annotations lack"),
     ],
 )
-def test_results_that_cannot_be_scored_are_named(truth, change, line):
+def test_invalid_results_are_named(truth, change, line):
     results = _perfect(truth)
     results[3] |= change
     with pytest.raises(UserError, match=line):
@@ -99,22 +99,22 @@ def test_results_that_cannot_be_scored_are_named(truth, change, line):
 @pytest.mark.parametrize("how_many", [1, 511])
 @pytest.mark.parametrize("extra", [{"bbox": None}, {"bbox": [0, 0, 9, 9]}, {"segmentation": []}, {"caption": "a"}])
 def test_other_fields_of_some_results_change_nothing(truth, extra, how_many):
-    """pycocotools takes the first result's fields for those of all."""
+    """pycocotools takes the type of all results from the fields of the first."""
     results = _noisy(truth, 4.0)
     plain = evaluate_coco(truth, results, COCO).values
     changed = [result | extra for result in results[:how_many]] + results[how_many:]
     assert evaluate_coco(truth, changed, COCO).values == plain
 
 
-def test_boxes_of_all_results_give_their_areas_as_in_pycocotools(truth, shared_data):
-    """Boxes of a pixel: an unmatched pose counts neither in APM nor in APL."""
+def test_result_boxes_give_areas_as_in_pycocotools(truth, shared_data):
+    """With boxes of one pixel, an unmatched pose counts in neither APM nor APL."""
     results = [result | {"bbox": [0, 0, 1, 1]} for result in _noisy(truth, 4.0)]
     metrics = evaluate_coco(truth, results, COCO).values
-    assert [metrics[f"coco/{name}"] for name in METRICS] == _pycocotools_figures(shared_data / VAL, results)
+    assert [metrics[f"coco/{name}"] for name in METRICS] == _pycocotools_values(shared_data / VAL, results)
     assert metrics["coco/APM"] > evaluate_coco(truth, _noisy(truth, 4.0), COCO).values["coco/APM"]
 
 
-def test_the_annotation_with_the_id_0_can_be_matched(truth):
+def test_annotation_id_0_can_be_matched(truth):
     numbered = truth | {"annotations": [a | {"id": i} for i, a in enumerate(truth["annotations"])]}
     scores = evaluate_coco(numbered, _perfect(numbered), COCO)
     assert scores.values == evaluate_coco(truth, _perfect(truth), COCO).values
@@ -145,7 +145,7 @@ def test_without_sigmas_all_poses_stay():
 
 
 def test_poses_without_confident_joints_come_last(truth):
-    """Two good poses and two empty boxes: the boxes score 0.9, and the joints in the empty ones 0.19."""
+    """There are two good poses and two empty boxes. All boxes score 0.9, and the joints in the empty ones 0.19."""
     persons = [a for a in truth["annotations"] if a["num_keypoints"] > 15][:2]
     images = [image for image in truth["images"] if image["id"] in {person["image_id"] for person in persons}]
     of_persons = {"images": images, "annotations": persons}

@@ -1,4 +1,4 @@
-"""The evaluator on real images: what an ideal predictor scores through crops and back."""
+"""Tests of the evaluator on real images, with simple predictors in place of a model."""
 
 import json
 import socket
@@ -34,7 +34,7 @@ def _config(shared_data, build_dir, detections: str = "") -> Config:
 
 
 def _labels_in_crops(dataset: PoseData):
-    """A predictor that knows the labels: crops come in the order of the split, the last batch padded."""
+    """A predictor that returns the labels. It relies on the order of the crops, that of the split."""
     place = iter(range(10**6))
 
     def predict(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -43,7 +43,7 @@ def _labels_in_crops(dataset: PoseData):
             item = dataset.val[min(next(place), len(dataset.val) - 1)]
             item["image"] = np.zeros((item["height_px"], item["width_px"], 3), np.uint8)
             matrix, labelled = dataset.eval_crop(item)["matrix"], item["keypoints"][:, 2:] > 0
-            # Unlabelled joints go to the box's corner: all at 0, they would make different poses nearly equal.
+            # Unlabelled joints are at the box's corner. All at 0, they would make different poses nearly equal.
             points[row] = warp_points(np.where(labelled, item["keypoints"][:, :2], item["bbox"][:2]), matrix)
             scores[row] = labelled[:, 0]
         return points, scores
@@ -60,7 +60,7 @@ def test_the_labels_score_one_through_the_crops(shared_data, build_dir):
 
 
 def _first_pose_everywhere(dataset: PoseData):
-    """A predictor that finds the first labelled pose of an image in every box of it."""
+    """A predictor that returns the first labelled pose of an image for each of its boxes."""
     first, place = {}, iter(range(10**6))
 
     def predict(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -85,7 +85,7 @@ def _pycocotools_ap(annotations: Path, results: Path) -> float:
 
 
 def test_equal_poses_in_ground_truth_boxes_are_suppressed(tiny, coco_mini_root, tmp_path):
-    """PCK scores the pose of each of the 12 annotations, AP the 4 that stay; the results file gives both again."""
+    """PCK scores the poses of all 12 annotations, and AP the 4 that NMS keeps. The results file gives both again."""
     tiny.eval.metrics = ("pck_box@0.1", "coco")
     dataset = open_dataset(tiny)
     evaluation = Evaluator(dataset, tiny)(_first_pose_everywhere(dataset))
@@ -105,7 +105,7 @@ def test_pck_alone_keeps_every_pose(tiny):
 
 
 def test_each_image_is_decoded_once(tiny, monkeypatch):
-    """The 12 persons of the four images are in three batches."""
+    """The 12 persons in the four images make three batches."""
     decoded = []
 
     def counted(data: bytes, *, upright: bool) -> np.ndarray:
@@ -125,7 +125,7 @@ def test_each_image_is_decoded_once(tiny, monkeypatch):
     assert len(decoded) == len(set(decoded)) == 4 and sizes == [4, 4, 4]
 
 
-# Process i of 3 evaluates on detections: HOST:PORT, i, image root, build folder, detections.
+# Process i of 3 evaluates on detections. Arguments: HOST:PORT, i, image root, build folder, detections file.
 _PROCESS = """
 import json, sys
 import jax
@@ -136,7 +136,7 @@ print(json.dumps(results_by_pixels(*sys.argv[3:])))
 
 
 def results_by_pixels(root: str, build_dir: str, detections: str) -> list[dict]:
-    """The results of a predictor whose points depend on the crop's pixels."""
+    """The results of a predictor whose points depend on the pixels of the crop."""
     data = DataConfig(root=root, build_dir=build_dir, input_hw=(64, 48))
     config = Config(data=data, eval=EvalConfig(batch_size=4, detections=detections))
 
@@ -147,8 +147,8 @@ def results_by_pixels(root: str, build_dir: str, detections: str) -> list[dict]:
     return Evaluator(open_dataset(config), config)(predict).results
 
 
-def test_several_processes_gather_the_results_of_one(coco_mini_root, build_dir, tmp_path):
-    """The boxes are of two of the four images, so the third process has none."""
+def test_several_processes_give_the_same_results(coco_mini_root, build_dir, tmp_path):
+    """Only two of the four images have boxes, so the third process has none."""
     annotations = json.loads((coco_mini_root / "annotations" / "person_keypoints_val2017.json").read_bytes())
     first, *_, last = annotations["images"]
     boxes = [{"image_id": first["id"], "category_id": 1, "bbox": [i, 0, 90, 90], "score": 0.9} for i in range(5)]

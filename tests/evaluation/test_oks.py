@@ -1,4 +1,4 @@
-"""OKS, suppression and rescoring against independent calculations."""
+"""Tests of OKS, NMS and rescoring against independent calculations."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def _poses(rng, n: int, spread: float = 60.0) -> np.ndarray:
 
 
 def test_oks_agrees_with_pycocotools_on_random_poses():
-    """4 images of 25 labelled and 20 predicted poses: 2,000 pairs."""
+    """There are 4 images with 25 labelled and 20 predicted poses each: 2,000 pairs."""
     rng = np.random.default_rng(0)
     truth, found = [], []
     for image in range(4):
@@ -52,7 +52,7 @@ def test_oks_agrees_with_pycocotools_on_random_poses():
 
 
 def _loop_nms(points, scores, areas, threshold):
-    """HRNet's suppression in float64, a pair at a time."""
+    """HRNet's NMS in float64, one pair at a time."""
     left, kept = sorted(range(len(scores)), key=lambda i: -scores[i]), []
     while left:
         best = left.pop(0)
@@ -87,7 +87,7 @@ def test_nms_equals_a_loop_on_random_poses(threshold):
 
 
 def _loop_soft_nms(points, scores, areas, threshold):
-    """HRNet's soft suppression in float64, a pair at a time: at most 20 poses, the order by the lowered scores."""
+    """HRNet's soft NMS in float64, one pair at a time: at most 20 poses, ordered by their lowered scores."""
     left, kept = {i: score for i, score in enumerate(scores)}, []
     while left and len(kept) < 20:
         best = max(left, key=left.__getitem__)
@@ -112,13 +112,13 @@ def test_soft_nms_equals_a_loop_on_random_poses():
         assert len(kept) == 20
 
 
-def test_nms_keeps_the_first_and_the_third_of_the_published_poses():
+def test_nms_equals_the_published_example():
     points = np.stack([np.full((17, 2), at) for at in (10.0, 10.0, 100.0)])
     kept = oks_nms(points, np.array([0.9, 0.4, 0.7]), np.full(3, 100.0), COCO.sigmas, 0.9)
     assert sorted(kept.tolist()) == [0, 2]
 
 
-def test_nms_of_nothing_is_nothing():
+def test_nms_of_no_poses_is_empty():
     assert oks_nms(np.zeros((0, 17, 2)), np.zeros(0), np.zeros(0), COCO.sigmas, 0.9).size == 0
 
 
@@ -128,7 +128,7 @@ def test_only_joints_above_the_threshold_count(joint_score, score):
 
 
 def test_pose_scores_equal_a_loop():
-    """The standard's rule, a pose at a time; the joint scores reach from below to above the threshold."""
+    """The loop has the rule of SimpleBaseline and HRNet. Joint scores are below and above the threshold."""
     rng = np.random.default_rng(3)
     boxes, joints = rng.random(500), rng.random((500, 17)) * rng.uniform(0.15, 1, (500, 1))
     expected = []
@@ -144,7 +144,7 @@ def test_pose_scores_equal_a_loop():
 
 
 def test_rescoring_in_float64_keeps_ties():
-    """The same three scores in another order: float32 sums differ in their last bit."""
+    """The two poses have the same three scores in another order. Their float32 sums would differ in the last bit."""
     joint_scores = np.array([[0.3, 0.7, 0.9], [0.9, 0.3, 0.7]], np.float32)
     first, second = rescore(np.ones(2, np.float32), joint_scores)
     assert first == pytest.approx(second, abs=1e-15)

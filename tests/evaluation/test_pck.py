@@ -1,4 +1,4 @@
-"""PCK against loops, and MPII's PCKh on its whole validation list."""
+"""Tests of PCK and MPII's PCKh against loops, the latter on the full validation set."""
 
 import json
 from pathlib import Path
@@ -90,7 +90,7 @@ def test_lspet_leaves_out_181_of_its_1000_persons(lspet):
     assert values["pck_torso@0.2/mean"] == 100
 
 
-def test_a_joint_that_is_never_labelled_has_no_figure():
+def test_a_never_labelled_joint_has_no_value():
     truth = _random_truth(ANIMALPOSE, 10)
     for annotation in truth["annotations"]:
         annotation["keypoints"][2] = 0
@@ -114,7 +114,7 @@ def test_an_instance_without_a_prediction_is_wrong():
         ({"keypoints": [0.0] * 9}, "result 3 has no 'keypoints' of 60 finite numbers"),
     ],
 )
-def test_results_that_do_not_fit_are_named(change, line):
+def test_mismatched_results_are_named(change, line):
     truth = _random_truth(ANIMALPOSE, 10)
     results = _predict(truth, ANIMALPOSE, 0.0)
     results[3] |= change
@@ -141,7 +141,7 @@ def test_unknown_metrics_are_refused(name):
 
 
 def _hrnet_pckh(preds: np.ndarray, truth: dict, threshold: float) -> dict[str, float]:
-    """PCKh in a float64 loop over persons and joints, HRNet's conventions; means weighted and plain."""
+    """PCKh with HRNet's conventions, as a float64 loop over persons and joints; its weighted and plain means."""
     right, of = np.zeros(16), np.zeros(16)
     for i in range(len(preds)):
         x1, y1, x2, y2 = truth["head_box"][i]
@@ -163,7 +163,7 @@ def _hrnet_pckh(preds: np.ndarray, truth: dict, threshold: float) -> dict[str, f
 
 
 @pytest.mark.parametrize("suffix", ["npz", "mat"])
-def test_mpii_files_equal_a_loop_on_the_whole_validation_list(suffix, shared_data, tmp_path):
+def test_mpii_equals_a_loop_on_all_validation_persons(suffix, shared_data, tmp_path):
     path = shared_data / "mpii" / "gt_valid.mat"
     truth = read_mpii_truth(path)
     assert truth["joints"].shape == (2958, 16, 2)
@@ -183,7 +183,7 @@ def test_mpii_files_equal_a_loop_on_the_whole_validation_list(suffix, shared_dat
     assert 30 < values["mpii/Mean"] < 95
 
 
-def test_mpii_predictions_equal_to_the_truth_score_100_everywhere(shared_data, tmp_path):
+def test_perfect_mpii_predictions_score_100(shared_data, tmp_path):
     path = shared_data / "mpii" / "gt_valid.mat"
     np.savez(tmp_path / "preds.npz", preds=read_mpii_truth(path)["joints"])
     assert set(score_files(("mpii",), tmp_path / "preds.npz", path).values.values()) == {100.0}
@@ -197,7 +197,7 @@ def test_mpii_predictions_equal_to_the_truth_score_100_everywhere(shared_data, t
         ({"poses": np.zeros((2958, 16, 2))}, "expected a .mat or .npz file with preds"),
     ],
 )
-def test_mpii_predictions_that_do_not_fit_are_told(preds, line, shared_data, tmp_path):
+def test_mismatched_mpii_predictions_are_refused(preds, line, shared_data, tmp_path):
     np.savez(tmp_path / "preds.npz", **preds)
     with pytest.raises(UserError, match=line):
         score_files(("mpii",), tmp_path / "preds.npz", shared_data / "mpii" / "gt_valid.mat")
@@ -213,7 +213,7 @@ def test_mpii_predictions_that_do_not_fit_are_told(preds, line, shared_data, tmp
         ("jnt_missing", (0, 7), 2, "person 7 has jnt_missing other than 0 and 1"),
     ],
 )
-def test_mpii_ground_truth_that_can_not_be_is_told(name, place, value, line, shared_data, tmp_path):
+def test_invalid_mpii_ground_truth_is_refused(name, place, value, line, shared_data, tmp_path):
     arrays = _mpii_arrays(shared_data)
     np.savez(tmp_path / "preds.npz", preds=arrays["pos_gt_src"].transpose(2, 0, 1))
     arrays[name][place] = value
@@ -223,19 +223,19 @@ def test_mpii_ground_truth_that_can_not_be_is_told(name, place, value, line, sha
 
 
 @pytest.mark.parametrize("missing", [np.zeros(()), np.zeros((14, 2958)), np.zeros((16, 5))])
-def test_mpii_ground_truth_of_other_shapes_is_told(missing, shared_data, tmp_path):
+def test_mpii_ground_truth_of_other_shapes_is_refused(missing, shared_data, tmp_path):
     np.savez(tmp_path / "gt.npz", **_mpii_arrays(shared_data) | {"jnt_missing": missing})
     with pytest.raises(UserError, match=r"gt.npz has arrays of shapes \(16, 2, 2958\), .*; expected MPII's"):
         read_mpii_truth(tmp_path / "gt.npz")
 
 
 def _mpii_arrays(shared_data: Path) -> dict[str, np.ndarray]:
-    """The arrays of MPII's real gt_valid.mat, to change."""
+    """The arrays of MPII's real gt_valid.mat, as copies that tests can change."""
     source = loadmat(shared_data / "mpii" / "gt_valid.mat")
     return {name: np.array(source[name], np.float64) for name in ("headboxes_src", "pos_gt_src", "jnt_missing")}
 
 
-def test_metrics_that_the_annotations_can_not_serve_are_told(shared_data, tmp_path):
+def test_metrics_without_their_fields_are_refused(shared_data, tmp_path):
     with pytest.raises(UserError, match="names mpii, which needs the joint right_ankle, and animalpose has none"):
         mpii.metric("mpii").check(_random_truth(ANIMALPOSE, 2), ANIMALPOSE)
     path = shared_data / "mpii" / "gt_valid.mat"

@@ -1,1 +1,1 @@
-"""The metrics, one a module, named as in `config.eval.metrics` up to the first "_" or "@"."""
+"""One module for each metric, named as in `config.eval.metrics` up to the first "_" or "@"."""

@@ -1,4 +1,4 @@
-"""AP-10K's AP, which is COCO's, over species: 'ap10k/AP'."""
+"""AP-10K's AP, 'ap10k/AP': COCO's AP, averaged over the species."""
 
 from functools import partial
 

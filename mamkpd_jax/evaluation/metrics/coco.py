@@ -1,4 +1,4 @@
-"""COCO's keypoint metrics: AP and AR over OKS thresholds by pycocotools, and OKS by joint and by instance."""
+"""COCO's keypoint metrics: AP and AR over OKS thresholds from pycocotools, and OKS by joint and by instance."""
 
 import contextlib
 import io
@@ -18,11 +18,11 @@ from mamkpd_jax.evaluation.scores import Metric, Scores, check_poses, unknown_me
 from mamkpd_jax.skeletons import Skeleton
 
 METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
-_FIELDS = ("image_id", "category_id", "iscrowd", "num_keypoints", "area", "bbox")  # of annotations
+_FIELDS = ("image_id", "category_id", "iscrowd", "num_keypoints", "area", "bbox")  # that each annotation needs
 
 
 def metric(name: str, family: str = "coco") -> Metric:
-    """COCO's AP, with the sigmas of the data set's skeleton, by the name `family`, which `name` must be."""
+    """COCO's AP with the sigmas of the data set's skeleton. `name` must be `family`, the prefix of its values."""
     if name != family:
         raise unknown_metric(name, family)
     return Metric(name=name, evaluate=partial(evaluate_coco, family=family), fields=_FIELDS, by_annotation=False)
@@ -31,18 +31,18 @@ def metric(name: str, family: str = "coco") -> Metric:
 def evaluate_coco(
     ground_truth: dict[str, Any], results: Sequence[dict[str, Any]], skeleton: Skeleton, family: str = "coco"
 ) -> Scores:
-    """AP and AR as COCO reports them, '<family>/AP' first, and the mean OKS term of each joint, '<family>/oks/<joint>'.
+    """COCO's AP and AR, '<family>/AP' first, and the mean OKS term of each joint, '<family>/oks/<joint>'.
 
-    AP is over the categories that have instances, which for AP-10K are the species. A joint's value is over the
-    ground-truth instances in which it is labelled, each with the prediction that COCOeval matches it with at OKS 0.5,
-    0 where it matches none. An instance's score is the OKS of that match.
+    AP is averaged over the categories with instances; for AP-10K these are the species. COCOeval matches ground-truth
+    instances with predictions at OKS 0.5. An instance's score is the OKS of its match. A joint's value is the mean of
+    its OKS terms over the instances where it is labelled. Both count an instance without a match as 0.
 
     Args:
         ground_truth: in COCO's annotation form, crowds included.
         results: in COCO's results form.
 
     Raises:
-        UserError: a result is of an image that the ground truth lacks, has NaN or another number of joints.
+        UserError: a result has an image that the ground truth lacks, NaN or another number of joints.
     """
     _check_results(ground_truth, results, skeleton)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -52,18 +52,18 @@ def evaluate_coco(
             **ground_truth,
             "info": {},
             "categories": [{"id": category} for category in categories],
-            # Numbered from 1: COCOeval takes a match with 0 for none.
+            # COCOeval reads a match with the id 0 as no match.
             "annotations": [{**a, "id": i} for i, a in enumerate(ground_truth["annotations"], start=1)],
         }
         truth.createIndex()
-        # loadRes refuses an empty list; no result at all is an honest outcome and scores 0.
+        # loadRes refuses an empty list, but a model may predict nothing, which scores 0.
         found = truth.loadRes(_fields(results)) if results else COCO()
         evaluation = COCOeval(truth, found, "keypoints")
         evaluation.params.kpt_oks_sigmas = np.array(skeleton.sigmas)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    # COCOeval marks a value without any instance (no large persons, say) by -1.
+    # COCOeval gives -1 for a value without instances, for example APL without large persons.
     values = {f"{family}/{name}": float(v) for name, v in zip(METRICS, evaluation.stats, strict=True)}
     joints, by_place = _similarities(evaluation, truth, found, skeleton)
     instances = {ground_truth["annotations"][place - 1]["id"]: oks for place, oks in by_place.items()}
@@ -71,16 +71,17 @@ def evaluate_coco(
 
 
 def _fields(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What pycocotools reads of results: it takes all for the kind that the first one's fields tell.
+    """The results with only those fields that pycocotools should read.
 
-    A box gives the area of a result, by which an unmatched one counts in APM, APL or neither. Where some have none, for
-    which pycocotools has no answer, all boxes are left out, and the areas are those of the joints' extents.
+    pycocotools takes the type of all results from the fields of the first. If a result has a box, the box gives its
+    area, which decides whether an unmatched result counts in APM, APL or neither. Otherwise the extent of the joints
+    gives the area. pycocotools can't handle boxes in only some of the results, so these are left out.
     """
     names = ["image_id", "category_id", "keypoints", "score"]
     if all(are_numbers(result.get("bbox"), 4) for result in results):
         names.append("bbox")
     ids = ({name: as_id(result[name]) for name in ("image_id", "category_id")} for result in results)
-    return [{name: result[name] for name in names} | own for result, own in zip(results, ids, strict=True)]
+    return [{name: result[name] for name in names} | fields for result, fields in zip(results, ids, strict=True)]
 
 
 def _check_results(ground_truth: dict[str, Any], results: Sequence[dict[str, Any]], skeleton: Skeleton) -> None:
@@ -98,16 +99,16 @@ def _check_results(ground_truth: dict[str, Any], results: Sequence[dict[str, Any
             )
         if not are_numbers([result["score"]], 1):
             raise UserError(
-                f"result {i} (image {result['image_id']}) has the score {result['score']}, no finite number"
+                f"result {i} (image {result['image_id']}) has the score {result['score']}; expected a finite number"
             )
     if lost := [c for c in (as_id(result["category_id"]) for result in results) if c not in categories]:
-        logging.warning("%d results don't count: no annotation has their category, as %d", len(lost), lost[0])
+        logging.warning("%d results are ignored: no annotation has their category (first: %d)", len(lost), lost[0])
 
 
 def _similarities(
     evaluation: Any, truth: Any, found: Any, skeleton: Skeleton
 ) -> tuple[dict[str, float], dict[int, float]]:
-    """Mean OKS terms by joint, -1 for a joint that is never labelled, and OKS by annotation."""
+    """The mean OKS term by joint, -1 for a joint that is never labelled; and the OKS by annotation."""
     total, count = np.zeros(skeleton.n_joints), np.zeros(skeleton.n_joints)
     instances = {}
     all_areas = evaluation.params.areaRng[0]

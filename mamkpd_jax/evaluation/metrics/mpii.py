@@ -1,4 +1,4 @@
-"""MPII's PCKh with HRNet's conventions, also of the results and ground-truth files that HRNet's code writes."""
+"""MPII's PCKh with HRNet's conventions. It also scores the results and ground-truth files of HRNet's code."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,21 +24,24 @@ _MASKED = ("pelvis", "thorax")
 
 
 def metric(name: str) -> Metric:
-    """MPII's PCKh."""
+    """MPII's PCKh. The only valid name is 'mpii'."""
     if name != "mpii":
         raise unknown_metric(name, "mpii")
     return Metric(name=name, evaluate=_evaluate, fields=("head_box",), joints=MPII.joints, read_files=_read_files)
 
 
 def _evaluate(ground_truth: dict[str, Any], results: Sequence[dict[str, Any]], skeleton: Skeleton) -> Scores:
-    """PCKh@0.5, and the means at 0.1 too: 'mpii/Mean_weighted' (over all joints, HRNet's), 'mpii/Mean' (of 14 joints).
+    """PCKh in percent, at 0.5 and in part at 0.1.
+
+    'mpii/Mean_weighted' is HRNet's mean, over all joints of all persons. 'mpii/Mean' is the mean of 14 joints' rates.
+    The other values at 0.5 are means of joint groups, such as 'mpii/Elbow'. '@0.1' marks the two means at 0.1.
 
     The head size is 0.6 of the diagonal of the annotation's 'head_box' [x1, y1, x2, y2]. Pelvis and thorax don't count.
-    What the tables of HRNet and SimpleBaseline call Mean@0.1 is at 0.11, the place that their code reads:
-    'mpii/Mean_weighted@0.11'.
+    The code of HRNet and SimpleBaseline reads the value at 0.11 for the Mean@0.1 of their tables. It is
+    'mpii/Mean_weighted@0.11' here.
 
     Raises:
-        UserError: results and annotations don't fit together.
+        UserError: results and annotations don't match.
 
     Source: MPII's evaluation code as in the official HRNet repository (arXiv 1902.09212).
     """
@@ -47,25 +50,25 @@ def _evaluate(ground_truth: dict[str, Any], results: Sequence[dict[str, Any]], s
     heads = 0.6 * np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1)
     labelled = joints[..., 2] > 0
     labelled[:, [skeleton.index(name) for name in _MASKED]] = False
-    right, at_tenth, at_11 = (correct(points, joints[..., :2], heads, at) & labelled for at in (0.5, 0.1, 0.11))
-    rates = joint_rates(right, labelled)
-    values = {"mpii/Mean_weighted": _share(right, labelled), "mpii/Mean": mean_rate(rates)}
+    hits, at_tenth, at_11 = (correct(points, joints[..., :2], heads, at) & labelled for at in (0.5, 0.1, 0.11))
+    rates = joint_rates(hits, labelled)
+    values = {"mpii/Mean_weighted": _percentage(hits, labelled), "mpii/Mean": mean_rate(rates)}
     for group, names in _GROUPS.items():
         values[f"mpii/{group}"] = mean_rate(rates[[skeleton.index(name) for name in names]])
     values |= {
-        "mpii/Mean_weighted@0.1": _share(at_tenth, labelled),
+        "mpii/Mean_weighted@0.1": _percentage(at_tenth, labelled),
         "mpii/Mean@0.1": mean_rate(joint_rates(at_tenth, labelled)),
-        "mpii/Mean_weighted@0.11": _share(at_11, labelled),
+        "mpii/Mean_weighted@0.11": _percentage(at_11, labelled),
     }
-    return Scores(values=values, instances=by_instance(right, labelled, annotations))
+    return Scores(values=values, instances=by_instance(hits, labelled, annotations))
 
 
-def _share(right: Bool[np.ndarray, "n j"], labelled: Bool[np.ndarray, "n j"]) -> float:
-    return float(100.0 * right.sum() / labelled.sum()) if labelled.any() else -1.0
+def _percentage(hits: Bool[np.ndarray, "n j"], labelled: Bool[np.ndarray, "n j"]) -> float:
+    return float(100.0 * hits.sum() / labelled.sum()) if labelled.any() else -1.0
 
 
 def _read_files(predictions: Path, annotations: Path) -> tuple[dict[str, Any], list[dict[str, Any]], Skeleton]:
-    """HRNet's gt_valid.mat, and a .mat or .npz with `preds` [n, 16, 2]. The pixels of both count from 1."""
+    """Reads HRNet's gt_valid.mat, and predictions `preds` [n, 16, 2] in a .mat or .npz file. Pixels count from 1."""
     truth = read_mpii_truth(annotations)
     (points,) = read_arrays(predictions, "preds")
     if points.shape != truth["joints"].shape:
@@ -80,5 +83,5 @@ def _read_files(predictions: Path, annotations: Path) -> tuple[dict[str, Any], l
 
 
 def _flat(points: Float[np.ndarray, "n j 2"], third: Float[np.ndarray, "n j"]) -> list[list[float]]:
-    """Poses in COCO's form: three numbers a joint."""
+    """Poses in COCO's form: three numbers for each joint."""
     return np.concatenate([points, third[..., None]], axis=-1).reshape(len(points), -1).tolist()

@@ -1,7 +1,7 @@
 """PCK, the percentage of correct keypoints: pck_NORMALISER@THRESHOLD, such as pck_torso@0.2.
 
-Each predicted pose belongs to one annotation, whose box it was predicted in. An annotation without a prediction counts
-as wrong in all of its joints. Values are in percent.
+Each predicted pose belongs to the annotation whose box it was predicted in. All joints of an annotation without a
+prediction count as wrong. Values are in percent.
 """
 
 import math
@@ -18,7 +18,7 @@ from mamkpd_jax.evaluation.coco_results import with_suppressed
 from mamkpd_jax.evaluation.scores import Metric, Scores, check_poses, unknown_metric
 from mamkpd_jax.skeletons import Skeleton
 
-# The pairs of joints whose mean distance it is; of the box none.
+# By normaliser: the pairs of joints whose mean distance it is. The box needs none.
 _NORMALISERS: dict[str, tuple[tuple[str, str], ...]] = {
     "torso": (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip")),
     "head": (("neck", "head_top"),),
@@ -27,7 +27,7 @@ _NORMALISERS: dict[str, tuple[tuple[str, str], ...]] = {
 
 
 def metric(name: str) -> Metric:
-    """PCK as `name` gives its normaliser and threshold."""
+    """PCK with the normaliser and threshold in `name`. Raises UserError if they are invalid."""
     kind, _, threshold = name.partition("@")
     normaliser = kind.removeprefix("pck_")
     if normaliser not in _NORMALISERS or not _is_positive(threshold):
@@ -55,25 +55,28 @@ def _evaluate(
     normaliser: str,
     threshold: float,
 ) -> Scores:
-    """'pck_<normaliser>@<threshold>/mean', the plain mean of the joints' rates, and each joint's.
+    """The rate of each joint, 'pck_<normaliser>@<threshold>/<joint>', and first their unweighted mean, '.../mean'.
 
-    A joint is correct within `threshold` times the normaliser: the torso (the mean of the labelled ones of the two
-    distances from a shoulder to the opposite hip), the head (from neck to head top), or the longer side of the box.
-    Instances that lack the normaliser are left out, and counted in '.../left_out'.
+    A joint is correct if its distance is at most `threshold` times the normaliser. The normaliser is one of:
+    - torso: the mean distance between a shoulder and the opposite hip, over the one or two labelled pairs;
+    - head: the distance between neck and head top;
+    - box: the longer side of the box.
+
+    Instances without the normaliser are left out, and counted in '.../left_out'.
 
     Raises:
-        UserError: results and annotations don't fit together.
+        UserError: results and annotations don't match.
     """
     points, joints, annotations = match(ground_truth, results, skeleton)
     lengths = _lengths(joints, annotations, skeleton, normaliser)
     usable = np.isfinite(lengths) & (lengths > 0)
     labelled = (joints[..., 2] > 0) & usable[:, None]
-    right = correct(points, joints[..., :2], lengths, threshold) & labelled
-    rates = joint_rates(right, labelled)
+    hits = correct(points, joints[..., :2], lengths, threshold) & labelled
+    rates = joint_rates(hits, labelled)
     name = f"pck_{normaliser}@{threshold:g}"
     values = {f"{name}/mean": mean_rate(rates), f"{name}/left_out": float((~usable).sum())}
     values |= {f"{name}/{joint}": mean_rate(rates[[i]]) for i, joint in enumerate(skeleton.joints)}
-    return Scores(values=values, instances=by_instance(right, labelled, annotations))
+    return Scores(values=values, instances=by_instance(hits, labelled, annotations))
 
 
 def correct(
@@ -82,7 +85,7 @@ def correct(
     lengths: Float[np.ndarray, " n"],
     threshold: float,
 ) -> Bool[np.ndarray, "n j"]:
-    """Whether each joint is within `threshold` times its instance's length; NaN never is."""
+    """Whether each joint is within `threshold` times its instance's length. NaN counts as wrong."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.linalg.norm(points - reference, axis=-1) / lengths[:, None] <= threshold
 
@@ -90,10 +93,13 @@ def correct(
 def match(
     ground_truth: dict[str, Any], results: Sequence[dict[str, Any]], skeleton: Skeleton
 ) -> tuple[Float[np.ndarray, "n j 2"], Float[np.ndarray, "n j 3"], list[dict[str, Any]]]:
-    """The predicted points (NaN where there is none), joints and entries of the annotations with a labelled joint.
+    """Matches results with the annotations that have a labelled joint.
+
+    Returns:
+        The predicted points (NaN without a prediction), the joints and the entries of these annotations.
 
     Raises:
-        UserError: a result is of no annotation or of one that another is of, has NaN or another number of joints.
+        UserError: a result has no annotation, the annotation of another result, NaN or another number of joints.
     """
     check_poses(results, skeleton)
     results = with_suppressed(results)
@@ -108,7 +114,9 @@ def match(
                 "annotation (our own results have it with ground-truth boxes: leave config.eval.detections empty)"
             )
         if np.isfinite(points[row]).all():
-            raise UserError(f"result {i} is the second of annotation {result['annotation_id']}; give one of each")
+            raise UserError(
+                f"result {i} is the second of annotation {result['annotation_id']}; give one for each annotation"
+            )
         points[row] = np.array(result["keypoints"], np.float64).reshape(-1, 3)[:, :2]
     joints = np.array([a["keypoints"] for a in annotations], np.float64).reshape(-1, skeleton.n_joints, 3)
     return points, joints, annotations
@@ -127,21 +135,21 @@ def _lengths(
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def joint_rates(right: Bool[np.ndarray, "n j"], labelled: Bool[np.ndarray, "n j"]) -> Float[np.ndarray, " j"]:
-    """Percentages by joint; NaN for a joint that is never labelled."""
+def joint_rates(hits: Bool[np.ndarray, "n j"], labelled: Bool[np.ndarray, "n j"]) -> Float[np.ndarray, " j"]:
+    """The percentage of correct instances by joint; NaN for a joint that is never labelled."""
     count = labelled.sum(axis=0)
-    return np.where(count > 0, 100.0 * right.sum(axis=0) / np.maximum(count, 1), np.nan)
+    return np.where(count > 0, 100.0 * hits.sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
 def mean_rate(rates: Float[np.ndarray, " n"]) -> float:
-    """Of the rates that there are; -1 where there is none, as in COCO's values."""
-    there = rates[np.isfinite(rates)]
-    return float(there.mean()) if there.size else -1.0
+    """The mean of the finite rates; -1 if there is none, as in COCO's values."""
+    finite = rates[np.isfinite(rates)]
+    return float(finite.mean()) if finite.size else -1.0
 
 
 def by_instance(
-    right: Bool[np.ndarray, "n j"], labelled: Bool[np.ndarray, "n j"], annotations: list[dict[str, Any]]
+    hits: Bool[np.ndarray, "n j"], labelled: Bool[np.ndarray, "n j"], annotations: list[dict[str, Any]]
 ) -> dict[int, float]:
-    """The share of correct joints of every annotation that has one to score."""
-    counts = zip(annotations, right.sum(axis=1), labelled.sum(axis=1), strict=True)
+    """The fraction of correct joints by annotation id, for annotations with a joint to score."""
+    counts = zip(annotations, hits.sum(axis=1), labelled.sum(axis=1), strict=True)
     return {annotation["id"]: float(n / of) for annotation, n, of in counts if of}
