@@ -70,11 +70,11 @@ def _points(
         shoulder = neck + trunk @ [side * length["shoulders"], -0.02, 0]
         upper = trunk @ _rotation("x", -arm.forward) @ _rotation("z", side * arm.sideways)
         upper = upper @ _rotation("y", -side * arm.twist)
-        elbow, wrist, hand = _chain(shoulder, upper, -arm.bend, length["upper_arm"], length["forearm"], 0.055)
+        elbow, wrist, hand = _bone_ends(shoulder, upper, -arm.bend, length["upper_arm"], length["forearm"], 0.055)
         hip = trunk @ [side * length["hips"], 0, 0]
         thigh = body @ _rotation("x", -leg.forward) @ _rotation("z", side * leg.sideways)
         thigh = thigh @ _rotation("y", side * leg.twist)
-        knee, ankle, _ = _chain(hip, thigh, leg.bend, length["thigh"], length["shin"], 0.0)
+        knee, ankle, _ = _bone_ends(hip, thigh, leg.bend, length["thigh"], length["shin"], 0.0)
         foot = ankle + thigh @ _rotation("x", leg.bend) @ [0, -0.03, 0.09]
         joints = (shoulder, elbow, wrist, hand, hip, knee, ankle, foot)
         names = ("shoulder", "elbow", "wrist", "hand", "hip", "knee", "ankle", "foot")
@@ -82,7 +82,7 @@ def _points(
     return points
 
 
-def _chain(start: np.ndarray, turn: np.ndarray, bend: float, *lengths: float) -> list[np.ndarray]:
+def _bone_ends(start: np.ndarray, turn: np.ndarray, bend: float, *lengths: float) -> list[np.ndarray]:
     """The ends of a limb's bones. The first bone hangs from `start`; the others are bent against it."""
     first, *others = lengths
     points = [start + turn @ [0, -first, 0]]

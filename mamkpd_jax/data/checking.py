@@ -122,7 +122,7 @@ def report(checked: Checked) -> str:
     names = labels.skeleton.joints
     if labels.skeleton.edges:
         lines.append("edges: " + ", ".join(f"{names[a]} - {names[b]}" for a, b in labels.skeleton.edges))
-    lines += _sizes(checked) + _keypoints(checked)
+    lines += _size_lines(checked) + _keypoint_lines(checked)
     for outcome in OUTCOMES:
         if found := labels.findings.of(outcome):
             lines.append(f"{outcome} ({_MEANINGS[outcome]})" if outcome in _MEANINGS else outcome)
@@ -130,7 +130,7 @@ def report(checked: Checked) -> str:
     return "\n".join(lines)
 
 
-def _sizes(checked: Checked) -> list[str]:
+def _size_lines(checked: Checked) -> list[str]:
     if not checked.instances:
         return []
     images = np.array([image.size_hw for image in checked.images])
@@ -143,7 +143,7 @@ def _sizes(checked: Checked) -> list[str]:
     ]
 
 
-def _keypoints(checked: Checked) -> list[str]:
+def _keypoint_lines(checked: Checked) -> list[str]:
     """A line for each keypoint, with the number that `samples` draws."""
     visibility = np.array([instance.annotation["keypoints"][2::3] for instance in checked.instances])
     names = checked.labels.skeleton.joints
@@ -165,11 +165,11 @@ def samples(checked: Checked) -> UInt8[np.ndarray, "h w 3"]:
     clear = [instance for instance in checked.instances if not instance.image.is_unclear]
     places = np.unique(np.linspace(0, max(len(clear) - 1, 0), _SAMPLES).astype(int)) if clear else []
     chosen = (unclear[: _SAMPLES // 2] + [clear[place] for place in places])[:_SAMPLES]
-    tiles = [_drawn(instance, checked.labels.skeleton) for instance in chosen]
+    tiles = [_draw(instance, checked.labels.skeleton) for instance in chosen]
     return contact_sheet(tiles, tile_hw=_TILE_HW, columns=_COLUMNS)
 
 
-def _drawn(instance: Instance, skeleton: Skeleton) -> UInt8[np.ndarray, "h w 3"]:
+def _draw(instance: Instance, skeleton: Skeleton) -> UInt8[np.ndarray, "h w 3"]:
     image, content = instance.image, instance.path.read_bytes()
     x, y, width, height = instance.annotation["bbox"]
     margin = _MARGIN * max(width, height)

@@ -103,13 +103,15 @@ def draw_body(
             a, b, *radii = ("neck", "head", 0.034, 0.03) if name == "neck" else _PARTS[name]
             scale = height_px * (1.0 if name == "neck" else body.girth)
             ends, radii_px = [points_px[a], points_px[b]], [radius * scale for radius in radii]
-            _shade(canvas, ends, radii_px, look.colours[name], look.light, owner)
+            _draw_solid(canvas, ends, radii_px, look.colours[name], look.light, owner)
 
 
 def _draw_torso(canvas: Canvas, points: dict[str, np.ndarray], scale: float, look: _Look, owner: int) -> None:
     colours, light, pattern = look
     corners = [points[name] for name in ("left_shoulder", "right_shoulder", "right_hip", "left_hip")]
-    _shade(canvas, corners, [0.034 * scale, 0.034 * scale, 0.05 * scale, 0.05 * scale], colours["torso"], light, owner)
+    _draw_solid(
+        canvas, corners, [0.034 * scale, 0.034 * scale, 0.05 * scale, 0.05 * scale], colours["torso"], light, owner
+    )
     if pattern == "plain":
         return
     left, right, right_hip, left_hip = corners
@@ -135,12 +137,12 @@ def _draw_head(canvas: Canvas, body: Body, centre: np.ndarray, height_px: float,
     skin, dark = colours["head"], colours["head"] * 0.55
     for side in (-1, 1):
         canvas.fill(_circle(at(side * 1.0, 0.0, -0.05), 0.2 * r), skin * 0.8, owner)
-    _shade(canvas, [at(0.0, 0.28, 0.0), at(0.0, -0.35, 0.1)], [0.95 * r, 0.75 * r], skin, light, owner)
+    _draw_solid(canvas, [at(0.0, 0.28, 0.0), at(0.0, -0.35, 0.1)], [0.95 * r, 0.75 * r], skin, light, owner)
     hair = [at(0.0, 0.42, -0.28), at(0.0, 0.1, -0.42)]
     back = (body.head @ [0, 0, 1])[2] < 0
     canvas.fill(_hull(hair, [0.93 * r, 0.88 * r] if back else [0.85 * r, 0.75 * r]), colours["hair"], owner)
     if not back:
-        _shade(canvas, [at(0.0, 0.02, 0.3), at(0.0, -0.4, 0.25)], [0.76 * r, 0.62 * r], skin, light, owner)
+        _draw_solid(canvas, [at(0.0, 0.02, 0.3), at(0.0, -0.4, 0.25)], [0.76 * r, 0.62 * r], skin, light, owner)
     for side in (-1, 1):
         if faces(side * 0.38, 0.25, 0.9):
             canvas.fill(_circle(at(side * 0.38, 0.25, 0.9), 0.17 * r), np.array([235.0, 235, 230]), owner)
@@ -150,7 +152,7 @@ def _draw_head(canvas: Canvas, body: Body, centre: np.ndarray, height_px: float,
         canvas.fill(_hull([at(-0.22, -0.48, 0.85), at(0.22, -0.48, 0.85)], [0.05 * r] * 2), dark, owner)
 
 
-def _shade(
+def _draw_solid(
     canvas: Canvas, centres: list[np.ndarray], radii: list[float], colour: Colour, light: np.ndarray, owner: int
 ) -> None:
     """Draws a rounded solid: a dark rim, and a lighter inside that is shifted towards the light."""
@@ -184,14 +186,14 @@ def draw_object(canvas: Canvas, rng: np.random.Generator) -> None:
     if kind < 0.4:
         along = rng.normal(0, 1, 2) * height * 0.13
         radius = rng.uniform(0.006, 0.03) * height
-        _shade(canvas, [middle - along, middle + along], [radius] * 2, colour, rng.uniform(-1, 1, 2), -1)
+        _draw_solid(canvas, [middle - along, middle + along], [radius] * 2, colour, rng.uniform(-1, 1, 2), -1)
     elif kind < 0.75:
         half = rng.uniform(0.02, 0.14, 2) * height
         angle = rng.normal(0, 0.15)
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         canvas.fill(middle + (np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half) @ turn.T, colour, -1)
     else:
-        _shade(canvas, [middle], [rng.uniform(0.02, 0.1) * height], colour, rng.uniform(-1, 1, 2), -1)
+        _draw_solid(canvas, [middle], [rng.uniform(0.02, 0.1) * height], colour, rng.uniform(-1, 1, 2), -1)
 
 
 def _circle(centre: np.ndarray, radius: float) -> np.ndarray:

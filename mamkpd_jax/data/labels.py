@@ -79,7 +79,7 @@ def usable_labels(path: Path, content: Any, skeleton: Skeleton | None = None) ->
     left_out = _categories_without_keypoints(categories, findings)
     by_id = {image["id"]: image for image in images}
     reader = _AnnotationReader(by_id, left_out, orders, skeleton.n_joints, findings)
-    entries = _with_ids(content["annotations"], "annotation", findings)
+    entries = _entries_with_ids(content["annotations"], "annotation", findings)
     annotations = [a for a in (reader.read(entry) for entry in entries) if a is not None]
     seen = {annotation["image_id"] for annotation in annotations}
     for image in images:
@@ -93,7 +93,7 @@ def size_of(image: dict[str, Any]) -> tuple[int, int] | None:
     return (image["height"], image["width"]) if image["height"] else None
 
 
-def _with_ids(entries: list[Any], kind: str, findings: Findings) -> Iterable[dict[str, Any]]:
+def _entries_with_ids(entries: list[Any], kind: str, findings: Findings) -> Iterable[dict[str, Any]]:
     """Yields the entries that are tables with a unique id. Annotations are numbered if none of them has an id."""
     none_has = not any(isinstance(entry, dict) and entry.get("id") is not None for entry in entries)
     seen = set()
@@ -124,7 +124,7 @@ def _id(entry: dict[str, Any], field: str, name: str, findings: Findings) -> int
 
 def _images(entries: list[Any], findings: Findings) -> list[dict[str, Any]]:
     images, names = [], set()
-    for entry in _with_ids(entries, "image", findings):
+    for entry in _entries_with_ids(entries, "image", findings):
         where, name = f"image {entry['id']}", entry.get("file_name")
         if not isinstance(name, str) or not name or not _is_text(name):
             findings.refuse(where, "file_name", shown(name), "a path in the image folder")
@@ -144,7 +144,7 @@ def _images(entries: list[Any], findings: Findings) -> list[dict[str, Any]]:
 
 
 def _is_text(name: str) -> bool:
-    """Whether a name can be written as UTF-8. JSON allows half surrogate pairs, which can't."""
+    """Whether a name can be written as UTF-8. JSON allows unpaired surrogates, and UTF-8 does not."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 

@@ -41,7 +41,7 @@ def open_dataset(config: Config) -> PoseData:
             the data set.
     """
     augmentation, erasing_p = PRESETS[config.data.augmentation], config.data.erasing_p
-    builder, fields = _opened(config, "train", config.eval.split, flips=augmentation is not None)
+    builder, fields = _open(config, "train", config.eval.split, flips=augmentation is not None)
     crop = dataclasses.replace(fields["eval_crop"], augmentation=augmentation, erasing_p=erasing_p)
     return PoseData(**fields, train=InstanceSource(builder, "train"), train_crop=crop)
 
@@ -52,11 +52,11 @@ def open_evaluation_data(config: Config) -> EvaluationData:
     Raises:
         UserError: as `open_dataset`, for the files of that split.
     """
-    _, fields = _opened(config, config.eval.split)
+    _, fields = _open(config, config.eval.split)
     return EvaluationData(**fields)
 
 
-def _opened(config: Config, *needed: str, flips: bool = False) -> tuple[CocoFormBuilder, dict[str, Any]]:
+def _open(config: Config, *needed: str, flips: bool = False) -> tuple[CocoFormBuilder, dict[str, Any]]:
     """The builder of the built data set, and the fields of `EvaluationData`."""
     builder = DATASETS[config.data.dataset](config.data, needed)
     if flips or config.eval.flip_test:
@@ -77,7 +77,7 @@ def _check_flips(config: Config, skeleton: Skeleton) -> None:
     """Raises UserError if a flip would train a left joint as a right one. A skeleton file is trusted."""
     if not config.data.skeleton and (lost := one_sided(skeleton)):
         raise UserError(
-            f"the keypoint {lost[0]!r} has a side, and no other of {', '.join(skeleton.joints)} is its mirror image: "
-            "flips would exchange none; rename it, list the pairs in a skeleton file, or train and evaluate without "
+            f"the keypoint {lost[0]!r} has a side, but none of {', '.join(skeleton.joints)} is its mirror image, so "
+            "flips would mislabel it; rename it, list the pairs in a skeleton file, or train and evaluate without "
             "flips (config.data.augmentation=none, config.eval.flip_test=False)"
         )

@@ -88,10 +88,10 @@ def _start_worker(worker: int, n_workers: int) -> None:
     cv2.setNumThreads(1)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -137,7 +137,7 @@ def eval_batches(
             return content["file_name"], None
         return content["file_name"], list(zip(rows, *crops, strict=True))
 
-    def one_by_one() -> Iterator[tuple]:
+    def load_crops() -> Iterator[tuple]:
         images = grain.MapDataset.source(list(by_record.items())[part[0] :: part[1]]).map(load)
         for file_name, crops in images.to_iter_dataset(_IN_THREADS):
             if crops is None:
@@ -145,7 +145,7 @@ def eval_batches(
             else:
                 yield from crops
 
-    crops = one_by_one()
+    crops = load_crops()
     while batch := list(itertools.islice(crops, batch_size)):
         rows, images, matrices = (np.array(values) for values in zip(*batch, strict=True))
         padding = np.repeat(images[:1], batch_size - len(batch), axis=0)

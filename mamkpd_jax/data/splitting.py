@@ -43,14 +43,14 @@ def split_annotations(path: Path, folder: Path, skeleton: Skeleton | None = None
         )
     images.sort(key=lambda image: hashlib.sha256(image["file_name"].encode()).digest())
     n_val = max(1, round(_VAL_FRACTION * len(images)), min(_MIN_VAL_IMAGES, len(images) // 3))
-    categories = [_in_order(c, labels.skeleton) for c in read_json(path).get("categories", [])]
+    categories = [_with_ordered_keypoints(c, labels.skeleton) for c in read_json(path).get("categories", [])]
     files = folder / "train.json", folder / "val.json"
     for file, part in zip(files, (images[n_val:], images[:n_val]), strict=True):
         write_json(file, _subset({image["id"] for image in part}, labels.content) | {"categories": categories})
     return files
 
 
-def _in_order(category: Any, skeleton: Skeleton) -> Any:
+def _with_ordered_keypoints(category: Any, skeleton: Skeleton) -> Any:
     """The category with its keypoints in the skeleton's order, as the labels were read."""
     if not has_keypoints(category) or category["keypoints"] == list(skeleton.joints):
         return category

@@ -60,7 +60,7 @@ def render_scene(seed: int, index: int, size_hw: tuple[int, int]) -> Scene:
         bodies.append((body, points, int((canvas.owner // len(PART_NAMES) == person).sum())))
     for _ in range(rng.choice([0, 1, 2], p=[0.55, 0.33, 0.12])):
         draw_object(canvas, rng)
-    people = [_label(canvas, person, *body) for person, body in enumerate(bodies)]
+    people = [_annotate(canvas, person, *body) for person, body in enumerate(bodies)]
     return Scene(image=_photograph(canvas.image, size_hw, rng), people=tuple(p for p in people if p is not None))
 
 
@@ -75,7 +75,7 @@ def _place(body: Body, height_px: float, height: int, width: int, rng: np.random
     return {name: point - low + start for name, point in points.items()}
 
 
-def _label(canvas: Canvas, person: int, body: Body, points: dict[str, np.ndarray], drawn_px: int) -> Person | None:
+def _annotate(canvas: Canvas, person: int, body: Body, points: dict[str, np.ndarray], drawn_px: int) -> Person | None:
     """The person's annotation; None if too little of the person is visible."""
     mask = canvas.owner // len(PART_NAMES) == person
     area = int(mask.sum())

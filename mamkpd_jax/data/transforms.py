@@ -36,8 +36,8 @@ class Augmentation:
     half_body_upper_p: float = 0.7  # probability of the upper half
     half_body_min_part: tuple[int, int] = (2, 3)  # labelled joints that the upper and the lower half need
     scale: float = 0.5  # sigma, relative to the crop's size
-    rotation_deg: float = 80.0
-    rotation_cut: float = 1.0
+    rotation_deg: float = 80.0  # sigma
+    rotation_cut: float = 1.0  # largest rotation in sigmas
     rotation_p: float = 0.6
     shift: float = 0.16  # sigma, relative to the padded box
     shift_p: float = 0.3

@@ -51,7 +51,7 @@ def export_yolo(
         for image in labels.images:
             copy, text = _output_paths(path, split, image["file_name"])
             if text in texts:
-                raise UserError(f"{path}: {image['file_name']} and another image would have one label file; rename it")
+                raise UserError(f"{path}: {image['file_name']} and another image would share a label file; rename one")
             copies[copy] = images / image["file_name"]
             image["height"], image["width"] = _upright_size(copies[copy], image, exif)
             lines[image["id"]] = texts[text] = []
@@ -73,8 +73,8 @@ def _upright_size(path: Path, image: dict[str, Any], exif: str) -> tuple[int, in
     file = read_image(path, size_of(image), exif=exif)
     if file.rotated and not file.upright:
         raise UserError(
-            f"{path}: its labels refer to the stored pixels, and Ultralytics would turn them as the EXIF data says; "
-            "remove the image's EXIF data"
+            f"{path}: its labels refer to the stored pixels, but Ultralytics would apply the EXIF rotation; remove the "
+            "image's EXIF data"
         )
     return file.size_hw
 

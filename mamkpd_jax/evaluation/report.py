@@ -50,11 +50,11 @@ def format_table(metrics: dict[str, float]) -> str:
     for group, values in groups.items():
         missing = [label for label, value in values.items() if value == -1]
         cells = [f"{label:17} {'-' if label in missing else f'{value:.3f}':>7}" for label, value in values.items()]
-        lines += [group, *("    ".join(cells[i : i + 4]) for i in range(0, len(cells), 4)), *_explained(missing)]
+        lines += [group, *("    ".join(cells[i : i + 4]) for i in range(0, len(cells), 4)), *_reasons(missing)]
     return "\n".join(lines)
 
 
-def _explained(missing: Sequence[str]) -> list[str]:
+def _reasons(missing: Sequence[str]) -> list[str]:
     """Lines with the reasons for missing values."""
     low, high = _SIDES_PX
     sizes = f"no ground truth of this size (medium: {low} to {high} px, large: above; square root of the area)"

@@ -31,7 +31,7 @@ def train(shared_data, tmp_path_factory) -> InstanceSource:
     )
 
 
-class _Few:
+class _FewInstances:
     """A source with the first instance of each of n images. An image identifies its instance, and epochs are short."""
 
     def __init__(self, source: InstanceSource, n: int):
@@ -59,51 +59,51 @@ def _matrices(batches: list[dict[str, np.ndarray]]) -> dict[int, np.ndarray]:
     return {int(i): matrix for b in batches for i, matrix in zip(b["image_id"], b["matrix"], strict=True)}
 
 
-def _same(a: dict[int, np.ndarray], b: dict[int, np.ndarray]) -> int:
+def _n_equal(a: dict[int, np.ndarray], b: dict[int, np.ndarray]) -> int:
     """The number of instances that have the same crop in both."""
     return sum(np.array_equal(a[i], b[i]) for i in a.keys() & b.keys())
 
 
 def test_workers_do_not_change_the_batches(train):
-    alone, shared = (_batches(_Few(train, 12), 6, batch_size=4, workers=workers) for workers in (0, 2))
+    alone, shared = (_batches(_FewInstances(train, 12), 6, batch_size=4, workers=workers) for workers in (0, 2))
     for a, b in zip(alone, shared, strict=True):
         assert a.keys() == b.keys()
         for name in a:
             np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
-class _Threads(_Few):
-    """A source whose items have as their score the number of OpenCV's threads in the process that reads them."""
+class _ThreadCounts(_FewInstances):
+    """A source that stores the number of OpenCV's threads in the reading process as each item's score."""
 
     def __getitem__(self, index: int) -> dict:
         return super().__getitem__(index) | {"score": float(cv2.getNumThreads())}
 
 
 def test_workers_use_one_opencv_thread(train):
-    (batch,) = _batches(_Threads(train, 4), 1, batch_size=4, workers=1)
+    (batch,) = _batches(_ThreadCounts(train, 4), 1, batch_size=4, workers=1)
     assert batch["score"].tolist() == [1.0] * 4
 
 
 def test_crops_depend_on_seed_and_epoch_only(train):
-    source = _Few(train, 12)
+    source = _FewInstances(train, 12)
     first, second, third = np.split(np.array(_batches(source, 9, batch_size=4)), 3)
     epochs = [_matrices(list(epoch)) for epoch in (first, second, third)]
     assert all(epoch.keys() == set(source.image_ids) for epoch in epochs), "each example once an epoch"
     other_batches = _batches(source, 4, batch_size=6)
-    assert _same(epochs[0], _matrices(other_batches[:2])) == 12
-    assert _same(epochs[1], _matrices(other_batches[2:])) == 12
-    assert _same(epochs[0], epochs[1]) == _same(epochs[1], epochs[2]) == 0
-    assert _same(epochs[0], _matrices(_batches(source, 3, batch_size=4, seed=1))) == 0
+    assert _n_equal(epochs[0], _matrices(other_batches[:2])) == 12
+    assert _n_equal(epochs[1], _matrices(other_batches[2:])) == 12
+    assert _n_equal(epochs[0], epochs[1]) == _n_equal(epochs[1], epochs[2]) == 0
+    assert _n_equal(epochs[0], _matrices(_batches(source, 3, batch_size=4, seed=1))) == 0
 
 
 def test_epochs_are_shuffled_without_incomplete_batches(train):
-    batches = _batches(_Few(train, 12), 6, batch_size=5)  # two batches an epoch, two examples dropped
+    batches = _batches(_FewInstances(train, 12), 6, batch_size=5)  # two batches an epoch, two examples dropped
     orders = [[int(i) for batch in batches[e : e + 2] for i in batch["image_id"]] for e in (0, 2, 4)]
     assert all(len(set(order)) == 10 for order in orders)
     assert orders[0] != orders[1] != orders[2]
 
 
-class _Damaged(InstanceSource):
+class _DamagedSource(InstanceSource):
     """A source in which some images can't be decoded."""
 
     def __init__(self, source: InstanceSource, *damaged: int):
@@ -141,10 +141,10 @@ def test_parts_of_an_evaluation_share_no_image(train, boxes):
         for i in range(3)
     ]
     assert sorted(sum(rows, [])) == list(range(len(boxes)))
-    assert [{int(record) % 3 for record in _ranks(boxes)[part]} for part in rows] == [{0}, {1}, {2}]
+    assert [{int(record) % 3 for record in _image_ranks(boxes)[part]} for part in rows] == [{0}, {1}, {2}]
 
 
-def _ranks(boxes: list[SplitBox]) -> np.ndarray:
+def _image_ranks(boxes: list[SplitBox]) -> np.ndarray:
     """For each box, the index of its image among the images with boxes."""
     return np.unique([box.record for box in boxes], return_inverse=True)[1]
 
@@ -153,7 +153,7 @@ def test_boxes_of_damaged_images_are_left_out(train, boxes, caplog):
     damaged = np.array([box.record == 2 for box in boxes])
     assert damaged.any()
     with caplog.at_level("WARNING", logger="absl"):
-        batches = list(eval_batches(_Damaged(train, 2), boxes, CROP, 4, DamageGuard(n_images=100)))
+        batches = list(eval_batches(_DamagedSource(train, 2), boxes, CROP, 4, DamageGuard(n_images=100)))
     assert np.concatenate([batch.rows for batch in batches]).tolist() == np.flatnonzero(~damaged).tolist()
     assert [record.getMessage() for record in caplog.records] == [
         f"image {train.image(2)['file_name']} can't be decoded; it is skipped (1 so far)"

@@ -51,7 +51,7 @@ def test_people_are_labelled_where_they_are(sources):
             assert (seen >= np.array([x, y]) - 2).all() and (seen <= np.array([x + w, y + h]) + 2).all()
             assert (labelled >= -0.5).all() and (labelled <= [width, height]).all()
             shown.append(len(seen) / 17)
-    assert 0.6 < np.mean(shown) < 0.95, "people must hide some joints, their own and those of others"
+    assert 0.6 < np.mean(shown) < 0.95, "bodies must hide some joints"
     for annotation in sources["val"].ground_truth["annotations"]:
         assert 0.1 < annotation["area"] / np.prod(annotation["bbox"][2:]) < 1.0
 

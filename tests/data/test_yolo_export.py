@@ -123,7 +123,7 @@ def _without(content: dict[str, Any], *path: Any, **fields: Any) -> dict[str, An
         (["images", 0], {"width": 230}, "a.png is 231x117 pixels, and the annotations say 230x117"),
         (["images", 0], {"file_name": "../a.png"}, "the image ../a.png is outside the images' folder"),
         (["images", 0], {"file_name": "/a.png"}, "the image /a.png is outside the images' folder"),
-        (["images", 0], {"file_name": "b.png"}, "b.jpg and another image would have one label file"),
+        (["images", 0], {"file_name": "b.png"}, "b.jpg and another image would share a label file"),
         (["images", 0], {"file_name": "gone.png"}, "gone.png can.t be read"),
     ],
 )

@@ -47,8 +47,7 @@ def check_folder(folder: Path, names: list[str]) -> None:
         raise UserError(f"the image folder {folder} is missing; give the folder of the data set by --config.data.root")
     if absent := [name for name in names if not os.path.isfile(folder / name)]:
         raise UserError(
-            f"{folder} lacks {len(absent)} of the {len(names)} annotated images, the first {absent[0]}; "
-            "copy the images completely"
+            f"{folder} lacks {len(absent)} of the {len(names)} annotated images, the first {absent[0]}; copy all images"
         )
 
 

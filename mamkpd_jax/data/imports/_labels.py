@@ -133,7 +133,7 @@ def read_picture(path: Path, labelled_wh: Sequence[Any] | None = None) -> Pictur
         UserError: the file is missing or damaged, or has another size.
     """
     if not path.is_file():
-        raise UserError(f"{path}, a labelled image, is missing; copy the images completely")
+        raise UserError(f"{path} is missing; copy all labelled images")
     width, height = map(as_id, labelled_wh or (None, None))
     size_hw = None if width is None or height is None else (height, width)
     height, width = read_image(path, size_hw, exif=UPRIGHT).size_hw

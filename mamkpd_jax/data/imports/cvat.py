@@ -68,7 +68,7 @@ def _pictures(
         for i, annotation in enumerate(content["annotations"]):
             with parsing(f"{file}: annotation {i}", "one of CVAT's export"):
                 if annotation["image_id"] not in pictures:
-                    raise ValueError(f"image_id {annotation['image_id']}, which images lacks")
+                    raise ValueError(f"image_id {annotation['image_id']}, which is not in images")
                 if annotation["category_id"] in of_id:
                     instance = _instance(annotation, of_id[annotation["category_id"]])
                     pictures[annotation["image_id"]].instances.append(instance)
@@ -91,12 +91,12 @@ def _instance(annotation: dict[str, Any], category: Category) -> Instance:
     points = {name: (x, y, int(v)) for name, (x, y, v) in zip(category.keypoints, rows.tolist(), strict=True) if v}
     x, y, width, height = box = numbers(annotation["bbox"], 4)
     (area,) = numbers([annotation["area"]], 1)
-    is_own = not any(_is_around(box, part) for part in (rows, rows[rows[:, 2] > 0]) if len(part))
+    is_own = not any(_is_tight_box(box, part) for part in (rows, rows[rows[:, 2] > 0]) if len(part))
     own_box, own_area = ((x, y, width, height), area) if is_own else (None, None)
     return Instance(category.name, points, own_box, own_area, bool(annotation.get("iscrowd")))
 
 
-def _is_around(box: list[float], keypoints: np.ndarray) -> bool:
+def _is_tight_box(box: list[float], keypoints: np.ndarray) -> bool:
     """Whether a box is the tight rectangle around the keypoints."""
     points = keypoints[:, :2]
     return bool(np.allclose(box, [*points.min(axis=0), *np.ptp(points, axis=0)], rtol=0, atol=_TOLERANCE_PX))

@@ -99,7 +99,7 @@ def _columns(header: dict[str, list[str]]) -> list[_Column]:
         raise ValueError(f"coords begins with {coords[:6]}, expected x and y of each bodypart after 1 or 3 columns")
     names = [(column.individual, column.bodypart) for column in found]
     if len(set(names)) != len(names):
-        raise ValueError("bodyparts has one twice")
+        raise ValueError("bodyparts has a duplicate")
     return found
 
 

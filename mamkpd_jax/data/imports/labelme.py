@@ -58,11 +58,11 @@ def _instance(file: Path, group: Any, shapes: list[Any], left_out: Counter[str])
     for shape in shapes:
         label, corners = str(shape["label"]), [numbers(point, 2) for point in shape["points"]]
         if shape["shape_type"] == "point":
-            _check_first(label not in points, f"points {label!r}", group, file)
+            _check_unique(label not in points, f"points {label!r}", group, file)
             x, y = corners[0]
             points[label] = (x, y, 1 if _is_hidden(shape) else 2)
         elif shape["shape_type"] == "rectangle":
-            _check_first(box is None, "rectangles", group, file)
+            _check_unique(box is None, "rectangles", group, file)
             left, right, top, bottom = (end(side) for side in zip(*corners, strict=True) for end in (min, max))
             category, box = label, (left, top, right - left, bottom - top)
         else:
@@ -70,10 +70,10 @@ def _instance(file: Path, group: Any, shapes: list[Any], left_out: Counter[str])
     return Instance(category, points, box)
 
 
-def _check_first(is_first: bool, what: str, group: Any, file: Path) -> None:
-    if not is_first:
+def _check_unique(is_unique: bool, what: str, group: Any, file: Path) -> None:
+    if not is_unique:
         raise UserError(
-            f"{file} has two {what} with group_id {group}; give each instance's shapes a group of their own in LabelMe"
+            f"{file} has two {what} with group_id {group}; give each instance's shapes a separate group in LabelMe"
         )
 
 

@@ -115,12 +115,12 @@ def _instances(path: Path, picture: Picture, results: list[Any], left_out: Count
             if owner is None:
                 left_out["keypoints outside all rectangles of their image"] += 1
             else:
-                _check_new(name := str(value[_KEYPOINT][0]), owner, path, picture)
+                _check_unique(name := str(value[_KEYPOINT][0]), owner, path, picture)
                 owner.points[name] = (x, y, 1 if i in hidden else 2)
     return [instance for instance in instances.values() if instance.box or instance.points]
 
 
-def _check_new(name: str, owner: Instance, path: Path, picture: Picture) -> None:
+def _check_unique(name: str, owner: Instance, path: Path, picture: Picture) -> None:
     if name in owner.points:
         raise UserError(
             f"{path}: {picture.path.name} has two keypoints {name!r} of one instance; draw a rectangle for each "

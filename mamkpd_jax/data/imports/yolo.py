@@ -117,7 +117,7 @@ def _place(name: str, file: Path, folder: Path) -> Path:
         for candidate in (root / name, root / name.removeprefix("../")):
             if candidate.exists():
                 return candidate
-    raise ValueError(f"{file.parent / folder / name} does not exist; correct its path or that split")
+    raise ValueError(f"{file.parent / folder / name} does not exist; correct the field path or the split's field")
 
 
 def _picture(path: Path, categories: dict[int, Category], dims: int) -> Picture:
@@ -135,7 +135,7 @@ def _picture(path: Path, categories: dict[int, Category], dims: int) -> Picture:
 def _instance(line: str, categories: dict[int, Category], dims: int, picture: Picture) -> Instance:
     number, *values = (float(value) for value in line.split())
     if number not in categories:
-        raise ValueError(f"class {number:g}, which names lacks")
+        raise ValueError(f"class {number:g}, which is not in names")
     category, size = categories[int(number)], (picture.width, picture.height)
     if len(values) != 4 + dims * len(category.keypoints):
         raise ValueError(f"{1 + len(values)} values, expected {5 + dims * len(category.keypoints)} as kpt_shape says")

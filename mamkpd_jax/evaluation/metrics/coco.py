@@ -57,7 +57,7 @@ def evaluate_coco(
         }
         truth.createIndex()
         # loadRes refuses an empty list, but a model may predict nothing, which scores 0.
-        found = truth.loadRes(_fields(results)) if results else COCO()
+        found = truth.loadRes(_pycocotools_fields(results)) if results else COCO()
         evaluation = COCOeval(truth, found, "keypoints")
         evaluation.params.kpt_oks_sigmas = np.array(skeleton.sigmas)
         evaluation.evaluate()
@@ -70,12 +70,12 @@ def evaluate_coco(
     return Scores(values=values | {f"{family}/oks/{name}": oks for name, oks in joints.items()}, instances=instances)
 
 
-def _fields(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _pycocotools_fields(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The results with only those fields that pycocotools should read.
 
     pycocotools takes the type of all results from the fields of the first. If a result has a box, the box gives its
     area, which decides whether an unmatched result counts in APM, APL or neither. Otherwise the extent of the joints
-    gives the area. pycocotools can't handle boxes in only some of the results, so these are left out.
+    gives the area. pycocotools can't handle boxes in only some of the results, so then all boxes are left out.
     """
     names = ["image_id", "category_id", "keypoints", "score"]
     if all(are_numbers(result.get("bbox"), 4) for result in results):

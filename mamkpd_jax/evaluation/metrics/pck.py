@@ -18,7 +18,7 @@ from mamkpd_jax.evaluation.coco_results import with_suppressed
 from mamkpd_jax.evaluation.scores import Metric, Scores, check_poses, unknown_metric
 from mamkpd_jax.skeletons import Skeleton
 
-# By normaliser: the pairs of joints whose mean distance it is. The box needs none.
+# The length of a normaliser is the mean distance of these pairs of joints. The box has no pairs.
 _NORMALISERS: dict[str, tuple[tuple[str, str], ...]] = {
     "torso": (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip")),
     "head": (("neck", "head_top"),),
@@ -111,7 +111,7 @@ def match(
         if row is None:
             raise UserError(
                 f"result {i} has the annotation_id {result.get('annotation_id')}; PCK needs that of a labelled "
-                "annotation (our own results have it with ground-truth boxes: leave config.eval.detections empty)"
+                "annotation; leave config.eval.detections empty, so that results of ground-truth boxes have it"
             )
         if np.isfinite(points[row]).all():
             raise UserError(

@@ -44,7 +44,7 @@ def test_ap10k_builds_from_real_images(ap10k_root, tmp_path):
     builder = prepare(Ap10k(data_at(ap10k_root, tmp_path)))
     assert builder.splits() == ("train", "val", "test")
     source = InstanceSource(builder, "test")
-    assert sorted(source[i]["category_id"] for i in range(2)) == [1, 26]  # the species go into the results
+    assert sorted(source[i]["category_id"] for i in range(2)) == [1, 26]  # the results need the species
 
 
 def test_a_missing_split_of_ap10k_is_named(ap10k_root, tmp_path):
@@ -78,7 +78,7 @@ def test_an_unknown_split_is_refused(ap10k_root, tmp_path):
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 
 
-def _set(root, encoded: dict[str, np.ndarray], names: Sequence[str] = ("left_fin", "right_fin"), **changes):
+def _data_set(root, encoded: dict[str, np.ndarray], names: Sequence[str] = ("left_fin", "right_fin"), **changes):
     """A data set with one annotation for each image, and one category with the keypoints `names`."""
     entries = [(i, name, pixels) for i, (name, pixels) in enumerate(encoded.items())]
     for _, name, pixels in entries:
@@ -100,20 +100,20 @@ def _custom(root: Path, images: str = ".", **fields: str) -> CustomCoco:
 
 
 def test_categories_define_the_skeleton(tmp_path):
-    skeleton = _set(tmp_path, {"a.png": IMAGE}).skeleton
+    skeleton = _data_set(tmp_path, {"a.png": IMAGE}).skeleton
     assert (skeleton.name, skeleton.joints, skeleton.flip_pairs) == ("fish", ("left_fin", "right_fin"), ((0, 1),))
 
 
 def test_other_image_folders_give_another_build(tmp_path):
     """For example, the same annotations with images of another size."""
-    _set(tmp_path, {"a.png": IMAGE})
+    _data_set(tmp_path, {"a.png": IMAGE})
     paths = [_custom(tmp_path, images=folder).data_path for folder in (".", "small", ".")]
     assert paths[0] == paths[2] != paths[1]
 
 
 def test_another_skeleton_gives_another_build(tmp_path):
     """For example, an edited skeleton file."""
-    _set(tmp_path, {"a.png": IMAGE})
+    _data_set(tmp_path, {"a.png": IMAGE})
     (tmp_path / "fins.json").write_text('{"joints": ["left", "right"], "flip_pairs": []}', encoding="utf-8")
     before = _custom(tmp_path, skeleton=str(tmp_path / "fins.json")).data_path
     (tmp_path / "fins.json").write_text('{"joints": ["left", "right"], "flip_pairs": [[0, 1]]}', encoding="utf-8")
@@ -121,14 +121,14 @@ def test_another_skeleton_gives_another_build(tmp_path):
 
 
 def test_skeletons_without_mirror_pairs_are_logged(tmp_path, caplog):
-    _set(tmp_path, {"a.png": IMAGE}, names=["fin", "tail"])
+    _data_set(tmp_path, {"a.png": IMAGE}, names=["fin", "tail"])
     assert "no flip pairs, so that flips exchange none of fin, tail" in caplog.text
 
 
 def test_image_links_are_followed_unless_broken(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "sub").symlink_to(tmp_path / "elsewhere")
-    assert len(InstanceSource(prepare(_set(tmp_path, {"sub/a.png": IMAGE})), "val")) == 1
+    assert len(InstanceSource(prepare(_data_set(tmp_path, {"sub/a.png": IMAGE})), "val")) == 1
     (tmp_path / "sub" / "b.png").symlink_to(tmp_path / "nowhere.png")
     with pytest.raises(UserError, match="lacks 1 of the 2 annotated images, the first sub/b.png"):
         check_folder(tmp_path, ["sub/a.png", "sub/b.png"])
@@ -138,20 +138,20 @@ def test_images_of_every_kind_become_rgb(tmp_path):
     grey = cv2.cvtColor(IMAGE, cv2.COLOR_BGR2GRAY)
     alpha = np.dstack([IMAGE, np.full((40, 60), 9, np.uint8)])
     kinds = {"grey.jpg": grey, "alpha.png": alpha, "deep.png": IMAGE.astype(np.uint16) << 8, "plain.bmp": IMAGE}
-    source = InstanceSource(prepare(_set(tmp_path, kinds)), "val")
+    source = InstanceSource(prepare(_data_set(tmp_path, kinds)), "val")
     assert [decode_image(source[i]["image"]).shape for i in range(4)] == [(40, 60, 3)] * 4
 
 
 def test_motion_photos_are_images(tmp_path):
     """A phone's motion photo has a video after the image."""
-    builder = _set(tmp_path, {"motion.jpg": IMAGE})
+    builder = _data_set(tmp_path, {"motion.jpg": IMAGE})
     with (tmp_path / "motion.jpg").open("ab") as file:
         file.write(bytes(10_000))
     assert len(InstanceSource(prepare(builder), "val")) == 1
 
 
 def test_undecodable_image_formats_are_refused(tmp_path):
-    builder = _set(tmp_path, {"floats.tiff": IMAGE.astype(np.float32)})
+    builder = _data_set(tmp_path, {"floats.tiff": IMAGE.astype(np.float32)})
     with pytest.raises(UserError, match="floats.tiff is a truncated or damaged image"):
         prepare(builder)
 
@@ -167,7 +167,7 @@ def test_undecodable_image_formats_are_refused(tmp_path):
     ],
 )
 def test_unusable_instances_are_dropped_and_counted(changes, reason, tmp_path):
-    builder = _set(tmp_path, {"a.png": IMAGE, "b.png": IMAGE}, **changes)
+    builder = _data_set(tmp_path, {"a.png": IMAGE, "b.png": IMAGE}, **changes)
     data = json.loads((tmp_path / "all.json").read_bytes())
     good = {"bbox": [5, 5, 20, 20], "area": 300.0, "keypoints": [-9, 6, 2, 99, 20, 1], "num_keypoints": 2, "iscrowd": 0}
     data["annotations"][0] |= good
@@ -192,7 +192,7 @@ WIDE, SQUARE = IMAGE, IMAGE[:, :40]
 )
 def test_labelled_sizes_decide_about_exif_rotations(pixels, labelled_hw, exif, upright, tmp_path):
     """The EXIF data has a quarter turn. Where the size fits both ways, the config decides."""
-    builder = _set(tmp_path, {"a.jpg": pixels}, bbox=[5, 5, 20, 20])
+    builder = _data_set(tmp_path, {"a.jpg": pixels}, bbox=[5, 5, 20, 20])
     (tmp_path / "a.jpg").write_bytes(turned((tmp_path / "a.jpg").read_bytes(), 6))
     data = json.loads((tmp_path / "all.json").read_bytes())
     size = dict(zip(("height", "width"), labelled_hw, strict=True)) if labelled_hw else {}
@@ -212,7 +212,7 @@ def test_labelled_sizes_decide_about_exif_rotations(pixels, labelled_hw, exif, u
 
 
 def test_another_exif_setting_gives_another_build(tmp_path):
-    _set(tmp_path, {"a.jpg": SQUARE})
+    _data_set(tmp_path, {"a.jpg": SQUARE})
     paths = {_custom(tmp_path, exif=exif).data_path for exif in ("auto", "upright", "stored")}
     assert len(paths) == 2, "auto is upright"
 
@@ -224,7 +224,7 @@ def test_official_data_sets_are_read_stored():
 
 @pytest.mark.parametrize("name", ["../../up", "a/b", "n" * 300, "\ud800", "a\0b"])
 def test_any_category_name_stays_in_build_folder(name, tmp_path):
-    _set(tmp_path, {"a.png": IMAGE})
+    _data_set(tmp_path, {"a.png": IMAGE})
     data = json.loads((tmp_path / "all.json").read_bytes())
     data["categories"][0]["name"] = name
     (tmp_path / "all.json").write_text(json.dumps(data), encoding="utf-8")
@@ -234,7 +234,7 @@ def test_any_category_name_stays_in_build_folder(name, tmp_path):
 
 def test_replaced_images_with_backslashes_are_rebuilt(tmp_path):
     (tmp_path / "sub").mkdir()
-    _set(tmp_path, {"sub/a.png": IMAGE})
+    _data_set(tmp_path, {"sub/a.png": IMAGE})
     text = (tmp_path / "all.json").read_text(encoding="utf-8").replace("sub/a.png", "sub\\\\a.png")
     (tmp_path / "all.json").write_text(text, encoding="utf-8")
     first = prepare(_custom(tmp_path)).data_path
@@ -243,7 +243,7 @@ def test_replaced_images_with_backslashes_are_rebuilt(tmp_path):
 
 
 def test_left_out_annotations_are_counted(tmp_path):
-    _set(tmp_path, {"a.png": IMAGE})
+    _data_set(tmp_path, {"a.png": IMAGE})
     data = json.loads((tmp_path / "all.json").read_bytes())
     data["categories"].append({"id": 2, "name": "boat"})
     data["annotations"].append({"id": 9, "image_id": 0, "category_id": 2, "bbox": [1, 1, 5, 5]})
@@ -253,14 +253,14 @@ def test_left_out_annotations_are_counted(tmp_path):
 
 
 def test_images_of_another_size_are_refused(tmp_path):
-    _set(tmp_path, {"a.jpg": WIDE[:30]})
+    _data_set(tmp_path, {"a.jpg": WIDE[:30]})
     (tmp_path / "a.jpg").write_bytes(turned((tmp_path / "a.jpg").read_bytes(), 6))
     with pytest.raises(UserError, match=r"a.jpg is 60x30 \(turned by its EXIF data 30x60\) pixels, .* say 60x40"):
         prepare(_custom(tmp_path))
 
 
 def test_replaced_images_are_rebuilt(tmp_path):
-    first = prepare(_set(tmp_path, {"a.png": IMAGE, "b.png": IMAGE})).data_path
+    first = prepare(_data_set(tmp_path, {"a.png": IMAGE, "b.png": IMAGE})).data_path
     assert _custom(tmp_path).data_path == first
     cv2.imwrite(str(tmp_path / "a.png"), 255 - IMAGE)
     builder = prepare(_custom(tmp_path))
@@ -270,14 +270,14 @@ def test_replaced_images_are_rebuilt(tmp_path):
 
 
 def test_a_deleted_image_is_named(tmp_path):
-    prepare(_set(tmp_path, {"a.png": IMAGE, "b.png": IMAGE}))
+    prepare(_data_set(tmp_path, {"a.png": IMAGE, "b.png": IMAGE}))
     (tmp_path / "b.png").unlink()
     with pytest.raises(UserError, match="lacks 1 of the 2 annotated images, the first b.png"):
         prepare(_custom(tmp_path))
 
 
 def test_findings_are_logged_at_every_start(tmp_path, caplog):
-    _set(tmp_path, {"a.png": IMAGE}, area=0)
+    _data_set(tmp_path, {"a.png": IMAGE}, area=0)
     caplog.set_level("INFO")
     for _ in range(2):
         caplog.clear()
@@ -288,11 +288,11 @@ def test_findings_are_logged_at_every_start(tmp_path, caplog):
 
 @pytest.mark.parametrize(("augmentation", "flip_test"), [("mmpose", False), ("none", True)])
 def test_flips_refuse_one_sided_keypoints(augmentation, flip_test, tmp_path):
-    _set(tmp_path, {"a.png": IMAGE}, names=("nose", "left_fin"))
+    _data_set(tmp_path, {"a.png": IMAGE}, names=("nose", "left_fin"))
     files = {"train_annotations": "all.json", "val_annotations": "all.json", "train_images": ".", "val_images": "."}
     data = data_at(tmp_path, tmp_path / "build", dataset="custom_coco", augmentation=augmentation, **files)
     config = Config(data=data, eval=EvalConfig(flip_test=flip_test))
-    with pytest.raises(UserError, match="the keypoint 'left_fin' has a side, and no other of nose, left_fin is its"):
+    with pytest.raises(UserError, match="the keypoint 'left_fin' has a side, but none of nose, left_fin is its"):
         open_dataset(config)
     config.data.augmentation, config.eval.flip_test = "none", False
     assert len(open_dataset(config).train) == 1

@@ -81,7 +81,7 @@ def _edit(change: Callable[[dict], object]) -> Callable[[Path], None]:
     return edit
 
 
-def _cut(name: str, share: float) -> Callable[[Path], None]:
+def _truncate(name: str, share: float) -> Callable[[Path], None]:
     def cut(root: Path) -> None:
         content = (root / name).read_bytes()
         (root / name).write_bytes(content[: int(share * len(content))])
@@ -115,9 +115,12 @@ BROKEN = {
         _edit(lambda data: data["annotations"][3].update(image_id=7)),
         r"val2017.json: annotation \d+ has 7 as image_id: expected that of an image in the file's list",
     ),
-    "truncated JPEG": (_cut(IMAGE, 0.7), r"000000196141.jpg is a truncated or damaged image.*copy it again"),
-    "empty JPEG": (_cut(IMAGE, 0.0), r"000000196141.jpg is a truncated or damaged image \(0 bytes\); copy it again"),
-    "truncated JSON": (_cut(VAL, 0.5), r"val2017.json is not complete JSON.*copy it again"),
+    "truncated JPEG": (_truncate(IMAGE, 0.7), r"000000196141.jpg is a truncated or damaged image.*copy it again"),
+    "empty JPEG": (
+        _truncate(IMAGE, 0.0),
+        r"000000196141.jpg is a truncated or damaged image \(0 bytes\); copy it again",
+    ),
+    "truncated JSON": (_truncate(VAL, 0.5), r"val2017.json is not complete JSON.*copy it again"),
     "no JSON of annotations": (
         lambda root: (root / VAL).write_text("[]", encoding="utf-8"),
         r"val2017.json has no list 'images'",

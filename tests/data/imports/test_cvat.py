@@ -98,7 +98,7 @@ def test_one_file_and_other_image_folders_are_read(tmp_path):
         (
             ["annotations", 0],
             {"image_id": 9},
-            "annotation 0 is not one .*image_id 9, which images lacks",
+            "annotation 0 is not one .*image_id 9, which is not in images",
         ),
         (["annotations", 0], {"category_id": 3, "keypoints": [1, 2, 2]}, "categories hen and dog have different keyp"),
         (["categories", 1], {"skeleton": [[1, 9]]}, "names keypoint 9 of 3"),

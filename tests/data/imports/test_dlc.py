@@ -89,7 +89,7 @@ def test_one_file_and_moved_images_are_read(tmp_path):
     [
         ("", "CollectedData_ann.csv is not a file CollectedData of DeepLabCut .*; export it again or repair it"),
         (ONE.replace("coords,,,x,y", "coords,,,y,x"), "expected x and y of each bodypart after 1 or 3 columns"),
-        (ONE.replace("tail", "snout"), "bodyparts has one twice"),
+        (ONE.replace("tail", "snout"), "bodyparts has a duplicate"),
         (ONE.replace("20.25", ""), "2 finite numbers were expected"),
         (ONE.replace("20.25", "high"), "could not convert string to float: 'high'"),
         (ONE.replace(",20.25,60.5,40", ""), "not enough values to unpack"),

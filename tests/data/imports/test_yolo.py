@@ -116,7 +116,7 @@ def test_sizes_are_those_of_upright_images(tmp_path):
         ({"train": "gone"}, "set/gone does not exist"),
         ({"train": "labels"}, "no image in labels"),
         ({"label": "0 0.5 0.5 0.4 0.6 0.1\n"}, "a.txt is not .*line 1 .*6 values, expected 14 as kpt_shape says"),
-        ({"label": "\n7" + _LABEL[1:]}, "line 2 .*class 7, which names lacks"),
+        ({"label": "\n7" + _LABEL[1:]}, "line 2 .*class 7, which is not in names"),
         ({"label": _LABEL.replace("0.25", "25")}, "25, expected fractions of the image.s size from 0 to 1"),
         ({"label": _LABEL.replace("0.25", "nan")}, "nan, expected fractions"),
         ({"label": _LABEL.replace("0.25 2", "0.25 3")}, "visibility 3, expected 0 .unlabelled., 1 .hidden. or 2"),
