@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Predictor"]
 
-# A picture of a few kilobytes can unpack to gigabytes. OpenCV reads its limit once, when it is loaded.
+# An image file of a few kilobytes can decode to gigabytes. OpenCV reads this limit only once, on import.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**27))
 
 
 def __getattr__(name: str) -> Any:
-    """Importing the package alone stays cheap: what needs jax is imported when it is asked for."""
+    """Imports `Predictor` on first use, so that importing the package does not import jax."""
     if name == "Predictor":
         from mamkpd_jax.inference.predictor import Predictor
 

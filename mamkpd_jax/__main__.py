@@ -9,6 +9,7 @@ _USAGE = "mamkpd COMMAND [--FLAG=VALUE ...]; mamkpd COMMAND --help lists the fla
 
 
 def main() -> None:
+    """Runs the command that the first argument names, or prints the version or the list of commands."""
     if sys.argv[1:] == ["--version"]:
         print(f"mamkpd_jax {__version__}")
     else:

@@ -1,4 +1,4 @@
-"""How the command-line programs start: shared flags, the log, and one line for each mistake of the user."""
+"""Starts the command-line programs: shared flags, logging, and error messages of one line."""
 
 import contextlib
 import copy
@@ -23,9 +23,9 @@ from mamkpd_jax.config import Config, fields
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.registry import Registry
 
-flags.disclaim_key_flags()  # a flag belongs to the program that asks for it, and to its --help
+flags.disclaim_key_flags()  # --help of a program lists the flags that it defines with functions of this module
 _PACKAGE = Path(__file__).parent
-# The package's folder is a link to the repository's, which a checkout without links lacks.
+# mamkpd_jax/configs is a symbolic link to configs/. A checkout without symbolic links has only the latter.
 _CONFIGS = next(filter(Path.is_dir, (_PACKAGE / "configs", _PACKAGE.parent / "configs")), _PACKAGE / "configs")
 # What to do about an output that can't be written.
 _REMEDIES = {
@@ -35,7 +35,7 @@ _REMEDIES = {
     errno.ENAMETOOLONG: "shorten it",
     **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "a file is where a folder should be: give another folder"),
 }
-# The extras of pyproject.toml by what they install.
+# The extra of pyproject.toml that installs each module.
 _EXTRAS = {
     **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
     **dict.fromkeys(("anyio", "fastapi", "h11", "prometheus_client", "pydantic", "starlette", "uvicorn"), "serve"),
@@ -48,11 +48,11 @@ _EXAMPLE = "a config's name or file, such as --config=quickstart or --config=con
 
 
 def define_config(default: Callable[[], Config | None] = lambda: None) -> flags.FlagHolder[Config]:
-    """The flag `--config=NAME|FILE`, with overrides of single fields as `--config.data.root=DIR`.
+    """Defines the flag `--config=NAME|FILE`, and flags such as `--config.data.root=DIR` that override its fields.
 
     Args:
-        default: called where there is no --config, when all other flags are parsed. Returns the config to take, or None
-            if the flag is required.
+        default: called without arguments if --config is missing, after all other flags are parsed. Returns the config
+            to use, or None if the flag is required.
     """
     config = config_flags.DEFINE_config_file(
         "config",
@@ -60,10 +60,10 @@ def define_config(default: Callable[[], Config | None] = lambda: None) -> flags.
         f"One of {', '.join(_config_names())}, or the path of a file. Change a field with "
         f"--config.SECTION.FIELD=VALUE. Fields: {', '.join(fields(Config()))}; mamkpd_jax/config.py explains them.",
         lock_config=False,
-        allow_override=True,  # as tests import several programs
+        allow_override=True,  # tests import several programs into one process
     )
     flags.FLAGS["config"].parser = _ConfigParser(default)
-    # ml_collections reports a file that can't be read when a field is first read: hasattr is that reading.
+    # ml_collections reports an unreadable file only when a field is first read, as hasattr does here.
     flags.register_validator("config", lambda config: hasattr(config, "model"), message=f"give {_EXAMPLE}")
     return config
 
@@ -92,43 +92,43 @@ def _config_names() -> list[str]:
 
 
 def define_checkpoint(default: str | None = None, *, exported: bool = False) -> flags.FlagHolder[str]:
-    """The flag `--checkpoint=NAME|DIR|FILE`: a trained model; required where there is no default.
+    """Defines the flag `--checkpoint=NAME|DIR|FILE`, a trained model; it is required if there is no default.
 
     Args:
-        exported: whether the program takes exported files too.
+        exported: whether the program accepts exported .onnx files too.
     """
     text = (
-        "A model by name, as `mamkpd models` lists them, or hf://OWNER/NAME; the folder of a training run; or a "
-        f".safetensors, .pth or .pt file{', or an .onnx file of `mamkpd export`' if exported else ''}."
+        "A trained model: a name that `mamkpd models` lists, hf://OWNER/NAME, a run directory, or a .safetensors, .pth "
+        f"or .pt file{', or an .onnx file of `mamkpd export`' if exported else ''}."
     )
     flag: Any = flags.DEFINE_string("checkpoint", default, text, required=default is None, allow_override=True)
-    return flag  # required, so never None
+    return flag  # has a default or is required, so never None
 
 
 def define_runtime() -> flags.FlagHolder[str | None]:
-    """The flag `--runtime`: what runs an exported file."""
-    text = "What runs an .onnx file: onnxruntime, the default, or openvino, which is quicker on CPUs and starts later."
+    """Defines the flag `--runtime=onnxruntime|openvino`, which chooses the runtime of exported files."""
+    text = "The runtime of an .onnx file: onnxruntime (default), or openvino: faster on CPUs, but slower to start."
     return flags.DEFINE_string("runtime", None, text, allow_override=True)
 
 
 def define_weights_choice() -> tuple[flags.FlagHolder[bool], flags.FlagHolder[bool]]:
-    """The flags `--best` and `--ema`: which weights of a training run's folder are taken."""
-    best = "Of a run's folder, take the checkpoint with the best evaluation so far, not the newest."
-    ema = "Of a run's folder, take the moving average of the parameters, where the run has one."
+    """Defines the flags `--best` and `--ema`, which choose the weights of a run directory."""
+    best = "From a run directory, take the checkpoint with the best evaluation so far, not the newest."
+    ema = "From a run directory, take the moving average of the parameters, if the run has one."
     return (
-        flags.DEFINE_bool("best", False, best, allow_override=True),  # as tests import several programs
+        flags.DEFINE_bool("best", False, best, allow_override=True),
         flags.DEFINE_bool("ema", True, ema, allow_override=True),
     )
 
 
 def define_exif() -> flags.FlagHolder[str]:
-    """The flag `--exif=upright|stored` of commands that read labels without a config."""
-    text = "How to read images whose labelled size fits both: turned as their EXIF data says, or as they are stored."
+    """Defines the flag `--exif=upright|stored`, for commands that read labels without a config."""
+    text = "Whether to apply the EXIF rotation (upright) or not (stored) to images whose labelled size fits both ways."
     return flags.DEFINE_enum("exif", "upright", ["upright", "stored"], text, allow_override=True)
 
 
 class _WholeNumbers(flags.ArgumentParser[list[int]]):
-    syntactic_help = "whole numbers between commas"
+    syntactic_help = "comma-separated whole numbers"
 
     def __init__(self, least: int):
         self._least = least
@@ -138,23 +138,23 @@ class _WholeNumbers(flags.ArgumentParser[list[int]]):
             return argument
         numbers = argument.split(",")
         if not all(number.isdecimal() and int(number) >= self._least for number in numbers):
-            raise ValueError(f"expected whole numbers from {self._least} on between commas, such as 1,2,8")
+            raise ValueError(f"expected comma-separated whole numbers of at least {self._least}, such as 1,2,8")
         return [int(number) for number in numbers]
 
 
 def define_whole_numbers(name: str, default: list[int], text: str, *, least: int = 1) -> flags.FlagHolder[list[int]]:
-    """A flag `--NAME=1,2,8`. Another program may define one of its name: tests have several in one process."""
-    serializer: Any = flags.ListSerializer(",")  # whose type asks for strings, and which takes numbers
+    """Defines a flag `--NAME=1,2,8`: a list of whole numbers, each at least `least`."""
+    serializer: Any = flags.ListSerializer(",")  # declared for strings, but accepts numbers
     return flags.DEFINE(_WholeNumbers(least), name, default, text, serializer=serializer, allow_override=True)
 
 
 class Choice:
-    """A program whose first argument is the name of the program to run, with "-" for "_".
+    """A program whose first argument names the program to run; "-" may replace "_".
 
     Args:
-        kind: what messages call it, such as "command".
-        programs: functions for `run`, or choices in turn, by name.
-        text: returns what is printed for --help, or where no name is given.
+        kind: the noun for such a program in messages, such as "command".
+        programs: functions for `run`, or further choices, by name.
+        text: returns the text for --help, which is also printed if there is no argument.
     """
 
     def __init__(self, kind: str, programs: Mapping[str, Any] | Registry, text: Callable[[], str]):
@@ -175,21 +175,24 @@ class Choice:
 
 
 def run(main: Callable[[], None] | Choice) -> None:
-    """Parses the flags and calls `main`; mistakes and missing extras end it with a line, exit status 1."""
+    """Parses the flags and calls `main`.
+
+    A wrong flag, a `UserError`, a missing extra or an unwritable output prints one line and exits with status 1.
+    """
     while isinstance(main, Choice):
         main = main.take()
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]  # for file names of other scripts
-    # absl shows the docstring and the flags of the script that was started.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]  # for file names in any script
+    # The --help of absl shows the docstring and the flags of the started script.
     sys.modules["__main__"].__doc__ = sys.modules[main.__module__].__doc__
     for flag in flags.FLAGS.get_key_flags_for_module(main.__module__):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     if "--help" in sys.argv[1:]:
-        app.usage(shorthelp=True, writeto_stdout=True, exitcode=0)  # absl's own way ends with status 1
+        app.usage(shorthelp=True, writeto_stdout=True, exitcode=0)  # absl itself exits with status 1
     app.run(lambda _: _guarded(main), flags_parser=_parse)
 
 
 def require_finite(*numbers: flags.FlagHolder[float]) -> None:
-    """Refuses nan and inf for flags, whose bounds let them through."""
+    """Rejects nan and inf, which the bounds of flags let through."""
     for number in numbers:
         flags.register_validator(number, math.isfinite, message="give a finite number")
 
@@ -217,11 +220,11 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 def _set_default_config(argv: Sequence[str]) -> None:
-    """Takes the program's default where there is no --config, so that the overrides of its fields are known flags."""
+    """Sets the program's default config if --config is missing, so that overrides of its fields are known flags."""
     if "config" not in flags.FLAGS or any(re.match("--?config(=|$)", argument) for argument in argv):
         return
-    flags.FLAGS.set_gnu_getopt()  # or parsing ends at the value of an override without "="
-    with contextlib.suppress(flags.Error):  # parsing all of them raises it again
+    flags.FLAGS.set_gnu_getopt()  # else parsing stops at the value of an override without "="
+    with contextlib.suppress(flags.Error):  # the full parse raises it again
         flags.FLAGS(list(argv), known_only=True)
     parser: Any = flags.FLAGS["config"].parser
     if flags.FLAGS.is_parsed() and (config := parser.default()) is not None:
@@ -236,16 +239,19 @@ class _AboveProgressBar(logging.Handler):
 
 
 def _log_to_stderr() -> None:
-    """Our own lines, and the libraries' warnings: they are noisy at INFO level."""
+    """Logs this package's records and the libraries' warnings to stderr; third-party INFO logs are noisy."""
     handler = _AboveProgressBar()
     handler.setFormatter(logging.Formatter("{asctime} {levelname:.1} {message}", "%H:%M:%S", style="{"))
-    handler.addFilter(_shown)
+    handler.addFilter(_is_logged)
     logging.root.handlers = [handler]
     logging.getLogger("absl").setLevel(logging.INFO)
 
 
-def _shown(record: logging.LogRecord) -> bool:
-    """A library's warning is shown without its traceback, and asyncio's not at all: what fails for good is raised."""
+def _is_logged(record: logging.LogRecord) -> bool:
+    """Whether a record is logged: all of this package's, and warnings of libraries other than asyncio.
+
+    Removes the traceback from a library's warning: a fatal failure raises an exception anyway.
+    """
     ours = _is_ours(Path(record.pathname))
     if not ours:
         record.exc_info = None
@@ -253,12 +259,12 @@ def _shown(record: logging.LogRecord) -> bool:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a module is of the package, or beside the program."""
+    """Whether a module is in this package or in the folder of the started script."""
     return path.is_relative_to(_PACKAGE) or path.parent == Path(sys.argv[0]).resolve().parent
 
 
 def _unknown_field(argv: Sequence[str], error: KeyError) -> str:
-    """Names the override that no config field answers to, and the nearest field that there is."""
+    """The error message for an override of an unknown config field, with the nearest known field."""
     known = [f"config.{field}" for field in fields(Config())]
     for argument in argv[1:]:
         name = argument.lstrip("-").split("=")[0]
@@ -281,21 +287,21 @@ def _guarded(main: Callable[[], None]) -> None:
         _fail(f"{error}; install it with: pip install -e '.[{extra}]' in the repository")
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _reader_has_left():
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python still holds back at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes its buffer at exit
             sys.exit(128 + signal.SIGPIPE)
         if error.errno not in _REMEDIES:
             raise
-        # The second name is that of what a finished file would have replaced.
+        # os.replace reports the temporary file first, and second the file that it would have replaced.
         name = error.filename2 or error.filename or "a file"
         _fail(f"{name} can't be written ({error.strerror}); {_REMEDIES[error.errno]}")
 
 
 def _reader_has_left() -> bool:
-    """Whether standard output is a pipe that nobody reads any more, as after `| head`."""
+    """Whether standard output is a pipe whose reader has exited, as in `| head`."""
     if not hasattr(select, "poll"):  # Windows
         return False
     poll = select.poll()
-    poll.register(sys.stdout, 0)  # errors are always told
+    poll.register(sys.stdout, 0)  # poll always reports errors
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 

@@ -1,8 +1,8 @@
-"""Keypoints to heatmaps and back (MamKPD sec. 3.1; SimpleBaseline, arXiv 1804.06208).
+"""Encodes keypoints as heatmaps and decodes them (MamKPD sec. 3.1; SimpleBaseline, arXiv 1804.06208).
 
-Heatmaps are decoded where they are: those in JAX on their device, those in NumPy without JAX.
-Coordinates are (x, y) in pixels, pixel centres at integers. Three codecs: "plain" (SimpleBaseline), "dark" (DARK, arXiv
-1910.06278) and "udp" (UDP, arXiv 1911.07524), which measures sizes from the first pixel's centre to the last one's.
+JAX arrays are decoded on their device, NumPy arrays without JAX. Coordinates are (x, y) in pixels, with pixel centres
+at integers. There are three codecs: "plain" (SimpleBaseline), "dark" (DARK, arXiv 1910.06278) and "udp" (UDP, arXiv
+1911.07524), which measures sizes from the first pixel's centre to the last one's.
 """
 
 from collections.abc import Callable
@@ -24,17 +24,18 @@ def encode_heatmaps(
     sigma_px: float,
     codec: str = "plain",
 ) -> tuple[Float[Array, "b h w j"], Float[Array, "b j"]]:
-    """Training targets: for each joint an unnormalised Gaussian.
+    """Training targets: an unnormalised Gaussian for each joint.
 
     Args:
         keypoints_px: in pixels of the crop.
         visible: above 0 where the joint is labelled.
         sigma_px: of the Gaussian, in pixels of the crop.
-        codec: "plain" centres it on a heatmap pixel and cuts it off at three sigma; "dark" does neither; "udp" cuts.
+        codec: "plain" rounds the centre to a heatmap pixel and truncates the Gaussian at three sigma; "dark" does
+            neither; "udp" only truncates.
 
     Returns:
-        Heatmaps, and weights: 0 where the joint is unlabelled or farther outside than three sigma, else 1. Left of and
-        above the heatmap this limit is one pixel farther, so a target that is cut off can be empty.
+        Heatmaps, and weights: 0 where the joint is unlabelled or more than three sigma outside the heatmap, else 1. At
+        the left and the top edge this limit is one pixel more, so a truncated target can be empty.
 
     Source: SimpleBaseline's target generation; DARK, sec. 3.2; UDP; all as in MMPose 1.x.
     """
@@ -59,12 +60,12 @@ def encode_heatmaps(
 def decode_heatmaps(
     heatmaps: Float[AnyArray, "b h w j"], codec: str = "plain", sigma: float = 2.0
 ) -> tuple[Float[AnyArray, "b j 2"], Float[AnyArray, "b j"]]:
-    """Joints in heatmap pixels, and their scores: the peak's place, refined below a pixel, and its height.
+    """Joints in heatmap pixels, and their scores: each heatmap's peak, refined to subpixels, and its value.
 
     Args:
         codec: "plain" moves the peak by a quarter of a pixel towards its larger neighbour; "dark" and "udp" by one
-            Newton step on the logarithm of the blurred heatmap. "plain" and "dark" do not at the heatmap's edge.
-        sigma: of the targets, in heatmap pixels; the blur is chosen accordingly.
+            Newton step on the logarithm of the blurred heatmap. "plain" and "dark" don't refine at the heatmap's edge.
+        sigma: of the targets, in heatmap pixels; it determines the blur.
 
     Source: SimpleBaseline's decoding; DARK, sec. 3.1; UDP as in MMPose.
     """
@@ -87,7 +88,7 @@ def decode_heatmaps(
     return xp.stack([x, y], axis=-1) + offset, xp.max(flat, axis=1)
 
 
-# Between them the logarithm is taken. Source: the two papers' code, as in MMPose.
+# Heatmaps are clipped to these limits before the logarithm. Source: the two papers' code, as in MMPose.
 _LIMITS = {"dark": (1e-10, None), "udp": (1e-3, 50.0)}
 
 
@@ -116,7 +117,7 @@ def _udp_step(value: Callable[[int, int], Any]) -> Float[AnyArray, "b j 2"]:
 
 
 def _newton(dx: Any, dy: Any, dxx: Any, dxy: Any, dyy: Any) -> Float[AnyArray, "b j 2"]:
-    """The step to the top of a parabola with these derivatives, 0 where it is none."""
+    """The Newton step to the extremum of a quadratic with these derivatives; 0 if the Hessian is singular."""
     xp = dx.__array_namespace__()
     determinant = dxx * dyy - dxy**2
     step = xp.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], axis=-1)
@@ -124,10 +125,10 @@ def _newton(dx: Any, dy: Any, dxx: Any, dxy: Any, dyy: Any) -> Float[AnyArray, "
 
 
 def _blur(heatmaps: Float[AnyArray, "b h w j"], sigma: float) -> Float[AnyArray, "b h w j"]:
-    """A Gaussian blur, zeros outside, that keeps each heatmap's maximum.
+    """The heatmaps blurred by a Gaussian with zero padding, each rescaled to its former maximum.
 
-    Source: DARK's, of 11 pixels for a sigma of 2 and 17 for 3.
-    Choice: in between and below, 2.5 sigma to each side; OpenCV's rule gives the blur's own sigma.
+    Source: DARK, with 11 pixels for a sigma of 2 and 17 for 3.
+    Choice: for every other sigma, 2.5 sigma to each side; OpenCV's rule then gives the sigma of the blur.
     """
     xp: Any = heatmaps.__array_namespace__()
     reach = round(2.5 * sigma)
@@ -138,8 +139,8 @@ def _blur(heatmaps: Float[AnyArray, "b h w j"], sigma: float) -> Float[AnyArray,
         return xp.where(distance <= reach, xp.exp(-xp.square(distance) / (2 * blur_sigma**2)), 0.0)
 
     _, height, width, _ = heatmaps.shape
-    # In full precision, as a logarithm follows: a GPU would round the factors to 10 bits. NumPy, which always is, would
-    # otherwise sum over both axes at once.
+    # Full precision, because a logarithm follows and a GPU would round the factors to 10 bits. NumPy is always precise,
+    # but without "optimize" it sums over both axes at once, which is slow.
     how = {"optimize": True} if xp is np else {"precision": "highest"}
     blurred = xp.einsum("bhwj,yh,xw->byxj", heatmaps, band(height), band(width), **how)
     before, after = (xp.max(maps, axis=(1, 2), keepdims=True) for maps in (heatmaps, blurred))
@@ -149,10 +150,10 @@ def _blur(heatmaps: Float[AnyArray, "b h w j"], sigma: float) -> Float[AnyArray,
 def flip_heatmaps(
     heatmaps: Float[AnyArray, "b h w j"], flip_indices: tuple[int, ...], codec: str = "plain"
 ) -> Float[AnyArray, "b h w j"]:
-    """Heatmaps of a mirrored crop as those of the crop.
+    """The heatmaps of a mirrored crop, mirrored back so that they match those of the crop.
 
-    But for "udp" they are moved right by a pixel, since the mirror image of a strided grid falls on the next pixel: the
-    flip test of SimpleBaseline and HRNet.
+    Except for "udp" they are shifted right by a pixel, because a strided grid is mirrored onto the next pixel. Source:
+    the flip test of SimpleBaseline and HRNet.
     """
     xp: Any = heatmaps.__array_namespace__()
     mirrored = heatmaps[:, :, ::-1][..., xp.array(flip_indices)]
@@ -162,11 +163,11 @@ def flip_heatmaps(
 def to_input_px(
     points: Float[AnyArray, "b j 2"], input_hw: tuple[int, int], heatmap_hw: tuple[int, int], codec: str = "plain"
 ) -> Float[AnyArray, "b j 2"]:
-    """Points in heatmap pixels to pixels of the crop."""
+    """Points in pixels of the crop, from points in heatmap pixels."""
     return points * points.__array_namespace__().array(_stride(input_hw, heatmap_hw, codec))
 
 
 def _stride(input_hw: tuple[int, int], heatmap_hw: tuple[int, int], codec: str) -> tuple[float, float]:
-    """Crop pixels for a heatmap pixel, in x and in y."""
+    """The size of a heatmap pixel in pixels of the crop, in x and in y."""
     less = 1 if codec == "udp" else 0
     return (input_hw[1] - less) / (heatmap_hw[1] - less), (input_hw[0] - less) / (heatmap_hw[0] - less)

@@ -1,4 +1,4 @@
-"""Keeps the programs that XLA compiles in a folder, so that the next start does not compile them again."""
+"""Caches the programs that XLA compiles in a folder, so that later starts don't compile them again."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from absl import flags, logging
 
 from mamkpd_jax.errors import UserError
 
-flags.disclaim_key_flags()  # the flag is the program's, and in its --help
+flags.disclaim_key_flags()  # --help of the program that defines the flag lists it
 _OFF = "off"
 _MAX_BYTES = 2 * 2**30
 _LOCK_TIMEOUT_S = 10
@@ -17,26 +17,26 @@ _LEAST_COMPILE_S = 0.1
 
 
 def define_flag() -> flags.FlagHolder[str | None]:
-    """The flag `--compilation_cache=DIR|off`."""
+    """Defines the flag `--compilation_cache=DIR|off`."""
     text = (
-        f"Folder whose mamkpd_jax/ keeps compiled programs for later starts, at most 2 GiB: those unused longest are "
-        f"deleted first. '{_OFF}' compiles at each start. Default: JAX_COMPILATION_CACHE_DIR as JAX uses it, else the "
-        "user's cache folder."
+        "Folder in which mamkpd_jax/ keeps compiled programs for later starts, at most 2 GiB: the least recently used "
+        f"are deleted first. '{_OFF}' compiles at each start. Default: JAX_COMPILATION_CACHE_DIR as JAX uses it, else "
+        "the user's cache folder."
     )
-    # Tests have several programs, and so definitions, in one process.
+    # Tests import several programs into one process.
     return flags.DEFINE_string("compilation_cache", None, text, allow_override=True)
 
 
 def enable(value: str | None) -> None:
-    """Applies the flag's value to JAX; without a writable default folder it warns and compiles at each start.
+    """Applies the flag's value to JAX. If the default folder can't be written, logs a warning and caches nothing.
 
     Raises:
-        UserError: the folder that was named can't be written.
+        UserError: the folder that `value` names can't be written.
     """
     if value == _OFF:
         jax.config.update("jax_enable_compilation_cache", False)
     elif value or not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
-        # Not the folder that is named: `use` would delete what JAX alone has kept there.
+        # A subfolder, because `use` would delete entries that JAX itself has written to the named folder.
         folder = Path(value) / "mamkpd_jax" if value else platformdirs.user_cache_path("mamkpd_jax") / "compiled"
         try:
             use(folder)
@@ -48,7 +48,9 @@ def enable(value: str | None) -> None:
 
 
 def use(folder: Path) -> None:
-    """Lets JAX keep compiled programs in `folder`, which several processes may share, and which this module fills.
+    """Makes JAX cache compiled programs in `folder`, which several processes may share.
+
+    Deletes incomplete entries, so nothing but this module may write to the folder.
 
     Raises:
         OSError: the folder can't be written.
@@ -56,7 +58,7 @@ def use(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / ".lockfile", timeout=_LOCK_TIMEOUT_S):  # the lock that JAX takes
         for entry in folder.glob("*-cache"):
-            # JAX writes the time of use last: an entry without one may be cut short, and makes every write fail.
+            # JAX writes the access time last. An entry without one may be truncated, and makes every later write fail.
             if not entry.with_name(f"{entry.name.removesuffix('-cache')}-atime").exists():
                 entry.unlink()
     jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -25,7 +25,7 @@ PAPER = {
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class Cost:
-    """Parameters and MACs of one crop."""
+    """Numbers of parameters, and of MACs for one crop."""
 
     params: int = 0
     macs: int = 0
@@ -36,10 +36,10 @@ class Cost:
 
 
 def costs(config: Config, skeleton: Skeleton) -> dict[str, Cost]:
-    """Cost of a model and one crop by part, in the order of the forward pass.
+    """The cost of each part of a model, in the order of the forward pass.
 
-    A weight costs its size times the positions that it is applied to; norms, biases and activations cost nothing,
-    and the scan 9 L d N / 2 per direction, as VMamba counts it (arXiv 2401.10166).
+    The MACs of a weight are its size times the number of positions it is applied to. Norms, biases and activations
+    cost nothing. The scan costs 9 L d N / 2 per direction, as VMamba counts it (arXiv 2401.10166).
     """
     model, head = abstract(config, skeleton), head_of(config, skeleton)
     parts = {"stem": Cost()} if config.model.stem else {}
@@ -71,7 +71,7 @@ def _macs(names: list, size: int, config: Config, head: Head) -> int:
 
 
 def _stride(names: list, config: Config, head: Head) -> int:
-    """Input pixels a side of a position that the weight is applied to."""
+    """The distance in input pixels between the positions that a weight is applied to."""
     match names:
         case ["encoder", "stem", *_]:
             return 2
@@ -84,7 +84,7 @@ def _stride(names: list, config: Config, head: Head) -> int:
 
 
 def rows() -> list[dict]:
-    """One row a variant: name, params, macs, the paper's values (None where it has none) and both by part."""
+    """One row per variant: name, params, macs, the paper's values (None if it gives none), and both counts by part."""
     table = []
     for name, model in VARIANTS.items():
         parts = costs(Config(model=model), COCO)
@@ -103,7 +103,7 @@ def rows() -> list[dict]:
 
 
 def format_table(table: list[dict]) -> str:
-    """The rows for people: a line a variant, and its parts below it."""
+    """The rows as text: a line for each variant, followed by a line for each of its parts."""
     lines = [f"{'one 256x192 crop, 17 joints':28}{'params':>12}{'paper':>9}{'GMACs':>8}{'paper GFLOPs':>14}"]
     for row in table:
         paper_params = "" if row["paper_params"] is None else f"{row['paper_params'] / 1e6:.1f} M"

@@ -14,17 +14,17 @@ from mamkpd_jax.registry import DATASETS, HEADS, METRICS, SCANS, Registry
 
 
 def _number(default: Any, low: int | float, high: int | float = math.inf) -> Any:
-    """A field for a finite number, or a tuple of some, from `low` to `high`."""
+    """A field for a finite number from `low` to `high`, or for a tuple of such numbers."""
     return dataclasses.field(default=default, metadata={"low": low, "high": high})
 
 
 def _choice(*choices: str) -> Any:
-    """A field for one of some names, of which the first is the default."""
+    """A field for one of the names, by default the first."""
     return dataclasses.field(default=choices[0], metadata={"choices": choices})
 
 
 def _named(default: Any, registry: Registry, *others: str) -> Any:
-    """A field for a name that a registry knows, or for one of the others."""
+    """A field for a name in a registry, or for one of `others`."""
     return dataclasses.field(default=default, metadata={"registry": registry, "others": others})
 
 
@@ -36,23 +36,23 @@ class ModelConfig:
     depths: tuple[int, ...] = _number((2, 4, 6), 1)
     dims: tuple[int, ...] = _number((96, 192, 384), 1)
     downsampling: str = _choice("cmm", "conv", "merging")  # figure 3: "conv" is w/o CMM, "merging" w-PM
-    decoder_dim: int = _number(96, 1)  # of the head's layers
+    decoder_dim: int = _number(96, 1)  # channels of the head's layers
     d_state: int = _number(1, 1, 16)
     drop_path: float = _number(0.1, 0.0, 1.0)
-    scan: str = _named("auto", SCANS, "auto")  # an implementation of ops/selective_scan; auto: the best for the device
+    scan: str = _named("auto", SCANS, "auto")  # an implementation in ops/selective_scan; auto: the best for the device
     dtype: str = _choice("float32", "bfloat16")  # of activations; parameters, state and loss stay float32
-    remat_stages: tuple[int, ...] = ()  # stages computed again in the backward pass, for less memory: 0 is the first
+    remat_stages: tuple[int, ...] = ()  # stages, from 0, that the backward pass recomputes to save memory
 
     @property
     def stride(self) -> int:
-        """Input pixels a side of an encoder feature."""
+        """The stride of the encoder's features, in input pixels."""
         return 4 * 2 ** (len(self.depths) - 1)
 
     def validate(self) -> None:
         if len(self.depths) != len(self.dims) or not self.dims:
             raise UserError(
                 f"config.model.depths names {len(self.depths)} stages and config.model.dims {len(self.dims)}; "
-                "give both one number a stage"
+                "give both one number per stage"
             )
         if not set(self.remat_stages) <= set(range(len(self.dims))):
             raise UserError(
@@ -62,7 +62,7 @@ class ModelConfig:
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class HeadConfig:
-    """What lies between features and keypoints; each kind of head has a subclass with its own fields."""
+    """The head, between features and keypoints; each kind of head has a subclass with its own fields."""
 
     kind: str = _named("", HEADS)
 
@@ -78,7 +78,7 @@ class HeatmapConfig(HeadConfig):
 
     kind: str = _named("heatmap", HEADS)
     codec: str = _choice("plain", "dark", "udp")  # of keypoints and heatmaps
-    sigma_px: float = _number(8.0, 1e-3)  # of the target Gaussians, in input pixels; the literature takes 12 at 384x288
+    sigma_px: float = _number(8.0, 1e-3)  # of the target Gaussians, in input pixels; the literature uses 12 at 384x288
 
     @property
     def udp(self) -> bool:
@@ -87,22 +87,22 @@ class HeatmapConfig(HeadConfig):
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class DataConfig:
-    """The data set and what a crop of it looks like."""
+    """The data set, its crops and their augmentation."""
 
     dataset: str = _named("coco_keypoints", DATASETS)
     root: str = "data/coco"  # the official files (annotations/, train2017/, val2017/); not read by synthetic_people
     ap10k_fold: int = _number(1, 1, 3)  # which of AP-10K's three splits into train, val and test
-    train_annotations: str = "train.json"  # of custom_coco, below root, like the next three
+    train_annotations: str = "train.json"  # of custom_coco, relative to root, like the next three
     train_images: str = "images"
     val_annotations: str = "val.json"
     val_images: str = "images"
-    skeleton: str = ""  # of custom_coco: a ready one by name, a skeleton file, or empty: that of the categories
-    # How to read images whose labelled size fits both; auto: upright in custom_coco, else stored.
+    skeleton: str = ""  # of custom_coco: a ready skeleton's name or a skeleton file; empty: that of the categories
+    # Whether to apply the EXIF rotation to images whose labelled size fits both ways; auto: only in custom_coco.
     exif: str = _choice("auto", "upright", "stored")
-    build_dir: str = "data/tfds"  # where the data set is built
+    build_dir: str = "data/tfds"  # the folder in which the data set is built
     input_hw: tuple[int, int] = (256, 192)
     augmentation: str = _choice("mmpose", "hrnet", "mmpose_mpii", "hrnet_mpii", "flip", "none")
-    erasing_p: float = _number(0.0, 0.0, 1.0)  # how often a training crop is covered by a random rectangle
+    erasing_p: float = _number(0.0, 0.0, 1.0)  # the probability that a random rectangle covers part of a training crop
     workers: int = _number(4, 0)  # loader processes; 0 loads in threads of the training process
     synthetic_train_images: int = _number(4000, 1)
     synthetic_val_images: int = _number(400, 1)
@@ -116,31 +116,29 @@ class DataConfig:
 class OptimConfig:
     """Adam with warm-up and step decay.
 
-    Source: MamKPD sec. 4.1. Choice: the batch (128 on each of the paper's two GPUs), the warm-up and the clip are not
-    in the paper; they are those of MMPose's heatmap configs, but for the clip, a safety net.
+    Source: MamKPD sec. 4.1. Choice: the paper gives no batch size, warm-up or gradient clip. Batch size (128 on each of
+    the paper's two GPUs) and warm-up are those of MMPose's heatmap configs; the clip is a safety net.
     """
 
     optimizer: str = _choice("adam", "adamw")
-    weight_decay: float = _number(
-        0.0, 0.0
-    )  # of adamw, on kernels, not on norms, biases and the scan's A, D, delta bias
-    batch_size: int = _number(256, 1)  # over all devices, a step
-    accumulate: int = _number(1, 1)  # parts of the batch, one after the other, each with its own BatchNorm statistics
+    weight_decay: float = _number(0.0, 0.0)  # of adamw, on kernels; none on norms, biases, or a scan's A, D, delta bias
+    batch_size: int = _number(256, 1)  # per step, over all devices
+    accumulate: int = _number(1, 1)  # sequential parts of the batch, each with its own BatchNorm statistics
     epochs: int = _number(210, 1)
     learning_rate: float = _number(1e-3, 0.0)
-    learning_rate_batch_size: int = _number(0, 0)  # the batch that learning_rate is for; 0: whatever batch_size is
+    learning_rate_batch_size: int = _number(0, 0)  # the batch size that learning_rate is for; 0: batch_size
     decay_epochs: tuple[int, ...] = (170, 200)
     decay_factor: float = _number(0.1, 0.0, 1.0)
     warmup_steps: int = _number(500, 0)
     warmup_factor: float = _number(1e-3, 0.0, 1.0)
     clip_norm: float = _number(1.0, 1e-12)  # of the gradient's global norm
-    ema_decay: float = _number(0.0, 0.0, 0.9999999)  # of the parameters' moving average, then evaluated; 0: none
-    on_nonfinite: str = _choice("stop", "skip")  # at a loss or gradient that is not finite: stop, or skip the step
-    max_skipped: int = _number(10, 1)  # steps in a row, after which the run stops
+    ema_decay: float = _number(0.0, 0.0, 0.9999999)  # of the parameters' moving average, which is evaluated; 0: none
+    on_nonfinite: str = _choice("stop", "skip")  # on a non-finite loss or gradient: stop, or skip the step
+    max_skipped: int = _number(10, 1)  # the run stops after this many skipped steps in a row
 
     @property
     def peak_learning_rate(self) -> float:
-        """The learning rate for this batch. Source of the scaling: Goyal et al., arXiv 1706.02677."""
+        """The learning rate, scaled linearly to the batch size. Source: Goyal et al., arXiv 1706.02677."""
         return self.learning_rate * self.batch_size / (self.learning_rate_batch_size or self.batch_size)
 
     def validate(self) -> None:
@@ -185,12 +183,12 @@ class Config:
     seed: int = 0
     log_every_steps: int = _number(50, 1)
     checkpoint_every_steps: int = _number(1000, 1)
-    keep_checkpoints: int = _number(3, 1)  # the newest ones; the best by the first metric is kept besides
+    keep_checkpoints: int = _number(3, 1)  # the newest ones; the best by the first metric is kept too
     fsdp: int = _number(1, 1)  # devices that share one copy of the parameters and of the optimizer's state
-    init_from: str = ""  # weights to start from: a model's name, a run's folder, a .safetensors, .pth or .pt file
+    init_from: str = ""  # weights to start from: a model's name, a run directory, a .safetensors, .pth or .pt file
 
     def validate(self) -> None:
-        """Raises UserError with the first field that can't be right."""
+        """Raises UserError for the first field with an invalid value."""
         _check_fields(self, "config")
         for section in (self.model, self.data, self.optim, self.eval):
             section.validate()
@@ -207,7 +205,7 @@ class Config:
 
 
 def _check_fields(section: Any, name: str) -> None:
-    """Raises UserError with the first field whose value its declaration does not allow."""
+    """Raises UserError for the first field whose value its declaration does not allow."""
     for field in dataclasses.fields(section):
         where, rule, value = f"{name}.{field.name}", field.metadata, getattr(section, field.name)
         if dataclasses.is_dataclass(value):
@@ -227,12 +225,12 @@ T = typing.TypeVar("T")
 
 
 def from_dict(kind: type[T], saved: Any, name: str = "config") -> T:
-    """A dataclass from its dict or JSON form, of exactly the types of its fields.
+    """A dataclass from its dict or JSON form, whose values must have exactly the types of the fields.
 
-    A field that is not there has its default. The class of a `HeadConfig` is that of its `kind`.
+    Missing fields get their defaults. The field `kind` of a `HeadConfig` selects the subclass.
 
     Args:
-        name: what messages call the whole.
+        name: the prefix of field names in messages.
 
     Raises:
         UserError: a field is unknown or of another type, or one without a default is missing.
@@ -256,7 +254,7 @@ def from_dict(kind: type[T], saved: Any, name: str = "config") -> T:
 
 def _typed(hint: Any, value: Any, name: str) -> Any:
     if dataclasses.is_dataclass(hint):
-        return from_dict(hint, value, name)  # type: ignore[arg-type]  # no instance is a hint
+        return from_dict(hint, value, name)  # type: ignore[arg-type]  # a hint is a class, never an instance
     kinds = typing.get_args(hint)
     if kinds and isinstance(value, list | tuple):
         kinds = kinds[:1] * len(value) if Ellipsis in kinds else kinds
@@ -268,7 +266,7 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
 
 
 def fields(section: Any, prefix: str = "") -> dict[str, Any]:
-    """The values of a config's fields by their dotted names, such as "optim.epochs"."""
+    """The values of a config's fields by dotted name, such as "optim.epochs"."""
     values: dict[str, Any] = {}
     for field in dataclasses.fields(section):
         value = getattr(section, field.name)
@@ -280,7 +278,7 @@ def fields(section: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def differences(was: Config, now: Config) -> dict[str, str]:
-    """The fields that differ, as "optim.epochs", with "210 -> 100"."""
+    """The fields that differ, by dotted name, such as "optim.epochs", each with a text such as "210 -> 100"."""
     before, after = fields(was), fields(now)
     names = [*before, *(name for name in after if name not in before)]  # heads of two kinds have different fields
     return {

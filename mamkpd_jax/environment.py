@@ -1,4 +1,4 @@
-"""The record of where something was run: a value without it is worth nothing."""
+"""Run provenance: what is needed to reproduce a result."""
 
 import datetime
 import functools
@@ -13,17 +13,17 @@ from typing import Any
 
 import jax
 
-# Whose versions are recorded where the process has loaded them.
+# Modules whose versions are recorded if the process has imported them.
 _MODULES = (
     *("jax", "jaxlib", "flax", "numpy", "optax", "orbax.checkpoint", "grain", "cv2"),
     *("torch", "timm", "onnxruntime", "openvino", "triton"),
 )
-# Which change times: huge pages alone make a model a fifth faster on a CPU.
+# Environment variables that affect timings: huge pages, for example, make a model 20% faster on a CPU.
 _VARIABLES = ("GLIBC_TUNABLES", "JAX_PLATFORMS", "OMP_NUM_THREADS", "XLA_FLAGS")
 
 
 def environment() -> dict[str, Any]:
-    """Device, processor, versions, commit, variables, command and time of this process, and PyTorch's device."""
+    """This process's device, processor, versions, commit, variables, command and time, as JSON values."""
     return {
         "device": jax.devices()[0].device_kind,
         "n_devices": jax.device_count(),
@@ -43,12 +43,12 @@ def environment() -> dict[str, Any]:
 
 @functools.cache
 def commit(package: Path = Path(__file__).parent) -> str | None:
-    """The commit of the checkout that a package is in, with a digest of uncommitted changes; None without a checkout.
+    """The commit of the checkout that contains a package, with a digest of uncommitted changes; None if there is none.
 
-    Result files don't count as changes: a bench that rewrites its own changes no code.
+    Changes of result files don't count, because a bench that rewrites its result changes no code.
     """
     git = "git", "-C", str(package)
-    if not _output(*git, "ls-files", "__init__.py"):  # an installed package may lie inside another repository
+    if not _output(*git, "ls-files", "__init__.py"):  # an installed package may be inside another repository
         return None
     changes = _output(*git, "diff", "HEAD", "--", ":/", ":(top,exclude)benchmarks/results")
     dirty = f"-dirty.{hashlib.sha256(changes.encode()).hexdigest()[:8]}" if changes else ""
@@ -56,19 +56,19 @@ def commit(package: Path = Path(__file__).parent) -> str | None:
 
 
 def gpu_property(name: str) -> str | None:
-    """What nvidia-smi tells of the first GPU, such as "driver_version"; None where there is none."""
+    """A property of the first GPU as nvidia-smi reports it, such as "driver_version"; None without a GPU."""
     return _output("nvidia-smi", f"--query-gpu={name}", "--format=csv,noheader,nounits").partition("\n")[0] or None
 
 
 def peak_memory_bytes() -> int:
-    """The most memory used so far: of the fullest local device, or of this process where the device is a CPU."""
+    """The peak memory so far, in bytes: of the fullest local device, or of this process if the device is a CPU."""
     stats = [device.memory_stats() for device in jax.local_devices()]
     peaks = [one["peak_bytes_in_use"] for one in stats if one]
     return max(peaks) if peaks else process_peak_bytes()
 
 
 def process_peak_bytes() -> int:
-    """The most memory this process has held; 0 on Windows, where Python's standard library does not tell."""
+    """The peak memory of this process, in bytes; 0 on Windows, where Python's standard library does not report it."""
     try:
         import resource
     except ModuleNotFoundError:
@@ -78,7 +78,7 @@ def process_peak_bytes() -> int:
 
 
 def _torch() -> dict[str, Any] | None:
-    """None where PyTorch is not loaded: it is an extra, which this module does not import."""
+    """PyTorch's device and number of threads; None if the process has not imported PyTorch, which is an extra."""
     torch = sys.modules.get("torch")
     if torch is None:
         return None
@@ -87,7 +87,7 @@ def _torch() -> dict[str, Any] | None:
 
 
 def _processor() -> str | None:
-    """The name of the first processor; None where the system tells none."""
+    """The name of the first processor; None if the system does not report it."""
     try:
         found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
@@ -96,7 +96,7 @@ def _processor() -> str | None:
 
 
 def _output(*command: str) -> str:
-    """What a command prints; nothing where it does not exist or fails."""
+    """The standard output of a command, stripped; empty if the command does not exist or fails."""
     try:
         return subprocess.run(command, capture_output=True, text=True, errors="replace", check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

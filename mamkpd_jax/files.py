@@ -12,8 +12,8 @@ from typing import Any
 
 from mamkpd_jax.errors import UserError
 
-_REMOVALS = 100  # tries, 0.1 s apart
-_ABSENT = 10  # successive tries that find no folder
+_REMOVALS = 100  # attempts, 0.1 s apart
+_ABSENT = 10  # successive attempts that find no folder: then it counts as removed
 
 
 @contextlib.contextmanager
@@ -35,7 +35,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yields an empty temporary folder beside `folder`; it becomes `folder` at the end, or is removed on an error.
 
-    `folder` must not exist. What an interrupted process left is removed first.
+    `folder` must not exist. The temporary folder of an interrupted process is removed first.
     """
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -55,7 +55,7 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def check_digest(path: Path, sha256: str, remedy: str) -> None:
-    """Raises UserError, with what to do, if a file is missing or its SHA-256 is another."""
+    """Raises UserError, whose message ends with `remedy`, if a file is missing or has another SHA-256."""
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
@@ -65,7 +65,7 @@ def check_digest(path: Path, sha256: str, remedy: str) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Removes a folder for good: threads of a library may create it again for a while after a failed write."""
+    """Removes a folder until it stays absent: after a failed write, a library's threads may create it again."""
     absent = 0
     for _ in range(_REMOVALS):
         absent = 0 if folder.exists() else absent + 1

@@ -1,4 +1,4 @@
-"""Left and right in the names of keypoints, in the spellings that data sets use."""
+"""Finds left and right in keypoint names, in the spellings that data sets use."""
 
 import functools
 import re
@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _LETTER, _SMALL = r"[^\W\d_]", r"[^\W\d_A-Z]"
-_HUMP = rf"(?=[A-Z]{_SMALL})"  # the next word of a name such as "lHand"
-# How a name can mark a side, the surest way first: by a word, by a letter on its own ("eye_l", "hand (L)", "handL",
-# "lHand"), after the letter of front, back or hind ("FL_paw", "pawBR"), by a letter that nothing sets apart ("lhand",
-# "LHAND", "HANDL").
+_HUMP = rf"(?=[A-Z]{_SMALL})"  # before the next word of a name such as "lHand"
+# The ways to mark a side, the most reliable first: a word; a separate letter ("eye_l", "hand (L)", "handL", "lHand"); a
+# letter after that of front, back or hind ("FL_paw", "pawBR"); a letter that nothing separates ("lhand", "LHAND",
+# "HANDL").
 _MARKS = (
     re.compile("left|right|lft|rgt", re.IGNORECASE),
     re.compile(rf"(?<!{_LETTER})[LRlr](?!{_LETTER})|(?<={_SMALL})[LR](?!{_LETTER})|(?<!{_LETTER})[LRlr]{_HUMP}"),
@@ -19,7 +19,7 @@ _MARKS = (
     ),
     re.compile(rf"^[LRlr](?={_LETTER})|(?<=[A-Z]{{2}})[LR]$"),
 )
-# The marks that count even where no other keypoint has the other side: not in "upright", nor the vertebra "L5".
+# Marks that count even if no keypoint has the other side. "upright" and the vertebra "L5" have no such mark.
 _SURE = re.compile(
     rf"(?<!{_LETTER})(?i:left|right)|(?<={_SMALL})(?:Left|Right)(?!{_SMALL})"
     rf"|(?<!\w)[LRlr](?!\w)|(?<=_)[LRlr](?!{_LETTER}|\d)|(?<!{_LETTER})[LRlr](?=_)|(?<={_SMALL})[LR](?!{_LETTER}|\d)"
@@ -34,25 +34,25 @@ _LONG = {"earbase": "ear"} | {
 
 
 class Meaning(NamedTuple):
-    """What the name of a keypoint says, whatever its spelling."""
+    """The side and the body part that a keypoint's name means, whatever its spelling."""
 
     side: str  # "left", "right" or ""
     part: str  # without its side, spaces and capitals, such as "shoulder"
 
 
 class Sides(NamedTuple):
-    """Which keypoints mirror each other, by their names."""
+    """Which keypoints mirror each other, according to their names."""
 
     pairs: tuple[tuple[int, int], ...]  # indices, the left one first
-    one_sided: tuple[int, ...]  # those whose names have a side, and of which the other side is missing
-    alike: tuple[tuple[int, int], ...]  # others whose names differ in one letter alone, l and r
+    one_sided: tuple[int, ...]  # indices of names that have a side, but whose other side is missing
+    alike: tuple[tuple[int, int], ...]  # indices of unpaired names that differ in one letter only, l and r
     meanings: tuple[Meaning, ...]  # of every name
 
 
 @functools.cache
 def sides(names: tuple[str, ...]) -> Sides:
-    """Left and right among names. Two mirror each other if their names differ in the mark of the side alone."""
-    found: dict[int, tuple[str, str]] = {}  # side and the rest of the name
+    """Finds the pairs among names: two names are a pair if they differ only in the mark of the side."""
+    found: dict[int, tuple[str, str]] = {}  # the side and the rest of the name, by index
     pairs = []
     for mark in _MARKS:
         by_rest: dict[str, dict[str, list[int]]] = defaultdict(lambda: {"left": [], "right": []})
@@ -73,20 +73,20 @@ def sides(names: tuple[str, ...]) -> Sides:
 
 
 def meaning(name: str) -> Meaning:
-    """What a name says for itself, without others to compare it with."""
+    """The meaning of a single name, without other names to compare it with."""
     mark = _SURE.search(name)
     return Meaning(*_plain("", name)) if mark is None else Meaning(*_plain(*_split(name, mark)))
 
 
 def _are_alike(left: str, right: str) -> bool:
-    """Whether the second name has an r where the first has an l, and no other difference."""
+    """Whether the names differ in one letter only: l in the first, r in the second."""
     if len(left) != len(right):
         return False
     return [(a, b) for a, b in zip(left.lower(), right.lower(), strict=True) if a != b] == [("l", "r")]
 
 
 def _marked(mark: re.Pattern[str], name: str) -> Iterator[tuple[str, str]]:
-    """The sides that a name can have, each with the rest of the name."""
+    """Yields each side that a name can have, with the rest of the name."""
     for match in mark.finditer(name):
         yield _split(name, match)
 

@@ -1,10 +1,10 @@
-"""Converts MPII's official release into the annotation files that are trained and scored on.
+"""Converts MPII's official release into annotation files for training and evaluation.
 
-The files have the form of the HRNet repository (arXiv 1902.09212). Pixels count from 1 in all of them.
+The files have the form of the HRNet repository (arXiv 1902.09212). Pixel coordinates count from 1 in all of them.
 
-The release has labels for its training images alone, so the validation persons come from these. Given a person list in
-HRNet's form, they are that list's, in its order, which makes scores comparable with published ones.
-Choice: without a list they are those of every seventh video by a digest, so that frames of a video stay on one side.
+Only the release's training images have labels, so the validation split is a part of them. A person list in HRNet's form
+can define the split and its order, which makes scores comparable with published ones.
+Choice: without a list, a digest of the video selects one video in seven, so that a video's frames are in one split.
 """
 
 import dataclasses
@@ -23,13 +23,13 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import atomic_folder
 from mamkpd_jax.skeletons import MPII
 
-_HELD_OUT = 7  # one video of so many
-_SAME_PLACE_PX = 1.0  # lists are rounded
+_VALIDATION_EVERY = 7  # one video in this many is for validation
+_SAME_PLACE_PX = 1.0  # lists round coordinates
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """A labelled person: its entry in HRNet's list, its head's box (x1, y1, x2, y2), and the video it is from."""
+    """A labelled person: its entry in HRNet's list, its head box (x1, y1, x2, y2) in pixels, and its video."""
 
     entry: dict[str, Any]
     head_box: list[float]
@@ -37,17 +37,17 @@ class Person:
 
 
 def convert(release: Path, root: Path, validation: Path | None = None) -> dict[str, int]:
-    """Writes `root`/annot, whole or not at all, and returns the counts by what they are of.
+    """Writes `root`/annot atomically, and returns the counts of persons in each split and of dropped ones by reason.
 
     Raises:
-        UserError: a file is not what it should be, or there are annotations in `root` already.
+        UserError: `release` or `validation` is not such a file, or `root`/annot exists already.
     """
     annot = root / "annot"
     if annot.exists():
         raise UserError(f"{annot} is there already; move it away, or give another folder by --root")
     persons, dropped = read_release(release)
     if validation is None:
-        valid = [person for person in persons if zlib.crc32(person.video.encode()) % _HELD_OUT == 0]
+        valid = [person for person in persons if zlib.crc32(person.video.encode()) % _VALIDATION_EVERY == 0]
     else:
         valid = _listed(persons, validation)
     images = {person.entry["image"] for person in valid}
@@ -58,22 +58,22 @@ def convert(release: Path, root: Path, validation: Path | None = None) -> dict[s
         savemat(partial / "gt_valid.mat", _truth(valid))
     others = len(persons) - len(train) - len(valid)
     if others:
-        dropped["beside the validation persons"] = others
+        dropped["in a validation image, but not in the list"] = others
     return {"train": len(train), "valid": len(valid)} | {f"dropped: {why}": n for why, n in dropped.items()}
 
 
 def read_release(path: Path) -> tuple[list[Person], Counter[str]]:
-    """The labelled persons of the training images, in the release's order, and how many others lack what.
+    """The labelled persons of the training images, in the release's order, and the counts of others by what they lack.
 
     Raises:
-        UserError: it is not MPII's release.
+        UserError: `path` is not MPII's release.
     """
     persons, dropped = [], Counter[str]()
     try:
         release = loadmat(path, simplify_cells=True)["RELEASE"]
-        for image, is_train in zip(_several(release["annolist"]), np.atleast_1d(release["img_train"]), strict=True):
+        for image, is_train in zip(_elements(release["annolist"]), np.atleast_1d(release["img_train"]), strict=True):
             name, video = image["image"]["name"], image.get("vidx")
-            for rect in _several(image["annorect"]) if is_train else []:
+            for rect in _elements(image["annorect"]) if is_train else []:
                 person = _person(name, rect, str(video) if isinstance(video, int) else name)
                 if isinstance(person, Person):
                     persons.append(person)
@@ -89,13 +89,13 @@ def read_release(path: Path) -> tuple[list[Person], Counter[str]]:
 
 
 def _person(image: str, rect: dict[str, Any], video: str) -> Person | str:
-    """A person of the release, or what it lacks. A joint counts as labelled if it is there, seen or hidden."""
+    """A person of the release, or what it lacks. A joint in the file counts as labelled, visible or not."""
     annopoints, place = rect.get("annopoints"), rect.get("objpos")
-    points = _several(annopoints["point"]) if isinstance(annopoints, dict) else []
+    points = _elements(annopoints["point"]) if isinstance(annopoints, dict) else []
     if not points:
         return "no joints"
     if not isinstance(place, dict) or not np.isscalar(rect.get("scale")):
-        return "no place or scale"
+        return "no position or scale"
     head_box = [rect.get(side) for side in ("x1", "y1", "x2", "y2")]
     if not all(np.isscalar(side) for side in head_box):
         return "no head box"
@@ -115,13 +115,13 @@ def _person(image: str, rect: dict[str, Any], video: str) -> Person | str:
     return Person(entry=entry, head_box=head_box, video=video)
 
 
-def _several(value: Any) -> list[dict[str, Any]]:
-    """The elements of a struct array, which the reader gives bare if it is one and as an empty array if none."""
+def _elements(value: Any) -> list[dict[str, Any]]:
+    """The elements of a struct array. The reader returns a single one without a list, and none as an empty array."""
     return [value] if isinstance(value, dict) else list(value)
 
 
 def _listed(persons: Sequence[Person], path: Path) -> list[Person]:
-    """The persons of a list in HRNet's form, known by image and place."""
+    """The persons of the release that a list in HRNet's form names, matched by image and centre."""
     wanted = read_json(path)
     check_persons(path, wanted, MPII.n_joints)
     by_image: dict[str, list[Person]] = {}
@@ -133,14 +133,14 @@ def _listed(persons: Sequence[Person], path: Path) -> list[Person]:
         same = [p for p in near if np.linalg.norm(np.subtract(p.entry["center"], centre)) < _SAME_PLACE_PX]
         if not same:
             raise UserError(
-                f"{path}: person {i}, of {entry['image']}, is not in the release; give a list that belongs to it"
+                f"{path}: person {i}, of {entry['image']}, is not in the release; give a list of this release's persons"
             )
         listed.append(same[0])
     return listed
 
 
 def _truth(persons: Sequence[Person]) -> dict[str, np.ndarray]:
-    """What `annotation_files.read_mpii_truth` reads."""
+    """The arrays of gt_valid.mat, as `annotation_files.read_mpii_truth` reads them."""
     joints = np.array([person.entry["joints"] for person in persons])
     missing = 1 - np.array([person.entry["joints_vis"] for person in persons])
     heads = np.array([person.head_box for person in persons]).reshape(-1, 2, 2)

@@ -1,7 +1,7 @@
 """Converts the releases of Leeds Sports Pose Extended and Animal-Pose into annotation files in COCO's form.
 
-Choice: the images, sorted by name, are split in blocks of neighbours, because neighbours are often of one scene. The
-fourth of ten blocks is for validation. The eighth of twenty is in neither file, as for the shipped models.
+Choice: the images, sorted by name, are split in blocks, because neighbours often show one scene. The fourth block of
+every ten is for validation. The eighth of every twenty is in neither file, as for the shipped models.
 """
 
 import json
@@ -39,15 +39,15 @@ class Release(NamedTuple):
     categories: list[dict[str, Any]]  # in COCO's form
     images: list[str]
     poses: list[Pose]
-    block: int  # images
-    least: int  # labelled keypoints of a pose that is kept
+    block: int  # images in a block
+    min_labelled: int  # keypoints that a pose must have to be kept
 
 
 def convert(folder: Path, root: Path) -> dict[str, int]:
-    """Writes a release's two annotation files to `root`, and returns the counts of poses that were kept and dropped.
+    """Writes two annotation files to `root`, and returns the counts of poses in each and of dropped ones by reason.
 
     Raises:
-        UserError: a file is not what it should be, or the annotation files exist already. Nothing is written.
+        UserError: the release is damaged or incomplete, or the annotation files exist already. Nothing is written.
     """
     release = read_release(folder)
     paths = {split: root / f"{release.skeleton.name}_{split}.json" for split in ("train", "val")}
@@ -70,7 +70,7 @@ def convert(folder: Path, root: Path) -> dict[str, int]:
         if image_id not in images:
             height, width = read_image(folder / "images" / pose.image).size_hw
             images[image_id] = {"id": image_id, "file_name": pose.image, "height": height, "width": width}
-        annotation = _annotation(i, pose, images[image_id], release.least)
+        annotation = _annotation(i, pose, images[image_id], release.min_labelled)
         if isinstance(annotation, str):
             dropped[annotation] += 1
         else:
@@ -93,7 +93,7 @@ def read_release(folder: Path) -> Release:
     """Reads the annotation file of an unpacked release.
 
     Raises:
-        UserError: it is neither release, or its annotation file is damaged.
+        UserError: `folder` has neither release, or its annotation file is damaged.
     """
     if (folder / "joints.mat").is_file():
         return _read_lspet(folder / "joints.mat")
@@ -105,15 +105,15 @@ def read_release(folder: Path) -> Release:
 
 
 def split_of_block(block: int) -> str | None:
-    """The split of a block of images; None: neither."""
+    """The split of a block of images, by its index from 0; None if it is in neither split."""
     return "val" if block % 10 == 3 else None if block % 20 == 7 else "train"
 
 
 def _read_lspet(path: Path) -> Release:
     """The content of joints.mat.
 
-    Choice: pixels count from 1, as in MATLAB. The release does not specify it. The shipped
-    models' training data agrees.
+    Choice: pixel coordinates count from 1, as in MATLAB and in the shipped models' training data. The release does not
+    specify it.
     """
     (joints,) = read_arrays(path, "joints")
     if joints.ndim != 3 or joints.shape[:2] != (LSPET.n_joints, 3):
@@ -121,13 +121,14 @@ def _read_lspet(path: Path) -> Release:
     persons = joints.transpose(2, 0, 1) - [1, 1, 0]
     images = [f"im{i:05d}.jpg" for i in range(1, len(persons) + 1)]
     poses = [Pose(image, 1, person, None) for image, person in zip(images, persons, strict=True)]
-    return Release(LSPET, [_category(1, "person", LSPET)], images, poses, block=100, least=6)
+    return Release(LSPET, [_category(1, "person", LSPET)], images, poses, block=100, min_labelled=6)
 
 
 def _read_animalpose(path: Path) -> Release:
     """The content of keypoints.json.
 
-    Choice: pixels are used unchanged, as in the shipped models' training data. The release does not specify them.
+    Choice: pixel coordinates are used unchanged, as in the shipped models' training data. The release does not specify
+    their origin.
     """
     content = read_json(path)
     try:
@@ -143,16 +144,16 @@ def _read_animalpose(path: Path) -> Release:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"{path} is not in Animal-Pose's form ({reason}); give its keypoints.json") from error
-    return Release(ANIMALPOSE, list(categories.values()), list(images.values()), poses, block=40, least=3)
+    return Release(ANIMALPOSE, list(categories.values()), list(images.values()), poses, block=40, min_labelled=3)
 
 
-def _annotation(i: int, pose: Pose, image: dict[str, Any], least: int) -> dict[str, Any] | str:
+def _annotation(i: int, pose: Pose, image: dict[str, Any], min_labelled: int) -> dict[str, Any] | str:
     """A pose in COCO's form, or why it is dropped. Choice: a keypoint outside its image counts as unlabelled."""
     height, width, points = image["height"], image["width"], pose.keypoints[:, :2]
     inside = ((points >= 0) & (points <= [width - 1, height - 1])).all(axis=1)
     labelled = inside & (pose.keypoints[:, 2] > 0)
-    if labelled.sum() < least:
-        return f"fewer than {least} labelled keypoints"
+    if labelled.sum() < min_labelled:
+        return f"fewer than {min_labelled} labelled keypoints"
     box = clip_box(box_around(points[labelled]) if pose.box is None else pose.box, height, width)
     if not (box[2:] > 0).all():
         return "a box without an area"

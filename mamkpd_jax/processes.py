@@ -1,4 +1,4 @@
-"""One run in several processes, on one host or on many: joining them, and what each tells the others."""
+"""Runs of several processes, on one or more hosts: joining a run, exchanging data, waiting for each other."""
 
 import contextlib
 import os
@@ -14,13 +14,13 @@ from mamkpd_jax.errors import UserError
 
 
 def join(coordinator: str | None, n_processes: int | None, process_id: int | None) -> None:
-    """Makes this process one of a run's; without arguments as SLURM, Kubernetes or Open MPI describe the run.
+    """Joins this process to a run of several. Without arguments, SLURM, Kubernetes or Open MPI describe the run.
 
     Args:
         coordinator: host:port of process 0, the same for all.
 
     Raises:
-        UserError: a part of the description is missing, or the other processes did not come.
+        UserError: some arguments are missing, or the other processes can't be reached.
     """
     given = {"--coordinator": coordinator, "--num_processes": n_processes, "--process_id": process_id}
     missing = [name for name, value in given.items() if value is None]
@@ -39,18 +39,18 @@ def join(coordinator: str | None, n_processes: int | None, process_id: int | Non
 
 
 def is_process_0() -> bool:
-    """Whether this process is the one that writes what people read."""
+    """Whether this process writes reports and logs: only process 0 does."""
     return jax.process_index() == 0
 
 
 def gather(rows: np.ndarray) -> np.ndarray:
-    """The rows of all processes on every process, those of process 0 first; the counts may differ."""
+    """The rows of all processes, in process order, on every process. Their numbers of rows may differ."""
     if jax.process_count() == 1:
         return rows
     counts = np.asarray(multihost_utils.process_allgather(np.array(len(rows))))
     padded = np.zeros((max(1, counts.max()), *rows.shape[1:]), rows.dtype)
     padded[: len(rows)] = rows
-    # As bytes: JAX would make 32 bits of 64.
+    # As bytes, because JAX would convert 64-bit numbers to 32 bits.
     tables = np.asarray(multihost_utils.process_allgather(padded.reshape(len(padded), -1).view(np.uint8)))
     every = np.concatenate([table[:n] for table, n in zip(tables, counts, strict=True)])
     return every.view(rows.dtype).reshape(-1, *rows.shape[1:])
@@ -58,7 +58,7 @@ def gather(rows: np.ndarray) -> np.ndarray:
 
 @contextlib.contextmanager
 def process_0_first() -> Iterator[None]:
-    """The block is gone through by the first process alone, then by the others."""
+    """Runs the block on process 0 first, then on the others."""
     if not is_process_0():
         multihost_utils.sync_global_devices("the first process is done")
     yield
@@ -68,8 +68,10 @@ def process_0_first() -> Iterator[None]:
 
 @contextlib.contextmanager
 def exit_at_once_on_error() -> Iterator[None]:
-    """On an error in one of several processes ends it at once: at a regular exit it would wait for the others, and
-    they wait for its part of a step. They see its end as a failed exchange between devices, which is told in one line.
+    """Ends the process at once on an error, if the run has several processes.
+
+    A regular exit would wait for the other processes, which wait for this one's part of a step. They see its end as a
+    failed exchange between devices, and report it in one line.
     """
     try:
         yield

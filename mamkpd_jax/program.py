@@ -1,4 +1,4 @@
-"""A trained model as a pure function of images: what evaluation, prediction, exports, the demo and benches run."""
+"""A trained model as a pure function of images, for evaluation, prediction, exports, the demo and benches."""
 
 import dataclasses
 import functools
@@ -24,20 +24,20 @@ Program = Callable[[Any, Any, Any], Any]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The parts around the network, each of which can be left out, and the scan inside."""
+    """Which steps a program has besides the network, and which scan the network uses."""
 
-    normalize: bool = True  # crops are uint8 RGB [b, h, w, 3], not normalised ones
+    normalize: bool = True  # images are uint8 RGB [b, h, w, 3]; else they are normalised already
     flip_test: bool = True  # outputs are averaged with those of the mirrored image
     decode: bool = True  # keypoints in pixels of the crop, and scores; else the head's outputs
-    scan: str = "auto"  # as in `config.model.scan`, whose value is the training run's
+    scan: str = "auto"  # as in `config.model.scan`, which it replaces
 
     @property
     def parts(self) -> dict[str, bool]:
-        """What is around the network, by name."""
+        """Whether the program has each step besides the network, by name."""
         return {"normalize": self.normalize, "flip_test": self.flip_test, "decode": self.decode}
 
 
-# Nothing but the network.
+# The network alone.
 NETWORK = Options(normalize=False, flip_test=False, decode=False)
 
 
@@ -61,21 +61,21 @@ def make_program(config: Config, skeleton: Skeleton, options: Options) -> Progra
 
 
 def program_of(artifact: Artifact, options: Options) -> Callable[[Any], Any]:
-    """The same as a function of images alone, with an artifact's weights inside."""
+    """The function `images -> (keypoints, scores)` with an artifact's weights, else as `make_program` gives it."""
     arrays = jax.tree.map(jax.numpy.asarray, (artifact.params, artifact.batch_stats))
     return functools.partial(make_program(artifact.config, artifact.skeleton, options), *arrays)
 
 
 def compiled(program: Program, mesh: Mesh) -> Program:
-    """A program whose images are split over a mesh, which must divide their number."""
+    """The program compiled for a mesh, over which images are split: its size must divide their number."""
     everywhere = replicated(mesh)
     return jit(program, in_shardings=(everywhere, everywhere, batch_sharded(mesh)), out_shardings=everywhere)
 
 
 def cast_once(params: Any, config: Config, skeleton: Skeleton) -> dict[str, Any]:
-    """The parameters, in the model's dtype where the model casts them to it in each call: of products and convolutions.
+    """The parameters, with the weights of matrix products and convolutions cast to the model's dtype.
 
-    The model's result is the same.
+    The model would cast them in each call, so its result is the same.
     """
     dtype = jax.numpy.dtype(config.model.dtype)
     layers = nnx.iter_modules(abstract(config, skeleton))

@@ -1,7 +1,7 @@
-"""What a name in a config, a file suffix or a command line stands for: a module of a package, found by its name.
+"""Finds the module that a name in a config or a command, or a file suffix, refers to.
 
-A new head, data set, metric, scan, export format or command is one new file in its package, and nothing else: the
-file's name is the name. Modules are imported when they are asked for, so that listing names costs nothing.
+To add a head, data set, metric, scan, export format or command, add one file to its package: the file's name is the
+name. Modules are imported on first use, so that listing names costs nothing.
 """
 
 import ast
@@ -16,13 +16,13 @@ from mamkpd_jax.errors import UserError
 
 
 class Registry:
-    """The public modules of a package by name, and the entries that `add` adds. A module's entry is an attribute.
+    """Entries by name: one attribute of each public module of a package, and those that `add` adds.
 
     Args:
-        field: what messages call the place that names come from, such as "config.data.dataset".
-        package: the package's name; a module whose name begins with "_" is not listed.
-        attribute: the module's attribute that is the entry.
-        separators: characters after which a name has parameters for its entry.
+        field: the field or flag that the names are for, as messages call it, such as "config.data.dataset".
+        package: the package's name; modules whose names begin with "_" are not listed.
+        attribute: the name of the attribute that is a module's entry.
+        separators: characters that separate a name from parameters for its entry, such as "@" in "pck_torso@0.2".
     """
 
     def __init__(self, field: str, package: str, attribute: str, separators: str = ""):
@@ -31,7 +31,7 @@ class Registry:
         self._added: dict[str, Any] = {}
 
     def add(self, name: str, entry: Any) -> None:
-        """Makes an entry known for the rest of the process; its own module may do so when it is imported."""
+        """Adds an entry for the rest of the process, for example when the module that defines it is imported."""
         self._added[name] = entry
 
     def names(self) -> list[str]:
@@ -43,7 +43,7 @@ class Registry:
         return iter(self.names())
 
     def summaries(self) -> str:
-        """A line for each module: its name with "-", and the first line of its docstring, read without importing it."""
+        """A line for each module: its name, and the first line of its docstring, read without importing it."""
         lines = []
         for name in self.names():
             spec = importlib.util.find_spec(f"{self._package}.{name}")
@@ -65,11 +65,11 @@ class Registry:
             return self._added[kind]
         module = importlib.import_module(f"{self._package}.{kind}")
         if not hasattr(module, self._attribute):
-            raise UserError(f"{module.__file__} has no {self._attribute}, by which it would be {self._field} {name!r}")
+            raise UserError(f"{module.__file__} has no {self._attribute}; define it, as {self._field} is {name!r}")
         return getattr(module, self._attribute)
 
     def _kind(self, name: str) -> str:
-        """What precedes the parameters."""
+        """The name without its parameters."""
         return re.split(f"[{self._separators}]", name)[0] if self._separators else name
 
 

@@ -26,25 +26,25 @@ def training_mesh(fsdp: int = 1) -> Mesh:
 
 
 def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh to predict with, of the given devices or of all of this process: each process does that on its own."""
+    """A mesh for prediction, of the given devices or of all of this process: each process predicts independently."""
     devices = jax.local_devices() if devices is None else devices
     return jax.make_mesh((len(devices), 1), _AXES, _TYPES, devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """A whole copy on every device."""
+    """The sharding with a full copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_sharded(mesh: Mesh) -> NamedSharding:
-    """An equal part of the first axis on every device."""
+    """The sharding with an equal part of the first axis on every device."""
     return NamedSharding(mesh, PartitionSpec(_AXES))
 
 
 def state_sharding(mesh: Mesh, state: Any) -> Any:
-    """Where the arrays of a training state are, as a tree of shardings: split over `fsdp` where that is worth it.
+    """The shardings of a training state, as a tree: large arrays are split over the axis `fsdp`.
 
-    Choice: an array is split along its longest axis that the devices divide; small ones stay whole.
+    Choice: an array is split along its longest axis whose size is divisible by that of `fsdp`; small ones are copied.
     """
 
     def place(leaf: jax.ShapeDtypeStruct) -> NamedSharding:
@@ -59,15 +59,15 @@ def state_sharding(mesh: Mesh, state: Any) -> Any:
 
 
 def gathered(tree: Any, mesh: Mesh) -> Any:
-    """A tree of arrays of the mesh, whole on each device of this process, for the programs of `data_mesh`."""
+    """A tree of the mesh's arrays with a full copy on each device of this process, for programs of `data_mesh`."""
     if len(mesh.local_devices) == mesh.size and mesh.shape["fsdp"] == 1:
         return tree
-    whole = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(tree)
-    return jax.device_put(jax.tree.map(lambda leaf: leaf.addressable_data(0), whole), replicated(data_mesh()))
+    copied = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(tree)
+    return jax.device_put(jax.tree.map(lambda leaf: leaf.addressable_data(0), copied), replicated(data_mesh()))
 
 
 def check_batch(field: str, batch_size: int, n_devices: int) -> None:
-    """Raises UserError if the devices don't divide the batch of the config's `field`."""
+    """Raises UserError if the number of devices does not divide the batch size, which is the config's `field`."""
     if batch_size % n_devices:
         near = max(1, round(batch_size / n_devices)) * n_devices
         raise UserError(

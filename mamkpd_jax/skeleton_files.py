@@ -15,10 +15,10 @@ _REMEDY = "repair the file, or give a skeleton file"
 
 
 def find_skeleton(name: str, categories: Any) -> Skeleton:
-    """A ready skeleton by name, one from a file, or where `name` is empty that of the categories with keypoints.
+    """The skeleton that `name` gives: a ready skeleton's name or a file; if it is empty, that of the categories.
 
     Raises:
-        UserError: there is none, or the categories differ in their joints.
+        UserError: the file is not a skeleton, no category names keypoints, or categories name different ones.
     """
     if name in SKELETONS:
         return SKELETONS[name]
@@ -31,14 +31,14 @@ def find_skeleton(name: str, categories: Any) -> Skeleton:
         )
     if len({skeleton.joints for skeleton in found}) != 1:
         raise UserError(
-            f"the {len(found)} categories of the annotations have not the same keypoints; give the name of a ready "
+            f"the {len(found)} categories of the annotations have different keypoints; give the name of a ready "
             "skeleton or a skeleton file"
         )
     return found[0]
 
 
 def has_keypoints(category: Any) -> bool:
-    """Whether a category names keypoints. Exports often have a parent category in front, which names none."""
+    """Whether a category names keypoints. Many exporters write a parent category first, which names none."""
     return isinstance(category, dict) and bool(category.get("keypoints"))
 
 
@@ -46,7 +46,7 @@ def names_of(category: dict[str, Any]) -> list[str]:
     """The names of a category's keypoints.
 
     Raises:
-        UserError: it names none.
+        UserError: its 'keypoints' are not a list of names.
     """
     joints = category.get("keypoints")
     if not isinstance(joints, list) or not all(isinstance(joint, str) for joint in joints):
@@ -54,11 +54,11 @@ def names_of(category: dict[str, Any]) -> list[str]:
     return joints
 
 
-def places_by_name(names: Sequence[str], skeleton: Skeleton) -> tuple[int, ...]:
-    """The index of each of the skeleton's joints in a list of keypoint names, whatever their spelling.
+def indices_by_name(names: Sequence[str], skeleton: Skeleton) -> tuple[int, ...]:
+    """The index in `names` of each of the skeleton's joints, whatever the spelling.
 
     Raises:
-        UserError: they are not the names of the skeleton's joints, each once.
+        UserError: `names` are not those of the skeleton's joints, each once.
     """
     ours, theirs = skeleton.joints, tuple(names)
     if sorted(ours) != sorted(theirs):
@@ -77,16 +77,16 @@ def places_by_name(names: Sequence[str], skeleton: Skeleton) -> tuple[int, ...]:
 def skeleton_of_category(category: Any) -> Skeleton:
     """The skeleton of a category in COCO's form, from its 'keypoints' and, if there is one, its 'skeleton'.
 
-    Flip pairs are found from the names. Choice: a sigma of 0.05 for every joint, and no halves, so that there is no
-    half-body augmentation.
+    Flip pairs are found from the names. Choice: a sigma of 0.05 for every joint, and no upper and lower body, so that
+    there is no half-body augmentation.
 
     Raises:
-        UserError: the category names no joints, or has edges of others.
+        UserError: the category names no keypoints, or its edges are not pairs of their indices.
     """
     fields = category if isinstance(category, dict) else {}
     joints, edges = names_of(fields), fields.get("skeleton") or []
     if not isinstance(edges, list) or not all(_is_pair(edge) for edge in edges):
-        raise UserError(f"the 'skeleton' of a category is no list of pairs of numbers; {_REMEDY}")
+        raise UserError(f"the 'skeleton' of a category is not a list of pairs of numbers; {_REMEDY}")
     first = _first_index(edges, tuple(joints))
     edges = [[a - first, b - first] for a, b in edges]
     if outside := [end + first for edge in edges for end in edge if not 0 <= end < len(joints)]:
@@ -99,9 +99,9 @@ def _is_pair(value: Any) -> bool:
 
 
 def _first_index(edges: Sequence[Sequence[int]], joints: tuple[str, ...]) -> int:
-    """What a category's edges count from. COCO's count from 1, and many exporters count from 0.
+    """The index of the first keypoint in a category's edges: 1 as in COCO, or 0 as many exporters write it.
 
-    Choice: where the numbers don't decide, the reading in which more edges have their mirror image, else COCO's.
+    Choice: if the numbers fit both, the one with more edges that have a mirror image; if there is no difference, 1.
     """
     ends = {end for edge in edges for end in edge}
     if 0 in ends or len(joints) in ends:
@@ -116,17 +116,17 @@ def _first_index(edges: Sequence[Sequence[int]], joints: tuple[str, ...]) -> int
 
 
 def make_skeleton(name: str, fields: Any) -> Skeleton:
-    """A skeleton of plain lists: names 'joints', numbers 'sigmas', and lists of joints for all other fields.
+    """A skeleton from plain lists: 'joints' are names, 'sigmas' are numbers, and all other fields list joints.
 
-    A joint in a list is a name or an index from 0. All but the joints may be left out: flip pairs are then found from
-    the names, sigmas are 0.05, and other lists are empty.
+    A joint in a list is a name or an index from 0. Only 'joints' is required: flip pairs are otherwise found from the
+    names, sigmas are 0.05, and other lists are empty.
 
     Raises:
-        UserError: an unknown field, no joints, another number of sigmas, an unknown joint, a joint in two pairs.
+        UserError: an unknown field, no joints, a wrong number of sigmas, an unknown joint, or a joint in two pairs.
     """
     joints = fields.get("joints") if isinstance(fields, dict) else None
     known = {field.name for field in dataclasses.fields(Skeleton)} - {"name"}
-    # "$schema" names mamkpd_jax/skeleton.schema.json for editors.
+    # "$schema" points editors to mamkpd_jax/skeleton.schema.json.
     if not _has_names(joints) or fields.keys() - known - {"$schema"}:
         raise UserError(
             f"the skeleton {name} is {fields}; expected a list of joints, and of other fields only "
@@ -155,7 +155,7 @@ def _has_names(joints: Any) -> TypeGuard[list[str]]:
 
 
 class _Lists:
-    """Lists of a skeleton's joints, by index."""
+    """Reads the lists of joints in a skeleton's fields, as indices."""
 
     def __init__(self, name: str, names: tuple[str, ...], fields: dict[str, Any]):
         self._name, self._names, self._fields = name, names, fields
@@ -189,7 +189,7 @@ class _Lists:
 
 
 def check_skeleton(skeleton: Skeleton) -> None:
-    """Raises UserError for no joints, another number of sigmas, an index out of range, or a joint in two pairs."""
+    """Raises UserError for a repeated name, wrong sigmas, a joint in two flip pairs, or an index out of range."""
     name, n = skeleton.name, skeleton.n_joints
     mirrored = [joint for pair in skeleton.flip_pairs for joint in pair]
     drawn = [joint for edge in skeleton.edges for joint in edge]
@@ -208,23 +208,23 @@ def read_skeleton(path: Path) -> Skeleton:
     """A skeleton from a JSON file with the fields of `make_skeleton`.
 
     Raises:
-        UserError: it is no such file.
+        UserError: the file can't be read, is not JSON, or has a wrong field.
     """
     try:
         fields = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(
-            f"{path} is no skeleton file ({reason}); give a JSON file, or one of {', '.join(SKELETONS)}"
+            f"{path} is not a skeleton file ({reason}); give a JSON file, or one of {', '.join(SKELETONS)}"
         ) from error
     return make_skeleton(path.stem, fields)
 
 
-def flips(skeleton: Skeleton) -> str:
-    """A line that says which joints a flip exchanges, for people to check."""
+def describe_flips(skeleton: Skeleton) -> str:
+    """Describes in one line which joints a flip exchanges, for users to check."""
     names, paired = skeleton.joints, {joint for pair in skeleton.flip_pairs for joint in pair}
     alike = [(names[a], names[b]) for a, b in sides(names).alike if not paired & {a, b}]
-    doubtful = "".join(f"; {a} and {b} are no pair, though their names differ in l and r alone" for a, b in alike)
+    doubtful = "".join(f"; {a} and {b} are not a pair, though their names differ only in l and r" for a, b in alike)
     alone = ", ".join(name for i, name in enumerate(names) if i not in paired) or "none"
     if not paired:
         return (
@@ -236,6 +236,6 @@ def flips(skeleton: Skeleton) -> str:
 
 
 def one_sided(skeleton: Skeleton) -> list[str]:
-    """The joints whose names have a side, and which mirror no other."""
+    """The joints whose names have a side, but that are in no flip pair."""
     paired = {joint for pair in skeleton.flip_pairs for joint in pair}
     return [skeleton.joints[i] for i in sides(skeleton.joints).one_sided if i not in paired]

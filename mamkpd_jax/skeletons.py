@@ -1,13 +1,13 @@
-"""Skeletons: the joints of a data set, which of them mirror each other, and how precisely people place them."""
+"""Skeletons: the joints of each data set, their flip pairs, and how precisely annotators place them."""
 
 import dataclasses
 
 from mamkpd_jax.keypoint_names import Meaning, meaning, sides
 
-# Joints with a score up to it are not drawn and don't count in a pose's score. Source: HRNet's test code.
+# Joints that score at most this are not drawn, and don't count in a pose's score. Source: HRNet's test code.
 JOINT_THRESHOLD = 0.2
 
-DEFAULT_SIGMA = 0.05  # Choice: of joints for which none was published
+DEFAULT_SIGMA = 0.05  # Choice: for joints without a published sigma
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,10 +17,10 @@ class Skeleton:
     name: str
     joints: tuple[str, ...]
     flip_pairs: tuple[tuple[int, int], ...]
-    sigmas: tuple[float, ...]  # of the OKS, a joint
+    sigmas: tuple[float, ...]  # of the OKS, one for each joint
     upper_body: tuple[int, ...]
     lower_body: tuple[int, ...]
-    edges: tuple[tuple[int, int], ...]  # to draw
+    edges: tuple[tuple[int, int], ...]  # lines of drawn poses
 
     @property
     def n_joints(self) -> int:
@@ -28,7 +28,7 @@ class Skeleton:
 
     @property
     def flip_indices(self) -> tuple[int, ...]:
-        """The joint that each joint becomes in the mirror."""
+        """For each joint, the joint that it becomes in a mirrored image."""
         indices = list(range(self.n_joints))
         for a, b in self.flip_pairs:
             indices[a], indices[b] = b, a
@@ -36,14 +36,14 @@ class Skeleton:
 
     @property
     def meanings(self) -> tuple[Meaning, ...]:
-        """The side and the part of the body of each joint, whatever the spelling of its name."""
+        """The side and the body part of each joint, whatever the spelling of its name."""
         return sides(self.joints).meanings
 
     def index(self, joint: str) -> int:
-        """The index of the joint of this meaning: "left_shoulder" may be spelt "leftShoulder" or "shoulder (L)".
+        """The index of a joint by name, in any spelling: "left_shoulder" finds "leftShoulder" and "shoulder (L)" too.
 
         Raises:
-            ValueError: there is none.
+            ValueError: the skeleton has no such joint.
         """
         return self.meanings.index(meaning(joint))
 
@@ -142,7 +142,7 @@ LSPET = Skeleton(
     ),
 )
 
-# Source: Animal-Pose (Cao et al., ICCV 2019); the sigmas are MMPose's, by name, whose two ears differ.
+# Source: Animal-Pose (Cao et al., ICCV 2019); the sigmas are MMPose's by joint name, which differ for the two ears.
 ANIMALPOSE = Skeleton(
     name="animalpose",
     joints=(

@@ -1,4 +1,4 @@
-"""Pictures of poses."""
+"""Draws poses, heatmaps and contact sheets."""
 
 import math
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ from jaxtyping import Float, UInt8
 
 from mamkpd_jax.skeletons import JOINT_THRESHOLD, Skeleton
 
-# Okabe and Ito's palette, told apart by colour-blind people: left, right, middle.
+# Okabe and Ito's palette, which colour-blind people can distinguish.
 _MIDDLE = (240, 228, 66)
-FAR_PX = 1e5  # beyond all pictures; OpenCV overflows at larger numbers
+FAR_PX = 1e5  # beyond any image; OpenCV overflows at larger numbers
 _COLOURS = {"left": (230, 159, 0), "right": (86, 180, 233), "": _MIDDLE}
 
 
@@ -26,8 +26,8 @@ def draw_pose(
     """Draws a pose on an RGB image, in place: left joints orange, right blue, the middle yellow.
 
     Args:
-        keypoints: x, y in pixels, and a score or visibility; joints up to `threshold` are left out.
-        label: what is written beside each joint: "score", "index" or nothing.
+        keypoints: x, y in pixels, and a score or visibility; joints with at most `threshold` are not drawn.
+        label: the text beside each joint: "score", "index" or none.
     """
     shown = keypoints[:, 2] > threshold
     colours = [_COLOURS[side] for side, _ in skeleton.meanings]
@@ -47,7 +47,7 @@ def draw_pose(
 
 
 def _write(image: UInt8[np.ndarray, "h w 3"], text: str, at: tuple[int, int]) -> None:
-    """White with a black edge, so that it can be read on any ground."""
+    """Writes white text with a black outline, which is legible on any background."""
     scale = max(0.35, max(image.shape) / 1500)
     stroke = max(1, round(1.5 * scale))
     for colour, thickness in (((0, 0, 0), stroke + 2), ((255, 255, 255), stroke)):
@@ -64,11 +64,11 @@ def draw_region(
     threshold: float = JOINT_THRESHOLD,
     label: str = "",
 ) -> UInt8[np.ndarray, "{height_px} w2 3"]:
-    """A region (left, top, right, bottom) of an image, cut at its edges, scaled to a height, with poses on it.
+    """A region (left, top, right, bottom) of an image, clipped to the image and scaled, with poses drawn on it.
 
     Args:
-        poses: in COCO's form, 3 numbers a joint: x, y in pixels of the image, and a score or visibility; joints up to
-            `threshold` are left out.
+        poses: in COCO's form, 3 numbers per joint: x, y in pixels of the image, and a score or visibility; joints with
+            at most `threshold` are not drawn.
     """
     left, top, right, bottom = (max(0, side) for side in region)
     view = image[top:bottom, left:right]
@@ -92,9 +92,9 @@ def draw_beside_truth(
     threshold: float = JOINT_THRESHOLD,
     label: str = "",
 ) -> UInt8[np.ndarray, "{height_px} w2 3"]:
-    """A region as `draw_region` shows it, twice: with the labelled poses at the left, the predicted ones at the right.
+    """The region twice, as `draw_region` gives it: the labelled poses on the left, the predicted ones on the right.
 
-    The threshold and the label are the predicted ones' alone: every labelled joint is shown.
+    `threshold` and `label` apply only to the predicted poses: every labelled joint is drawn.
     """
     left = draw_region(image, region, labelled, skeleton, height_px=height_px, threshold=0.0)
     right = draw_region(image, region, predicted, skeleton, height_px=height_px, threshold=threshold, label=label)
@@ -106,7 +106,7 @@ def overlay_heatmap(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The image, at half its brightness where the heatmap is 0 or less, white where it is 1 or more.
 
-    A lightness scale is read alike by colour-blind people and in print.
+    A lightness scale is legible to colour-blind people and in print.
     """
     weight = cv2.resize(heatmap, image.shape[1::-1], interpolation=cv2.INTER_NEAREST).clip(0, 1)[..., None]
     return (image * 0.5 * (1 - weight) + 255 * weight).astype(np.uint8)
@@ -115,7 +115,7 @@ def overlay_heatmap(
 def contact_sheet(
     images: Sequence[UInt8[np.ndarray, "_h _w 3"]], *, tile_hw: tuple[int, int], columns: int
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The images in rows of `columns`, each shrunk or grown to fit a tile and centred on it."""
+    """The images in rows of `columns`, each scaled to fit its tile and centred in it."""
     rows = math.ceil(len(images) / columns)
     height, width = tile_hw
     sheet = np.full((rows * height, columns * width, 3), 255, np.uint8)

@@ -1,9 +1,9 @@
-"""Left and right in the names of keypoints."""
+"""Left and right in keypoint names."""
 
 import pytest
 
 from mamkpd_jax.keypoint_names import meaning, sides
-from mamkpd_jax.skeleton_files import flips, make_skeleton
+from mamkpd_jax.skeleton_files import describe_flips, make_skeleton
 from mamkpd_jax.skeletons import SKELETONS
 
 SPELLINGS = [
@@ -68,7 +68,9 @@ def test_paws_pair_up(names):
     assert sides(("left_eye", "right_eye", *names)).pairs[1:] == tuple((i, i + 1) for i in range(2, 2 + len(names), 2))
 
 
-def test_names_that_differ_in_l_and_r_alone_are_told():
+def test_names_differing_in_l_and_r_are_reported():
     assert sides(("nose", "elbowr", "elbowl")).alike == ((2, 1),)
-    assert "; elbowl and elbowr are no pair, though" in flips(make_skeleton("a", {"joints": ["elbowl", "elbowr"]}))
+    assert "; elbowl and elbowr are not a pair, though" in describe_flips(
+        make_skeleton("a", {"joints": ["elbowl", "elbowr"]})
+    )
     assert sides(("left_eye", "right_eye", "handL", "handR")).alike == ()

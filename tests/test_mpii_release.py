@@ -1,4 +1,4 @@
-"""The conversion of MPII's release: a small one in the official layout, made of real persons of HRNet's list."""
+"""The conversion of MPII's release, with a small release in the official layout of real persons of HRNet's list."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ from tests.copying import copy_folder
 from tests.data.places import data_at
 
 _EMPTY = np.zeros((0, 0))
-_HELD_OUT = 20
+_N_PERSONS = 20
 
 
 def _structs(elements: list[dict]) -> np.ndarray:
@@ -31,7 +31,7 @@ def _structs(elements: list[dict]) -> np.ndarray:
 
 
 def _rect(person: dict, head_box: np.ndarray, **changes) -> dict:
-    """A person of HRNet's list as the release has it: joints in another order, some with no word on being visible."""
+    """A person of HRNet's list as the release has it: joints in another order, some without visibility."""
     points = [
         {"x": float(x), "y": float(y), "id": joint, "is_visible": ("1", _EMPTY, 0)[joint % 3]}
         for joint, (x, y) in enumerate(person["joints"])
@@ -49,20 +49,22 @@ def _rect(person: dict, head_box: np.ndarray, **changes) -> dict:
 
 @pytest.fixture(scope="module")
 def persons(shared_data) -> tuple[list[dict], np.ndarray]:
-    """HRNet's entries of 20 persons, the five with images first, then others; and their head boxes [n, 2, 2]."""
+    """HRNet's entries of 20 persons, first the five with images, and their head boxes [n, 2, 2]."""
     source = shared_data / "mpii"
     entries = json.loads((source / "mpii_valid.json").read_bytes())
     there = {path.name for path in (source / "images").iterdir()}
-    rows = sorted(range(len(entries)), key=lambda i: entries[i]["image"] not in there)[:_HELD_OUT]
+    rows = sorted(range(len(entries)), key=lambda i: entries[i]["image"] not in there)[:_N_PERSONS]
     heads = loadmat(source / "gt_valid.mat")["headboxes_src"].transpose(2, 0, 1)
-    assert any(0 in entries[i]["joints_vis"] for i in rows), "a joint that is not labelled is wanted"
+    assert any(0 in entries[i]["joints_vis"] for i in rows), "the test needs an unlabelled joint"
     return [entries[i] for i in rows], heads[rows]
 
 
 @pytest.fixture(scope="module")
 def release(persons, tmp_path_factory) -> Path:
-    """The persons, in every second image beside one without joints; three of them in images for training too; a test
-    image; images without persons, and with one that lacks its scale, a head with an area or the field of joints."""
+    """The persons, in every second image with another one without joints, and three of them also in other images.
+
+    Further images have no persons, or one without a scale, a head area or the field of joints. One is a test image.
+    """
     entries, heads = persons
     nobody = _rect(entries[0], heads[0], annopoints=_EMPTY)
     by_image: dict[str, list[dict]] = {}
@@ -89,11 +91,11 @@ def release(persons, tmp_path_factory) -> Path:
     return path
 
 
-def test_the_numbers_are_those_of_hrnets_list(release, persons, shared_data, tmp_path):
+def test_conversion_matches_hrnets_list(release, persons, shared_data, tmp_path):
     entries, heads = persons
     (tmp_path / "list.json").write_text(json.dumps(entries), encoding="utf-8")
     counts = convert(release, tmp_path, tmp_path / "list.json")
-    dropped = {"no joints": 10, "no place or scale": 1, "a head box without an area": 1}
+    dropped = {"no joints": 10, "no position or scale": 1, "a head box without an area": 1}
     assert counts == {"train": 3, "valid": 20} | {f"dropped: {why}": n for why, n in dropped.items()}
     assert json.loads((tmp_path / "annot" / "valid.json").read_bytes()) == entries
     train = json.loads((tmp_path / "annot" / "train.json").read_bytes())
@@ -113,7 +115,7 @@ def test_the_builder_reads_what_was_written(release, persons, shared_data, tmp_p
     convert(release, tmp_path / "mpii", tmp_path / "list.json")
     copy_folder(shared_data / "mpii" / "images", tmp_path / "mpii" / "images")
     train = json.loads((tmp_path / "mpii" / "annot" / "train.json").read_bytes())
-    for person in train:  # the images of the others are not at hand
+    for person in train:  # the shared data lacks the other images
         shutil.copy(tmp_path / "mpii" / "images" / entries[0]["image"], tmp_path / "mpii" / "images" / person["image"])
     counts = prepare(Mpii(data_at(tmp_path / "mpii", tmp_path / "build"))).info.metadata["counts"]
     assert counts["val"] == {"images": 5, "annotations": 5, "instances": 5}
@@ -138,7 +140,7 @@ def test_the_command_prints_what_was_kept(release, tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b"no", {"RELEASE": {"annolist": 1}}, {"other": 1}])
-def test_what_is_no_release_is_refused(content, tmp_path):
+def test_files_without_a_release_are_refused(content, tmp_path):
     path = tmp_path / "release.mat"
     if isinstance(content, dict):
         savemat(path, content)

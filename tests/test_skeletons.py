@@ -1,4 +1,4 @@
-"""Skeletons: indices agree with names and with the figures that others' tools use."""
+"""Skeletons: indices match names and the values of other tools; skeleton files and categories are read."""
 
 import json
 from dataclasses import asdict
@@ -27,7 +27,7 @@ every = pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=lambda skele
 
 
 @every
-def test_flip_pairs_are_the_left_and_right_of_a_joint(skeleton):
+def test_flip_pairs_are_left_and_right_joints(skeleton):
     for a, b in skeleton.flip_pairs:
         left, right = sorted((skeleton.joints[a], skeleton.joints[b]))
         assert left.replace("left", "right") == right != left
@@ -42,25 +42,25 @@ def test_flip_indices_undo_themselves(skeleton):
 
 
 @every
-def test_halves_are_the_whole_body_and_edges_are_joints(skeleton):
+def test_body_halves_and_edges_cover_all_joints(skeleton):
     assert sorted(skeleton.upper_body + skeleton.lower_body) == list(range(skeleton.n_joints))
     assert {joint for edge in skeleton.edges for joint in edge} == set(range(skeleton.n_joints))
     assert len(skeleton.sigmas) == skeleton.n_joints
 
 
-def test_sigmas_are_those_of_cocoeval():
+def test_coco_sigmas_match_cocoeval():
     np.testing.assert_allclose(COCO.sigmas, Params("keypoints").kpt_oks_sigmas)
 
 
-def test_sigmas_of_animals_are_those_of_mmpose():
-    """By name; one for several parts is that of both sides, in front and at the back."""
-    told = {"left_eye": 0.025, "right_eye": 0.025, "left_ear": 0.026, "right_ear": 0.035, "nose": 0.035}
+def test_animal_sigmas_match_mmpose():
+    """MMPose's sigmas by joint, or by part for all joints of that part."""
+    by_joint = {"left_eye": 0.025, "right_eye": 0.025, "left_ear": 0.026, "right_ear": 0.035, "nose": 0.035}
     parts = {"throat": 0.1, "tailbase": 0.1, "withers": 0.1, "elbow": 0.107, "knee": 0.087, "paw": 0.089}
-    expected = [told.get(joint) or parts[joint.split("_")[-1]] for joint in ANIMALPOSE.joints]
+    expected = [by_joint.get(joint) or parts[joint.split("_")[-1]] for joint in ANIMALPOSE.joints]
     assert list(ANIMALPOSE.sigmas) == expected
 
 
-def test_the_joints_of_mpii_are_those_of_its_scoring_file(shared_data):
+def test_mpii_joints_match_its_scoring_file(shared_data):
     names = [str(name[0]) for name in loadmat(shared_data / "mpii" / "gt_valid.mat")["dataset_joints"][0]]
     short = {"ankle": "ank", "knee": "kne", "hip": "hip", "wrist": "wri", "elbow": "elb", "shoulder": "sho"}
     middle = {"pelvis": "pelv", "thorax": "thor", "upper_neck": "neck", "head_top": "head"}
@@ -69,7 +69,7 @@ def test_the_joints_of_mpii_are_those_of_its_scoring_file(shared_data):
 
 
 @pytest.mark.parametrize("skeleton", [LSPET, ANIMALPOSE, AP10K, COCO], ids=lambda skeleton: skeleton.name)
-def test_ready_skeletons_are_those_of_the_files(skeleton, shared_data, request):
+def test_ready_skeletons_match_annotation_files(skeleton, shared_data, request):
     if skeleton in (LSPET, ANIMALPOSE):
         path = request.getfixturevalue(skeleton.name) / f"{skeleton.name}_val.json"
     else:
@@ -94,12 +94,12 @@ def test_ready_skeletons_are_those_of_the_files(skeleton, shared_data, request):
         ("l", "left", False),
     ],
 )
-def test_joints_that_mirror_each_other_are_known_by_their_names(left, right, mirror):
+def test_flip_pairs_are_found_from_names(left, right, mirror):
     skeleton = skeleton_of_category({"name": "a", "keypoints": ["nose", right, left]})
     assert skeleton.flip_pairs == (((2, 1),) if mirror else ())
 
 
-def test_a_skeleton_file(tmp_path):
+def test_skeleton_file_is_read(tmp_path):
     path = tmp_path / "hand.json"
     path.write_text(json.dumps({"joints": ["wrist", "tip"], "sigmas": [0.1, 0.2], "edges": [[0, 1]]}), encoding="utf-8")
     hand = read_skeleton(path)
@@ -128,13 +128,13 @@ def test_a_skeleton_file(tmp_path):
         ({"joints": ["a", None]}, "expected a list of joints"),
     ],
 )
-def test_skeletons_that_can_not_be_are_refused(fields, line):
+def test_invalid_skeletons_are_refused(fields, line):
     with pytest.raises(UserError, match=line):
         make_skeleton("odd", fields)
 
 
 @pytest.mark.parametrize("content", ["[", "[]", '{"joints": 3}', '{"joints": ["a"], "edges": [1]}'])
-def test_files_that_are_no_skeletons_are_named(content, tmp_path):
+def test_invalid_skeleton_files_are_named(content, tmp_path):
     (tmp_path / "odd.json").write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match="odd"):
         read_skeleton(tmp_path / "odd.json")
@@ -142,7 +142,7 @@ def test_files_that_are_no_skeletons_are_named(content, tmp_path):
 
 def test_categories_of_different_joints_need_a_skeleton():
     categories = [{"id": 1, "keypoints": ["a"]}, {"id": 2, "keypoints": ["b"]}]
-    with pytest.raises(UserError, match="the 2 categories .* have not the same keypoints; give the name of a ready"):
+    with pytest.raises(UserError, match="the 2 categories .* have different keypoints; give the name of a ready"):
         find_skeleton("", categories)
 
 
@@ -161,14 +161,14 @@ def test_edges_count_from_0_or_1(edges, expected):
     assert skeleton_of_category({"name": "a", "keypoints": names, "skeleton": edges}).edges == expected
 
 
-def test_flip_pairs_of_a_file_are_taken_at_their_word():
+def test_flip_pairs_of_a_file_override_names():
     names = ["left_hand", "right_hand", "tip"]
     assert make_skeleton("a", {"joints": names}).flip_pairs == ((0, 1),)
     assert make_skeleton("a", {"joints": names, "flip_pairs": []}).flip_pairs == ()
     assert make_skeleton("a", {"joints": names, "flip_pairs": [["tip", "right_hand"]]}).flip_pairs == ((2, 1),)
 
 
-def test_categories_without_keypoints_are_passed_over():
+def test_categories_without_keypoints_are_ignored():
     categories = [{"id": 0, "name": "robots"}, {"id": 1, "name": "robot", "keypoints": ["a", "b"]}, {"keypoints": []}]
     assert find_skeleton("", categories).name == "robot"
 
@@ -196,7 +196,7 @@ SCHEMA = json.loads((Path(mamkpd_jax.__file__).parent / "skeleton.schema.json").
         *({name: value for name, value in asdict(s).items() if name != "name"} for s in SKELETONS.values()),
     ],
 )
-def test_the_schema_accepts_what_is_read(fields):
+def test_schema_and_reader_accept_the_same_fields(fields):
     fields = json.loads(json.dumps(fields))
     Draft202012Validator(SCHEMA).validate(fields)
     make_skeleton("a", fields)
@@ -213,7 +213,7 @@ def test_the_schema_accepts_what_is_read(fields):
         ),
     ],
 )
-def test_the_schema_refuses_what_is_refused(fields):
+def test_schema_and_reader_refuse_the_same_fields(fields):
     assert list(Draft202012Validator(SCHEMA).iter_errors(fields))
     with pytest.raises(UserError):
         make_skeleton("a", fields)

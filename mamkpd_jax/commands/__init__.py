@@ -1,5 +1,5 @@
-"""The commands of `mamkpd COMMAND`, a module each: its docstring is the help, and `main` runs once flags are parsed.
+"""The commands of `mamkpd COMMAND`, one module each: its docstring is the help, and `main` runs after flag parsing.
 
-Where `main` is a `cli.Choice`, the next argument is the name of what runs. Flags whose name several commands have allow
-an override, so that one process can import all commands.
+If `main` is a `cli.Choice`, the next argument names the program to run. Flags that several commands define need
+allow_override=True, so that one process can import all commands.
 """

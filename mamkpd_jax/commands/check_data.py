@@ -1,9 +1,9 @@
-"""Checks labels in COCO's form and their images before a training, and draws some of them.
+"""Checks labels in COCO's form and their images before training, and draws samples.
 
 mamkpd check-data --annotations=FILE --images=DIR [--skeleton=FILE|NAME] [--output=DIR]
 
-It prints the keypoints, which of them mirror each other, the sizes, and all that is missing or odd in the file, with
-what a training does about it. DIR/samples.png shows eight instances. The exit status is 1 if something needs repair.
+The command prints the keypoints, their flip pairs, the sizes, and every missing or odd value in the file with its
+effect on training. DIR/samples.png shows eight instances. The exit status is 1 if something needs repair.
 docs/your-data.md describes the file's fields.
 """
 
@@ -23,11 +23,11 @@ _IMAGES = flags.DEFINE_string("images", None, "The folder of its images.", requi
 _SKELETON = flags.DEFINE_string(
     "skeleton",
     "",
-    "A skeleton file or a ready skeleton's name. Default: from the file's categories.",
+    "A ready skeleton's name or a skeleton file. Default: the skeleton of the file's categories.",
     allow_override=True,
 )
 _EXIF = cli.define_exif()
-_OUTPUT = flags.DEFINE_string("output", "runs/check-data", "Folder of the picture.", allow_override=True)
+_OUTPUT = flags.DEFINE_string("output", "runs/check-data", "Folder for samples.png.", allow_override=True)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from absl import flags
 
 from mamkpd_jax.complexity import format_table, rows
 
-_FORMAT = flags.DEFINE_enum("format", "table", ["table", "json"], "What to print.", allow_override=True)
+_FORMAT = flags.DEFINE_enum("format", "table", ["table", "json"], "Output format.", allow_override=True)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Converts weights between a training run's folder and files for PyTorch.
+"""Converts weights between run directories, .safetensors files and PyTorch's files.
 
 mamkpd convert --checkpoint=NAME|DIR --output=model.safetensors|model.pth [--dtype=bfloat16]
 mamkpd convert --input=model.safetensors|model.pth --output=DIR|model.safetensors|model.pth
@@ -15,16 +15,19 @@ from mamkpd_jax.artifact.weight_files import DTYPES, SUFFIXES, load, save
 from mamkpd_jax.errors import UserError
 
 _CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "A model's name or the folder of a training run, to be written to a file.", allow_override=True
+    "checkpoint", None, "A model's name or a run directory, to be written to a file.", allow_override=True
 )
 _BEST, _EMA = cli.define_weights_choice()
 _INPUT = flags.DEFINE_string(
-    "input", None, "A .safetensors, .pth or .pt file, to be written to a folder or the other kind.", allow_override=True
+    "input",
+    None,
+    "A .safetensors, .pth or .pt file, to be written to a folder or to the other format.",
+    allow_override=True,
 )
 _DTYPE = flags.DEFINE_enum(
-    "dtype", "float32", DTYPES, "Of a checkpoint's weights in a .safetensors file.", allow_override=True
+    "dtype", "float32", DTYPES, "Of the weights of --checkpoint in a .safetensors file.", allow_override=True
 )
-_OUTPUT = flags.DEFINE_string("output", None, "The file or the folder.", required=True, allow_override=True)
+_OUTPUT = flags.DEFINE_string("output", None, "The file or the folder to write.", required=True, allow_override=True)
 
 
 def main() -> None:
@@ -41,10 +44,10 @@ def main() -> None:
     elif file is not None and checkpoint is None:
         check_suffix(Path(file))
         if flags.FLAGS["best"].present or flags.FLAGS["ema"].present:
-            raise UserError("--best and --ema choose of what a run's folder has; leave them out with --input")
+            raise UserError("--best and --ema choose weights of a run directory; leave them out with --input")
         artifact = load(Path(file))
         write = save if output.suffix in SUFFIXES else write_checkpoint
         write(artifact, output)
     else:
-        raise UserError("give --checkpoint=DIR or --input=FILE, one of the two")
+        raise UserError("give either --checkpoint=NAME|DIR or --input=FILE")
     print(f"{output}: the weights of step {artifact.step}")

@@ -1,13 +1,13 @@
-"""Evaluates a checkpoint, or a results file of any program.
+"""Evaluates a checkpoint, or a results file from any program.
 
 mamkpd eval --workdir=DIR [--config.SECTION.FIELD=VALUE ...]
     Scores the newest checkpoint of a training run on the validation split, in ground-truth boxes or in those of
     --config.eval.detections=FILE. Prints a table, and writes report.json, results.json (COCO's results form),
-    predictions.png and worst.png. The config is the checkpoint's own, or that of --config=NAME|FILE.
+    predictions.png and worst.png. The config is --config=NAME|FILE, by default that of the checkpoint.
 mamkpd eval --checkpoint=NAME|DIR|FILE --output=DIR [--config.SECTION.FIELD=VALUE ...]
     The same for a named model or a file of weights.
 mamkpd eval --config=NAME|FILE --predictions=FILE --annotations=FILE [--report=FILE]
-    Scores a results file by the metrics of the config.
+    Scores a results file with the metrics of the config.
 """
 
 import dataclasses
@@ -32,29 +32,31 @@ from mamkpd_jax.registry import DATASETS
 from mamkpd_jax.sharding import check_batch, data_mesh, replicated
 from mamkpd_jax.training.checkpoint import check_same_joints, check_same_model
 
-_CONFIG = cli.define_config(lambda: _own_config())
+_CONFIG = cli.define_config(lambda: _model_config())
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the training run, with its checkpoints.", allow_override=True
 )
 _CHECKPOINT = cli.define_checkpoint("")
 _BEST, _EMA = cli.define_weights_choice()
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the report. Default: WORKDIR/eval.", allow_override=True)
-_PREDICTIONS = flags.DEFINE_string("predictions", None, "A results file to score; for MPII .mat or .npz with preds.")
-_ANNOTATIONS = flags.DEFINE_string(
-    "annotations", None, "The annotations to score it by; for MPII gt_valid.mat.", allow_override=True
+_PREDICTIONS = flags.DEFINE_string(
+    "predictions", None, "A results file to score; for MPII .mat or .npz with an array preds."
 )
-_REPORT = flags.DEFINE_string("report", None, "Where to write the scores of --predictions as JSON.")
+_ANNOTATIONS = flags.DEFINE_string(
+    "annotations", None, "The ground truth for --predictions; for MPII gt_valid.mat.", allow_override=True
+)
+_REPORT = flags.DEFINE_string("report", None, "File to write the scores of --predictions to, as JSON.")
 _CACHE = compilation_cache.define_flag()
 
 
 def evaluate(config: Config, artifact: Artifact, output: Path, *, source: str | Path) -> dict[str, float]:
-    """Evaluates a model, writes the report below `output` and returns the metrics.
+    """Evaluates a model, writes the report to the folder `output` and returns the metrics.
 
     Args:
-        source: where the model is from, for the messages.
+        source: the model's name, run directory or file, for messages.
 
     Raises:
-        UserError: a config field, the data set or the model can't be right.
+        UserError: the config is invalid, the data set is missing or damaged, or the model does not fit them.
     """
     config.validate()
     mesh = data_mesh()
@@ -75,10 +77,10 @@ def evaluate(config: Config, artifact: Artifact, output: Path, *, source: str | 
 
 
 def evaluate_file(config: Config, predictions: Path, annotations: Path, output: Path | None) -> dict[str, float]:
-    """Scores a results file of any program, writes the report to `output` if given and returns the metrics.
+    """Scores a results file from any program, writes the report to `output` if given and returns the metrics.
 
     Raises:
-        UserError: a config field or one of the files can't be right.
+        UserError: the config is invalid, or one of the files is missing or damaged.
     """
     config.validate()
     skeleton = DATASETS[config.data.dataset].known_skeleton(config.data)
@@ -102,7 +104,7 @@ def main() -> None:
 
 
 def _source() -> str | Path | None:
-    """The run, name or file of the model to evaluate; None if a results file is to be scored.
+    """The model's run directory, name or file; None if the flags name a results file.
 
     Raises:
         UserError: the flags name both, or neither.
@@ -119,13 +121,13 @@ def _source() -> str | Path | None:
     )
 
 
-def _own_config() -> Config | None:
-    """The config of the model that the flags name; None for a results file, which has none."""
+def _model_config() -> Config | None:
+    """The config of the model that the flags name; None if they name a results file."""
     source = _source()
     return None if source is None else _artifact(source).config
 
 
 @cache
 def _artifact(source: str | Path) -> Artifact:
-    """Reads a model once, for its config and for its weights."""
+    """The model, which is read once for both its config and its weights."""
     return read_artifact(source, best=_BEST.value, ema=_EMA.value)

@@ -1,4 +1,4 @@
-"""Exports a checkpoint to ONNX or StableHLO, to be run without this package.
+"""Exports a checkpoint to ONNX or StableHLO, which run without this package.
 
 mamkpd export --checkpoint=NAME|DIR|FILE --output=FILE.onnx|FILE.stablehlo|DIR [--normalize] [--decode] [--batch=N] ...
 mamkpd export --checkpoint=NAME|DIR|FILE --output=FILE.onnx --precision=int8 --calibration=FOLDER|GLOB|FILE ...
@@ -7,10 +7,10 @@ mamkpd export --web --output=DIR [--checkpoint=people,runs/horses]
 DIR, a new folder, gets model.stablehlo and model.json, which describes the model's input and output. With --web it gets
 a page that runs the models in the browser; any web server can host it. --web needs npm, which comes with Node.js.
 
-The model takes crops, not pictures. A crop has the centre of its box and 1.25 times the box's width and height, and one
-side grows to the aspect of the model's input. What lies outside the picture is black.
+The model takes crops, not pictures. A crop has the centre of its box and 1.25 times the box's width and height. One
+side is then extended to the aspect ratio of the model's input. Pixels outside the picture are black.
 
-int8 needs pictures like those that the model will see, without labels: a few hundred, and none that scores it later.
+int8 needs a few hundred unlabelled pictures like those that the model will see, and none that it is evaluated on.
 """
 
 from pathlib import Path, PurePath
@@ -33,16 +33,18 @@ _BEST, _EMA = cli.define_weights_choice()
 _OUTPUT = flags.DEFINE_string(
     "output", None, "A file NAME.onnx or NAME.stablehlo, or a new folder.", required=True, allow_override=True
 )
-_NORMALIZE = flags.DEFINE_bool("normalize", False, "Take uint8 RGB images [b, h, w, 3], not normalised ones.")
+_NORMALIZE = flags.DEFINE_bool("normalize", False, "Take uint8 RGB images [b, h, w, 3] instead of normalised ones.")
 _FLIP_TEST = flags.DEFINE_bool(
     "flip_test", False, "Average the outputs with those of the mirrored image.", allow_override=True
 )
-_DECODE = flags.DEFINE_bool("decode", False, "Give points in pixels of the crop and scores, not the head's outputs.")
-_PRECISION = flags.DEFINE_string("precision", "fp32", "Of the arithmetic: fp32, and for ONNX fp16 or int8.")
+_DECODE = flags.DEFINE_bool(
+    "decode", False, "Give points in pixels of the crop and scores instead of the head's outputs."
+)
+_PRECISION = flags.DEFINE_string("precision", "fp32", "Precision of the arithmetic: fp32, or for ONNX fp16 or int8.")
 _CALIBRATION = flags.DEFINE_string(
     "calibration",
     None,
-    "For int8: a folder, a glob in quotes or a file of pictures. Their crops fix the scales of activations.",
+    "For int8: a folder, a glob in quotes or a file of pictures. Their crops determine the scales of activations.",
     allow_override=True,
 )
 _BATCH = flags.DEFINE_integer(
@@ -51,14 +53,14 @@ _BATCH = flags.DEFINE_integer(
 _WEB = flags.DEFINE_bool(
     "web",
     False,
-    "Write a web page that finds poses in pictures or the camera. --checkpoint may name several models, with commas "
-    "between them; the default is people,animals.",
+    "Write a web page that finds poses in pictures or from the camera. --checkpoint may name several models, separated "
+    "by commas; the default is people,animals.",
 )
 _CACHE = compilation_cache.define_flag()
 
 
 _WEB_MODELS = "people,animals"
-_NOT_OF_WEB = ("normalize", "decode", "batch")
+_NO_EFFECT_ON_WEB = ("normalize", "decode", "batch")
 
 
 def main() -> None:
@@ -72,7 +74,7 @@ def main() -> None:
 
 
 def _save_model(output: Path) -> str:
-    """Exports a model, and returns its step."""
+    """Exports a model, and returns its step as text."""
     if not _CHECKPOINT.value:
         raise UserError("--checkpoint is missing (see --help)")
     form = EXPORTS[output.suffix[1:] or "stablehlo"]  # a folder holds StableHLO
@@ -88,10 +90,10 @@ def _save_model(output: Path) -> str:
 
 
 def _save_web(output: Path) -> str:
-    """Exports models with a page, and returns their names."""
+    """Exports models with a web page, and returns their names as text."""
     from mamkpd_jax.demo import web_folder  # needs the extra onnx
 
-    for name in _NOT_OF_WEB:
+    for name in _NO_EFFECT_ON_WEB:
         if flags.FLAGS[name].present:
             raise UserError(f"--{name} has no effect with --web; leave it out")
     _check_precision(EXPORTS["onnx"].precisions, output)
@@ -116,7 +118,7 @@ def _check_precision(precisions: tuple[str, ...], output: Path) -> None:
 
 
 def _calibration_pictures() -> Pictures | None:
-    """The pictures of --calibration; raises UserError if int8 lacks them or another precision has them."""
+    """The pictures of --calibration; raises UserError if int8 has none, or another precision has some."""
     if _PRECISION.value == "int8" and not _CALIBRATION.value:
         raise UserError("--precision=int8 needs --calibration, pictures like those that the model will see")
     if _PRECISION.value != "int8" and _CALIBRATION.value:

@@ -1,9 +1,9 @@
-"""Writes annotation files in COCO's form as pose labels of YOLO.
+"""Converts annotation files in COCO's form into YOLO pose labels.
 
 mamkpd export-data --to=yolo --annotations=train.json [--val_annotations=val.json] --images=DIR --output=DIR
 
 The new folder gets data.yaml, copies of the images in images/ and a text file for each in labels/, for the splits train
-and val. The mirror pairs are those of the keypoints' names, or of --skeleton.
+and val. Flip pairs are found from the keypoints' names, or taken from --skeleton.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from absl import flags
 from mamkpd_jax import cli
 from mamkpd_jax.data.yolo_export import export_yolo
 
-_TO = flags.DEFINE_enum("to", None, ["yolo"], "The form of the labels.", required=True)
+_TO = flags.DEFINE_enum("to", None, ["yolo"], "The format of the labels.", required=True)
 _ANNOTATIONS = flags.DEFINE_string(
     "annotations", None, "The annotation file of the training split.", required=True, allow_override=True
 )
@@ -24,7 +24,7 @@ _IMAGES = flags.DEFINE_string(
     "images", None, "The folder of the images: file names are relative to it.", required=True, allow_override=True
 )
 _SKELETON = flags.DEFINE_string(
-    "skeleton", "", "A skeleton's name or JSON file, where the keypoints' names don't tell it.", allow_override=True
+    "skeleton", "", "A skeleton's name or file, if the keypoints' names don't give the flip pairs.", allow_override=True
 )
 _EXIF = cli.define_exif()
 _OUTPUT = flags.DEFINE_string("output", None, "A new folder.", required=True, allow_override=True)
@@ -37,5 +37,5 @@ def main() -> None:
     for what, count in counts.items():
         print(f"{count:7} {what}")
     if "val" not in files:
-        print("data.yaml names no images to validate with, which Ultralytics needs to train: give --val_annotations")
+        print("data.yaml names no validation images, which Ultralytics needs for training; give --val_annotations")
     print(f"{Path(_OUTPUT.value) / 'data.yaml'} describes the data set")

@@ -3,9 +3,9 @@
 mamkpd finetune --annotations=FILE --images=DIR [--workdir=runs/finetune]
 
 FILE has keypoint annotations in COCO's form. Without --val_annotations a fifth of its images is for validation. The run
-starts from the shipped model that is nearest, with a last layer fitted to your keypoints. It evaluates before and after
-training, and writes report.md, predictions.png and worst.png to the working directory. The same command resumes, or
-reports that training is complete.
+starts from the nearest shipped model, with a last layer fitted to your keypoints. It evaluates before and after
+training, and writes report.md, predictions.png and worst.png to the run directory. The same command resumes, or reports
+that training is complete.
 """
 
 import dataclasses
@@ -52,36 +52,36 @@ _VAL_IMAGES = flags.DEFINE_string(
 _SKELETON = flags.DEFINE_string(
     "skeleton", "", "A ready skeleton by name or a skeleton file. Default: that of the annotations' categories."
 )
-# No default: `train`, which is imported late, defines a required flag of this name, and absl warns of two defaults.
+# No default: `train`, which is imported later, defines a required flag of this name, and absl warns of two defaults.
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run. Default: runs/finetune.", allow_override=True)
 _INIT_FROM = flags.DEFINE_string(
     "init_from",
     "auto",
-    "Weights to start from: auto (the nearest shipped model), none (random weights), a model's name, a run's folder or "
-    "a file.",
+    "Weights to start from: auto (the nearest shipped model), none (random weights), a model's name, a run directory "
+    "or a file.",
 )
 _STEPS = flags.DEFINE_integer("steps", 0, "Training steps. 0: as many as suit the data set.", lower_bound=0)
 _CACHE = compilation_cache.define_flag()
 
-_FIT_BATCHES = 20  # of training crops, for the last layer
-_START, _BEFORE = "start.safetensors", "before.json"  # in the working directory
+_FIT_BATCHES = 20  # batches of training crops that the last layer is fitted to
+_START, _BEFORE = "start.safetensors", "before.json"  # in the run directory
 
 
 def finetune(data: DataConfig, workdir: Path, init_from: str, steps: int) -> dict[str, float]:
-    """Fine-tunes to the end, or resumes, and writes the report to `workdir`.
+    """Fine-tunes from the start or resumes, and writes the report to `workdir`.
 
     Args:
-        data: the data section of the run's config, as `data_config` gives it.
+        data: the data section of the run's config, as `data_config` returns it.
         init_from: as the flag of this name.
         steps: as the flag of this name.
 
     Returns:
-        The metrics of the validation split; none if the run was interrupted.
+        The metrics of the validation split; empty if the run was interrupted.
 
     Raises:
-        UserError: the starting weights or the data set can't be right, or `workdir` is of another run.
+        UserError: the starting weights or the data set are missing or damaged, or `workdir` has another run.
     """
-    from mamkpd_jax.commands.train import train  # late: it defines flags that this command does not take
+    from mamkpd_jax.commands.train import train  # not at the top, as it defines flags that this command does not have
 
     start = None if init_from in ("auto", "none") else read_artifact(init_from)
     dataset = open_dataset(Config(data=data, eval=EvalConfig(metrics=("pck_box@0.1",))))
@@ -91,7 +91,7 @@ def finetune(data: DataConfig, workdir: Path, init_from: str, steps: int) -> dic
     source = "" if start is None else str(workdir.absolute() / _START)
     config = finetune_config(data, dataset, start, source, steps, jax.local_device_count())
     config.validate()
-    before = _before(workdir, config, start, init_from)
+    before = _prepare_start(workdir, config, start, init_from)
     after = train(config, workdir)
     if after:
         _draw_curve(workdir)
@@ -103,8 +103,8 @@ def finetune(data: DataConfig, workdir: Path, init_from: str, steps: int) -> dic
     return after
 
 
-def _before(workdir: Path, config: Config, start: Artifact | None, init_from: str) -> dict[str, Any]:
-    """Writes the run's starting weights, unless they are there, and returns what `write_report` takes of them."""
+def _prepare_start(workdir: Path, config: Config, start: Artifact | None, init_from: str) -> dict[str, Any]:
+    """Writes the starting weights unless they exist, and returns their description and metrics for `write_report`."""
     path = workdir / _BEFORE
     files = (config.data.train_annotations, config.data.val_annotations)
     run = {
@@ -117,7 +117,7 @@ def _before(workdir: Path, config: Config, start: Artifact | None, init_from: st
             raise UserError(f"{workdir} has a run with another --{different[0]}; give another --workdir")
         return before
     dataset = open_dataset(config)
-    last_layer, start = _for_joints(start, config, dataset)
+    last_layer, start = _with_last_layer(start, config, dataset)
     metrics = {}
     if start is not None:
         save(start, workdir / _START)
@@ -131,7 +131,7 @@ def _before(workdir: Path, config: Config, start: Artifact | None, init_from: st
     return before
 
 
-def _for_joints(start: Artifact | None, config: Config, dataset: PoseData) -> tuple[str, Artifact | None]:
+def _with_last_layer(start: Artifact | None, config: Config, dataset: PoseData) -> tuple[str, Artifact | None]:
     """The state of the last layer, as in `LAST_LAYER`, and the starting weights for the data set's keypoints."""
     if start is None:
         return "random", None
@@ -148,7 +148,7 @@ def _for_joints(start: Artifact | None, config: Config, dataset: PoseData) -> tu
 
 
 def _draw_curve(workdir: Path) -> None:
-    """Draws learning_curve.png, where matplotlib is installed."""
+    """Draws learning_curve.png, if matplotlib is installed."""
     if importlib.util.find_spec("matplotlib"):
         from mamkpd_jax.plots.curves import curves, read_metrics
 
@@ -163,7 +163,7 @@ def main() -> None:
         raise UserError("--val_images is given without --val_annotations; give the annotations too")
     for flag, folder in (("images", images), ("val_images", Path(_VAL_IMAGES.value or images))):
         if not os.path.isdir(folder):
-            raise UserError(f"--{flag}: {folder} is no folder; give the folder of the annotated images")
+            raise UserError(f"--{flag}: {folder} is not a folder; give the folder of the annotated images")
     if _VAL_ANNOTATIONS.value:
         train, val = annotations, Path(_VAL_ANNOTATIONS.value)
     else:

@@ -6,9 +6,9 @@ mamkpd import-data --from=cvat --input=DIR|FILE.json --output=DIR [--images=DIR]
 mamkpd import-data --from=labelstudio --input=FILE.json --output=DIR [--images=DIR]
 mamkpd import-data --from=dlc --input=DIR|FILE.csv --output=DIR [--images=DIR]
 
-The command writes labels.json, or train.json, val.json and test.json where the source has these splits. It also writes
-skeleton.json where the source has mirror pairs that the keypoints' names don't tell. It prints the counts, the images'
-folder and the next command. Images stay where they are. Boxes are those of the labels, or drawn around the keypoints.
+The command writes labels.json, or train.json, val.json and test.json if the source has these splits. It also writes
+skeleton.json if the source has flip pairs that can't be found from the keypoints' names. It prints the counts, the
+images' folder and the next command. It does not copy images. Boxes are those of the labels, or enclose the keypoints.
 """
 
 import shlex
@@ -19,11 +19,11 @@ from absl import flags
 from mamkpd_jax.data.imports._coco import write
 from mamkpd_jax.registry import IMPORTS
 
-_FROM = flags.DEFINE_enum("from", None, list(IMPORTS), "The tool or the form of the labels.", required=True)
+_FROM = flags.DEFINE_enum("from", None, list(IMPORTS), "The labels' tool or format.", required=True)
 _INPUT = flags.DEFINE_string("input", None, "The labels: a file or a folder.", required=True, allow_override=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the annotation files.", required=True, allow_override=True)
 _IMAGES = flags.DEFINE_string(
-    "images", None, "The folder of the images, where the labels don't tell it.", allow_override=True
+    "images", None, "The folder of the images, if the labels don't name it.", allow_override=True
 )
 
 

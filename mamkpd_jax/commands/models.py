@@ -1,10 +1,10 @@
-"""Lists the models that are known by name, or adds one.
+"""Lists the named models, or adds one.
 
 mamkpd models
 mamkpd models --add=NAME --checkpoint=DIR|FILE|hf://OWNER/NAME
 
 An added model is copied to the user's folder: $MAMKPD_MODELS, or one in the user's cache folder. Every --checkpoint and
-`Predictor.from_pretrained` then take its name. To remove it, delete its files there.
+`Predictor.from_pretrained` then accept its name. To remove it, delete its files there.
 """
 
 from absl import flags
@@ -14,7 +14,7 @@ from mamkpd_jax.artifact.named import add, check_new, names, read_card
 from mamkpd_jax.artifact.reading import read_artifact
 from mamkpd_jax.errors import UserError
 
-_ADD = flags.DEFINE_string("add", None, "The new model's name; one of the user's models of that name is replaced.")
+_ADD = flags.DEFINE_string("add", None, "The new model's name. It replaces a model that you added under this name.")
 _CHECKPOINT = cli.define_checkpoint("")
 _BEST, _EMA = cli.define_weights_choice()
 

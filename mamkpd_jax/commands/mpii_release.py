@@ -1,10 +1,11 @@
-"""Converts MPII's official release into the annotation files that are trained and scored on.
+"""Converts MPII's official release into annotation files for training and evaluation.
 
 mamkpd mpii-release --release=mpii_human_pose_v1_u12_1.mat --root=data/mpii [--validation=FILE]
 
-Writes annot/train.json, annot/valid.json and annot/gt_valid.mat below the root, in the form of the HRNet repository,
-and prints how many persons were kept, and how many were left out and why. --validation takes a person list of that
-repository, which makes scores comparable with published ones. Without it, every seventh video is for validation.
+The command writes annot/train.json, annot/valid.json and annot/gt_valid.mat to the root, in the form of the HRNet
+repository. It prints how many persons are in each split, and how many are left out and why. --validation takes a person
+list of that repository, which makes scores comparable with published ones. Without it, one video in seven is for
+validation.
 """
 
 from pathlib import Path
@@ -14,7 +15,7 @@ from absl import flags
 from mamkpd_jax.mpii_release import convert
 
 _RELEASE = flags.DEFINE_string("release", None, "The official mpii_human_pose_v1_u12_1.mat.", required=True)
-_ROOT = flags.DEFINE_string("root", None, "The data set's folder: annot/ is written in it.", required=True)
+_ROOT = flags.DEFINE_string("root", None, "The data set's folder, in which annot/ is written.", required=True)
 _VALIDATION = flags.DEFINE_string("validation", None, "The person list of the validation split, in HRNet's form.")
 
 

@@ -1,19 +1,20 @@
 """Draws the paper's figures from your checkpoints, logs and results.
 
 mamkpd plots features --checkpoint=DIR[,DIR] --image=FILE [--box=X,Y,WIDTH,HEIGHT] --output=DIR
-    What the stem and the stages see in a picture, a row a checkpoint (figures 4 and 5: one with and one without CMM).
+    Features of the stem and the stages, one row per checkpoint (figures 4 and 5: one with and one without CMM).
 mamkpd plots poses --checkpoint=DIR --annotations=FILE --images=DIR [--truth] [--label] --output=DIR
     Predicted poses on pictures of a data set, in the boxes of its annotation file in COCO's form (figures 6 and 7).
 mamkpd plots sheet --images=DIR --output=DIR
-    All pictures of a folder on one, such as those that `mamkpd predict` has drawn.
+    All pictures of a folder on one sheet, such as those that `mamkpd predict` has drawn.
 mamkpd plots curves --workdir=DIR[,DIR ...] --output=DIR
-    The course of training runs, from their metrics.jsonl.
+    Learning curves of training runs, from their metrics.jsonl.
 mamkpd plots tradeoff [--reports=FILE[,FILE ...]] [--benches=FILE[,FILE ...]] --output=DIR
-    Accuracy against parameters and speed (figure 1). The paper's own points are hollow. Filled ones are measured: the
+    Accuracy against parameters and speed (figure 1). The paper's points are hollow. Filled points are measured: the
     accuracy by `mamkpd eval` on COCO (its report.json), the speed of the same variant by `mamkpd bench model`
     (or export_speed).
 
-Each writes NAME.png into the folder and, of what is drawn in lines, NAME.pdf. mamkpd plots NAME --help lists the flags.
+Each writes NAME.png to the folder; features, curves and tradeoff also write NAME.pdf. mamkpd plots NAME --help lists
+the flags.
 """
 
 import os
@@ -28,18 +29,18 @@ from mamkpd_jax.errors import UserError
 _CHECKPOINT = flags.DEFINE_list(
     "checkpoint",
     None,
-    "Names of models, training runs' folders or files of weights; one for poses.",
+    "Names of models, run directories or weights files, separated by commas; for poses a single one.",
     allow_override=True,
 )
 _IMAGE = flags.DEFINE_string("image", None, "A picture.")
-_BOX = flags.DEFINE_list("box", None, "Where in it the person or animal is: x, y, width, height. Default: all over it.")
+_BOX = flags.DEFINE_list("box", None, "The box in --image, in pixels: x, y, width, height. Default: the whole picture.")
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "An annotation file in COCO's form.", allow_override=True)
 _IMAGES = flags.DEFINE_string("images", None, "The folder of the pictures.")
-_COUNT = flags.DEFINE_integer("count", 12, "How many pictures, evenly chosen.", lower_bound=1)
-_TRUTH = flags.DEFINE_bool("truth", False, "Show the labelled poses at the left of the predicted ones.")
+_COUNT = flags.DEFINE_integer("count", 12, "Number of pictures, evenly chosen.", lower_bound=1)
+_TRUTH = flags.DEFINE_bool("truth", False, "Show the labelled poses to the left of the predicted ones.")
 _LABEL = flags.DEFINE_bool("label", False, "Write the scores beside the joints.")
 _WORKDIR = flags.DEFINE_list("workdir", None, "Folders of training runs.", allow_override=True)
-_REPORTS = flags.DEFINE_list("reports", [], "Files report.json of eval.py, on COCO.")
+_REPORTS = flags.DEFINE_list("reports", [], "Files report.json of `mamkpd eval` on COCO.")
 _BENCHES = flags.DEFINE_list("benches", [], "Result files of `mamkpd bench model` or export_speed.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the plot.", required=True, allow_override=True)
 
@@ -53,7 +54,7 @@ def _features() -> None:
 
     image, boxes = Path(_given(_IMAGE)), "whole" if _BOX.value is None else [_BOX.value]
     sources = _given(_CHECKPOINT)
-    # A row is as high as its crop: its name has room for what tells the checkpoints apart, not for whole paths.
+    # A row has no room for full paths, so its name is the part of the path in which the checkpoints differ.
     paths = [Path(source).absolute() for source in sources]
     parent = os.path.commonpath([path.parent for path in paths])
     rows = []
@@ -118,6 +119,6 @@ def _save(figure: Any, name: str) -> None:
         print(path)
 
 
-# Each plot imports what it needs when it is made.
+# Each function imports what its plot needs, so that --help works without matplotlib.
 _PLOTS = {"features": _features, "poses": _poses, "sheet": _sheet, "curves": _curves, "tradeoff": _tradeoff}
 main = cli.Choice("plot", _PLOTS, lambda: __doc__ or "")

@@ -4,8 +4,8 @@ mamkpd pose-release --release=DIR --root=data/lspet
 
 DIR is the unpacked release: joints.mat (Leeds Sports Pose Extended) or keypoints.json (Animal-Pose), and images/. The
 command writes lspet_train.json and lspet_val.json, or animalpose_train.json and animalpose_val.json, to the root. It
-prints how many poses were kept, and how many were left out and why. Images stay where they are: training expects them
-in the root's images/.
+prints how many poses are in each, and how many are left out and why. It does not move the images: training expects them
+in images/ of the root.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from mamkpd_jax.pose_release import convert
 
 _RELEASE = flags.DEFINE_string("release", None, "The unpacked release's folder.", required=True, allow_override=True)
 _ROOT = flags.DEFINE_string(
-    "root", None, "The data set's folder: the annotation files are written to it.", required=True, allow_override=True
+    "root", None, "The data set's folder, for the annotation files.", required=True, allow_override=True
 )
 
 

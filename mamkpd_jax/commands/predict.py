@@ -14,17 +14,17 @@ mamkpd predict --input=FILE|FOLDER|GLOB|VIDEO|ADDRESS|camera [--checkpoint=NAME|
   a network camera, until Ctrl-C    --input=rtsp://user:password@192.168.1.9/stream
   the second camera, until Ctrl-C   --input=camera:1
 
---output gets results.json (COCO's results form), pictures/ or the video, and for pictures a JSON file each in poses/.
-A later run with the same --output predicts new pictures, and those whose picture, boxes, weights or options have
-changed; --overwrite predicts all. A video starts over. Its poses.jsonl gets a line as soon as a frame is done, and
-NAME.unfinished.mp4 plays even after a crash. Pictures that can't be read, boxes that can't be used and frames that
-can't be decoded are listed at the end, and the exit status is 3. Frames after a lost one keep their numbers. `mamkpd
+The command writes results.json (COCO's results form) to --output, drawn pictures to pictures/ or the drawn video, and
+for each picture a JSON file in poses/. A later run with the same --output predicts only new pictures, and those whose
+content, boxes, weights or options have changed; --overwrite predicts all. A video is predicted anew. Its poses.jsonl
+gets a line per finished frame, and NAME.unfinished.mp4 plays even after a crash. Unreadable pictures, unusable boxes
+and lost frames are listed at the end, and the exit status is 3. Frames after a lost one keep their numbers. `mamkpd
 models` lists the names for --checkpoint.
 
-The boxes of a file belong to the picture whose path has the longest end in common with the file_name of their image. If
-the file has image_ids alone, as COCO's detections have, pictures must be named by the number, such as 000000000785.jpg;
---match=number takes the number at the end of any file name. A result has the image_id of the file of boxes. Without one
-it is the number at the end of the file name, if every picture has its own, else the picture's place, counted from 1.
+Boxes from a file are matched by file_name: to the picture whose path has the longest ending in common with it. If the
+file has only image_ids, as COCO's detections do, pictures must be named by the number, such as 000000000785.jpg;
+--match=number matches the number at the end of any file name. Results have the image_ids of the file. Without a file,
+the image_id is the number at the end of the file name if these numbers differ, else the picture's position from 1.
 """
 
 import hashlib
@@ -72,16 +72,16 @@ _OUTPUT = flags.DEFINE_string(
 _BOXES = flags.DEFINE_string(
     "boxes",
     AUTO,
-    "Where the people or animals are: 'nanodet' finds them; 'whole' takes each picture as one box; 'auto' is nanodet, "
-    "or whole where the model is for something else; a .json file in COCO's detections or annotation form (see "
-    "--match); a detector's .onnx file in the output form of YOLOX or RTMDet, which needs pip install onnxruntime. "
-    "Boxes should fit tightly: the network sees 1.25 times their width and height.",
+    "The source of boxes: 'nanodet' detects people or animals; 'whole' takes each picture as one box; 'auto' is "
+    "nanodet, or whole if the model is for something else; a .json file in COCO's detections or annotation form (see "
+    "--match); a detector's .onnx file with the output of YOLOX or RTMDet, which needs pip install onnxruntime. Boxes "
+    "should fit tightly: a crop has 1.25 times their width and height.",
     allow_override=True,
 )
 _THRESHOLD = flags.DEFINE_float(
     "box_threshold",
     None,
-    "Boxes with a lower score are left out; 0 keeps all, as eval.py does. Default: 0.29 with nanodet, else 0.3.",
+    "Boxes with a lower score are ignored; 0 keeps all, as `mamkpd eval` does. Default: 0.29 with nanodet, else 0.3.",
     0.0,
     1.0,
 )
@@ -90,35 +90,37 @@ _MATCH = flags.DEFINE_enum(
     "match",
     "name",
     ["name", "number"],
-    "Matches a file's boxes with pictures by file_name, or by image_id: the number at the end of a picture's name.",
+    "Match boxes from a file to pictures by file_name, or by image_id and the number at the end of a picture's name.",
 )
-_DETECTOR = flags.DEFINE_enum("detector", "auto", FORMS, "Whose output form a .onnx file has; auto detects it.")
+_DETECTOR = flags.DEFINE_enum("detector", "auto", FORMS, "The output form of --boxes=FILE.onnx; auto detects it.")
 _CLASSES = flags.DEFINE_list(
     "classes",
     None,
-    "The detector's classes that count, by name or index, such as dog,cat or 16,15. Default: person or COCO's ten "
+    "The detector's classes to keep, by name or index, such as dog,cat or 16,15. Default: person or COCO's ten "
     "animals, as the model needs.",
 )
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Predict all pictures, even those with up-to-date results.")
 _FLIP_TEST = flags.DEFINE_bool(
     "flip_test",
     None,
-    "See each crop in the mirror too. Default: as the model's config, or as the .onnx file was exported.",
+    "Average with the prediction for the mirrored crop. Default: as in the model's config or the .onnx file's export.",
     allow_override=True,
 )
-_BATCH = flags.DEFINE_integer("batch_size", 8, "Crops that the device gets at a time.", lower_bound=1)
+_BATCH = flags.DEFINE_integer("batch_size", 8, "Crops per batch.", lower_bound=1)
 _UPRIGHT = flags.DEFINE_bool(
-    "upright", True, "Rotate pictures as their EXIF data says. Boxes and points refer to the picture as it is read."
+    "upright", True, "Apply the EXIF rotation of pictures. Boxes and points refer to the picture as it is read."
 )
-_SUPPRESS = flags.DEFINE_bool("suppress", True, "Keep the best of poses that are nearly the same, as eval.py does.")
+_SUPPRESS = flags.DEFINE_bool("suppress", True, "Keep only the best of nearly equal poses, as `mamkpd eval` does.")
 _DRAW = flags.DEFINE_bool("draw", True, "Write pictures or the video with the poses drawn.")
 _PRINT = flags.DEFINE_bool("print", False, "Print the keypoints of each pose.")
-_JOINTS = flags.DEFINE_float("joint_threshold", JOINT_THRESHOLD, "Joints with a score up to it are not drawn.")
+_JOINTS = flags.DEFINE_float("joint_threshold", JOINT_THRESHOLD, "Joints that score at most this are not drawn.")
 _EVERY = flags.DEFINE_integer(
-    "detect_every", 1, "Of a video: detect in every N-th frame; in between, boxes follow the poses.", lower_bound=1
+    "detect_every", 1, "For videos: detect in every N-th frame; in between, boxes follow the poses.", lower_bound=1
 )
-_SMOOTH = flags.DEFINE_bool("smooth", False, "Of a video: smooth the joints by the One-Euro filter.")
-_FRAMES = flags.DEFINE_integer("max_frames", None, "Of a video or camera: stop after so many frames.", lower_bound=1)
+_SMOOTH = flags.DEFINE_bool("smooth", False, "For videos: smooth the joints with the One-Euro filter.")
+_FRAMES = flags.DEFINE_integer(
+    "max_frames", None, "For videos and cameras: stop after this many frames.", lower_bound=1
+)
 _OFFLINE = flags.DEFINE_bool("offline", False, "Refuse network addresses, and download no model.", allow_override=True)
 _CACHE = compilation_cache.define_flag()
 
@@ -129,7 +131,7 @@ _OF_VIDEOS, _OF_PICTURES = ("detect_every", "smooth", "max_frames"), ("print", "
 def main() -> None:
     compilation_cache.enable(_CACHE.value)
     if _OFFLINE.value:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # huggingface_hub then uses its cache alone
+        os.environ["HF_HUB_OFFLINE"] = "1"  # huggingface_hub then only uses its cache
     output = Path(_OUTPUT.value) if _OUTPUT.value else None
     source = _source(output)
     _warn_of_flags_without_effect(_is_video(source))
@@ -138,7 +140,7 @@ def main() -> None:
     name = automatic(predictor.skeleton, classes) if _BOXES.value == AUTO else _BOXES.value
     boxes = _boxes(name, predictor.skeleton, classes)
     if isinstance(boxes, BoxesFile) and _is_video(source):
-        raise UserError(f"--boxes={_BOXES.value} has boxes of pictures, and the input is a video; give a detector")
+        raise UserError(f"--boxes={_BOXES.value} has boxes of pictures, but the input is a video; give a detector")
     options = OutputOptions(
         output=output or _new_folder(),
         category_id=_CATEGORY.value,
@@ -191,7 +193,7 @@ def _warn_of_flags_without_effect(is_video: bool) -> None:
 
 
 def _settings(predictor: Predictor, options: OutputOptions, detector: str | None) -> dict[str, Any]:
-    """What poses depend on besides a picture and the boxes of a file."""
+    """The settings that poses depend on, besides the picture and the boxes from a file."""
     settings = {
         "weights": predictor.weights_digest(),
         "version": mamkpd_jax.__version__,
@@ -224,21 +226,21 @@ def _predictor() -> Predictor:
 def _boxes(name: str, skeleton: Skeleton, classes: list[int] | None) -> Detector | BoxesFile:
     path = Path(name)
     if classes is not None and (name == WHOLE or path.suffix == ".json"):
-        raise UserError(f"--classes are a detector's, and --boxes is {name}; leave one of them out")
+        raise UserError(f"--classes has no effect with --boxes={name}; leave one of them out")
     if path.suffix == ".json":
         return BoxesFile(path, _CATEGORY.value, skeleton, by_number=_MATCH.value == "number")
     return find_detector(name, skeleton, classes=classes, threshold=_THRESHOLD.value, form=_DETECTOR.value)
 
 
 def _box_threshold() -> float:
-    """The lowest score of a box that is used; detectors leave out boxes themselves."""
+    """The lowest score of a box that is used; 0 for detectors, which apply a threshold themselves."""
     if _THRESHOLD.value is not None:
         return _THRESHOLD.value
     return _FILE_THRESHOLD if Path(_BOXES.value).suffix == ".json" else 0.0
 
 
 def _new_folder() -> Path:
-    """Makes the first of runs/predict, runs/predict-2, ... that is not there."""
+    """Creates the first of runs/predict, runs/predict-2, ... that does not exist."""
     n, folder = 1, Path("runs/predict")
     while True:
         try:

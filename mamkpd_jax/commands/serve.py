@@ -1,13 +1,13 @@
-"""Serves a model over HTTP: poses of pictures as JSON, and a page on which to try it.
+"""Serves a model over HTTP: poses of pictures as JSON, and a page to try it.
 
 mamkpd serve [--checkpoint=NAME|DIR|FILE] [--boxes=yolox_s.onnx] [--host=127.0.0.1] [--port=8000]
 
   ask it      curl -H 'Content-Type: image/jpeg' --data-binary @photo.jpg http://127.0.0.1:8000/poses
   try it      open http://127.0.0.1:8000 in a browser
 
-GET /openapi.json describes the API, /health and /metrics (Prometheus) are for operation; docs/serve.md has the details.
-The crops of all requests share batches. SIGTERM and Ctrl-C finish the running requests, then end with exit status 0.
-Pictures stay in this process's memory: nothing is written, and the answers alone leave it.
+GET /openapi.json describes the API; /health and /metrics (Prometheus) are for monitoring. docs/serve.md has the
+details. The crops of all requests share batches. On SIGTERM or Ctrl-C the server finishes the running requests, then
+exits with status 0. Pictures stay in memory: nothing is written to disk, and only the answers leave the process.
 """
 
 import ipaddress
@@ -25,46 +25,44 @@ _RUNTIME = cli.define_runtime()
 _BOXES = flags.DEFINE_string(
     "boxes",
     AUTO,
-    "Finds the boxes of pictures that come without: 'nanodet' finds people or animals, as the model needs; 'whole' "
-    "takes the picture as one box; 'auto' is nanodet, or whole where the model is for something else; a detector's "
-    ".onnx file, in the output form of YOLOX or RTMDet.",
+    "The source of boxes for requests without any: 'nanodet' detects people or animals, as the model needs; 'whole' "
+    "takes the picture as one box; 'auto' is nanodet, or whole if the model is for something else; a detector's .onnx "
+    "file with the output of YOLOX or RTMDet.",
     allow_override=True,
 )
 _FLIP_TEST = flags.DEFINE_bool(
     "flip_test",
     None,
-    "See each crop in the mirror too. Default: as the model's config, or as the .onnx file was exported.",
+    "Average with the prediction for the mirrored crop. Default: as in the model's config or the .onnx file's export.",
     allow_override=True,
 )
 _HOST = flags.DEFINE_string(
     "host",
     "127.0.0.1",
-    "Address to listen on. With another than this machine's own, whoever reaches it can use it: let a reverse proxy "
-    "add TLS and authentication.",
+    "Address to listen on. Anyone who can reach an address other than a loopback one can use it: put a reverse proxy "
+    "with TLS and authentication in front.",
 )
-_PORT = flags.DEFINE_integer("port", 8000, "Port to listen on; 0: any that is free.", lower_bound=0, upper_bound=65535)
-_BATCH = flags.DEFINE_integer(
-    "batch_size", 8, "Crops that the device gets at a time.", lower_bound=1, allow_override=True
-)
+_PORT = flags.DEFINE_integer("port", 8000, "Port to listen on; 0: any free port.", lower_bound=0, upper_bound=65535)
+_BATCH = flags.DEFINE_integer("batch_size", 8, "Crops per batch, at most.", lower_bound=1, allow_override=True)
 _MAX_WAIT = flags.DEFINE_float(
-    "max_wait_ms", 5.0, "How long a crop waits for others of its batch while the device is idle.", lower_bound=0.0
+    "max_wait_ms", 5.0, "Milliseconds that a crop waits for others of its batch on an idle device.", lower_bound=0.0
 )
-_MIB = flags.DEFINE_float("max_mib", 20.0, "MiB of a picture's file; larger ones are refused.", lower_bound=0.001)
+_MIB = flags.DEFINE_float("max_mib", 20.0, "Size limit of a picture's file, in MiB.", lower_bound=0.001)
 _MEGAPIXELS = flags.DEFINE_float(
-    "max_megapixels", 64.0, "Million pixels of a picture; larger ones are refused.", 0.001, 134.0
+    "max_megapixels", 64.0, "Size limit of a picture, in millions of pixels.", 0.001, 134.0
 )
-_MAX_BOXES = flags.DEFINE_integer("max_boxes", 32, "Boxes of a picture.", lower_bound=1)
+_MAX_BOXES = flags.DEFINE_integer("max_boxes", 32, "Limit of boxes per picture.", lower_bound=1)
 _MAX_REQUESTS = flags.DEFINE_integer(
     "max_requests", 64, "Requests that run at once; more are refused with the status 503.", lower_bound=1
 )
 _READ_TIMEOUT = flags.DEFINE_float(
     "read_timeout_s",
     30.0,
-    "How long a request's header and its picture may take to arrive, and its answer to be read by the client.",
+    "Seconds that a request's header and picture may take to arrive, and the client to read the answer.",
     lower_bound=0.1,
 )
 _GRACE = flags.DEFINE_integer(
-    "grace_s", 30, "How long running requests may take to finish after SIGTERM or Ctrl-C.", lower_bound=1
+    "grace_s", 30, "Seconds that running requests may take to finish after SIGTERM or Ctrl-C.", lower_bound=1
 )
 _CACHE = compilation_cache.define_flag()
 cli.require_finite(_MAX_WAIT, _MIB, _MEGAPIXELS, _READ_TIMEOUT)
@@ -84,7 +82,7 @@ def main() -> None:
     from mamkpd_jax.serving.service import PoseService
 
     limit_arenas()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until it is ready, Ctrl-C ends it at once and without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the server is ready, Ctrl-C exits at once without a traceback
     compilation_cache.enable(_CACHE.value)
     listener = _listen(_HOST.value, _PORT.value)
     predictor = Predictor.from_pretrained(
@@ -109,14 +107,14 @@ def main() -> None:
         ws="none",
         lifespan="off",
         log_config=None,
-        log_level="critical",  # the application logs failures; uvicorn repeats them, and logs bytes that are not HTTP
+        log_level="critical",  # the application logs failures; uvicorn would repeat them, and log non-HTTP bytes
         access_log=False,
         limit_concurrency=_MAX_CONNECTIONS,
         timeout_graceful_shutdown=_GRACE.value,
     )
     address = f"http://{_as_in_urls(_HOST.value)}:{listener.getsockname()[1]}"
     server = uvicorn.Server(config)
-    for number in (signal.SIGINT, signal.SIGTERM):  # before the server runs, and when it raises them again at its end
+    for number in (signal.SIGINT, signal.SIGTERM):  # before the server runs, and when it raises them again at exit
         signal.signal(number, server.handle_exit)
     print(f"ready: {address} (the page), {address}/openapi.json (the API); Ctrl-C ends", flush=True)
     server.run(sockets=[listener])
@@ -129,12 +127,12 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        reason = str(error.strerror).partition(" (")[0]  # without the address again
+        reason = str(error.strerror).partition(" (")[0]  # without the address, which the message has already
         raise UserError(f"can't listen on {host}, port {port} ({reason}); give another --host or --port") from error
 
 
 def _hosts(listener: socket.socket) -> set[str] | None:
-    """The host names that requests to this machine's own address may have; None where others reach the server."""
+    """The host names that requests to a loopback address may have; None if the server listens on another address."""
     if not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
         return None
     return {"localhost", "127.0.0.1", "[::1]", _as_in_urls(_HOST.value).lower()}

@@ -1,9 +1,9 @@
-"""Draws what the network is fed: augmented crops and their the targets' maps.
+"""Draws the training input: augmented crops and the maps of their targets.
 
 mamkpd show-data --config=NAME|FILE --output=DIR
 
-DIR/crops.png shows crops of the first training batch, augmented: with the joints and the annotated box at the left of
-each pair, with the targets' maps at the right.
+DIR/crops.png shows pairs of augmented crops from the first training batch: on the left with the joints and the
+annotated box, on the right with the maps of the targets.
 """
 
 from pathlib import Path
@@ -21,16 +21,16 @@ from mamkpd_jax.heads._head import head_of
 from mamkpd_jax.visualize import contact_sheet, draw_pose, overlay_heatmap
 
 _CONFIG = cli.define_config()
-_OUTPUT = flags.DEFINE_string("output", None, "Folder of the picture.", required=True, allow_override=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder for crops.png.", required=True, allow_override=True)
 _SHOWN = 24
 _SCALE = 2  # of crops in the picture
 
 
 def show_data(config: Config, output: Path) -> Path:
-    """Writes the picture and returns its path.
+    """Writes crops.png to the folder `output` and returns its path.
 
     Raises:
-        UserError: a config field or the data set can't be right.
+        UserError: the config is invalid, or the data set is missing or damaged.
     """
     config.validate()
     dataset = open_dataset(config)
@@ -57,4 +57,4 @@ def show_data(config: Config, output: Path) -> Path:
 
 
 def main() -> None:
-    print(f"{show_data(_CONFIG.value, Path(_OUTPUT.value))} shows what the network is fed")
+    print(f"{show_data(_CONFIG.value, Path(_OUTPUT.value))} shows the training input")

@@ -2,8 +2,8 @@
 
 mamkpd train --config=NAME|FILE --workdir=DIR [--config.SECTION.FIELD=VALUE ...]
 
-The run resumes from the newest checkpoint of DIR, if there is one. At its end it writes report.json, results.json
-(COCO's results form), predictions.png and worst.png to DIR. Ctrl-C and SIGTERM save a checkpoint first.
+The run resumes from the newest checkpoint in DIR, if there is one. At the end it writes report.json, results.json
+(COCO's results form), predictions.png and worst.png to DIR. Ctrl-C and SIGTERM save a checkpoint before the exit.
 docs/training.md covers multi-GPU and multi-host training, fine-tuning and the files of DIR.
 """
 
@@ -41,28 +41,30 @@ _CONFIG = cli.define_config()
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run: checkpoints, logs, report.", required=True, allow_override=True
 )
-_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Compile, run one step, print time and memory, and write nothing.")
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "Compile, run one step, print the run's time and memory, and write nothing."
+)
 _CACHE = compilation_cache.define_flag()
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "Join a run of several processes, described by SLURM, Kubernetes, Open MPI or the next flags."
 )
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, the same for all processes.")
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes the run has.", lower_bound=1)
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this one is, from 0.", lower_bound=0)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "The number of processes of the run.", lower_bound=1)
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "The index of this process, from 0.", lower_bound=0)
 
 
 def train(config: Config, workdir: Path, *, only_dry: bool = False) -> dict[str, float]:
     """Trains to the last epoch, from the newest checkpoint of `workdir` if there is one, and evaluates.
 
     Args:
-        only_dry: compile and run a step, print what the run would take, and write nothing.
+        only_dry: compile and run one step, print the time and memory that the run would take, and write nothing.
 
     Returns:
-        The metrics of the validation split, as in `workdir`/report.json; none if the run was dry or interrupted.
+        The metrics of the validation split, as in `workdir`/report.json; empty if the run was dry or interrupted.
 
     Raises:
-        UserError: a config field, the data set or a checkpoint in `workdir` can't be right, another training runs in
-            `workdir`, the loss is not finite, or a checkpoint can't be written.
+        UserError: the config is invalid, the data set or a checkpoint in `workdir` is missing, damaged or does not fit
+            it, another process trains in `workdir`, the loss is not finite, or a checkpoint can't be written.
     """
     config.validate()
     mesh = training_mesh(config.fsdp)

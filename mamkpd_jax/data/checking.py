@@ -18,7 +18,7 @@ from mamkpd_jax.data.findings import OUTCOMES
 from mamkpd_jax.data.functional import decode_image
 from mamkpd_jax.data.labels import Labels, size_of, usable_labels
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.skeleton_files import flips, one_sided
+from mamkpd_jax.skeleton_files import describe_flips, one_sided
 from mamkpd_jax.skeletons import Skeleton
 from mamkpd_jax.visualize import FAR_PX, contact_sheet, draw_region
 
@@ -118,7 +118,10 @@ def report(checked: Checked) -> str:
     labels, n = checked.labels, len(checked.instances)
     dropped = "".join(f", {count} dropped: {reason}" for reason, count in checked.dropped.items())
     left_out = f", {labels.left_out} left out" if labels.left_out else ""
-    lines = [f"{len(labels.images)} images, {n} instances to train on{dropped}{left_out}", flips(labels.skeleton)]
+    lines = [
+        f"{len(labels.images)} images, {n} instances to train on{dropped}{left_out}",
+        describe_flips(labels.skeleton),
+    ]
     names = labels.skeleton.joints
     if labels.skeleton.edges:
         lines.append("edges: " + ", ".join(f"{names[a]} - {names[b]}" for a, b in labels.skeleton.edges))

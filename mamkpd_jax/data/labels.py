@@ -14,7 +14,7 @@ from mamkpd_jax.data.annotation_files import are_numbers, as_id, read_json
 from mamkpd_jax.data.findings import Findings, shown
 from mamkpd_jax.data.functional import BODY_AREA, box_around
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.skeleton_files import find_skeleton, has_keypoints, names_of, places_by_name
+from mamkpd_jax.skeleton_files import find_skeleton, has_keypoints, indices_by_name, names_of
 from mamkpd_jax.skeletons import Skeleton
 
 IMAGE_FIELDS = ("id", "file_name", "height", "width")
@@ -174,7 +174,7 @@ def _joint_orders(categories: Any, skeleton: Skeleton, findings: Findings) -> di
     found = {}
     for category in categories if isinstance(categories, list) else []:
         if has_keypoints(category):
-            order = places_by_name(names_of(category), skeleton)
+            order = indices_by_name(names_of(category), skeleton)
             if order != tuple(range(skeleton.n_joints)):
                 found[as_id(category.get("id"))] = order
                 what = f"keypoints in another order than the skeleton {skeleton.name}: mapped by name"

@@ -11,7 +11,7 @@ from mamkpd_jax.data.annotation_files import as_id, detections_of, read_json
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.boxes import Boxes, as_boxes
 from mamkpd_jax.inference.matching import match_numbers, match_paths, parts_of
-from mamkpd_jax.skeleton_files import has_keypoints, names_of, places_by_name
+from mamkpd_jax.skeleton_files import has_keypoints, indices_by_name, names_of
 from mamkpd_jax.skeletons import Skeleton
 
 
@@ -147,7 +147,7 @@ class BoxesFile:
     def _check_keypoints(self, category: dict[str, Any], skeleton: Skeleton) -> None:
         joints = names_of(category)
         try:
-            places = places_by_name(joints, skeleton)
+            places = indices_by_name(joints, skeleton)
         except UserError as error:
             raise UserError(
                 f"{self.path}: category {category['id']} has the {len(joints)} joints {', '.join(joints)}; the "

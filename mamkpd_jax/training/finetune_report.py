@@ -8,7 +8,7 @@ from mamkpd_jax.config import Config
 from mamkpd_jax.data.opening import PoseData
 from mamkpd_jax.evaluation.report import PICTURE, WORST
 from mamkpd_jax.files import atomic_write
-from mamkpd_jax.skeleton_files import flips
+from mamkpd_jax.skeleton_files import describe_flips
 from mamkpd_jax.training.logs import METRICS
 from mamkpd_jax.training.schedule import Schedule
 
@@ -42,7 +42,7 @@ def write_report(
         f"- training: {dataset.train.n_images} images, {len(dataset.train)} instances",
         f"- validation: {dataset.val.n_images} images, {len(dataset.val)} instances",
         f"- keypoints: {', '.join(dataset.skeleton.joints)}",
-        f"- {flips(dataset.skeleton)}",
+        f"- {describe_flips(dataset.skeleton)}",
         f"- schedule: {steps} steps ({optim.epochs} epochs) of {optim.batch_size} crops of {_size(config)} pixels, "
         f"learning rate {optim.learning_rate:g}, augmentation {config.data.augmentation}",
         f"- time: {_minutes(workdir):.1f} minutes of training",

@@ -135,7 +135,7 @@ def test_from_one_kind_of_file_to_the_other(random_weights, tmp_path):
     for a, b in zip(jax.tree.leaves(load(tmp_path / "model.pth").params), jax.tree.leaves(weights.params), strict=True):
         np.testing.assert_array_equal(a, b)
     refused = _convert(f"--input={file}", f"--output={tmp_path / 'run'}", "--best")
-    assert refused.returncode == 1 and "error: --best and --ema choose of what a run's folder has" in refused.stderr
+    assert refused.returncode == 1 and "error: --best and --ema choose weights of a run directory" in refused.stderr
 
 
 def _convert(*flags: str, shell: str = "") -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""The command that fine-tunes on a labelled folder."""
+"""The command `mamkpd finetune`."""
 
 import json
 import re
@@ -29,7 +29,7 @@ _OWN = {"nose": "Nase", "left_wrist": "Hand_L", "right_wrist": "Hand_R"}
 
 @pytest.fixture
 def labelled(coco_mini_root, tmp_path) -> tuple[Path, Path]:
-    """An annotation file of three keypoints with names of our own, and its images' folder."""
+    """An annotation file of three keypoints with new names, and the folder of its images."""
     data = json.loads((coco_mini_root / "annotations" / "person_keypoints_val2017.json").read_bytes())
     joints = [COCO.joints.index(name) for name in _OWN]
     for annotation in data["annotations"]:
@@ -42,7 +42,7 @@ def labelled(coco_mini_root, tmp_path) -> tuple[Path, Path]:
 
 
 def _start(tiny, path, skeleton) -> str:
-    """Weights of a small untrained model."""
+    """Writes weights of a small untrained model; returns their path."""
     state = create_state(tiny, skeleton, optimizer(tiny.optim, 1), training_mesh())
     arrays = jax.tree.map(np.asarray, {"params": state.params, "batch_stats": state.batch_stats})
     save(Artifact(config=tiny, skeleton=skeleton, step=0, **arrays), path)
@@ -99,13 +99,13 @@ def _run(*flags: str) -> tuple[int, str]:
     ("flags", "line"),
     [
         (["--annotations=/nowhere.json"], "/nowhere.json can't be read"),
-        (["--images=/nowhere"], "--images: /nowhere is no folder"),
+        (["--images=/nowhere"], "--images: /nowhere is not a folder"),
         (["--val_images=/nowhere"], "--val_images is given without --val_annotations"),
         (["--init_from=elephants"], "elephants is no model, folder or file; expected animals, people"),
-        (["--skeleton=/nowhere.json"], "/nowhere.json is no skeleton file"),
+        (["--skeleton=/nowhere.json"], "/nowhere.json is not a skeleton file"),
     ],
 )
-def test_mistakes_are_told_in_one_line(flags, line, labelled, tmp_path):
+def test_mistakes_print_one_line(flags, line, labelled, tmp_path):
     annotations, images = labelled
     status, err = _run(f"--annotations={annotations}", f"--images={images}", f"--workdir={tmp_path / 'run'}", *flags)
     assert status == 1 and line in err.splitlines()[-1] and err.splitlines()[-1].startswith("error: "), err

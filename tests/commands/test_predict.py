@@ -1,4 +1,4 @@
-"""The program as a user runs it: a folder of good and bad pictures, a second run, and mistakes told in one line."""
+"""The command `mamkpd predict` as a user runs it: good and bad pictures, a second run, and mistakes."""
 
 import json
 import os
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def run(workdir):
-    """Runs the program, without the flip test; returns its status, output and errors."""
+    """Runs the program without the flip test; returns its exit status, output and errors."""
 
     def start(*flags: str) -> tuple[int, str, str]:
         command = [sys.executable, "-m", "mamkpd_jax", "predict", f"--checkpoint={workdir}", "--noflip_test", *flags]
@@ -35,7 +35,7 @@ def run(workdir):
 
 
 def _bomb(path: Path, side: int) -> None:
-    """A PNG of side x side pixels of one bit, all black, in a few kilobytes."""
+    """Writes a black PNG of side x side one-bit pixels, whose file has only a few kilobytes."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -47,7 +47,7 @@ def _bomb(path: Path, side: int) -> None:
 
 @pytest.fixture
 def folder(shared_data, tmp_path) -> Path:
-    """Four real pictures, one of them below, and of each that is out of the ordinary one."""
+    """Four real pictures, one of them in a subfolder, and one unusual or broken picture of each kind."""
     folder = tmp_path / "in"
     copy_folder(shared_data / "coco_mini", folder, ignore=shutil.ignore_patterns("*.json"))
     (folder / "below").mkdir()
@@ -115,7 +115,7 @@ def test_whole_takes_each_picture_as_a_box(run, folder, tmp_path):
 
 @pytest.fixture
 def shipped(tmp_path):
-    """Runs the program in a new folder with the models and the detector of the package; returns as `run` does."""
+    """Runs the program in a new folder with the shipped models and detector; returns the same as `run`."""
 
     def start(*flags: str) -> tuple[int, str, str]:
         command, environment = [sys.executable, "-m", "mamkpd_jax", "predict"], os.environ | {"PYTHONPATH": str(ROOT)}
@@ -127,7 +127,7 @@ def shipped(tmp_path):
     return start
 
 
-def test_a_photo_is_all_that_is_needed(shipped, shared_data, tmp_path):
+def test_a_photo_needs_no_other_flag(shipped, shared_data, tmp_path):
     photo = shared_data / "coco_mini" / "000000197388.jpg"
     for folder in ("predict", "predict-2"):
         status, printed, errors = shipped(f"--input={photo}", "--print")
@@ -147,15 +147,15 @@ def test_only_options_that_change_poses_predict_again(shipped, shared_data, tmp_
     status, printed, errors = shipped("--input=.", "--output=runs/mine")
     assert status == 0 and printed.startswith("写真.jpg: 1 person found"), errors
     status, printed, _ = shipped("--input=.", "--print")
-    assert status == 0 and printed.count("found") == 1, "the drawn picture is no input"
+    assert status == 0 and printed.count("found") == 1, "the drawn picture is not an input"
     status, printed, errors = shipped("--input=.", "--output=runs/mine", "--classes=dog")
     assert status == 0 and printed.startswith("写真.jpg: ")
     assert "1 pictures predicted again: 1 with changed boxes" in errors
     status, printed, _ = shipped("--input=.", "--output=runs/mine", "--classes=dog", "--print")
-    assert status == 0 and "found" not in printed, "printing is no setting"
+    assert status == 0 and "found" not in printed, "--print does not change poses"
 
 
-def test_a_picture_without_people_is_said_and_written(shipped, tmp_path):
+def test_picture_without_people_is_reported_and_written(shipped, tmp_path):
     cv2.imwrite(str(tmp_path / "wall.png"), np.full((120, 160, 3), 90, np.uint8))
     status, printed, _ = shipped("--input=wall.png")
     assert status == 0 and re.match(r"wall.png: no people found, \d+\.\d\d s\n", printed)
@@ -171,7 +171,7 @@ def test_animals_are_found_by_their_model(shipped, shared_data):
 
 @pytest.mark.slow  # half a minute
 def test_a_video_needs_no_other_flag(shipped, shared_data, tmp_path):
-    """60 frames: a view that moves over a photo of a skier."""
+    """The video has 60 frames of a view that moves over a photo of a skier."""
     image = cv2.imread(str(shared_data / "coco_mini" / "000000000785.jpg"))
     film = cv2.VideoWriter(str(tmp_path / "clip.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 30, (480, 400))
     for i in range(60):
@@ -200,12 +200,12 @@ def test_a_video_needs_no_other_flag(shipped, shared_data, tmp_path):
         ),
         (
             ["--input=docs", "--output=x", "--classes=dog", "--boxes=whole"],
-            "--classes are a detector's, and --boxes is whole",
+            "--classes has no effect with --boxes=whole; leave one of them out",
         ),
         (["--input=docs", "--output=x", "--boxes=yolo.pt"], "the boxes are 'yolo.pt'; expected auto, nanodet, whole"),
     ],
 )
-def test_mistakes_are_told_in_one_line(run, flags, message):
+def test_mistakes_print_one_line(run, flags, message):
     status, _, errors = run(*flags)
     lines = [line for line in errors.splitlines() if line.startswith("error: ")]
     assert status == 1 and len(lines) == 1 and message in lines[0] and not (ROOT / "x" / "results.json").exists()

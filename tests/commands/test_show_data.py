@@ -1,4 +1,4 @@
-"""The command that draws what the network is fed."""
+"""The command that draws the training input."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 
-def test_show_data_draws_crops_with_joints_boxes_and_heatmaps(mpii_root, tmp_path):
+def test_show_data_draws_joints_boxes_and_heatmaps(mpii_root, tmp_path):
     overrides = {
         "config": "mpii",
         "config.data.root": mpii_root,

@@ -7,7 +7,7 @@ from absl import logging
 from mamkpd_jax.config import DataConfig
 from mamkpd_jax.data.builders.coco_files import CocoFiles, Files
 from mamkpd_jax.data.builders.images import UPRIGHT
-from mamkpd_jax.skeleton_files import find_skeleton, flips
+from mamkpd_jax.skeleton_files import describe_flips, find_skeleton
 from mamkpd_jax.skeletons import Skeleton
 
 
@@ -19,7 +19,7 @@ class CustomCoco(CocoFiles):
     def __init__(self, data: DataConfig, needed: Collection[str] | None = None):
         super().__init__(data, needed)
         level = logging.INFO if self.skeleton.flip_pairs else logging.WARNING
-        logging.log(level, "%s: %s", self.skeleton.name, flips(self.skeleton))
+        logging.log(level, "%s: %s", self.skeleton.name, describe_flips(self.skeleton))
 
     @staticmethod
     def files(data: DataConfig) -> Files:
