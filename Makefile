@@ -1,5 +1,5 @@
 # The two commands of the README: `make train` and `make test`. Both set up a virtual environment first. `make gpu`
-# measures on a machine with a GPU, in an environment of its own.
+# measures on a machine with a GPU, in a separate environment.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -8,13 +8,13 @@ CUDA := $(shell nvidia-smi 2>/dev/null | sed -n 's/.*CUDA[A-Z ]*Version *: *\([0
 GPU := $(if $(CUDA),$(shell test $(CUDA) -ge 13 && echo cuda13 || echo cuda12))
 EXTRAS := $(if $(GPU),[$(GPU)],)
 WORKDIR ?= runs/quickstart
-# A GPU that came after the set-up is set up then.
+# A separate marker for each build of JAX, so that a GPU added later gets its build.
 READY := $(VENV)/.run$(if $(GPU),-$(GPU),)
-# XLA allocates its scratch memory anew in every step; in pages of 2 MiB that takes a third less time on a CPU.
+# XLA allocates its scratch memory again in every step; with pages of 2 MiB that takes a third less time on a CPU.
 export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 
-# Of `make gpu`. DATA has lspet/lspet.zip and animalpose/animalpose.zip. WHEELS is a folder that `make wheels` filled, for
-# a machine without network. REHEARSE=1 runs every part on a CPU at tiny sizes.
+# Variables of `make gpu`. DATA has lspet/lspet.zip and animalpose/animalpose.zip. On a machine without network, WHEELS is
+# a folder that `make wheels` has filled. REHEARSE=1 runs every part on a CPU at tiny sizes.
 SECONDS ?= 540
 PART ?= all
 DATA ?= ../shared/data
@@ -28,7 +28,7 @@ GPU_VENV := .venv-gpu
 
 help:
 	@echo "make train   set up, train the quickstart model on synthetic people, evaluate it (WORKDIR=$(WORKDIR), FLAGS=--config...)"
-	@echo "make test    set up, run the tests (TESTS='-m slow tests/ops' chooses)"
+	@echo "make test    set up, run the tests (TESTS='-m slow tests/ops' selects some)"
 	@echo "make check   linters, types, and the tests with torch, onnx, openvino and the compiled kernels"
 	@echo "make kernel-report   what the scan's kernels compile to: instructions, registers, spills; needs no GPU"
 	@echo "make gpu     measure on this machine's GPU in SECONDS=$(SECONDS), results in OUT=$(OUT); PART=peers measures peers"
@@ -53,7 +53,7 @@ train: $(READY)
 test: $(VENV)/.dev
 	JAX_PLATFORMS=cpu $(RUN) -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(TESTS)
 
-# With what conversion and the compiled kernels need, without which their tests are skipped.
+# With the extras for conversion and the compiled kernels, without which their tests are skipped.
 $(VENV)/.all: $(READY)
 	$(RUN) -m pip install --quiet --editable '.[dev,onnx,openvino,kernel-report]'
 	@touch $(VENV)/.dev $@
@@ -68,8 +68,9 @@ kernel-report: $(READY)
 	$(RUN) -m pip install --quiet --editable '.[kernel-report]'
 	JAX_PLATFORMS=cpu $(RUN) -m mamkpd_jax bench kernel_report --output=benchmarks/kernel_report.json
 
-# The system's JAX, PyTorch and pip are used as they are, also where the system's Python is a virtual environment, whose
-# packages --system-site-packages alone does not see. What pip can't find is told, and the parts that do without it run.
+# The system's JAX, PyTorch and pip are used unchanged. If the system's Python is a virtual environment, the option
+# --system-site-packages alone does not find its packages. Packages that pip can't find are reported, and the parts that
+# don't need them run.
 $(GPU_VENV)/.ready: requirements.txt mamkpd_jax/bench/gpu_setup.py $(wildcard $(WHEELS)/*.whl)
 	$(PYTHON) -m venv --without-pip --system-site-packages $(GPU_VENV)
 	$(GPU_VENV)/bin/python mamkpd_jax/bench/gpu_setup.py --system=$$(command -v $(PYTHON)) --wheels=$(WHEELS)

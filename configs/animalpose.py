@@ -1,7 +1,7 @@
-"""MamKPD on Animal-Pose, cropped to animals: PCK by the box, and AP over the species.
+"""MamKPD on Animal-Pose, cropped to animals: PCK normalised by the box, and AP over all species.
 
 mamkpd train --config=animalpose:NAME --config.data.root=data/animalpose --workdir=runs/animalpose_NAME
-with NAME one of the table of variants: small, base (the default), large, ablation_a and so on.
+NAME is a variant: small, base (the default), large, ablation_a and so on.
 
 Hardware, time and score: not run yet.
 """

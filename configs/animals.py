@@ -1,10 +1,10 @@
-"""Trains the successor of the shipped model `animals`: a narrow MamKPD on Animal-Pose, 20 keypoints.
+"""The successor of the shipped model `animals`: a narrow MamKPD on Animal-Pose, 20 keypoints.
 
 mamkpd train --config=animals --config.data.root=data/animalpose --workdir=runs/animals
 mamkpd convert --checkpoint=runs/animals --output=animals.safetensors --dtype=bfloat16
 
 `mamkpd pose-release --release=DIR --root=data/animalpose` makes the annotation files from the official release.
-Score so far: docs/models.md. The weights that are shipped now are older and smaller.
+docs/models.md has the scores so far. The shipped weights are of an older, smaller model.
 """
 
 from mamkpd_jax.config import Config, DataConfig, EvalConfig, HeatmapConfig, ModelConfig, OptimConfig
@@ -27,7 +27,7 @@ def get_config() -> Config:
         optim=OptimConfig(
             batch_size=16, epochs=200, learning_rate=2e-3, decay_epochs=(160, 185), warmup_steps=200, ema_decay=0.9995
         ),
-        # No flip test: it would double the time of each prediction.
+        # A flip test would double the time of each prediction.
         eval=EvalConfig(metrics=("pck_box@0.1", "coco"), batch_size=50, flip_test=False, every_epochs=5),
         checkpoint_every_steps=500,
     )

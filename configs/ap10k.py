@@ -1,10 +1,10 @@
-"""MamKPD on AP-10K (MamKPD table 4), trained on the training part of a split.
+"""MamKPD on AP-10K (MamKPD table 4), with one of its three splits into train, val and test.
 
 mamkpd train --config=ap10k:NAME --config.data.root=data/ap-10k --workdir=runs/ap10k_NAME
-with NAME one of the table of variants: small, base (the default), large, ablation_a and so on.
+NAME is a variant: small, base (the default), large, ablation_a and so on.
 
-`data.root` holds data/ and annotations/; `data.ap10k_fold` is one of the three splits. The best checkpoint is chosen on
-the val part; the final value is that of eval.py --config.eval.split=test.
+`data.root` has data/ and annotations/; `data.ap10k_fold` chooses the split. Training selects the best checkpoint on
+val; `mamkpd eval --config.eval.split=test` gives the final metrics.
 
 Hardware, time and score: not run yet.
 """

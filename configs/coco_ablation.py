@@ -1,7 +1,7 @@
 """The ablations of MamKPD's table 5 (a to d) and figure 3, on COCO keypoints 2017; the paper ran them on MPII.
 
 mamkpd train --config=coco_ablation:NAME --workdir=runs/NAME
-with NAME one of ablation_a, ablation_b, ablation_c, ablation_d, without_stem, without_cmm, patch_merging,
+NAME is one of ablation_a, ablation_b, ablation_c, ablation_d, without_stem, without_cmm, patch_merging,
 without_stem_and_cmm.
 
 Hardware, time and scores: not run yet.

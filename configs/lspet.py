@@ -1,7 +1,7 @@
-"""MamKPD on Leeds Sports Pose Extended, cropped to persons: PCK by the torso and by the head.
+"""MamKPD on Leeds Sports Pose Extended, cropped to persons: PCK normalised by the torso and by the head.
 
 mamkpd train --config=lspet:NAME --config.data.root=data/lspet --workdir=runs/lspet_NAME
-with NAME one of the table of variants: small, base (the default), large, ablation_a and so on.
+NAME is a variant: small, base (the default), large, ablation_a and so on.
 
 Hardware, time and score: not run yet.
 """

@@ -1,10 +1,10 @@
-"""MamKPD on MPII (MamKPD tables 3 and 5), train and validation lists of the HRNet repository.
+"""MamKPD on MPII (MamKPD tables 3 and 5), with the training and validation lists of the HRNet repository.
 
 mamkpd train --config=mpii:NAME --config.data.root=data/mpii --workdir=runs/mpii_NAME
-with NAME one of the table of variants: small, base (the default), large, ablation_a and so on.
+NAME is a variant: small, base (the default), large, ablation_a and so on.
 
-`data.root` holds images/ and annot/ with train.json, valid.json and gt_valid.mat: those of the HRNet repository, or
-those that `mamkpd mpii-release` makes of the official release.
+`data.root` has images/ and annot/ with train.json, valid.json and gt_valid.mat: those of the HRNet repository, or those
+that `mamkpd mpii-release` makes from the official release.
 
 Hardware, time and score: not run yet.
 """

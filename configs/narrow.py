@@ -1,7 +1,7 @@
-"""A config at a scale for CPUs: --config=narrow:SET,NAME, of configs/SET.py and the table of variants.
+"""Another config at a scale for CPUs: --config=narrow:SET,NAME takes configs/SET.py and the variant NAME.
 
-A quarter of the channels, half of the crop's sides, few epochs, flips alone as augmentation. This scale shows how
-contenders of equal arithmetic learn in a short time. It shows nothing about the networks at full size.
+It has a quarter of the channels, half the crop's width and height, few epochs, and only flips as augmentation. This
+scale shows how networks of equal arithmetic learn in a short time. It shows nothing about networks of full size.
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
-"""A narrow MamKPD on synthetic people, in minutes on two CPU cores: what `make train` runs.
+"""A narrow MamKPD on synthetic people, which `make train` trains in minutes on two CPU cores.
 
-Two stages, so that the features of a small crop keep stride 8 and its heatmaps stride 2.
+It has two stages, so that a small crop has features of stride 8 and heatmaps of stride 2.
 
-Two cores of a shared x86-64 machine, without a GPU: 8 min 12 s of training, AP 0.616 (AP50 0.874, AP75 0.699) on the
-validation 400 pictures. Other processors and later commits, which round in another way, came to AP 0.610 to 0.621.
+On two cores of a shared x86-64 machine, without a GPU: 8 min 12 s of training, AP 0.616 (AP50 0.874, AP75 0.699) on the
+400 validation pictures. Other processors and code versions, which round differently, give AP 0.610 to 0.621.
 """
 
 from mamkpd_jax.config import Config, DataConfig, EvalConfig, HeatmapConfig, ModelConfig, OptimConfig

@@ -1,4 +1,4 @@
-"""Finds the pose in a box of a picture, with NumPy, OpenCV and ONNX Runtime alone; docs/export.md explains the steps.
+"""Finds the pose in a box of a picture with only NumPy, OpenCV and ONNX Runtime; docs/export.md explains the steps.
 
 mamkpd export --checkpoint=people --output=people.onnx
 python examples/onnx_minimal.py people.onnx picture.jpg [x y width height] [drawn.png]
@@ -20,7 +20,7 @@ if not about or about["options"]["normalize"] or about["options"]["decode"] or a
     sys.exit(f"{model}: expected a file of `mamkpd export` without --normalize, --decode and --batch; export it again")
 codec, (height, width) = about["config"]["head"]["codec"], about["config"]["data"]["input_hw"]
 
-# Crop: the box or the picture with a margin, grown on one side to the model's aspect; sizes for udp are 1 less.
+# Crop: the box or the picture with a margin, extended to the model's aspect ratio; for udp sizes are less by 1.
 if (image := cv2.imread(picture)) is None:
     sys.exit(f"{picture} is not a picture that OpenCV can read; give another")
 x, y, w, h = map(float, more[:4]) if len(more) >= 4 else (0, 0, image.shape[1], image.shape[0])
@@ -33,7 +33,7 @@ normalised = ((crop[..., ::-1] - about["mean"]) / about["std"]).astype(np.float3
 heatmaps = np.asarray(session.run(["heatmaps"], {"image": normalised.transpose(2, 0, 1)[None]})[0])[0]
 rows, columns = heatmaps.shape[1:]
 
-# Decode: the highest pixel of each heatmap, moved to the peak between the pixels.
+# Decode: the highest pixel of each heatmap, refined to subpixels.
 reach, k = round(2.5 * about["config"]["head"]["sigma_px"] * columns / width), 2 if codec == "dark" else 1
 points, scores = np.zeros((len(heatmaps), 2)), heatmaps.max(axis=(1, 2))
 for joint, heatmap in enumerate(heatmaps):
