@@ -1,4 +1,4 @@
-"""Fixtures of the whole suite; array annotations of the package are checked while it is tested."""
+"""Fixtures for all tests. The package's array annotations are checked at run time."""
 
 import json
 import os
@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
-# XLA compiles in a third of the time, for programs that run a few times each.
+# Compiling takes a third of the time; the slower programs run only a few times each.
 _QUICK = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
 _QUICK += ["--xla_cpu_parallel_codegen_split_count=1"]
-if version("jax").startswith("0.10."):  # which still has the older code generator, quicker again by a third
+if version("jax").startswith("0.10."):  # its older code generator compiles faster by another third
     _QUICK += ["--xla_cpu_use_fusion_emitters=false"]
 os.environ.setdefault("XLA_FLAGS", " ".join(_QUICK))
 
@@ -39,27 +39,27 @@ _LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files come first: one that starts last keeps one process busy while the others wait."""
+    """Runs the longest files first, so that no process waits for one that started last."""
     places = {name: place for place, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_once(request: pytest.FixtureRequest) -> None:
-    """What XLA compiles for one test serves all others, in all processes and later runs: it is most of their time."""
+    """Shares compiled programs among all tests, processes and later runs: compiling takes most of their time."""
     import jax
 
     from mamkpd_jax import compilation_cache
 
     compilation_cache.use(request.config.cache.mkdir("compiled"))
-    # For the programs that tests start.
+    # Programs that tests start use the same cache.
     for name in ("compilation_cache_dir", "compilation_cache_max_size", "persistent_cache_min_compile_time_secs"):
         os.environ[f"JAX_{name.upper()}"] = str(getattr(jax.config, f"jax_{name}"))
 
 
 @pytest.fixture(scope="session")
 def devices() -> Callable[[int], dict[str, str]]:
-    """The variables of a process that has a number of CPU devices."""
+    """Returns the environment variables of a process with n CPU devices."""
     flags = os.environ["XLA_FLAGS"]
     return lambda n: {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={n}"}
 
@@ -127,13 +127,13 @@ def ap10k_root(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture(scope="session")
 def build_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where data sets are built once for all runs."""
+    """The folder in which data sets are built, once for all tests."""
     return tmp_path_factory.mktemp("build")
 
 
 @pytest.fixture
 def tiny(coco_mini_root: Path, build_dir: Path) -> Config:
-    """A run of nine steps on real images, three an epoch, with a checkpoint after each."""
+    """A run of nine steps on real images, three per epoch, with a checkpoint after each step."""
     return Config(
         model=ModelConfig(stem=False, depths=(1,), dims=(8,), decoder_dim=8),
         data=DataConfig(root=str(coco_mini_root), build_dir=str(build_dir), input_hw=(64, 48), workers=0),
@@ -146,7 +146,7 @@ def tiny(coco_mini_root: Path, build_dir: Path) -> Config:
 
 @pytest.fixture
 def white_is_nan(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the step see a white crop as NaN: pixels are bytes, so that no picture can hold one."""
+    """Turns white crops into NaN in the training step, because images of bytes can't hold NaN."""
     import jax.numpy as jnp
 
     from mamkpd_jax.training import step
@@ -162,7 +162,7 @@ def white_is_nan(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.Popen]:
-    """Starts a program, such as "train.py" or "-m mamkpd_jax bench train_peer", with a config, as a user does."""
+    """Starts a program with a config, as a user does: "train.py", for example, or "-m mamkpd_jax bench train_peer"."""
     folder = tmp_path_factory.mktemp("run")
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
 
@@ -181,7 +181,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.
 
 @pytest.fixture(scope="session")
 def run(start) -> Callable[..., tuple[int, str, str]]:
-    """Runs a program as `start` does, to its end: exit status, standard output and errors."""
+    """Runs a program as `start` does; returns its exit status, standard output and errors."""
 
     def program(*args, **more) -> tuple[int, str, str]:
         process = start(*args, **more)
@@ -193,7 +193,7 @@ def run(start) -> Callable[..., tuple[int, str, str]]:
 
 @pytest.fixture(scope="session")
 def saved_state() -> Callable[[Path, int], list[np.ndarray]]:
-    """Reads all arrays of the training state that the checkpoint of a step holds."""
+    """Reads all arrays of the training state in the checkpoint of a step."""
     import jax
     import orbax.checkpoint as ocp
 
@@ -201,7 +201,7 @@ def saved_state() -> Callable[[Path, int], list[np.ndarray]]:
         folder = (workdir / "checkpoints" / str(step) / "state").absolute()
         with ocp.PyTreeCheckpointer() as checkpointer:
             saved = checkpointer.metadata(folder).item_metadata.tree
-            # As numpy, whatever devices have written it.
+            # As NumPy arrays, whatever devices wrote them.
             as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
             return [np.asarray(leaf) for leaf in jax.tree.leaves(checkpointer.restore(folder, restore_args=as_numpy))]
 

@@ -17,7 +17,7 @@ from tests.artifact.conftest import random_weights
 __all__ = ["random_weights"]
 
 
-def test_a_reader_that_leaves_ends_the_program_without_a_word():
+def test_closed_output_pipe_ends_the_program_silently():
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
@@ -38,16 +38,16 @@ def test_a_reader_that_leaves_ends_the_program_without_a_word():
         ("file/a/out.json", "error: {folder}/file/a can't be written (Not a directory); a file is where a folder "),
     ],
 )
-def test_an_output_in_the_wrong_place_is_told_in_one_line(output, line, tmp_path, capsys):
+def test_unwritable_output_prints_one_line(output, line, tmp_path, capsys):
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit) as end:
         _guarded(lambda: write_json(tmp_path / output, {}))
     assert end.value.code == 1
-    told = capsys.readouterr().err
-    assert told.startswith(line.format(folder=tmp_path)) and told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(line.format(folder=tmp_path)) and printed.count("\n") == 1
 
 
-def test_too_large_outputs_fail_in_one_line(tmp_path, capsys):
+def test_too_large_output_prints_one_line(tmp_path, capsys):
     """FAT file systems, for example, allow 4 GiB."""
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -61,7 +61,7 @@ def test_too_large_outputs_fail_in_one_line(tmp_path, capsys):
 
 
 def _without(package: str, *command: str) -> subprocess.CompletedProcess:
-    """A program where a package is not installed."""
+    """Runs a program as if a package were not installed."""
     script = (
         "import runpy, sys; sys.modules[sys.argv[1]] = None; del sys.argv[:2]\n"
         "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
@@ -93,11 +93,11 @@ def _without(package: str, *command: str) -> subprocess.CompletedProcess:
         ("uvicorn", "serve", "mamkpd_jax serve --checkpoint={run}"),
     ],
 )
-def test_an_extra_that_is_not_installed_is_told_in_one_line(package, extra, command, tmp_path, random_weights):
+def test_missing_extra_prints_one_line(package, extra, command, tmp_path, random_weights):
     if package in ("torch", "openvino") and "bench " in command:
-        pytest.importorskip("onnxruntime")  # which these look for first
+        pytest.importorskip("onnxruntime")  # these programs import it first
     if package == "openvino":
-        pytest.importorskip("torch")  # which this looks for before it
+        pytest.importorskip("torch")  # the program imports it before openvino
     model = ModelConfig(stem=False, depths=(1,), dims=(8,), decoder_dim=8)
     write_checkpoint(random_weights(Config(model=model)), tmp_path / "run")
     done = _without(package, *(word.format(run=tmp_path / "run", new=tmp_path / "new") for word in command.split()))

@@ -1,4 +1,4 @@
-"""Keypoints to heatmaps and back."""
+"""Encoding keypoints as heatmaps and decoding them."""
 
 import cv2
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ def _encode(points, visible=None, heatmap_hw=HEATMAP_HW):
 
 
 def _loop_target(point, stride, sigma, hw):
-    """The target of one joint, written straight from protocol and SimpleBaseline, in float64."""
+    """The target of one joint in float64, written directly from SimpleBaseline's definition."""
     heatmap = np.zeros(hw)
     cx, cy = int(point[0] / stride + 0.5), int(point[1] / stride + 0.5)
     for y in range(hw[0]):
@@ -44,8 +44,8 @@ def _mmpose_target(x, y, codec, sigma=2.0):
 
 
 @pytest.mark.parametrize("codec", ["plain", "dark", "udp"])
-def test_targets_around_the_crop_are_those_of_mmpose(codec):
-    """From far left of and above the crop to far right of and below it."""
+def test_targets_around_the_crop_match_mmpose(codec):
+    """The joints range from far left of and above the crop to far right of and below it."""
     sides = np.concatenate([np.arange(-9, -4, 0.25), np.arange(-2, 2, 0.25)]) + 0.1
     places = [(x, 30.1) for x in [*sides, *(45.2 - sides)]] + [(20.1, y) for y in [*sides, *(61.2 - sides)]]
     stride = np.array([191 / 47, 255 / 63]) if codec == "udp" else np.array([4.0, 4.0])
@@ -59,7 +59,7 @@ def test_targets_around_the_crop_are_those_of_mmpose(codec):
 
 
 @pytest.mark.parametrize(("stride", "sigma"), [(4, 2.0), (8, 1.0)])
-def test_targets_equal_a_loop(stride, sigma):
+def test_targets_match_a_reference_loop(stride, sigma):
     hw = (INPUT_HW[0] // stride, INPUT_HW[1] // stride)
     points = np.random.default_rng(0).uniform(0, 1, (1, 6, 2)) * [191, 255]
     heatmaps, weights = _encode(points, heatmap_hw=hw)
@@ -70,7 +70,7 @@ def test_targets_equal_a_loop(stride, sigma):
 
 
 def test_round_trip_rounds_to_heatmap_pixels():
-    """The plain code keeps a joint to half a heatmap pixel, a quarter on average: its targets sit on whole pixels."""
+    """The plain codec rounds targets to whole pixels: it errs by at most half a heatmap pixel, a quarter on average."""
     points = np.random.default_rng(0).uniform(0, 1, (40, 17, 2)) * [180, 244] + 6
     found, scores = decode_heatmaps(_encode(points)[0])
     np.testing.assert_array_equal(found, np.floor(points / 4 + 0.5))
@@ -79,8 +79,8 @@ def test_round_trip_rounds_to_heatmap_pixels():
     assert error.max() <= 0.5 and abs(error.mean() - 0.25) < 0.01
 
 
-def test_the_plain_decoding_is_within_a_quarter_of_a_pixel_of_a_peak_between_pixels():
-    """What the quarter step is for: of heatmaps that are not rounded, as DARK's targets, it loses no more than that."""
+def test_plain_decoding_errs_at_most_a_quarter_pixel():
+    """The quarter step halves the error on heatmaps whose peaks are not rounded, such as DARK's targets."""
     points = np.random.default_rng(0).uniform(0, 1, (40, 17, 2)) * [180, 244] + 6
     heatmaps, _ = encode_heatmaps(jnp.asarray(points), jnp.ones((40, 17)), INPUT_HW, HEATMAP_HW, SIGMA_PX, "dark")
     found, _ = decode_heatmaps(heatmaps, "plain")
@@ -91,7 +91,7 @@ def test_the_plain_decoding_is_within_a_quarter_of_a_pixel_of_a_peak_between_pix
 def test_decoding_moves_a_quarter_towards_the_larger_neighbour():
     heatmaps = np.zeros((1, 8, 8, 3), np.float32)
     heatmaps[0, 4, 4], heatmaps[0, 4, 5], heatmaps[0, 3, 4] = 1.0, 0.5, 0.4
-    heatmaps[0, :, :, 1] = np.roll(heatmaps[0, :, :, 1], -3, axis=1)  # its peak at x = 1, where nothing is moved
+    heatmaps[0, :, :, 1] = np.roll(heatmaps[0, :, :, 1], -3, axis=1)  # its peak is at x = 1, where no step is taken
     heatmaps[0, :, :, 2] = heatmaps[0, :, :, 2].T
     points, scores = decode_heatmaps(jnp.asarray(heatmaps))
     np.testing.assert_array_equal(points[0], [[4.25, 3.75], [1, 4], [3.75, 4.25]])
@@ -111,14 +111,14 @@ def test_decoding_moves_a_quarter_towards_the_larger_neighbour():
         ((50.0, 256 + 24.0), 1.0, 0.0),
     ],
 )
-def test_weights_are_zero_where_there_is_nothing_to_see(point, visible, weight):
+def test_weights_are_zero_for_unseen_joints(point, visible, weight):
     heatmaps, weights = _encode([[point]], [[visible]])
     assert weights.item() == weight
     assert bool(heatmaps.any()) == bool(weight)
 
 
 def test_the_flip_test_undoes_the_mirror():
-    """Heatmaps of mirrored joints, brought back, agree with those of the joints, but for the column moved in."""
+    """Heatmaps of mirrored joints, flipped back, match those of the joints, except for the column shifted in."""
     indices = (1, 0, 2)
     # At a stride of 4, pixel x of the crop is 191 - x in its mirror image: (191 - x) / 4 = 47 - x / 4 + 3 / 4.
     points = np.array([[[64.0, 60.0], [100.0, 90.0], [120.0, 200.0]]])
@@ -129,7 +129,7 @@ def test_the_flip_test_undoes_the_mirror():
 
 
 @pytest.mark.parametrize("sigma", [1.5, 2.0, 3.0])
-def test_dark_round_trip_is_exact_below_a_pixel(sigma):
+def test_dark_round_trip_has_subpixel_accuracy(sigma):
     points = np.random.default_rng(0).uniform(0, 1, (40, 17, 2)) * [120, 180] + 32
     heatmaps, weights = encode_heatmaps(
         jnp.asarray(points, jnp.float32), jnp.ones((40, 17)), INPUT_HW, HEATMAP_HW, 4 * sigma, "dark"
@@ -140,7 +140,7 @@ def test_dark_round_trip_is_exact_below_a_pixel(sigma):
 
 
 def _mmpose_refine(heatmap: np.ndarray, codec: str) -> np.ndarray:
-    """The place of one heatmap's peak as MMPose finds it: OpenCV's blur and an explicit Hessian, in float64."""
+    """The peak of one heatmap as MMPose refines it: OpenCV's blur and an explicit Hessian, in float64."""
     height, width = heatmap.shape
     y, x = np.unravel_index(heatmap.argmax(), heatmap.shape)
     padded = cv2.GaussianBlur(np.pad(heatmap, 5), (11, 11), 0)[5:-5, 5:-5]
@@ -166,8 +166,8 @@ def _mmpose_refine(heatmap: np.ndarray, codec: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("codec", ["dark", "udp"])
-def test_refinement_is_that_of_mmpose_on_uneven_heatmaps(codec):
-    """Two Gaussians of different widths and a floor, at the edges too: nothing for which one step is exact."""
+def test_refinement_matches_mmpose_on_uneven_heatmaps(codec):
+    """Sums of two Gaussians of different widths, at the edges too: one Newton step is not exact for any of them."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:64, :48]
     heatmaps = np.zeros((1, 64, 48, 100), np.float32)
@@ -181,7 +181,7 @@ def test_refinement_is_that_of_mmpose_on_uneven_heatmaps(codec):
     np.testing.assert_allclose(found[0], expected, atol=2e-3)
 
 
-def test_udp_round_trip_is_exact_below_a_pixel():
+def test_udp_round_trip_has_subpixel_accuracy():
     points = np.random.default_rng(0).uniform(0, 1, (40, 17, 2)) * [150, 210] + 20
     visible = jnp.ones((40, 17))
     heatmaps, _ = encode_heatmaps(jnp.asarray(points, jnp.float32), visible, INPUT_HW, HEATMAP_HW, SIGMA_PX, "udp")
@@ -200,7 +200,7 @@ def test_udp_needs_no_shift_in_the_flip_test():
     np.testing.assert_allclose(flip_heatmaps(turned, indices, "udp"), straight, atol=1e-4)
 
 
-def test_dark_stays_at_the_peak_where_nothing_curves():
+def test_dark_stays_at_the_peak_of_flat_heatmaps():
     heatmaps = jnp.zeros((1, 16, 12, 2)).at[0, :, :, 1].set(0.5)
     points, scores = decode_heatmaps(heatmaps, "dark")
     np.testing.assert_array_equal(points, 0)

@@ -1,4 +1,4 @@
-"""The program `mamkpd COMMAND`: its help, its names of commands and of configs."""
+"""The program `mamkpd COMMAND`: its help, and the names of commands and configs."""
 
 import re
 import subprocess
@@ -35,7 +35,7 @@ def test_help_lists_all_commands(arguments):
     assert {"train", "show-data", "mpii-release"} <= set(listed)
 
 
-def test_help_of_a_command_shows_its_docstring_and_flags():
+def test_command_help_shows_docstring_and_flags():
     text = _mamkpd("predict", "--help").stdout
     assert (
         text.startswith("Finds the poses of people or animals") and "--box_threshold" in text and "--[no]best" in text
@@ -48,7 +48,7 @@ def test_train_py_is_the_train_command():
     assert "--config: " in by_name and "--workdir: " in by_name
 
 
-def test_version():
+def test_version_is_printed():
     assert _mamkpd("--version").stdout == f"mamkpd_jax {__version__}\n"
 
 

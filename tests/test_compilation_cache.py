@@ -1,4 +1,4 @@
-"""The folder of compiled programs: reused, repaired after a kill, and never in the way."""
+"""The cache of compiled programs: reuse, repair after a kill, and unwritable folders."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ import sys
 from mamkpd_jax import compilation_cache
 compilation_cache.enable(sys.argv[1] if len(sys.argv) > 1 else None)
 import jax
-ones = jax.numpy.ones((3, 3))  # a small program, which a busy machine keeps too
+ones = jax.numpy.ones((3, 3))  # before hits are counted: a slow machine caches this program too
 hits = []
 jax.monitoring.register_event_listener(lambda event, **_: hits.append(event.endswith("/cache_hits")))
 
@@ -29,7 +29,7 @@ print("read" if any(hits) else "compiled")
 
 
 def _start(cache_home: Path, *arguments: str) -> tuple[str, str]:
-    """What a program that compiles prints, and its errors; `cache_home` is the user's cache folder."""
+    """Runs a program that compiles; returns its output and errors. `cache_home` is the user's cache folder."""
     of_tests = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE")
     variables = {name: value for name, value in os.environ.items() if not name.startswith(of_tests)}
     variables |= {"XDG_CACHE_HOME": str(cache_home), "JAX_PLATFORMS": "cpu"}
@@ -43,15 +43,15 @@ def test_interrupted_write_is_repaired(tmp_path):
     assert _start(tmp_path) == ("read", "")
     (entry,) = (tmp_path / "mamkpd_jax" / "compiled").glob("jit_slow_to_compile-*-cache")
     used = entry.with_name(f"{entry.name.removesuffix('-cache')}-atime")
-    # As a kill leaves it: half of the entry, and no time of use yet.
+    # The state after a kill: a truncated entry without an access time.
     entry.write_bytes(entry.read_bytes()[:1000])
     used.unlink()
     assert _start(tmp_path) == ("compiled", "")
     assert _start(tmp_path) == ("read", "")
 
 
-def test_what_jax_alone_has_kept_stays(tmp_path):
-    (tmp_path / "jit_other-cache").write_bytes(b"no time of use is beside it")
+def test_entries_of_jax_itself_are_kept(tmp_path):
+    (tmp_path / "jit_other-cache").write_bytes(b"without an access time")
     assert _start(tmp_path, str(tmp_path)) == ("compiled", "")
     assert (tmp_path / "jit_other-cache").exists() and list((tmp_path / "mamkpd_jax").glob("*-cache"))
 

@@ -1,4 +1,4 @@
-"""Saved configs: read back as they were, another version's refused by name, differences reported."""
+"""Saved configs: reading them back, unknown fields of other versions, and differences."""
 
 import dataclasses
 import json
@@ -10,12 +10,12 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.model.mamkpd import variant
 
 
-def test_a_saved_config_comes_back():
+def test_a_saved_config_round_trips():
     config = Config(model=variant("ablation_b"))
     assert from_dict(Config, json.loads(json.dumps(dataclasses.asdict(config)))) == config
 
 
-def test_a_field_that_is_not_there_has_its_default():
+def test_missing_fields_get_their_defaults():
     assert from_dict(Config, {"optim": {"epochs": 3}}).optim.ema_decay == Config().optim.ema_decay
 
 
@@ -26,7 +26,7 @@ def test_a_field_of_another_version_is_named():
         from_dict(Config, {"optim": {"momentum": 0.9}})
 
 
-def test_differences_are_told_by_field():
+def test_differences_are_listed_by_field():
     now = Config(seed=3)
     now.optim.epochs = 100
     assert differences(Config(), now) == {"optim.epochs": "210 -> 100", "seed": "0 -> 3"}

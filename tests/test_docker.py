@@ -1,4 +1,4 @@
-"""The Dockerfile: its style, and that what it names exists."""
+"""The Dockerfile: its style, and the files and extras that it names."""
 
 import os
 import re
@@ -23,7 +23,7 @@ def test_hadolint_finds_nothing():
 
 
 def test_extras_of_the_image_exist():
-    """pip only warns of others, and their packages would be missing."""
+    """pip only warns about an unknown extra, and the image would lack its packages."""
     extras = re.search(r"'\.\[(.+)\]'", DOCKERFILE.read_text(encoding="utf-8"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert extras and set(extras[1].split(",")) <= set(project["optional-dependencies"])
@@ -37,7 +37,7 @@ def test_build_context_has_the_package():
 
 @pytest.mark.slow
 def test_training_needs_no_pyarrow(tmp_path):
-    """The image has none, though tensorflow_datasets asks for it."""
+    """The image lacks it, although tensorflow_datasets requires it."""
     code = "import sys; sys.modules['pyarrow'] = None; from mamkpd_jax.__main__ import main; main()"
     sizes = [f"--config.data.synthetic_{split}_images=16" for split in ("train", "val")]
     train = ["train", "--config=quickstart", f"--workdir={tmp_path / 'run'}", "--config.optim.epochs=1", *sizes]

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writes of files and folders."""
 
 import json
 import threading
@@ -8,8 +8,8 @@ import pytest
 from mamkpd_jax.files import atomic_folder, write_json
 
 
-def test_nan_is_never_written_and_the_file_before_stays(tmp_path):
-    """Strict readers refuse a bare NaN."""
+def test_nan_is_refused_and_the_old_file_kept(tmp_path):
+    """Strict JSON readers reject NaN."""
     path = tmp_path / "report.json"
     write_json(path, {"AP": 0.5})
     for value in (float("nan"), float("inf")):

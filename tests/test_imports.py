@@ -1,4 +1,4 @@
-"""Imports run one way, as the diagram of docs/architecture.md has it."""
+"""Imports follow the layers in the diagram of docs/architecture.md, and their packages are declared."""
 
 import ast
 import re
@@ -14,10 +14,10 @@ PACKAGE = Path(mamkpd_jax.__file__).parent
 ROOT = Path(__file__).resolve().parents[1]
 
 _DIAGRAM = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("```")[1]
-# The parts of the package by line, the uppermost first.
+# The parts of the package in each layer, from the top.
 LAYERS = [line.split() for line in _DIAGRAM.splitlines()[1:]]
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
-# What the package gives away under its own name.
+# The part that defines each name of the package itself.
 _EXPORTED = {"Predictor": "inference", "__version__": "errors"}
 
 
@@ -45,8 +45,8 @@ def test_the_diagram_has_every_part():
     assert parts - {"__init__"} == set(LAYER_OF)
 
 
-def test_torch_stays_where_it_is_needed():
-    """It is an extra; so is onnx. TensorFlow is nothing that is needed at all."""
+def test_only_some_parts_import_torch():
+    """torch is an extra, and the package does not need TensorFlow."""
     for path in PACKAGE.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         assert "import tensorflow as" not in text, path
@@ -54,7 +54,7 @@ def test_torch_stays_where_it_is_needed():
         assert extra or "import torch" not in text, path
 
 
-# Modules of another name than their distribution's; jax pins the jaxlib and the plugins that it needs.
+# Modules whose name differs from their distribution's; jax pins jaxlib and its plugins.
 _DISTRIBUTIONS = {"absl": "absl-py", "cv2": "opencv-python-headless", "jaxlib": "jax", "orbax": "orbax-checkpoint"}
 _DISTRIBUTIONS |= {"PIL": "pillow"}
 _DISTRIBUTIONS |= {"yaml": "PyYAML"}

@@ -1,4 +1,4 @@
-"""The package in environments of its own: with requirements.txt alone, and with each extra alone."""
+"""The package in new environments: with requirements.txt alone, and with each extra alone."""
 
 import os
 import re
@@ -15,9 +15,9 @@ from mamkpd_jax.artifact.checkpoints import read_checkpoint
 from mamkpd_jax.program import Options
 
 ROOT = Path(__file__).resolve().parents[1]
-# Variables that a user has not set, by how they start.
+# Prefixes of environment variables that a user has not set.
 _OF_TESTS = ("COVERAGE", "JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE", "PYTHON", "XLA_FLAGS")
-# They shorten the test: XLA compiles in a third of the time, and pip leaves compiling to the first import.
+# They shorten the test: XLA compiles in a third of the time, and pip does not compile modules.
 _QUICK = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "PIP_NO_COMPILE": "1"}
 _CONFIG = (
     *("--config=quickstart", "--config.data.build_dir=tfds", "--config.eval.batch_size=8"),
@@ -41,7 +41,7 @@ import sys
 from mamkpd_jax.bench.peers.networks import build, cost
 print(*cost(build(sys.argv[1], 17, (256, 192)), (256, 192)))
 """
-# Commands that README names, by the extra that they need, and what the last one prints.
+# For each extra, commands of the README that need it, and a part of what the last one prints.
 _COMMANDS = {
     "torch": (
         [
@@ -76,7 +76,7 @@ def test_every_extra_has_its_commands():
 
 
 class Environment:
-    """A virtual environment with the package, and a folder with a trained run to use it in."""
+    """A virtual environment with the package, and the folder in which its programs run."""
 
     def __init__(self, folder: Path, work: Path):
         self._programs, self.work = folder / "bin", work
@@ -88,7 +88,7 @@ class Environment:
         return subprocess.Popen([self._programs / program, *arguments], cwd=self.work, env=self._variables, **pipes)
 
     def run(self, *command: str) -> str:
-        """Standard output of a command that must succeed."""
+        """Runs a command that must succeed; returns its standard output."""
         with self.start(*command) as process:
             out, err = process.communicate()
         assert process.returncode == 0, f"{' '.join(command)}\n{out}\n{err}"
@@ -105,7 +105,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def source(folder: Path) -> Path:
-    """A copy: pip leaves a folder build/ in what it installs, whose files go into the next installation too."""
+    """A copy of the sources: pip writes a folder build/ into them, whose files would be in the next installation."""
     for name in ("mamkpd_jax", "configs"):
         shutil.copytree(ROOT / name, folder / "source" / name, symlinks=True)
     for name in ("LICENSE", "README.md", "pyproject.toml", "requirements.txt"):
@@ -115,7 +115,7 @@ def source(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def bare(folder: Path, source: Path) -> Environment:
-    """With requirements.txt alone, and a run of two steps."""
+    """An environment with requirements.txt alone, in which a run of two steps has been trained."""
     subprocess.run([sys.executable, "-m", "venv", folder / "bare"], check=True)
     (folder / "work").mkdir()
     environment = Environment(folder / "bare", folder / "work")
@@ -126,10 +126,10 @@ def bare(folder: Path, source: Path) -> Environment:
 
 @pytest.fixture
 def with_extra(bare: Environment, folder: Path, source: Path, tmp_path: Path):
-    """The bare environment with an extra added."""
+    """Returns a copy of the bare environment with an extra added."""
 
     def make(extra: str) -> Environment:
-        # Linked, not copied: pip replaces files and never writes into them.
+        # Hard links suffice: pip replaces files and never modifies them.
         shutil.copytree(folder / "bare", folder / extra, symlinks=True, copy_function=os.link)
         shutil.copytree(bare.work / "run", tmp_path / "run")
         environment = Environment(folder / extra, tmp_path)
@@ -205,6 +205,6 @@ def test_the_peers_extra_alone(with_extra):
     process = environment.start("python", "-c", _PEER, "vit_s")
     out, err = process.communicate(timeout=600)
     if "torchvision::nms does not exist" in err:
-        pytest.skip("timm needs torchvision, and the registry's is built for another torch than the one for CPUs")
+        pytest.skip("timm needs torchvision, and the one from PyPI is built for another torch than the CPU build")
     assert process.returncode == 0, err
     assert int(out.split()[0]) > 20_000_000

@@ -1,4 +1,4 @@
-"""Runs that end before their end: killed, asked to stop, out of disk, out of range, without one of their processes."""
+"""Interrupted runs: killed, asked to stop, out of disk space, with a non-finite loss, or with a lost process."""
 
 import functools
 import json
@@ -22,11 +22,11 @@ from mamkpd_jax.data.pipeline import LoadCrop
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.training.lock import HOLDER
 
-POISONED = 1717641  # an annotation of the real persons
+POISONED = 1717641  # the id of one of the real persons' annotations
 
 
 def logged(workdir: Path) -> dict[int, float]:
-    """The losses by step that a run has written so far."""
+    """The losses that a run has logged so far, by step."""
     file = workdir / "metrics.jsonl"
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
     return {line["step"]: line["train/loss"] for line in lines if "train/loss" in line}
@@ -57,20 +57,20 @@ def assert_same(a: list[np.ndarray], b: list[np.ndarray]) -> None:
 
 @pytest.fixture
 def dropping(tiny):
-    """Its second block is dropped for half of the examples, so that a step with another key has another result."""
+    """A run whose second block is dropped for half of the examples, so that its result depends on the random key."""
     tiny.model.depths, tiny.model.drop_path = (2,), 0.5
     return tiny
 
 
 @pytest.fixture
 def own_cache(tmp_path) -> dict[str, str]:
-    """For programs that are killed, which can leave a broken entry."""
+    """A separate compilation cache for programs that are killed, as they can leave a broken entry."""
     return {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}
 
 
 def kill_at_random(start, config, workdir: Path, times: int) -> list[int]:
-    """Kills a run, started again each time, at a random moment of its steps and saves; the steps it went on from."""
-    rng, gone_on = random.Random(0), []
+    """Kills a run at a random moment and starts it again, several times; returns the steps from which it resumed."""
+    rng, resumed = random.Random(0), []
     for _ in range(times):
         process = start(config, workdir)
         before = len(logged(workdir))
@@ -78,22 +78,20 @@ def kill_at_random(start, config, workdir: Path, times: int) -> list[int]:
         time.sleep(rng.uniform(0, 1.0))
         process.send_signal(signal.SIGKILL)
         _, err = ended(process)
-        gone_on += [int(step) for step in re.findall("resuming from step ([0-9]+)", err)]
-    return gone_on
+        resumed += [int(step) for step in re.findall("resuming from step ([0-9]+)", err)]
+    return resumed
 
 
-# Slow: it starts three programs, with a cache of their own.
+# Slow: it starts three programs that share no compiled programs with other tests.
 @pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), pytest.param(10, marks=pytest.mark.long)])
-def test_a_run_killed_at_random_moments_ends_with_the_same_parameters(
-    times, dropping, tmp_path, start, run, saved_state, own_cache
-):
+def test_resuming_after_kills_is_bit_exact(times, dropping, tmp_path, start, run, saved_state, own_cache):
     dropping.optim.epochs, dropping.checkpoint_every_steps = (3, 2) if times == 1 else (100, 2)
     last = 3 * dropping.optim.epochs
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     status, _, err = run("train.py", dropping, straight, **own_cache)
     assert status == 0, err
-    gone_on = kill_at_random(functools.partial(start, "train.py", **own_cache), dropping, killed, times)
-    assert gone_on == sorted(gone_on), "no restart falls behind an earlier one"
+    resumed = kill_at_random(functools.partial(start, "train.py", **own_cache), dropping, killed, times)
+    assert resumed == sorted(resumed), "no restart resumes from an earlier step than the one before"
     status, _, err = run("train.py", dropping, killed, **own_cache)
     assert status == 0, err
     assert_same(saved_state(straight, last), saved_state(killed, last))
@@ -101,8 +99,8 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_parameters(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
-def test_a_run_that_is_asked_to_stop_saves_first(number, tiny, tmp_path, start):
-    """The loader's processes get the signal too, as from a terminal's Ctrl-C; they don't outlive a killed run."""
+def test_a_stopped_run_saves_a_checkpoint_first(number, tiny, tmp_path, start):
+    """The loader's processes get the signal too, as from Ctrl-C in a terminal; they don't outlive a killed run."""
     tiny.optim.epochs, tiny.checkpoint_every_steps, tiny.data.workers = 10_000, 100_000, 1
     process = start("train.py", tiny, tmp_path)
     wait_for(lambda: len(logged(tmp_path)) >= 2, process)
@@ -121,7 +119,7 @@ def test_a_run_that_is_asked_to_stop_saves_first(number, tiny, tmp_path, start):
     assert not is_alive(process.pid), "its workers have ended"
 
 
-def test_a_workdir_has_one_training_even_after_a_kill(tiny, tmp_path, start, run):
+def test_a_workdir_allows_one_training_at_a_time(tiny, tmp_path, start, run):
     """The loader's process, which outlives the killed one for a moment, does not hold the lock."""
     tiny.optim.epochs, tiny.eval.every_epochs, tiny.data.workers = 10_000, 10_000, 1
     first = start("train.py", tiny, tmp_path)
@@ -135,12 +133,12 @@ def test_a_workdir_has_one_training_even_after_a_kill(tiny, tmp_path, start, run
     tiny.optim.epochs = max(logged(tmp_path)) // 3 + 2
     status, _, err = run("train.py", tiny, tmp_path)
     assert status == 0 and f"an earlier training in {tmp_path} {who}" in err and "resuming from step" in err, err
-    assert not (tmp_path / HOLDER).exists(), "nothing is said of this one, which finished"
+    assert not (tmp_path / HOLDER).exists(), "a finished training removes its note"
 
 
 @pytest.fixture
 def poisoned(monkeypatch, white_is_nan):
-    """One of the real persons is in a crop of NaN."""
+    """Turns the crop of one of the real persons into NaN."""
     load = LoadCrop.__call__
 
     def poisoned_load(self, item, rng=None):
@@ -152,26 +150,26 @@ def poisoned(monkeypatch, white_is_nan):
     monkeypatch.setattr(LoadCrop, "__call__", poisoned_load)
 
 
-def test_a_poisoned_batch_stops_the_run_and_is_named(tiny, tmp_path, poisoned):
+def test_nan_batch_stops_the_run_and_is_named(tiny, tmp_path, poisoned):
     with pytest.raises(UserError, match="the loss is nan.*resumes from the newest checkpoint") as stop:
         train.train(tiny, tmp_path)
     step = int(re.findall("step ([0-9]):", str(stop.value))[0])
     named = [int(i) for i in re.findall(r"are ([0-9, ]+)\.", str(stop.value))[0].split(",")]
     assert len(named) == 4 and POISONED in named
     saved = [int(folder.name) for folder in (tmp_path / "checkpoints").glob("[0-9]*")]
-    assert max(saved, default=0) < step, "what came after it is not saved"
+    assert max(saved, default=0) < step, "no later step is saved"
 
 
-def test_a_poisoned_batch_is_skipped_on_request(tiny, tmp_path, poisoned, caplog):
+def test_nan_batch_is_skipped_on_request(tiny, tmp_path, poisoned, caplog):
     tiny.optim.on_nonfinite, tiny.optim.epochs = "skip", 2
     train.train(tiny, tmp_path)
     skipped = [message for message in caplog.messages if "The step is skipped" in message]
-    assert [message.rpartition(", ")[2] for message in skipped] == ["1 so far", "2 so far"], "one an epoch"
+    assert [message.rpartition(", ")[2] for message in skipped] == ["1 so far", "2 so far"], "one per epoch"
     losses = logged(tmp_path)
     assert sum(np.isnan(loss) for loss in losses.values()) == 2 and len(losses) == 6
 
 
-def test_too_many_skipped_steps_in_a_row_stop_the_run(tiny, tmp_path, poisoned):
+def test_too_many_skipped_steps_stop_the_run(tiny, tmp_path, poisoned):
     tiny.optim.on_nonfinite, tiny.optim.max_skipped, tiny.optim.batch_size = "skip", 2, 12
     with pytest.raises(
         UserError, match="step 3: .* 3 steps in a row are not finite, more than config.optim.max_skipped=2"
@@ -180,7 +178,7 @@ def test_too_many_skipped_steps_in_a_row_stop_the_run(tiny, tmp_path, poisoned):
 
 
 class SmallDisk:
-    """A file system of 3 MiB in a mount namespace of its own, which needs no root."""
+    """A file system of 3 MiB in a new mount namespace, which needs no root."""
 
     def __init__(self, folder: Path):
         folder.mkdir()
@@ -198,13 +196,13 @@ class SmallDisk:
         (self.folder / "filler").write_bytes(bytes(max(0, shutil.disk_usage(self.folder).free - 2**15)))
 
     def grow(self) -> None:
-        """Makes room for the rest of the run, however many steps a slow machine took to fill the disk."""
+        """Makes room for the rest of the run, whose length depends on the machine's speed."""
         self._process.stdin.write("\n")
         self._process.stdin.flush()
         assert self._process.stdout.readline() == "large\n"
 
     def close(self) -> None:
-        self._process.communicate()  # which ends its input, and so the process
+        self._process.communicate()  # closes its standard input, which ends the process
 
 
 @pytest.fixture
@@ -221,7 +219,7 @@ def test_full_disk_leaves_last_good_checkpoint(tiny, small_disk, run, start, sav
     workdir = small_disk.folder / "run"
     process = start("train.py", tiny, workdir)
     wait_for(lambda: (workdir / "checkpoints" / "5").is_dir(), process)
-    process.send_signal(signal.SIGSTOP)  # or it writes while the free space is counted
+    process.send_signal(signal.SIGSTOP)  # so that it does not write while the disk is filled
     try:
         small_disk.fill()
     finally:
@@ -249,7 +247,7 @@ def start_two(start, config, workdir: Path) -> list[subprocess.Popen]:
     return [start("train.py", config, workdir, *where, f"--process_id={i}") for i in range(2)]
 
 
-def test_a_damaged_checkpoint_is_named_and_without_it_the_run_goes_on(tiny, tmp_path, run):
+def test_damaged_checkpoint_is_named_and_can_be_removed(tiny, tmp_path, run):
     tiny.checkpoint_every_steps, tiny.optim.epochs = 2, 2
     train.train(tiny, tmp_path)
     before, newest = sorted((tmp_path / "checkpoints").glob("[0-9]*"), key=lambda folder: int(folder.name))[-2:]
@@ -261,7 +259,7 @@ def test_a_damaged_checkpoint_is_named_and_without_it_the_run_goes_on(tiny, tmp_
     assert status == 0 and f"resuming from step {before.name}," in err, err
 
 
-@pytest.mark.slow  # each process compiles for itself
+@pytest.mark.slow  # each process compiles separately
 def test_two_processes_train_as_one_does(dropping, tmp_path, start, run, saved_state):
     status, _, err = run("train.py", dropping, tmp_path / "one")
     assert status == 0, err
@@ -278,14 +276,14 @@ def test_two_processes_train_as_one_does(dropping, tmp_path, start, run, saved_s
 
 @pytest.mark.long
 @pytest.mark.parametrize("victim", [0, 1])
-def test_the_end_of_one_process_ends_the_other_with_a_message(victim, tiny, tmp_path, start, own_cache):
+def test_killed_process_ends_the_other_with_a_message(victim, tiny, tmp_path, start, own_cache):
     tiny.optim.epochs, start = 10_000, functools.partial(start, **own_cache)
     processes = start_two(start, tiny, tmp_path)
     wait_for(lambda: len(logged(tmp_path)) >= 3, *processes)
     processes[victim].kill()
     processes[victim].communicate()
     status, err = ended(processes[1 - victim])
-    # If the failed exchange is not seen first, JAX itself ends a process of which another one is lost.
+    # If the failed exchange is not seen first, JAX itself ends the process once another one is lost.
     assert status != 0 and re.search("another (process of this run has ended|task died)", err), err
 
     again = start_two(start, tiny, tmp_path)

@@ -1,4 +1,4 @@
-"""The conversion of Leeds Sports Pose Extended and Animal-Pose: small releases in their original form."""
+"""The conversion of Leeds Sports Pose Extended and Animal-Pose, with small releases in their original form."""
 
 import json
 import shutil
@@ -34,8 +34,11 @@ def _write_images(folder: Path, names: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory) -> Path:
-    """Eight blocks of 100 images. Person 1 spans (11, 6) to (31, 46) and lacks a joint, 2 has a joint outside the
-    image, 3 is near the corner, 4 has five labelled joints."""
+    """Eight blocks of 100 images.
+
+    Person 1 spans (11, 6) to (31, 46) and lacks a joint, 2 has a joint outside the image, 3 spans the image, 4 has five
+    labelled joints.
+    """
     folder = tmp_path_factory.mktemp("release")
     joints = np.zeros((14, 3, 800))
     joints[:, :2] = np.random.default_rng(1).uniform([[11], [6]], [[31], [46]], (14, 2, 800))
@@ -57,8 +60,10 @@ def _animal(image: int, n_labelled: int = 20, **changes: Any) -> dict[str, Any]:
 
 
 def _animals() -> dict[str, Any]:
-    """Eight blocks of 40 images, numbered from the last name to the first, the first block without an animal. In the
-    second one image has two animals, and others an animal without enough keypoints, out of the image, or without any.
+    """Eight blocks of 40 images, numbered from the last name to the first, with an animal in each from a044.jpg on.
+
+    a044.jpg has a second animal, which exceeds the image. a040.jpg has an animal with too few keypoints, and a041.jpg
+    one outside the image.
     """
     images = {str(i): f"a{320 - i:03d}.jpg" for i in range(1, 321)}
     number = {name: int(i) for i, name in images.items()}
@@ -128,7 +133,7 @@ def test_builder_reads_the_files(name, n_val, n_train, request, tmp_path):
     shutil.copytree(root / "images", tmp_path / "data" / "images")
     files = {f"{split}_annotations": f"{set_name}_{split}.json" for split in ("train", "val")}
     builder = prepare(CustomCoco(data_at(tmp_path / "data", tmp_path / "build", skeleton="", **files)))
-    known = SKELETONS[set_name]  # the files' categories tell the same joints
+    known = SKELETONS[set_name]  # the files' categories have the same joints
     assert (builder.skeleton.joints, builder.skeleton.flip_indices) == (known.joints, known.flip_indices)
     counts = builder.info.metadata["counts"]
     assert counts["val"] == {"images": n_val, "annotations": n_val, "instances": n_val}
@@ -200,7 +205,7 @@ def _prepared(shared_data: Path, name: str) -> dict[str, dict[str, Any]]:
         return {split: json.loads(archive.read(f"{name}/{name}_{split}.json")) for split in ("train", "val")}
 
 
-def test_people_have_the_boxes_and_split_of_the_models_data(shared_data):
+def test_people_match_the_shipped_models_data(shared_data):
     boxes, away, numbers = 0, 0.0, set()
     for split, content in _prepared(shared_data, "lspet").items():
         for image, annotation in zip(content["images"], content["annotations"], strict=True):
@@ -218,7 +223,7 @@ def test_people_have_the_boxes_and_split_of_the_models_data(shared_data):
     assert len(left_out) == 500 and not left_out & numbers
 
 
-def test_animals_have_the_split_of_the_models_data(shared_data):
+def test_animals_match_the_shipped_models_split(shared_data):
     """Of the release's 4,608 images the last 1,000 by name are known: 200 of each species, each with an animal."""
     found = {}
     for split, content in _prepared(shared_data, "animalpose").items():

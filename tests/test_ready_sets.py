@@ -1,4 +1,4 @@
-"""Base at full size, trained and evaluated by the commands of the README, on real samples of each data set."""
+"""Training and evaluating Base at full size with the README's commands, on real samples of each data set."""
 
 import json
 import subprocess
@@ -37,7 +37,7 @@ def _few(annotations: Path) -> str:
 
 @pytest.mark.long  # a minute each
 @pytest.mark.parametrize("name", _SETS)
-def test_base_is_trained_for_a_few_steps_and_evaluated(name, request, build_dir, tmp_path):
+def test_base_trains_and_evaluates_on_each_set(name, request, build_dir, tmp_path):
     config, root, value = _SETS[name]
     optim = {"batch_size": "2", "epochs": "1", "decay_epochs": "()", "warmup_steps": "2"}
     fields = {f"optim.{field}": value for field, value in optim.items()}
@@ -61,4 +61,4 @@ def test_base_is_trained_for_a_few_steps_and_evaluated(name, request, build_dir,
     print(f"{name}: losses {losses}, {value} {report[value]:.3f}")
     assert report["step"] == len([loss for loss in losses if loss is not None]) > 0
     assert report["config"]["model"]["depths"] == [2, 4, 6] and report["poses"] > 0
-    assert trained.splitlines()[:-1] == evaluated.splitlines()[:-1] != [], "the same figures"
+    assert trained.splitlines()[:-1] == evaluated.splitlines()[:-1] != [], "the same metrics"

@@ -1,4 +1,4 @@
-"""Registries: names are the modules of a package, and listing them imports none."""
+"""Registries: names are the modules of a package, and listing them imports none of them."""
 
 import subprocess
 import sys

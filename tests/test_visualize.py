@@ -1,4 +1,4 @@
-"""Pictures: what is drawn is where it belongs, and what must not change does not."""
+"""Drawn poses, labels and heatmaps are in the right places, and nothing else changes."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ PAIR = make_skeleton("pair", {"joints": ["left_end", "right_end"], "edges": [[0,
 LEFT, RIGHT = (230, 159, 0), (86, 180, 233)
 
 
-def test_a_label_stands_beside_the_joints_that_are_shown():
+def test_labels_are_beside_drawn_joints():
     keypoints = np.array([[20.0, 60, 0.91], [20, 120, 0.1]])
     plain, labelled = np.zeros((2, 150, 150, 3), np.uint8)
     draw_pose(plain, keypoints, PAIR)
@@ -19,7 +19,7 @@ def test_a_label_stands_beside_the_joints_that_are_shown():
     assert 40 < ys.min() and ys.max() < 70, "at its height, and none beside the one that is left out"
 
 
-def test_the_truth_is_at_the_left_whatever_its_visibility_and_scores_are_at_the_right():
+def test_labelled_poses_are_left_of_predicted_ones():
     image = np.zeros((40, 30, 3), np.uint8)
     truth, predicted = [[5, 5, 1, 0, 0, 0]], [[5, 5, 0.1, 20, 30, 0.9]]
     picture = draw_beside_truth(image, (0, 0, 30, 40), truth, predicted, PAIR, height_px=40)
@@ -28,7 +28,7 @@ def test_the_truth_is_at_the_left_whatever_its_visibility_and_scores_are_at_the_
     assert tuple(picture[30, 50]) == RIGHT and not picture[:20, 30:].any()
 
 
-def test_a_heatmap_darkens_where_it_is_low_and_shines_where_it_is_high():
+def test_overlay_darkens_low_and_whitens_high_values():
     image = np.full((4, 8, 3), 100, np.uint8)
     heat = overlay_heatmap(image, np.array([[-0.5, 0.0], [0.5, 1.5]]))
     assert (heat[:2] == 50).all()

@@ -1,4 +1,4 @@
-"""`mamkpd predict` many times in one process: starting one for each run would take minutes."""
+"""Runs `mamkpd predict` many times in one process, because starting one for each run would take minutes."""
 
 import contextlib
 import hashlib
@@ -20,7 +20,7 @@ from mamkpd_jax.commands import predict
 from mamkpd_jax.inference.predictor import Predictor
 
 _made: dict[tuple, Predictor] = {}
-# A process of its own: in the tests' process absl has the flags of other commands too, some of them required.
+# A separate process: in the tests' process absl also has the flags of other commands, some of them required.
 _process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
 
 
@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
 
 
 def run_predict(*arguments: str) -> Outcome:
-    """Runs the command as the program does; a model is compiled once for all runs with equal weights and options."""
+    """Runs the command as the program does. Runs with equal weights and options share a compiled model."""
     return _process.submit(_run, arguments).result()
 
 
@@ -55,7 +55,7 @@ def _run(arguments: tuple[str, ...]) -> Outcome:
 
 
 def compiled_once(source: str | Path, *, best: bool = False, ema: bool = True, **options: Any) -> Predictor:
-    """As `Predictor.from_pretrained` for a weights file."""
+    """The predictor of `Predictor.from_pretrained` for a weights file; equal ones are made once."""
     key = hashlib.sha256(Path(source).read_bytes()).hexdigest(), *sorted(options.items())
     if key not in _made:
         _made[key] = Predictor(read_artifact(source, best=best, ema=ema), **options)

@@ -34,7 +34,7 @@ def _turned(rng: random.Random, suffix: str) -> bytes:
     return turned(_encoded(_pixels(rng), ".jpg"), rng.choice((3, 6, 8)))
 
 
-# What a file may hold. The suffix need not be that of the content.
+# The kinds of file content, by name. The suffix may not match the content.
 KINDS: dict[str, Callable[[random.Random, str], bytes]] = {
     "good": lambda rng, suffix: _encoded(_pixels(rng), suffix),
     "gray": lambda rng, suffix: _encoded(_pixels(rng)[..., 0], suffix),
@@ -61,7 +61,7 @@ class Entry:
 
 
 class RandomFolder:
-    """A folder of pictures below `parent`, with the options of a run and the facts to check it against."""
+    """A folder of pictures in `parent`, the options of a run, and the facts to check the run against."""
 
     def __init__(self, parent: Path, seed: int):
         self.rng, self.input, self._parent = random.Random(seed), parent / "in", parent
@@ -94,7 +94,7 @@ class RandomFolder:
         self.paint(name)
 
     def paint(self, name: str) -> None:
-        """Writes a new picture of any kind; its size and time of modification may be those of the old one."""
+        """Writes a picture of a random kind, sometimes with the size and modification time of the old file."""
         path, kind = self.input / name, self.rng.choice([*KINDS, *["good"] * 6])
         content = KINDS[kind](self.rng, path.suffix.lower())
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ class RandomFolder:
         self.kinds[name] = kind
 
     def add_boxes(self) -> None:
-        """Boxes for some pictures, new ones for those that have any, and some for pictures that are not there."""
+        """Adds boxes for some pictures, replacing those they have, and sometimes for a missing picture."""
         rng = self.rng
         names = [name for name in self.kinds if name != "link.jpg" and rng.random() < 0.7]
         for name in [*names, *rng.choice(((), ("gone/99.jpg",)))]:
@@ -126,7 +126,7 @@ class RandomFolder:
         return self.rng.choice([i for i in range(1, 500) if i not in self.ids.values()])
 
     def arguments(self) -> list[str]:
-        """Writes the file of boxes, and returns the flags."""
+        """Writes the boxes file, and returns the command's flags."""
         flags = dict(self.flags)
         flags["input"] = f"{self.input}/**/*.*" if self.as_glob else self.input
         flags["output"], flags["boxes"] = self.output, "whole"
@@ -179,7 +179,7 @@ class RandomFolder:
         self.flags[name] = options[name]
 
     def damage(self, content: bytes | None) -> None:
-        """Replaces a stored result or drawing; None: cuts it."""
+        """Replaces the content of a stored result or drawing; with None, truncates it."""
         stored = [path for part in ("poses", "pictures") for path in sorted((self.output / part).rglob("*.*"))]
         for path in self.rng.sample([path for path in stored if path.is_file()], min(1, len(stored))):
             path.write_bytes(path.read_bytes()[:40] if content is None else content)

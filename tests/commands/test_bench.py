@@ -1,4 +1,4 @@
-"""`mamkpd bench`: a name chooses the bench, no name lists them."""
+"""`mamkpd bench`: a name chooses the bench; without a name, all are listed."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ def test_no_name_lists_the_benches():
     assert all(len(text) > 20 for text in listed.values())
 
 
-def test_a_name_brings_its_flags():
+def test_a_bench_takes_its_flags():
     done = _bench("table", "--result=benchmarks/results/export_cpu.json", "--columns=contender,batch")
     assert done.returncode == 0 and done.stdout.startswith("| contender | batch |"), done.stderr
 

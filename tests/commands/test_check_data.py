@@ -1,4 +1,4 @@
-"""mamkpd check-data: everything about a set at once."""
+"""The command `mamkpd check-data`, which reports all problems at once."""
 
 import json
 import re
@@ -47,7 +47,7 @@ def _check(folder, *flags: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_a_good_set_passes_and_is_drawn(folder):
+def test_valid_labels_pass_and_are_drawn(folder):
     done = _check(folder)
     assert done.returncode == 0 and "can be trained on" in done.stdout and done.stderr == ""
     for line in (
@@ -86,7 +86,7 @@ def test_all_problems_are_listed_at_once(folder):
         assert reason in refused
 
 
-def test_a_side_needs_its_mirror_image_or_a_skeleton_file(folder):
+def test_one_sided_keypoint_needs_a_skeleton_file(folder):
     names = ["nose", "left_hand", "foot"]
     _edit(folder, lambda data: data["categories"][0].update(keypoints=names))
     done = _check(folder)
@@ -97,7 +97,7 @@ def test_a_side_needs_its_mirror_image_or_a_skeleton_file(folder):
     assert done.returncode == 0 and "(left_hand)" not in done.stdout
 
 
-def test_far_places_and_long_names_are_no_tracebacks(folder):
+def test_far_keypoints_and_long_names_cause_no_traceback(folder):
     def spoil(data):
         data["annotations"][0]["keypoints"] = [1e9, -1e9, 2, 20, 20, 2, 30, 30, 2]
         data["annotations"][1]["bbox"] = [0, 0, 1e9, 1e9]
@@ -132,7 +132,7 @@ def test_both_readings_of_an_unclear_rotation_are_drawn(folder):
         (lambda folder: (folder / "labels.json").write_text("{"), "labels.json is not complete JSON"),
     ],
 )
-def test_what_is_no_set_is_named(spoil, line, folder):
+def test_missing_or_damaged_files_are_named(spoil, line, folder):
     spoil(folder)
     done = _check(folder)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1

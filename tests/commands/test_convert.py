@@ -46,7 +46,7 @@ def test_checkpoint_to_file_and_back(tmp_path, random_weights):
 
 @pytest.mark.slow  # test_custom_skeletons.py evaluates converted weights too
 def test_eval_scores_converted_weights(tmp_path, random_weights, run):
-    """The file's way into a folder leaves what eval.py reads: its results are those of the weights themselves."""
+    """Weights converted to a file and back give the same results in eval.py."""
     model = ModelConfig(stem=False, depths=(1, 1), dims=(8, 16), decoder_dim=8)
     data = DataConfig(dataset="synthetic_people", input_hw=(64, 32), build_dir=str(tmp_path / "tfds"))
     data.synthetic_train_images, data.synthetic_val_images = 1, 3
@@ -62,7 +62,7 @@ def test_eval_scores_converted_weights(tmp_path, random_weights, run):
     assert results[0] == results[1] and len(results[0]) >= 3
 
 
-def test_mistakes_are_told_in_a_line_and_write_nothing(tmp_path):
+def test_mistakes_print_one_line_and_write_nothing(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"bad")
     before = sorted(tmp_path.iterdir())
     for arguments in (
@@ -93,9 +93,9 @@ def test_a_folder_with_checkpoints_is_not_written_to(tmp_path, random_weights):
         write_checkpoint(weights, tmp_path)
 
 
-def test_a_pickle_with_code_is_told_in_a_line(tmp_path):
+def test_pickle_with_code_is_refused_in_one_line(tmp_path):
     pytest.importorskip("torch")
-    (tmp_path / "model.pth").write_bytes(pickle.dumps({"state_dict": Path}, protocol=4))  # torch warns of this one
+    (tmp_path / "model.pth").write_bytes(pickle.dumps({"state_dict": Path}, protocol=4))  # torch warns of this protocol
     done = _run(f"--input={tmp_path / 'model.pth'}", f"--output={tmp_path / 'run'}")
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "could run code" in done.stderr, done.stderr
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""The command `mamkpd eval` on checkpoints without a config, and on results files of other programs."""
+"""The command `mamkpd eval` on checkpoints without --config, and on results files from other programs."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ from tests.artifact.conftest import random_weights
 
 __all__ = ["random_weights"]
 
-_LISTS = {"depths": [1], "dims": [8], "remat_stages": []}  # tuples, as JSON has them
+_LISTS = {"depths": [1], "dims": [8], "remat_stages": []}  # JSON has lists for tuples
 _MPII = ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Mean", "Mean_weighted")
 
 
@@ -30,7 +30,7 @@ def _eval(*flags: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture
 def weights(tiny, random_weights) -> Artifact:
-    """Of a run of associative scans whose data were elsewhere."""
+    """Weights of a run with associative scans, whose data folder does not exist here."""
     tiny.model.scan = "associative"
     tiny.data.root = "/nowhere"
     return random_weights(tiny)
@@ -38,7 +38,7 @@ def weights(tiny, random_weights) -> Artifact:
 
 @pytest.mark.parametrize("model", ["--workdir={folder}/run", "--checkpoint={folder}/model.safetensors"])
 def test_checkpoint_alone_is_evaluated_by_its_config(model, weights, coco_mini_root, tmp_path):
-    """Its fields can be changed, before and after the other flags."""
+    """Flags override its fields, before and after the other flags."""
     write_checkpoint(weights, tmp_path / "run")
     save(weights, tmp_path / "model.safetensors")
     named = (model.format(folder=tmp_path), f"--output={tmp_path / 'out'}")
@@ -68,7 +68,7 @@ def test_checkpoint_alone_is_evaluated_by_its_config(model, weights, coco_mini_r
         (["--predictions=a", "--annotations=b"], "give a config's name or file, such as --config=quickstart"),
     ],
 )
-def test_mistakes_without_a_config_are_told(flags, line, weights, tmp_path):
+def test_mistakes_without_a_config_print_one_line(flags, line, weights, tmp_path):
     write_checkpoint(weights, tmp_path / "run")
     done = _eval(*(flag.format(folder=tmp_path) for flag in flags))
     last = done.stderr.splitlines()[-1]
@@ -78,7 +78,7 @@ def test_mistakes_without_a_config_are_told(flags, line, weights, tmp_path):
 
 @pytest.fixture
 def coco_flags(shared_data, tmp_path) -> list[str]:
-    """Of the 512 persons of real images, each predicted where it is."""
+    """Flags for a results file that predicts each labelled person of real images exactly."""
     annotations = shared_data / "coco" / "annotations" / "person_keypoints_val2017.json"
     persons = [a for a in json.loads(annotations.read_bytes())["annotations"] if a["num_keypoints"]]
     fields = ("image_id", "category_id", "keypoints")
@@ -111,7 +111,7 @@ def test_a_results_file_of_mpii(suffix, shared_data, tmp_path):
 
 
 def test_a_results_file_of_ap10k(shared_data, tmp_path):
-    """The animal of one of the two species is predicted elsewhere: AP is the mean over species."""
+    """One of the two species is predicted in the wrong place: AP is the mean over species."""
     annotations = shared_data / "ap10k" / "test_ap10k.json"
     first, second = json.loads(annotations.read_bytes())["annotations"]
     fields = ("image_id", "category_id", "keypoints")
@@ -133,7 +133,7 @@ def test_a_results_file_of_ap10k(shared_data, tmp_path):
         (["--workdir={folder}"], "error: give either --workdir, .* or --predictions and --annotations"),
     ],
 )
-def test_mistakes_are_told_in_one_line(flags, line, coco_flags, tmp_path):
+def test_mistakes_print_one_line(flags, line, coco_flags, tmp_path):
     done = _eval(*coco_flags, *(flag.format(folder=tmp_path) for flag in flags))
     assert done.returncode == 1
     assert re.match(line.format(folder=tmp_path), done.stderr.splitlines()[-1]), done.stderr

@@ -41,7 +41,7 @@ def run(random_weights, tmp_path) -> Path:
     return tmp_path / "run"
 
 
-def test_stablehlo_with_all_inside(run, tmp_path):
+def test_stablehlo_includes_all_steps(run, tmp_path):
     path = tmp_path / "model.stablehlo"
     done = _export(run, f"--output={path}", "--normalize", "--flip_test", "--decode")
     assert done.returncode == 0 and done.stdout.startswith(f"{path}: step 7, "), done.stderr
@@ -51,7 +51,7 @@ def test_stablehlo_with_all_inside(run, tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_onnx_describes_what_is_inside(run, shared_data, tmp_path, precision):
+def test_onnx_metadata_describes_the_export(run, shared_data, tmp_path, precision):
     onnx, path = pytest.importorskip("onnx"), tmp_path / "model.onnx"
     pytest.importorskip("torch")
     calibration = [f"--calibration={shared_data / 'coco' / 'val2017' / '*.jpg'}"] if precision == "int8" else []
@@ -66,7 +66,7 @@ def test_onnx_describes_what_is_inside(run, shared_data, tmp_path, precision):
 
 
 def test_decoded_points_lead_back_to_the_picture(run, shared_data):
-    """By the formula of docs/export.md, as the predictor has it: the points are in pixels of the crop."""
+    """The formula in docs/export.md maps points in pixels of the crop to the predictor's points."""
     picture, (x, y, width, height) = shared_data / "coco_mini" / "000000000785.jpg", (280.0, 44.0, 218.0, 346.0)
     predictor = Predictor.from_pretrained(run, flip_test=False, batch_size=1)
     (expected,) = predictor(picture, [[x, y, width, height]])
@@ -84,7 +84,7 @@ def test_decoded_points_lead_back_to_the_picture(run, shared_data):
 @pytest.mark.parametrize("less", [0, 1])
 @pytest.mark.parametrize("box", [(280.0, 44.0, 218.0, 346.0), (-40.0, 200.0, 120.0, 300.0)])
 def test_crops_are_sampled_as_documented(shared_data, box, less, as_opencv):
-    """By the formulas of docs/export.md: bilinear, black outside."""
+    """The formulas in docs/export.md give the same crops: bilinear, black outside."""
     image, (h, w) = decode_image((shared_data / "coco_mini" / "000000000785.jpg").read_bytes()), (128, 96)
     (crop,), _ = TopDownCrop(input_hw=(h, w), skeleton=COCO, udp=bool(less)).of_boxes(image, np.array([box]))
     x, y, width, height = box
@@ -110,7 +110,7 @@ def test_existing_folders_are_refused_before_the_work(run, tmp_path):
     )
 
 
-def test_help_says_pixels_of_the_crop(run):
+def test_help_names_pixels_of_the_crop(run):
     printed = " ".join(_export(run, "--help").stdout.split())
     assert "Give points in pixels of the crop and scores" in printed and "1.25 times the box's width" in printed
 
@@ -140,7 +140,7 @@ def test_help_says_pixels_of_the_crop(run):
         ),
     ],
 )
-def test_mistakes_are_told_in_a_line(run, tmp_path, flags, message):
+def test_mistakes_print_one_line(run, tmp_path, flags, message):
     if any("calibration" in text for text in (message, *flags)):
         pytest.importorskip("onnx")
     done = _export(run, *(flag.format(new=tmp_path / "model") for flag in flags))

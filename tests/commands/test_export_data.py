@@ -10,7 +10,7 @@ from tests.data.imports.labelled import write_image
 _ROOT = Path(__file__).parents[2]
 
 
-def test_export_writes_a_data_set_and_says_what_it_lacks(tmp_path):
+def test_export_writes_data_and_reports_missing_validation(tmp_path):
     write_image(tmp_path / "a.png")
     annotation = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": 9, "bbox": [1, 1, 9, 9]}
     content = {

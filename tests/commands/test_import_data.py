@@ -34,7 +34,7 @@ def test_import_prints_counts_folder_and_next_command(tmp_path):
     assert again.returncode == 1 and again.stderr.startswith(f"error: {output / 'train.json'} is there already")
 
 
-def test_import_takes_images_from_elsewhere_and_counts_what_it_leaves_out(tmp_path):
+def test_import_uses_images_flag_and_counts_skipped_shapes(tmp_path):
     write_image(tmp_path / "images" / "a.jpg")
     shapes = [shape("point", "beak", [50, 50]), shape("polygon", "nest", [1, 1], [9, 1], [9, 9])]
     label(tmp_path / "labels", "a.jpg", *shapes)

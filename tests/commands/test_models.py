@@ -1,4 +1,4 @@
-"""Listing and adding models by name, as a user does."""
+"""The command `mamkpd models`: listing and adding models by name."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ __all__ = ["config", "random_weights", "workdir"]
 
 @pytest.fixture
 def run(tmp_path):
-    """Runs a command with a user's folder of models; returns its status, output and errors."""
+    """Runs a command with a folder for the user's models; returns its exit status, output and errors."""
 
     def start(*arguments: str, folder=tmp_path / "models") -> tuple[int, str, str]:
         environment = os.environ | {"MAMKPD_MODELS": str(folder)}
@@ -35,7 +35,7 @@ def test_an_added_model_is_listed_and_used(run, workdir, shared_data, tmp_path):
     assert status == 0 and "1 person" in printed, errors
 
 
-def test_a_broken_card_spoils_only_its_own_line(run, tmp_path):
+def test_a_damaged_card_affects_only_its_line(run, tmp_path):
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "bad.json").write_text("[]", encoding="utf-8")
     status, printed, _ = run("models")
@@ -43,7 +43,7 @@ def test_a_broken_card_spoils_only_its_own_line(run, tmp_path):
     assert status == 0 and people.startswith("people ") and bad.split() == ["bad", "damaged", "-", "-", "-"]
 
 
-def test_an_unwritable_folder_is_one_line(run, workdir, tmp_path):
+def test_an_unwritable_folder_prints_one_line(run, workdir, tmp_path):
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file" / "models", "/proc/models"):
         status, _, errors = run("models", "--add=mine", f"--checkpoint={workdir}", folder=folder)

@@ -29,17 +29,17 @@ def test_features_of_a_box_of_a_picture(workdir, shared_data, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [str(tmp_path / "features.png"), str(tmp_path / "features.pdf")]
     height, width = cv2.imread(str(tmp_path / "features.png")).shape[:2]
-    assert width > 2 * height, "a crop and two stages side by side, whatever the length of the folder's name"
+    assert width > 2 * height, "a crop and two stages side by side, even if the folder's name is long"
 
 
-def test_curves_of_a_log(tmp_path):
+def test_curves_are_drawn_from_a_log(tmp_path):
     (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1, "train/loss": 0.1}), encoding="utf-8")
     done = _run("curves", f"--workdir={tmp_path}", f"--output={tmp_path / 'out'}")
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["curves.pdf", "curves.png"]
 
 
-def test_help_tells_of_every_figure_and_mistakes_are_told_in_a_line(tmp_path):
+def test_help_lists_plots_and_mistakes_print_one_line(tmp_path):
     text = _run("--help").stdout
     assert all(f"mamkpd plots {name} " in text for name in ("features", "poses", "sheet", "curves", "tradeoff"))
     for arguments, line in (

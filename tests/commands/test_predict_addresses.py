@@ -1,4 +1,4 @@
-"""`mamkpd predict` of a picture at an address, from a server on this machine."""
+"""`mamkpd predict` with a picture at an address, from a server on this machine."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def run(workdir):
-    """Runs the program with each picture as a box; returns its status, output and errors."""
+    """Runs the program with each picture as one box; returns its exit status, output and errors."""
 
     def start(*flags: str) -> tuple[int, str, str]:
         command = [sys.executable, "-m", "mamkpd_jax", "predict", f"--checkpoint={workdir}", "--boxes=whole", *flags]

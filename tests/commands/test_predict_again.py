@@ -1,4 +1,4 @@
-"""A second run into an output folder: what it keeps, what it predicts again and why, and what it reports."""
+"""A second run with the same output folder: what it keeps, what it predicts again and why, what it reports."""
 
 import dataclasses
 import json
@@ -38,7 +38,7 @@ class Folder:
         cv2.imwrite(str(path), np.random.default_rng(seed).integers(0, 255, (90, 120, 3), np.uint8))
 
     def train(self, scale: float) -> None:
-        """Replaces the weights in the file; the step stays."""
+        """Replaces the weights in the file, but not the step."""
         params = jax.tree.map(lambda leaf: leaf * np.float32(scale), self.artifact.params)
         save(dataclasses.replace(self.artifact, params=params), self.parent / "model.safetensors")
 
@@ -64,7 +64,7 @@ class Folder:
 
 
 def again(outcome: Outcome) -> tuple[int, str]:
-    """How many pictures were predicted, and the log's reasons for predicting some again."""
+    """How many pictures were predicted, and the logged reasons for predicting some again."""
     assert outcome.status == 0, outcome
     why = re.search("pictures predicted again: (.*)", outcome.errors)
     return outcome.printed.count(" found, "), why[1] if why else ""
@@ -167,7 +167,7 @@ def test_removed_and_broken_pictures_are_not_reported(folder):
     outcome = folder.predict()
     assert outcome.status == 3 and "b.png is 3 bytes that are not an image" in outcome.errors
     assert set(folder.results()) == {"a.png"}
-    assert (folder.output / "poses" / "sub" / "a.png.json").exists(), "it may have taken long"
+    assert (folder.output / "poses" / "sub" / "a.png.json").exists(), "a result is kept, because it may have taken long"
     assert not (folder.output / "pictures" / "b.png").exists()
 
 

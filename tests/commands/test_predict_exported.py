@@ -30,7 +30,7 @@ def model(workdir, tmp_path_factory) -> Path:
 
 
 def _run(command: str, checkpoint: Path, *flags: str, platform: str = "none") -> subprocess.CompletedProcess[str]:
-    """Runs the program. On a platform that there is not, JAX computes and compiles nothing: it raises."""
+    """Runs the program. On the platform "none", which does not exist, any use of JAX raises an error."""
     arguments = [sys.executable, "-m", "mamkpd_jax", command, f"--checkpoint={checkpoint}", *flags]
     variables = os.environ | {"JAX_PLATFORMS": platform}
     return subprocess.run(arguments, cwd=_ROOT, env=variables, capture_output=True, text=True, timeout=300)
@@ -62,7 +62,7 @@ def test_openvino_runs_exported_files(model, shared_data, tmp_path):
         np.testing.assert_allclose(a["keypoints"], b["keypoints"], atol=1e-3)
 
 
-def test_openvino_refuses_damaged_files_in_a_line(tmp_path, shared_data):
+def test_openvino_refuses_damaged_files_in_one_line(tmp_path, shared_data):
     pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
     (tmp_path / "damaged.onnx").write_text("no model at all\n")
     picture = shared_data / "coco_mini" / "000000000785.jpg"
@@ -94,7 +94,7 @@ def test_a_changed_file_predicts_again(workdir, model, shared_data, tmp_path):
         ("export", ["--output={new}"], "is an exported file, which only `mamkpd predict`, `mamkpd serve` and"),
     ],
 )
-def test_mistakes_are_one_line(model, tmp_path, shared_data, command, flags, message):
+def test_mistakes_print_one_line(model, tmp_path, shared_data, command, flags, message):
     photo = shared_data / "coco_mini" / "000000000785.jpg"
     flags = [flag.format(new=tmp_path / "new.onnx", photo=photo) for flag in flags]
     done = _run(command, model, *flags, platform="cpu")

@@ -1,4 +1,4 @@
-"""Files of input and output folders: which are pictures, which are skipped, and which are never replaced."""
+"""Files in input and output folders: which are pictures, which are skipped, and which are never replaced."""
 
 import json
 import os
@@ -75,7 +75,7 @@ def test_globs_never_lead_to_results(folder):
         assert again(folder.predict(f"--input={named}/pictures/*.png", "--boxes=whole", output)) == (2, "")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="file systems of other systems take Unicode alone")
+@pytest.mark.skipif(sys.platform != "linux", reason="file systems of other systems only take Unicode")
 def test_names_that_are_not_unicode_are_predicted(folder):
     shutil.copy(folder.input / "a.png", folder.input / os.fsdecode(b"z\xff.png"))
     assert again(folder.predict()) == (4, "")

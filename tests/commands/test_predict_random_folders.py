@@ -1,4 +1,4 @@
-"""`mamkpd predict` on random folders, run twice with a change in between, against the Predictor without any folder."""
+"""`mamkpd predict` on random folders, twice with a change in between, compared with the Predictor."""
 
 import dataclasses
 import json
@@ -41,7 +41,7 @@ class Expected:
     def __init__(self, folder: RandomFolder, model: Path):
         names = sorted(folder.kinds, key=Path)
         self.tried = [name for name in names if folder.as_glob is False or (folder.input / name).is_file()]
-        # A glob names the text file as well.
+        # A glob matches the text file too.
         others = ["notes.txt"] if folder.as_glob and (folder.input / "notes.txt").exists() else []
         self.broken = len(others)
         self.places = sorted([*self.tried, *others], key=Path)
@@ -84,7 +84,7 @@ def _common(paths: list[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def _refused(folder: RandomFolder, tried: list[str]) -> bool:
-    """Whether the file of boxes is of other pictures or categories."""
+    """Whether the boxes file is for other pictures or categories."""
     if folder.boxes == "whole":
         return False
     listed = set(folder.ids) if folder.boxes == "annotations" else {entry.picture for entry in folder.entries}
@@ -100,7 +100,7 @@ def _boxes(folder: RandomFolder, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _numbers(names: list[str]) -> dict[str, int]:
-    """The image_ids of pictures without a file that gives them."""
+    """The image_ids of pictures if no file gives them."""
     found = [re.search(r"\d+$", Path(name).stem) for name in names]
     numbers = [int(match[0]) for match in found if match]
     places = range(1, len(names) + 1)
@@ -108,7 +108,7 @@ def _numbers(names: list[str]) -> dict[str, int]:
 
 
 def check(folder: RandomFolder, outcome: Outcome, model: Path) -> int:
-    """Compares a run with what it must give; returns its exit status."""
+    """Compares a run with its expected outcome; returns its exit status."""
     expected = Expected(folder, model)
     assert "Traceback" not in outcome.errors, outcome.errors
     if expected.refused:
@@ -133,7 +133,7 @@ def check(folder: RandomFolder, outcome: Outcome, model: Path) -> int:
 
 
 def _stop_midway(folder: RandomFolder, *flags: str) -> None:
-    """A run that can't write the result of one picture."""
+    """Runs the command while the result of one picture can't be written."""
     name = folder.rng.choice(list(folder.kinds))
     blocker = folder.output / "poses" / f"{name}.partial.json"
     blocker.mkdir(parents=True, exist_ok=True)
@@ -143,7 +143,7 @@ def _stop_midway(folder: RandomFolder, *flags: str) -> None:
 
 
 @pytest.mark.parametrize("n", [20, pytest.param(300, marks=pytest.mark.slow)])
-def test_random_folders_give_what_their_files_say(n, models, tmp_path):
+def test_random_folders_match_the_predictor(n, models, tmp_path):
     counts: dict[str, Counter] = {
         key: Counter() for key in ("kinds", "boxes", "changes", "statuses", "predicted again")
     }

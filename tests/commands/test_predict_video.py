@@ -1,4 +1,4 @@
-"""Videos as a user predicts them: files, streams, animated pictures, a crash in the middle."""
+"""`mamkpd predict` with videos: files, streams, animated pictures, and a crash in the middle."""
 
 import json
 import os
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def start(workdir):
-    """Starts the program with one box a frame, without the flip test."""
+    """Starts the program with each frame as one box, without the flip test."""
 
     def program(*flags: str) -> subprocess.Popen:
         command = [sys.executable, "-m", "mamkpd_jax", "predict", f"--checkpoint={workdir}", "--noflip_test"]
@@ -37,7 +37,7 @@ def start(workdir):
 
 @pytest.fixture(scope="module")
 def run(start):
-    """Runs the program to its end: status, output and errors."""
+    """Runs the program as `start` does; returns its exit status, output and errors."""
 
     def program(*flags: str) -> tuple[int, str, str]:
         process = start(*flags)

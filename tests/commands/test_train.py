@@ -1,4 +1,4 @@
-"""The programs on real images: fitting, going on, evaluating, and mistakes told in one line."""
+"""Training and evaluating on real images: fitting, resuming, and mistakes."""
 
 import dataclasses
 import functools
@@ -13,9 +13,9 @@ from mamkpd_jax.config import Config, DataConfig, EvalConfig, HeatmapConfig, Mod
 from mamkpd_jax.errors import UserError
 
 
-@pytest.mark.slow  # a minute; compiled well, as its steps are many
+@pytest.mark.slow  # a minute; with XLA's optimizations, because it has many steps
 def test_a_narrow_model_fits_the_real_persons(coco_mini_root, build_dir, tmp_path, run):
-    """The geometry is right: crop, heatmap, flip test, decoding and COCOeval give back what was learned."""
+    """The geometry is right: crop, heatmap, flip test, decoding and COCOeval recover the labels."""
     config = Config(
         model=ModelConfig(stem=False, depths=(1, 2), dims=(32, 64), decoder_dim=32, drop_path=0.0),
         head=HeatmapConfig(sigma_px=3.0),
@@ -47,20 +47,20 @@ def test_train_and_eval_leave_the_same_report(tiny, tmp_path, run):
     assert status == 0, err
     again = json.loads((tmp_path / "eval" / "report.json").read_text(encoding="utf-8"))
     assert again["coco/AP"] == pytest.approx(metrics["coco/AP"], abs=0.01) and f"{again['coco/AP']:.3f}" in out
-    # After nine steps no pose is near its label, so that the score says little.
+    # After nine steps no pose is near its label, so equal scores alone prove little.
     evaluated = json.loads((tmp_path / "eval" / "results.json").read_text(encoding="utf-8"))
     for one, other in zip(results, evaluated, strict=True):
         np.testing.assert_allclose(other["keypoints"], one["keypoints"], atol=0.01)
 
 
-def test_a_run_of_two_devices_goes_on_with_one(tiny, tmp_path, run, devices, caplog):
+def test_a_run_of_two_devices_resumes_on_one(tiny, tmp_path, run, devices, caplog):
     tiny.optim.epochs = 1
     status, _, err = run("train.py", tiny, tmp_path, "--config.fsdp=2", **devices(2))
     assert status == 0 and "I config.optim.decay_epochs=(2,): there is no decay at 2" in err, err
     tiny.optim.epochs = 2
     status, _, err = run("train.py", tiny, tmp_path)
     assert status == 0 and "resuming from step 3, of 6 steps" in err, err
-    assert "since step 3: config.optim.epochs: 1 -> 2, config.fsdp: 2 -> 1" in err, "what has changed is told"
+    assert "since step 3: config.optim.epochs: 1 -> 2, config.fsdp: 2 -> 1" in err, "changed fields are reported"
 
     caplog.set_level("INFO", logger="absl")
     train.train(tiny, tmp_path)
@@ -76,7 +76,7 @@ def test_a_checkpoint_of_another_variant_is_refused(tiny, tmp_path, run):
         assert status == 1 and "config.model.dims: (8,) -> (24,), config.head.codec: 'plain' -> 'udp'" in line, err
 
 
-def test_a_dry_run_tells_what_the_run_takes_and_leaves_nothing(tiny, tmp_path, run):
+def test_dry_run_prints_costs_and_writes_nothing(tiny, tmp_path, run):
     status, out, err = run("train.py", tiny, tmp_path / "new", "--dry_run")
     assert status == 0 and not (tmp_path / "new").exists(), err
     assert [line.split()[0] for line in out.splitlines()] == [
@@ -103,7 +103,7 @@ def test_a_dry_run_tells_what_the_run_takes_and_leaves_nothing(tiny, tmp_path, r
         ("eval.py", ["--config.eval.detections=/nowhere.json"], "new is no model, folder or file"),
     ],
 )
-def test_mistakes_are_told_in_one_line(program, flags, line, tiny, tmp_path, run):
+def test_mistakes_print_one_line(program, flags, line, tiny, tmp_path, run):
     status, _, err = run(program, tiny, tmp_path / "new", *flags)
     assert status == 1 and line in err.splitlines()[-1] and err.splitlines()[-1].startswith("error: "), err
     assert "Traceback" not in err
@@ -126,7 +126,7 @@ def test_mistakes_are_told_in_one_line(program, flags, line, tiny, tmp_path, run
         ),
     ],
 )
-def test_a_config_that_can_not_be_right_is_refused(field, value, line, tiny, tmp_path):
+def test_invalid_config_is_refused(field, value, line, tiny, tmp_path):
     *parts, name = field.split(".")
     setattr(functools.reduce(getattr, parts, tiny), name, value)
     with pytest.raises(UserError, match=re.escape(line)) as refused:
@@ -135,7 +135,7 @@ def test_a_config_that_can_not_be_right_is_refused(field, value, line, tiny, tmp
     assert not (tmp_path / "new").exists(), "nothing is left behind"
 
 
-def test_devices_that_do_not_divide_the_batch(tiny, tmp_path, run, devices):
+def test_indivisible_batch_size_is_refused(tiny, tmp_path, run, devices):
     config = dataclasses.replace(tiny, optim=dataclasses.replace(tiny.optim, batch_size=3))
     status, _, err = run("train.py", config, tmp_path / "new", **devices(2))
     assert status == 1 and "which the 2 devices do not divide; set --config.optim.batch_size=" in err, err

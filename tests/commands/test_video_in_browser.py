@@ -1,4 +1,4 @@
-"""A drawn video plays in a browser. It needs a Chromium with H.264, as Debian's package is: playwright's has none."""
+"""A drawn video plays in a browser. The test needs a Chromium with H.264, such as Debian's; playwright's lacks it."""
 
 from fractions import Fraction
 
