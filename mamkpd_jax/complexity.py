@@ -31,6 +31,7 @@ class Cost:
     macs: int = 0
 
     def add(self, params: int, macs: int) -> None:
+        """Adds to both counts."""
         self.params += params
         self.macs += macs
 

@@ -49,6 +49,7 @@ class ModelConfig:
         return 4 * 2 ** (len(self.depths) - 1)
 
     def validate(self) -> None:
+        """Raises UserError if `depths` and `dims` differ in length, or `remat_stages` are not among the stages."""
         if len(self.depths) != len(self.dims) or not self.dims:
             raise UserError(
                 f"config.model.depths names {len(self.depths)} stages and config.model.dims {len(self.dims)}; "
@@ -108,6 +109,7 @@ class DataConfig:
     synthetic_val_images: int = _number(400, 1)
 
     def validate(self) -> None:
+        """Raises UserError if `input_hw` is not a pair."""
         if len(self.input_hw) != 2:
             raise UserError(f"config.data.input_hw is {self.input_hw}; expected (height, width) in pixels")
 
@@ -142,6 +144,7 @@ class OptimConfig:
         return self.learning_rate * self.batch_size / (self.learning_rate_batch_size or self.batch_size)
 
     def validate(self) -> None:
+        """Raises UserError if `weight_decay` is set without adamw, or `accumulate` does not divide `batch_size`."""
         if self.weight_decay and self.optimizer != "adamw":
             raise UserError(
                 f"config.optim.weight_decay is {self.weight_decay}, which {self.optimizer} does not use; "
@@ -167,6 +170,7 @@ class EvalConfig:
     every_epochs: int = _number(10, 1)
 
     def validate(self) -> None:
+        """Raises UserError if there is no metric."""
         if not self.metrics:
             raise UserError("config.eval.metrics is empty; give at least one, such as ('coco',)")
 

@@ -39,12 +39,12 @@ def join(coordinator: str | None, n_processes: int | None, process_id: int | Non
 
 
 def is_process_0() -> bool:
-    """Whether this process writes reports and logs: only process 0 does."""
+    """Whether this is process 0, which alone writes reports and metrics."""
     return jax.process_index() == 0
 
 
 def gather(rows: np.ndarray) -> np.ndarray:
-    """The rows of all processes, in process order, on every process. Their numbers of rows may differ."""
+    """The rows [n, ...] of all processes, in process order, on every process. Only n may differ between processes."""
     if jax.process_count() == 1:
         return rows
     counts = np.asarray(multihost_utils.process_allgather(np.array(len(rows))))

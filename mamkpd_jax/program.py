@@ -61,13 +61,13 @@ def make_program(config: Config, skeleton: Skeleton, options: Options) -> Progra
 
 
 def program_of(artifact: Artifact, options: Options) -> Callable[[Any], Any]:
-    """The function `images -> (keypoints, scores)` with an artifact's weights, else as `make_program` gives it."""
+    """The program of `make_program` with an artifact's weights, as a function of images alone."""
     arrays = jax.tree.map(jax.numpy.asarray, (artifact.params, artifact.batch_stats))
     return functools.partial(make_program(artifact.config, artifact.skeleton, options), *arrays)
 
 
 def compiled(program: Program, mesh: Mesh) -> Program:
-    """The program compiled for a mesh, over which images are split: its size must divide their number."""
+    """The program, compiled to split images over a mesh, whose number of devices must divide the batch size."""
     everywhere = replicated(mesh)
     return jit(program, in_shardings=(everywhere, everywhere, batch_sharded(mesh)), out_shardings=everywhere)
 

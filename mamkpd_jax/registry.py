@@ -1,4 +1,4 @@
-"""Finds the module that a name in a config or a command, or a file suffix, refers to.
+"""Finds the module for a name in a config or on the command line, or for a file suffix.
 
 To add a head, data set, metric, scan, export format or command, add one file to its package: the file's name is the
 name. Modules are imported on first use, so that listing names costs nothing.

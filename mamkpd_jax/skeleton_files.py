@@ -15,7 +15,7 @@ _REMEDY = "repair the file, or give a skeleton file"
 
 
 def find_skeleton(name: str, categories: Any) -> Skeleton:
-    """The skeleton that `name` gives: a ready skeleton's name or a file; if it is empty, that of the categories.
+    """The ready skeleton called `name` or the one in the file `name`; if `name` is empty, that of the categories.
 
     Raises:
         UserError: the file is not a skeleton, no category names keypoints, or categories name different ones.
@@ -118,7 +118,7 @@ def _first_index(edges: Sequence[Sequence[int]], joints: tuple[str, ...]) -> int
 def make_skeleton(name: str, fields: Any) -> Skeleton:
     """A skeleton from plain lists: 'joints' are names, 'sigmas' are numbers, and all other fields list joints.
 
-    A joint in a list is a name or an index from 0. Only 'joints' is required: flip pairs are otherwise found from the
+    A joint in a list is a name or an index from 0. Only 'joints' is required. By default, flip pairs are found from the
     names, sigmas are 0.05, and other lists are empty.
 
     Raises:

@@ -24,6 +24,7 @@ class Skeleton:
 
     @property
     def n_joints(self) -> int:
+        """The number of joints."""
         return len(self.joints)
 
     @property

@@ -14,17 +14,17 @@ mamkpd predict --input=FILE|FOLDER|GLOB|VIDEO|ADDRESS|camera [--checkpoint=NAME|
   a network camera, until Ctrl-C    --input=rtsp://user:password@192.168.1.9/stream
   the second camera, until Ctrl-C   --input=camera:1
 
-The command writes results.json (COCO's results form) to --output, drawn pictures to pictures/ or the drawn video, and
-for each picture a JSON file in poses/. A later run with the same --output predicts only new pictures, and those whose
-content, boxes, weights or options have changed; --overwrite predicts all. A video is predicted anew. Its poses.jsonl
-gets a line per finished frame, and NAME.unfinished.mp4 plays even after a crash. Unreadable pictures, unusable boxes
-and lost frames are listed at the end, and the exit status is 3. Frames after a lost one keep their numbers. `mamkpd
-models` lists the names for --checkpoint.
+The folder --output gets results.json (COCO's results form), pictures/ or the video with the poses drawn, and a JSON
+file for each picture in poses/. A later run with the same --output predicts only new pictures, and those whose content,
+boxes, weights or options have changed; --overwrite predicts all. A video is always predicted from the start. Its
+poses.jsonl gets a line per finished frame, and NAME.unfinished.mp4 plays even after a crash. Unreadable pictures,
+unusable boxes and lost frames are listed at the end, and the exit status is 3. Frames after a lost one keep their
+numbers. `mamkpd models` lists the names for --checkpoint.
 
 Boxes from a file are matched by file_name: to the picture whose path has the longest ending in common with it. If the
 file has only image_ids, as COCO's detections do, pictures must be named by the number, such as 000000000785.jpg;
---match=number matches the number at the end of any file name. Results have the image_ids of the file. Without a file,
-the image_id is the number at the end of the file name if these numbers differ, else the picture's position from 1.
+--match=number matches the number at the end of any file name. Results have the image_ids of the file. Without one, an
+image_id is the number at the end of the file name if all pictures have different ones, else the position from 1.
 """
 
 import hashlib

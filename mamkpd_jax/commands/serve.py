@@ -39,7 +39,7 @@ _FLIP_TEST = flags.DEFINE_bool(
 _HOST = flags.DEFINE_string(
     "host",
     "127.0.0.1",
-    "Address to listen on. Anyone who can reach an address other than a loopback one can use it: put a reverse proxy "
+    "Address to listen on. The server has no authentication: for an address that others can reach, put a reverse proxy "
     "with TLS and authentication in front.",
 )
 _PORT = flags.DEFINE_integer("port", 8000, "Port to listen on; 0: any free port.", lower_bound=0, upper_bound=65535)
