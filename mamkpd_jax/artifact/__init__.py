@@ -1,1 +1,1 @@
-"""A trained model as one thing, and the forms in which it is stored: orbax, safetensors and .pth; its PyTorch twin."""
+"""Trained models: config, skeleton and weights in one object, its storage formats, and the PyTorch twin."""

@@ -1,4 +1,4 @@
-"""A trained model as one thing: config, joints, step and weights, and how these are described in any kind of file."""
+"""A trained model in one object: config, skeleton, step and weights, and its description in every file format."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ _NORMALIZATION = {"mean": list(MEAN), "std": list(STD)}
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What must be known of weights to use them."""
+    """What a reader needs to know about weights to use them."""
 
     config: Config
     skeleton: Skeleton
@@ -33,13 +33,13 @@ class Description:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact(Description):
-    """A description with parameters and batch statistics, fp32, nested by layer name as in `TrainState`."""
+    """A description with its fp32 parameters and batch statistics, nested by layer name as in `TrainState`."""
 
     params: Tree
     batch_stats: Tree
 
     def description(self) -> Tree:
-        """The description in JSON's types, with what others than this package want to know."""
+        """The description in JSON types, with further fields for programs outside this package."""
         return {
             "variant": variant_name(self.config.model),
             **describe(self),
@@ -52,7 +52,7 @@ class Artifact(Description):
 
 
 def describe(model: Description) -> Tree:
-    """What `described` reads, in the types of JSON and tuples."""
+    """The description as a dict of JSON types and tuples, which `described` reads."""
     return {
         "config": dataclasses.asdict(model.config),
         "skeleton": dataclasses.asdict(model.skeleton),
@@ -61,10 +61,10 @@ def describe(model: Description) -> Tree:
 
 
 def described(saved: Any) -> Description:
-    """The inverse of `describe`, checked; the training run's scan is left out, as its device may not be here.
+    """The inverse of `describe`, validated. The scan becomes "auto": this device may not support the training run's.
 
     Raises:
-        UserError: a field is missing, unknown, or can't be right.
+        UserError: a field is missing, unknown or invalid.
     """
     fields = saved if isinstance(saved, dict) else {}
     for name, ours in _NORMALIZATION.items():
@@ -80,12 +80,12 @@ def described(saved: Any) -> Description:
 
 
 def without_scan(config: Config) -> Config:
-    """The config with the scan that suits the device at hand."""
+    """The config with `model.scan` set to "auto", which suits any device."""
     return dataclasses.replace(config, model=dataclasses.replace(config.model, scan="auto"))
 
 
 def shapes(model: Description) -> tuple[Tree, Tree]:
-    """Parameters and batch statistics of a described model, as shapes."""
+    """The parameters and batch statistics of a described model, as `jax.ShapeDtypeStruct`s."""
     return split(abstract(model.config, model.skeleton))[1:]
 
 
@@ -93,11 +93,11 @@ def with_arrays(model: Description, params: Tree, batch_stats: Tree) -> Artifact
     """The described model with its arrays.
 
     Raises:
-        UserError: an array has NaN or infinity, by which every prediction would be a corner of its crop.
+        UserError: an array has NaN or infinity, which would silently predict the crop's corner.
     """
     for name, array in by_name((params, batch_stats)).items():
         if not np.isfinite(array).all():
-            raise UserError(f"there is NaN or infinity in {name}; give weights that are sound")
+            raise UserError(f"{name} has NaN or infinity; give weights that are finite")
     return Artifact(
         config=model.config, skeleton=model.skeleton, step=model.step, params=params, batch_stats=batch_stats
     )

@@ -1,4 +1,4 @@
-"""Artifacts in orbax checkpoints: in the folder of a training run, and in a new folder that has nothing else."""
+"""Artifacts in orbax checkpoints: reads them from run directories, and writes them to new ones."""
 
 import contextlib
 import errno
@@ -19,19 +19,19 @@ from mamkpd_jax.files import atomic_folder
 LATEST, BEST = "checkpoints", "best"  # folders below the working directory
 _DESCRIPTION = "description"
 
-# These options write nothing. Choice: not read_only, with which orbax warns that the folder is read-only.
+# These options write nothing. Choice: not read_only, because orbax then warns that the folder is read-only.
 _READING = ocp.CheckpointManagerOptions(create=False, save_root_metadata=False, enable_async_checkpointing=False)
 
 
 def read_checkpoint(workdir: Path, *, best: bool = False, ema: bool = True) -> Artifact:
-    """The newest checkpoint below `workdir`, in numpy arrays, whatever devices it was trained on.
+    """The newest checkpoint below `workdir`, as numpy arrays, whatever devices it was trained on.
 
     Args:
-        best: the checkpoint with the best evaluation in place of the newest.
-        ema: the parameters' moving average, where the run has one, in place of the parameters.
+        best: read the checkpoint with the best evaluation instead of the newest.
+        ema: read the parameters' moving average, if the run has one, instead of the parameters.
 
     Raises:
-        UserError: there is none, it is damaged, or it has NaN or infinity.
+        UserError: there is no checkpoint, it is damaged, or it has NaN or infinity.
     """
     folder = workdir.absolute() / (BEST if best else LATEST)
     if not folder.is_dir():
@@ -50,7 +50,7 @@ def read_checkpoint(workdir: Path, *, best: bool = False, ema: bool = True) -> A
 
 
 def write_checkpoint(artifact: Artifact, workdir: Path) -> None:
-    """A checkpoint with the artifact alone, which can be evaluated and started from, atomically.
+    """Writes a checkpoint of the artifact alone, atomically: to evaluate or to start a run from, but not to resume.
 
     Raises:
         UserError: `workdir` has checkpoints already, or can't be written.
@@ -71,12 +71,12 @@ def write_checkpoint(artifact: Artifact, workdir: Path) -> None:
 
 
 def description_items(model: Description) -> dict[str, Any]:
-    """What a checkpoint holds beside its arrays."""
+    """The orbax items that a checkpoint holds beside its arrays."""
     return {_DESCRIPTION: ocp.args.JsonSave(describe(model))}
 
 
 def read_description(manager: ocp.CheckpointManager, step: int) -> Description:
-    """What `description_items` put into a checkpoint."""
+    """The description in a checkpoint, as `description_items` wrote it."""
     saved = manager.restore(step, args=ocp.args.Composite(**{_DESCRIPTION: ocp.args.JsonRestore()}))
     return described(saved[_DESCRIPTION])
 
@@ -97,11 +97,11 @@ def _arrays(manager: ocp.CheckpointManager, step: int, model: Description, ema: 
 
 @contextlib.contextmanager
 def write_failure_as_user_error(message: Callable[[str], str]) -> Iterator[None]:
-    """Raises UserError where the system refuses to write; `message` formats the operating system's error."""
+    """Turns the operating system's write errors into UserError; `message` formats their reason."""
     try:
         yield
     except (OSError, ValueError) as error:
-        # TensorStore reports a full disk as a ValueError whose last words are the system's, after all files and ranges.
+        # TensorStore reports a full disk as a ValueError: first its files and ranges, then the system's reason.
         if isinstance(error, ValueError) and "os_error_code" not in str(error):
             raise
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error).rsplit(": ", 1)[-1]
@@ -110,18 +110,18 @@ def write_failure_as_user_error(message: Callable[[str], str]) -> Iterator[None]
 
 @contextlib.contextmanager
 def damage_as_user_error(checkpoint: Path) -> Iterator[None]:
-    """Raises UserError where the checkpoint in a folder can't be read."""
+    """Turns the errors of reading a checkpoint into UserError, which reports it as damaged."""
     try:
         yield
     except (ValueError, KeyError, TypeError) as error:  # orbax and TensorStore raise all of these
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise UserError(
-            f"checkpoint {checkpoint} is damaged ({reason}); copy it again, or remove it to take the one before"
+            f"checkpoint {checkpoint} is damaged ({reason}); copy it again, or remove it to use the previous one"
         ) from error
 
 
 def check_space(folder: Path, state: Any) -> None:
-    """Raises OSError before orbax starts a checkpoint that has no room: it would end in a page of tracebacks."""
+    """Raises OSError if the disk has no room for a checkpoint: orbax would fail with a page of tracebacks."""
     needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     free = shutil.disk_usage(folder).free
     if free < needed:

@@ -24,13 +24,13 @@ FOLDER_VARIABLE = "MAMKPD_MODELS"  # the environment variable that names the use
 HUB = "hf://"
 _HUB_FILE = "model.safetensors"
 _HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/(.+))?")  # OWNER/NAME, revision, file
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")  # some file systems don't tell capitals from small letters
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")  # lower case only: some file systems ignore case
 _PACKAGE = Path(__file__).parents[1] / "weights"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """What a folder says of a model. `about` has the fields of the card that are shown to people."""
+    """A model's card, as read. `path` is the weights file; `about` holds the fields that are shown to users."""
 
     path: Path
     sha256: str
@@ -38,7 +38,7 @@ class Card:
 
 
 def user_folder() -> Path:
-    """The folder of the user's own models: $MAMKPD_MODELS, else one in the user's cache folder."""
+    """The folder of the models that the user adds: $MAMKPD_MODELS, else a folder in the user's cache."""
     return Path(os.environ.get(FOLDER_VARIABLE) or platformdirs.user_cache_path("mamkpd_jax") / "models")
 
 
@@ -48,7 +48,7 @@ def names() -> list[str]:
 
 
 def read_card(name: str) -> Card:
-    """The card of a model in `names`; raises UserError if it is damaged."""
+    """The card of a model; raises UserError if no model has this name or its card is damaged."""
     file = _card_files().get(name)
     if file is None:
         raise UserError(f"there is no model {name!r}; expected one of {', '.join(names())}")
@@ -61,14 +61,14 @@ def read_card(name: str) -> Card:
 
 
 def add(name: str, artifact: Artifact) -> Path:
-    """Makes a model known to all processes of this user by a name, and replaces the user's own one of that name.
+    """Adds a model to the user's folder under a name, and replaces the user's earlier model of that name.
 
     Returns:
         The weights file in `user_folder`.
 
     Raises:
-        UserError: as `check_new`, or the user's folder can't be made.
-        OSError: it can't be written.
+        UserError: as in `check_new`, or the user's folder can't be created.
+        OSError: a file can't be written.
     """
     check_new(name)
     folder = user_folder()
@@ -80,7 +80,7 @@ def add(name: str, artifact: Artifact) -> Path:
     with filelock.FileLock(folder / ".lock"):
         save(artifact, folder / f".{name}.safetensors")
         digest = hashlib.sha256((folder / f".{name}.safetensors").read_bytes()).hexdigest()
-        # The digest in its name: a reader of the old card still finds the old file.
+        # The file name has the digest, so that a reader of the old card never finds the new file.
         path = (folder / f".{name}.safetensors").replace(folder / f"{name}.{digest[:12]}.safetensors")
         write_json(folder / f"{name}.json", {"file": path.name, "sha256": digest})
         for old in set(folder.glob(f"{name}.*.safetensors")) - {path}:
@@ -89,20 +89,20 @@ def add(name: str, artifact: Artifact) -> Path:
 
 
 def check_new(name: str) -> None:
-    """Raises UserError if no model of the user can have this name."""
+    """Raises UserError if a model can't be added under this name."""
     if not _NAME.fullmatch(name):
-        raise UserError(f"the name of a model is {name!r}; expected small letters, digits, - and _")
+        raise UserError(f"the model name is {name!r}; expected lower-case letters, digits, - and _")
     if (_PACKAGE / f"{name}.json").exists():
         raise UserError(f"{name} is a model of the package; choose another name")
 
 
 def find(source: str | Path) -> Path:
-    """The weights file or the run's folder of a name, of an address hf://OWNER/NAME, or of a path.
+    """The weights file or run directory for a model's name, an address hf://OWNER/NAME, or a path.
 
-    A known name precedes a file or folder of the same name: ./NAME is that one.
+    A model's name takes precedence over a file or folder of the same name; ./NAME means the file or folder.
 
     Raises:
-        UserError: nothing is there, or a file is damaged or can't be downloaded.
+        UserError: there is no such model or path, or a file is damaged or can't be downloaded.
     """
     if isinstance(source, str) and source.startswith(HUB):
         return _from_hub(source)
@@ -125,7 +125,7 @@ def _card_files() -> dict[str, Path]:
 
 
 def _remedy(name: str) -> str:
-    """What to do about a damaged model."""
+    """The end of a message: how to repair a damaged model."""
     if (_PACKAGE / f"{name}.json").exists():
         return "install mamkpd_jax again"
     return f"add it again by `mamkpd models --add={name} --checkpoint=...`"
@@ -137,7 +137,7 @@ def _from_hub(address: str) -> Path:
 
     match = _HUB_NAME.fullmatch(address.removeprefix(HUB))
     if match is None:
-        raise UserError(f"{address}: expected {HUB}OWNER/NAME, with @REVISION and /FILE where they matter")
+        raise UserError(f"{address}: expected {HUB}OWNER/NAME, optionally followed by @REVISION and /FILE")
     repository, revision, file = match.groups()
     try:
         return Path(huggingface_hub.hf_hub_download(repository, file or _HUB_FILE, revision=revision))

@@ -1,4 +1,4 @@
-"""Artifacts from wherever they are."""
+"""Reads artifacts by name, address or path."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ EXPORTED = ".onnx"  # the suffix of files that `Predictor` runs, and that have n
 
 
 def read_artifact(source: str | Path, *, best: bool = False, ema: bool = True) -> Artifact:
-    """The artifact of a named model, of an address hf://OWNER/NAME, of a training run's folder or of a file.
+    """The artifact for a model's name, an address hf://OWNER/NAME, a run directory or a weights file.
 
     Args:
-        best: of a folder, as `read_checkpoint` takes it; `ema` too.
+        best, ema: as in `read_checkpoint`, for a run directory only.
 
     Raises:
-        UserError: as `find_model`, or there are no weights.
+        UserError: as in `find_model`, or the weights can't be read.
     """
     path = find_model(source, best=best, ema=ema)
     if path.is_dir():
@@ -28,13 +28,14 @@ def read_artifact(source: str | Path, *, best: bool = False, ema: bool = True) -
 
 
 def find_model(source: str | Path, *, best: bool = False, ema: bool = True, exported: bool = False) -> Path:
-    """The file or the run's folder of a model, as `find`.
+    """The file or run directory that `find` returns, with its suffix checked.
 
     Args:
-        exported: whether an exported file will do.
+        best, ema: as in `read_checkpoint`, for a run directory only.
+        exported: also accept exported files.
 
     Raises:
-        UserError: nothing is there, a file has another suffix, or `best` or `ema` chooses among those of a file.
+        UserError: as in `find`, a file has another suffix, or `best` or `ema` is given for a file.
     """
     path = find(source)
     if path.is_dir():
@@ -42,7 +43,7 @@ def find_model(source: str | Path, *, best: bool = False, ema: bool = True, expo
     check_suffix(path, (*SUFFIXES, EXPORTED) if exported else SUFFIXES)
     if best or not ema:
         flag = "best" if best else "noema"
-        raise UserError(f"{source} is not the folder of a training run; leave out --{flag}, which is for runs alone")
+        raise UserError(f"{source} is not the folder of a training run; leave out --{flag}, which only runs take")
     return path
 
 

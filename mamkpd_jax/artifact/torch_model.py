@@ -1,13 +1,13 @@
-"""MamKPD in plain PyTorch: this one file, torch, and for `.safetensors` the safetensors package are all it takes.
+"""MamKPD in plain PyTorch. It needs only this file and torch, and for `.safetensors` files the safetensors package.
 
     model = MamKPD.from_safetensors("model.safetensors")        # or MamKPD.from_pth("model.pth")
     points_px, scores = CropPredictor(model)(images)                # uint8 RGB crops [b, h, w, 3]
 
-The network takes normalised images [b, 3, h, w] and gives heatmaps [b, j, h / stride, w / stride], as a PyTorch user
-expects; inside the encoder features are channel-last. There is no compiled extension, and the selective scan is a few
-dozen ordinary tensor operations, so that the model runs, compiles, exports and trains everywhere.
+The network takes normalised images [b, 3, h, w] and returns heatmaps [b, j, h / stride, w / stride], as is usual in
+PyTorch; inside the encoder features are channel-last. There is no compiled extension: the selective scan is a few dozen
+ordinary tensor operations. So the model runs, compiles, exports and trains everywhere.
 
-Source: MamKPD, and the JAX package that the weights come from; `mamkpd convert` writes and reads them.
+Source: MamKPD, and the JAX package mamkpd_jax, whose `mamkpd convert` writes and reads the weights.
 """
 
 import json
@@ -24,19 +24,18 @@ from torch import Tensor, nn
 METADATA_KEY = "mamkpd"
 
 
-# The scan runs over the tokens in chunks of at most this many: in all chunks at once, one token after another, and then
-# over the chunks' ends by odd-even reduction. On a CPU what costs is copying, and this copies a fifth of what the
-# reduction of the whole sequence does. Longer chunks are more operations, of less data each.
+# The scan cuts the tokens into chunks of at most this many. It steps through all chunks at once, token by token, and
+# then joins the chunks' ends by odd-even reduction. On a CPU copying dominates the time, and this copies a fifth of
+# what a reduction of the whole sequence does. Longer chunks need more operations, each on less data.
 CHUNK = 8
 
 
 def linear_recurrence(a: Tensor, x: Tensor) -> Tensor:
-    """h_t = a_t h_{t-1} + x_t from h_0 = 0, over dimension 3 of [n, k, b, l, d].
+    """The states h_t = a_t h_{t-1} + x_t from h_0 = 0, over dimension 3 of [n, k, b, l, d].
 
-    Odd-even reduction: neighbours are merged in pairs, the half as long sequence is solved by the same function and
-    gives the state after each pair, and one step more gives the state inside: log2(l) levels, and arithmetic in
-    proportion to l. Nothing is divided and decays are only multiplied, so no decay can underflow into a wrong result,
-    as it does in the closed form with exp(cumsum).
+    Odd-even reduction merges neighbours in pairs. The same function solves the sequence of pairs, which gives the state
+    after each pair; one more step gives the state inside. This takes log2(l) levels and O(l) arithmetic. Decays are
+    only multiplied, never divided. So no underflow makes a result wrong, unlike in the closed form with exp(cumsum).
     """
     n, k, length, d = sizes(a, 0, 1, 3, 4)
     if length <= 3:
@@ -57,29 +56,30 @@ def linear_recurrence(a: Tensor, x: Tensor) -> Tensor:
 
 
 def sizes(x: Tensor, *dimensions: int) -> list[int]:
-    """Sizes as plain numbers, also where a tracer gives tensors, so that an export has no arithmetic of shapes."""
+    """Sizes as Python integers, even where a tracer has tensors: exports then contain no shape arithmetic."""
     return [int(x.shape[dimension]) for dimension in dimensions]
 
 
 def before(h: Tensor) -> Tensor:
-    """The states before the tokens [n, k, b, l, d] from those after them."""
+    """The states before each token, from those after each token; both are [n, k, b, l, d]."""
     return F.pad(h[:, :, :, :-1], (0, 0, 1, 0))
 
 
 def flip_backward(x: Tensor) -> Tensor:
-    """The sequences [n, 4, b, l, d] of the two backward directions the other way round."""
+    """Reverses the sequences [n, 4, b, l, d] of the two backward directions, and keeps the forward ones."""
     return torch.cat([x[:, :2], x[:, 2:].flip(3)], dim=1)
 
 
 def softplus(x: Tensor) -> Tensor:
-    """log(1 + exp(x)), by operations that onnxruntime runs five times as fast as its own Softplus."""
+    """log(1 + exp(x)), from operations that onnxruntime runs five times as fast as its Softplus."""
     return torch.maximum(x, torch.log1p(torch.exp(x.clamp(max=80.0))))
 
 
 def chunked(rows: Tensor, columns: Tensor, chunk: int) -> Tensor:
-    """A map [b, h, w, c] row by row and one column by column: [2, b * chunks, chunk, c].
+    """Two maps [b, h, w, c] as chunks of tokens, the first row by row, the second column by column.
 
-    By index, since onnxruntime would merge a transposition with that to channel-last into a slow one, of single values.
+    The result is [2, b * chunks, chunk, c]. Columns are gathered by index: onnxruntime would merge a transposition with
+    the one to channel-last, into a slow one of single values.
     """
     h, w, c = sizes(rows, 1, 2, 3)
     shape = (1, -1, chunk, c)
@@ -88,7 +88,7 @@ def chunked(rows: Tensor, columns: Tensor, chunk: int) -> Tensor:
 
 
 def by_token(chunks: Tensor) -> Sequence[Tensor]:
-    """From [k, b * chunks, chunk, c] the tokens of a chunk one after another: [k, b * chunks, c] each."""
+    """Splits [k, b * chunks, chunk, c] by the token's place in its chunk: [k, b * chunks, c] for each place."""
     k, chunk, c = sizes(chunks, 0, 2, 3)
     return chunks.reshape(k, -1, chunk * c).split(c, dim=2)
 
@@ -115,10 +115,13 @@ class SS2D(nn.Module):
         return self.out_proj(self.norm(self.scan(u).to(z.dtype)) * F.silu(z))
 
     def scan(self, u: Tensor) -> Tensor:
-        """Directions: rows, columns, and both backwards, which see the tokens of a chunk from the last to the first."""
+        """The sum of the scans of `u` [b, h, w, d] in four directions: rows, columns, and both backward; fp32.
+
+        The backward directions visit the tokens of a chunk from last to first.
+        """
         h, w, d = sizes(u, 1, 2, 3)
         n, rank = self.d_state, self.rank
-        # A projection that is 1 everywhere takes the bias of delta into a matrix product.
+        # An extra projection that is always 1 makes delta's bias a part of the matrix product.
         ones = F.pad(self.D.new_zeros(4, rank + 2 * n), (1, 0), value=1.0).flatten()
         projected = F.linear(u, F.pad(self.x_proj, (1, 0)).flatten(1).T, ones).float()
         rows, columns, rows_back, columns_back = projected.chunk(4, dim=3)
@@ -133,7 +136,7 @@ class SS2D(nn.Module):
         u = u.float()
         maps = by_token(chunked(u, u, chunk))  # [2, b * chunks, d] each
 
-        # Each chunk from the state 0: the states after its tokens, and the decays since its start.
+        # Each chunk starts from state 0. Keep the states after its tokens, and the decays since its start.
         states, decays = [], []
         for t in range(chunk):
             delta = softplus(low_rank[t] @ dt_weight)
@@ -142,7 +145,7 @@ class SS2D(nn.Module):
             states.append(a * states[-1] + x if states else x)
             decays.append(a * decays[-1] if decays else a)
 
-        # From the chunks' ends the states before the chunks, and with these the states inside.
+        # The chunks' ends give the true states before the chunks, which correct the states inside.
         ends = (flip_backward(v[-1].reshape(n, 4, -1, h * w // chunk, d)) for v in (decays, states))
         start = flip_backward(before(linear_recurrence(*ends))).reshape(n, 4, -1, d)
         y = [((states[t] + decays[t] * start) * C[t]).split([2, 2], dim=1) for t in range(chunk)]
@@ -152,7 +155,7 @@ class SS2D(nn.Module):
 
 
 def channel_last(layer: nn.Module, x: Tensor) -> Tensor:
-    """A layer of channel-first maps, applied to a channel-last one."""
+    """Applies a layer for channel-first maps to a channel-last map."""
     return layer(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
@@ -205,7 +208,7 @@ class Stem(nn.Module):
 
 
 class CMM(nn.Module):
-    """Contextual modeling module (MamKPD eq. 5); channel-first in, channel-last out, as all of `DOWNSAMPLING`."""
+    """Contextual modeling module (MamKPD eq. 5); channel-first in, channel-last out, like all of `DOWNSAMPLING`."""
 
     def __init__(self, c_in: int, c_out: int, patch: int):
         super().__init__()
@@ -254,7 +257,7 @@ DOWNSAMPLING = {"cmm": CMM, "conv": PatchConv, "merging": PatchMerging}
 
 
 class Stage(nn.Module):
-    """Down in resolution, VSS blocks, norm; channel-first in and out."""
+    """One encoder stage: downsampling, VSS blocks, norm; channel-first in and out."""
 
     def __init__(self, down: nn.Module, dim: int, d_state: int, drop_paths: Sequence[float]):
         super().__init__()
@@ -301,12 +304,12 @@ class Encoder(nn.Module):
 
 
 class HeatmapHead(nn.Module):
-    """Two deconvolutions and a 1x1 convolution to heatmaps (MamKPD eq. 3), and what makes keypoints of these.
+    """Two deconvolutions and a 1x1 convolution to heatmaps (MamKPD eq. 3), with the flip and decoding of heatmaps.
 
     Features are channel-first [b, c, h, w], outputs heatmaps [b, j, h, w].
 
     Args:
-        description: as `MamKPD` takes it.
+        description: as in `MamKPD`.
     """
 
     def __init__(self, description: dict[str, Any]):
@@ -327,32 +330,34 @@ class HeatmapHead(nn.Module):
         return self.head(x)
 
     def flip(self, heatmaps: Tensor) -> Tensor:
-        """Heatmaps of a mirrored image as those of the image."""
+        """Maps the heatmaps of a mirrored image back to the image itself."""
         mirrored = heatmaps.flip(3)[:, self.flip_indices]
         if self.codec == "udp":
             return mirrored
-        # Moved right by a pixel, since the mirror image of a strided grid falls on the next pixel.
+        # Moved right by a pixel, because a mirrored strided grid is one pixel off.
         return torch.cat([mirrored[..., :1], mirrored[..., :-1]], dim=3)
 
     def decode(self, heatmaps: Tensor, image_hw: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Points [b, j, 2], as (x, y) in pixels of the crop, and scores [b, j]."""
         (height, width), (rows, columns) = image_hw, sizes(heatmaps, 2, 3)
         points, scores = decode_heatmaps(heatmaps, self.codec, self.sigma_px * columns / width)
-        less = 1 if self.codec == "udp" else 0  # it measures from the first pixel's centre to the last one's
+        less = 1 if self.codec == "udp" else 0  # UDP measures from the first pixel's centre to the last one's
         stride = torch.tensor([(width - less) / (columns - less), (height - less) / (rows - less)])
         return points * stride.to(points.device), scores
 
 
-# By the kind that a description names; each is made from the description.
+# By the kind that a description names. Each head takes the description as its argument.
 HEADS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {"heatmap": HeatmapHead}
 
 
 class MamKPD(nn.Module):
-    """Crops of one person or animal, normalised [b, 3, h, w], to outputs of a head, such as heatmaps [b, j, h, w].
+    """The network, from normalised crops [b, 3, h, w] to the head's outputs, such as heatmaps [b, j, h, w].
+
+    A crop shows one person or animal.
 
     Args:
         description: a weights file's metadata: `config`, with the sizes and the head, `skeleton`,
-            `flip_indices`, `mean` and `std` (of RGB, 0 to 255); more is kept as it is.
+            `flip_indices`, `mean` and `std` (of RGB, 0 to 255); other fields are kept unchanged.
     """
 
     def __init__(self, description: dict[str, Any]):
@@ -364,19 +369,19 @@ class MamKPD(nn.Module):
         self.decoder: Any = HEADS[config["head"]["kind"]](description)
 
     def forward(self, image: Tensor) -> Any:
-        # In training PyTorch's BatchNorm sums channel-last maps, such as permuted images, a hundred times less exactly.
+        # PyTorch's BatchNorm in training is a hundred times less accurate on channel-last maps, as permuted images are.
         return self.decoder(self.encoder(image.contiguous()))
 
     @property
     def dtype(self) -> torch.dtype:
-        """That of the weights, and so of images and heatmaps."""
+        """The dtype of the weights, and so of images and heatmaps."""
         return next(self.parameters()).dtype
 
     def compile(self, **options: Any) -> None:
         """Compiles the VSS blocks in place, each by `torch.compile` with these options.
 
-        Blocks of equal shapes share their code: Small takes three compilations a batch size. Compiled as one graph, by
-        `torch.compile(model)`, it is twelve copies of the scan, which takes the compiler many times as long.
+        Blocks of equal shapes share their code: Small takes three compilations for each batch size. In contrast,
+        `torch.compile(model)` compiles one graph with twelve copies of the scan, which takes many times as long.
         """
         for module in self.modules():
             if isinstance(module, VSSBlock):
@@ -406,7 +411,7 @@ class MamKPD(nn.Module):
         return model.eval()
 
     def save_pth(self, path: str | Path) -> None:
-        """Writes what `from_pth`, and `mamkpd convert --input`, read."""
+        """Writes a `.pth` file that `from_pth` and `mamkpd convert --input` read."""
         torch.save({"state_dict": self.state_dict(), METADATA_KEY: json.dumps(self.description)}, path)
 
 
@@ -418,14 +423,12 @@ def described(about: str | None, path: str | Path) -> dict[str, Any]:
 
 
 class CropPredictor(nn.Module):
-    """A model with what comes before and after it, which is in fp32 also around a model in `half()` or `bfloat16()`.
-
-    Each of the three parts can be left out.
+    """A model with its pre- and postprocessing, which stay in fp32 even if the model is in `half()` or `bfloat16()`.
 
     Args:
-        normalize: take uint8 RGB images [b, h, w, 3]; else what the model takes.
+        normalize: take uint8 RGB images [b, h, w, 3]; else the model's normalised ones.
         flip_test: average the outputs with those for the mirrored images.
-        decode: give points [b, j, 2], as (x, y) in pixels of the crop, and scores [b, j]; else the head's outputs.
+        decode: return points [b, j, 2], as (x, y) in pixels of the crop, and scores [b, j]; else the head's outputs.
     """
 
     def __init__(self, model: MamKPD, *, normalize: bool = True, flip_test: bool = True, decode: bool = True):
@@ -447,17 +450,17 @@ class CropPredictor(nn.Module):
 
 
 def decode_heatmaps(heatmaps: Tensor, codec: str, sigma: float) -> tuple[Tensor, Tensor]:
-    """Points [b, j, 2] in heatmap pixels, and scores [b, j]: the peak's place, refined below a pixel, and its height.
+    """Points [b, j, 2] in heatmap pixels and scores [b, j]: each peak's position, to subpixels, and its height.
 
-    "plain" moves it a quarter pixel to its larger neighbour, "dark" (arXiv 1910.06278) and "udp" (arXiv 1911.07524)
-    by a Newton step on the logarithm of the heatmap, blurred as targets of `sigma` heatmap pixels need.
+    "plain" moves the peak by a quarter pixel towards its larger neighbour. "dark" (arXiv 1910.06278) and "udp" (arXiv
+    1911.07524) take a Newton step on the logarithm of the heatmap, after a blur for targets of `sigma` heatmap pixels.
     """
     joints, height, width = sizes(heatmaps, 1, 2, 3)
-    flat = (-1, joints, height * width)  # `flatten` would hide the joints from ONNX, whose runtime fails on no crops
+    flat = (-1, joints, height * width)  # after `flatten`, ONNX has no number of joints, and an empty batch fails
     scores, index = heatmaps.reshape(flat).max(dim=2, keepdim=True)
     x, y = index % width, index // width
     surface = heatmaps if codec == "plain" else log_blurred(heatmaps, codec, sigma)
-    # With a margin, so that no index needs to be clamped: TensorRT clamps no integers.
+    # The margin makes it needless to clamp indices: TensorRT clamps no integers.
     padded = F.pad(surface, (2, 2, 2, 2), mode="replicate").reshape(-1, joints, (height + 4) * (width + 4))
 
     def value(dx: int, dy: int) -> Tensor:
@@ -473,7 +476,7 @@ def decode_heatmaps(heatmaps: Tensor, codec: str, sigma: float) -> tuple[Tensor,
 
 
 def newton_step(gradient: Tensor, value: Callable[[int, int], Tensor], codec: str) -> Tensor:
-    """The step to the top of the parabola that the values around a peak lie on, 0 where it is none."""
+    """The step [b, j, 2] to the top of the parabola through the values around a peak; 0 where there is none."""
     dx, dy = gradient.split(1, dim=2)
     middle = value(0, 0)
     if codec == "dark":
@@ -491,7 +494,7 @@ def newton_step(gradient: Tensor, value: Callable[[int, int], Tensor], codec: st
 
 
 def log_blurred(heatmaps: Tensor, codec: str, sigma: float) -> Tensor:
-    """The logarithm of heatmaps after a Gaussian blur, zeros outside, that keeps each one's maximum."""
+    """The logarithm of blurred heatmaps: a Gaussian with zeros outside, rescaled to each heatmap's old maximum."""
     reach = round(2.5 * sigma)
     blur_sigma = 0.3 * (reach - 1) + 0.8
 

@@ -1,31 +1,31 @@
-"""Names and layouts of weights in PyTorch, a rule for a kind of leaf: the twin's layers have our names."""
+"""Names and layouts of weights in PyTorch, by kind of leaf. The twin's layers have the same names as ours."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-# PyTorch's BatchNorm counts its batches, ours does not: written as 0, not read. It plays no part in the arithmetic.
+# PyTorch's BatchNorm counts batches, ours doesn't. Its counter is written as 0 and never read, and changes no result.
 COUNTER = "num_batches_tracked"
 # A leaf has our name unless it is here.
 _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 
 
 class Layout(NamedTuple):
-    """What a weight's axes become in PyTorch, and back."""
+    """How to reorder a weight's axes for PyTorch, and back."""
 
-    there: Callable[[np.ndarray], np.ndarray]
-    back: Callable[[np.ndarray], np.ndarray]
+    to_torch: Callable[[np.ndarray], np.ndarray]
+    from_torch: Callable[[np.ndarray], np.ndarray]
 
 
 _SAME = Layout(lambda x: x, lambda x: x)
-# Kernels by their number of axes: linear ones, depth-wise ones [h, w, c] and convolutions [h, w, in, out].
+# Kernels by their number of axes: linear [in, out], depth-wise [h, w, c] and convolution [h, w, in, out].
 _KERNELS = {
     2: Layout(lambda x: x.T, lambda x: x.T),
     3: Layout(lambda x: x.transpose(2, 0, 1)[:, None], lambda x: x[:, 0].transpose(1, 2, 0)),
     4: Layout(lambda x: x.transpose(3, 2, 0, 1), lambda x: x.transpose(2, 3, 1, 0)),
 }
-# Our kernel is correlated with the dilated input; PyTorch's is that kernel turned by 180 degrees.
+# Our kernel is correlated with the dilated input; PyTorch's is the same kernel rotated by 180 degrees.
 _DECONVOLUTION = Layout(
     lambda x: x[::-1, ::-1].transpose(2, 3, 0, 1),
     lambda x: x.transpose(2, 3, 0, 1)[::-1, ::-1],
@@ -33,16 +33,16 @@ _DECONVOLUTION = Layout(
 
 
 def torch_name(name: str) -> str:
-    """PyTorch's name of a weight that is called `name` here."""
+    """PyTorch's name for our weight `name`."""
     layer, _, leaf = name.rpartition(".")
     return f"{layer}.{_LEAVES.get(leaf, leaf)}"
 
 
 def layout(name: str, n_axes: int) -> Layout:
-    """How PyTorch orders the axes of a weight that is called `name` here.
+    """The conversion between our axes of the weight `name` and PyTorch's.
 
     Raises:
-        ValueError: a kernel has a number of axes for which there is no rule.
+        ValueError: there is no rule for a kernel with this number of axes.
     """
     if not name.endswith(".kernel"):
         return _SAME

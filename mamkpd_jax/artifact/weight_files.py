@@ -20,10 +20,10 @@ from mamkpd_jax.files import atomic_write
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 DTYPES = ("float32", "bfloat16")
-METADATA_KEY = "mamkpd"  # as in torch_model, which imports nothing of this package
+METADATA_KEY = "mamkpd"  # repeats torch_model's, which imports nothing from this package
 _WRITTEN_BY = "a file of `mamkpd convert` or of MamKPD.save_pth"
 _ROUNDED = ("weight", "x_proj", "dt_weight")
-_NAMED = 5  # differences named one by one
+_NAMED = 5  # differences that a message lists
 _WRAPPERS = ("module.", "_orig_mod.")  # torch's DataParallel and torch.compile put these before each name
 
 
@@ -32,8 +32,8 @@ def save(artifact: Artifact, path: Path, dtype: str = "float32") -> None:
 
     Args:
         path: ends in one of `SUFFIXES`.
-        dtype: of `DTYPES`; bfloat16 halves a `.safetensors` file, in which norms, biases and the scan's A
-            and D stay float32.
+        dtype: one of `DTYPES`. bfloat16 halves a `.safetensors` file; norms, biases and the scan's A and D stay
+            float32.
     """
     state, description = to_torch(artifact), json.dumps(artifact.description())
     if dtype == "bfloat16":
@@ -48,7 +48,7 @@ def save(artifact: Artifact, path: Path, dtype: str = "float32") -> None:
 
 
 def load(path: Path) -> Artifact:
-    """The artifact of a file that `save`, or `torch_model.MamKPD.save_pth`, wrote.
+    """The artifact in a file from `save` or `torch_model.MamKPD.save_pth`.
 
     Args:
         path: ends in one of `SUFFIXES`.
@@ -69,18 +69,18 @@ def to_torch(artifact: Artifact) -> dict[str, np.ndarray]:
     """The state dict of `torch_model.MamKPD`."""
     state = {}
     for name, array in by_name((artifact.params, artifact.batch_stats)).items():
-        path, there = torch_name(name), layout(name, array.ndim).there
-        state[path] = np.array(there(np.asarray(array)), order="C")  # a copy, which PyTorch may write to
+        path, converted = torch_name(name), layout(name, array.ndim).to_torch(np.asarray(array))
+        state[path] = np.array(converted, order="C")  # a copy, which PyTorch may write to
         if path.endswith("running_mean"):
             state[path.replace("running_mean", COUNTER)] = np.zeros((), np.int64)
     return state
 
 
 def from_torch(state: Mapping[str, np.ndarray], description: Any) -> Artifact:
-    """The inverse of `to_torch`, by `Artifact.description`.
+    """The inverse of `to_torch`; `description` is `Artifact.description`'s.
 
     Raises:
-        UserError: the weights are not those of the model that is described; names what differs.
+        UserError: the description is invalid, or the weights don't fit it; the message lists the differences.
     """
     model = described(description)
     _check_sizes(state, model.config.model)
@@ -88,13 +88,14 @@ def from_torch(state: Mapping[str, np.ndarray], description: Any) -> Artifact:
     names = by_name(expected)
     _check_tensors(state, names)
     leaves = [
-        np.ascontiguousarray(layout(name, leaf.ndim).back(state[torch_name(name)])) for name, leaf in names.items()
+        np.ascontiguousarray(layout(name, leaf.ndim).from_torch(state[torch_name(name)]))
+        for name, leaf in names.items()
     ]
     return with_arrays(model, *jax.tree.unflatten(jax.tree.structure(expected), leaves))
 
 
 def _unwrapped(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The state dict without the prefixes that a wrapper around the model gives its names."""
+    """The state dict without the prefixes that wrappers add to all names."""
     for prefix in _WRAPPERS:
         if state and all(name.startswith(prefix) for name in state):
             return _unwrapped({name.removeprefix(prefix): array for name, array in state.items()})
@@ -102,22 +103,22 @@ def _unwrapped(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _check_sizes(state: Mapping[str, np.ndarray], model: ModelConfig) -> None:
-    """Refuses what no such tensors can be of, before a model is made: that takes as long as it has blocks."""
+    """Refuses a description that is larger than the tensors, before a huge model is built from it."""
     blocks, widest = sum(model.depths), max(*model.dims, model.decoder_dim)
     largest = max((size for array in state.values() for size in array.shape), default=0)
     if blocks > len(state) or widest > largest:
         raise UserError(
-            f"there are {len(state)} tensors of axes up to {largest}, and {blocks} blocks of up to {widest} channels "
-            "in the model that is described"
+            f"it has {len(state)} tensors with axes of up to {largest}; its description has {blocks} blocks of up to "
+            f"{widest} channels"
         )
 
 
 def _check_tensors(state: Mapping[str, np.ndarray], names: Mapping[str, Any]) -> None:
-    """Accounts for every key on both sides; PyTorch's counters of batches may be there or not."""
+    """Raises UserError for a key that is on one side only; PyTorch's batch counters are optional."""
     expected = {}
     for name, leaf in names.items():
-        empty = np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)  # of no memory, whatever size
-        expected[torch_name(name)] = layout(name, leaf.ndim).there(empty)
+        empty = np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)  # takes no memory, whatever its size
+        expected[torch_name(name)] = layout(name, leaf.ndim).to_torch(empty)
     counters = {path.replace("running_mean", COUNTER) for path in expected if path.endswith("running_mean")}
     found = {path: array for path, array in state.items() if path not in counters}
     differences = [f"{path} is missing" for path in expected if path not in found]
@@ -128,7 +129,7 @@ def _check_tensors(state: Mapping[str, np.ndarray], names: Mapping[str, Any]) ->
             differences.append(f"{path} is {theirs.dtype} {theirs.shape}, expected {ours.dtype} {ours.shape}")
     if differences:
         more = f"; and {len(differences) - _NAMED} more" if len(differences) > _NAMED else ""
-        raise UserError(f"they are not of the model that is described: {'; '.join(sorted(differences)[:_NAMED])}{more}")
+        raise UserError(f"they don't fit their description: {'; '.join(sorted(differences)[:_NAMED])}{more}")
 
 
 def _rounded(array: np.ndarray) -> np.ndarray:
@@ -165,13 +166,13 @@ def _read_pth(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     torch = _torch(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns of a pickle before it refuses it
+            warnings.simplefilter("ignore")  # it warns about a pickle before it refuses it
             saved = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file raises all kinds
+    except Exception as error:  # damaged files raise errors of many types
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"{path} is damaged, no PyTorch file, or holds more than weights, which is not read as it could run code "
-            f"({reason})"
+            f"{path} is damaged, no PyTorch file, or has more than weights, which could run code ({reason}); write it "
+            "with MamKPD.save_pth of torch_model.py"
         ) from error
     state = saved.get("state_dict") if isinstance(saved, dict) else None
     if not isinstance(state, dict) or not all(
@@ -197,10 +198,10 @@ def parsed(description: object, path: Path, expected: str) -> dict:
     """The description in a file's metadata.
 
     Args:
-        expected: the files that have one, for the message.
+        expected: what kind of file has one, for the message.
 
     Raises:
-        UserError: there is none.
+        UserError: the file has no description.
     """
     try:
         found = json.loads(description)  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-# The models are small, and threads that spin for each other take minutes on a busy machine. Read when torch starts.
+# The models are small, and spinning threads take minutes on a busy machine. Torch reads this when it starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import jax
@@ -26,7 +26,7 @@ HeatmapFunction = Callable[[Float[np.ndarray, "b h w 3"]], Float[np.ndarray, "b 
 
 @pytest.fixture(scope="session")
 def random_weights() -> Callable[..., Artifact]:
-    """Weights of a config's model, each layer's output about as large as its input, all statistics non-trivial."""
+    """Makes random weights for a config. Each layer keeps about the scale of its input; no statistic is 0 or 1."""
 
     def make(config: Config, skeleton: Skeleton = COCO) -> Artifact:
         rng = np.random.default_rng(0)
@@ -57,7 +57,7 @@ def random_weights() -> Callable[..., Artifact]:
 
 @pytest.fixture(scope="session")
 def heatmaps() -> Callable[[Artifact], HeatmapFunction]:
-    """The model in JAX, as a function of normalised images; compiled quickly, not well."""
+    """Makes the JAX model a function of normalised images; compiled without optimization, to save time."""
 
     def make(weights: Artifact) -> HeatmapFunction:
         network = make_program(weights.config, weights.skeleton, NETWORK)
@@ -69,7 +69,7 @@ def heatmaps() -> Callable[[Artifact], HeatmapFunction]:
 
 @pytest.fixture(scope="session")
 def crops(shared_data: Path) -> Callable[[tuple[int, int]], UInt8[np.ndarray, "b h w 3"]]:
-    """The persons of coco_mini, cut out at a size."""
+    """Makes crops of two persons of coco_mini at a size."""
     folder = shared_data / "coco_mini"
     content = json.loads((folder / "test_coco.json").read_text(encoding="utf-8"))
     files = {image["id"]: folder / image["file_name"] for image in content["images"]}

@@ -1,6 +1,7 @@
-"""Reads the weights of the file argv[1] by hundreds of wrong descriptions: each is refused in a line, or stays true.
+"""Reads the weights in the file argv[1] with hundreds of changed descriptions.
 
-Run by test_save_and_load.py in a process of its own, where nothing but the package checks types.
+Each is refused with a UserError, or read back unchanged. test_weight_files.py runs this in a new process, where no test
+tool checks types for the package.
 """
 
 import copy
@@ -24,17 +25,17 @@ READ = ("config", "skeleton", "step", "mean", "std")  # nothing reads the rest
 
 
 def _places(fields: Any, *parents: Any) -> list[tuple]:
-    """The paths of everything in the description, of a list's entries that of the first."""
+    """The paths of all fields in the description; of a list, only that of the first entry."""
     inner = fields.items() if isinstance(fields, dict) else enumerate(fields[:1]) if isinstance(fields, list) else ()
     return [parents] * bool(parents) + [place for name, value in inner for place in _places(value, *parents, name)]
 
 
-# The scan is that of the device at hand, whatever the file says.
+# Readers ignore the scan in the file.
 PLACES = [place for place in _places({name: ABOUT[name] for name in READ}) if place[-1] != "scan"]
 
 
 def _holds(found: Any, given: Any) -> bool:
-    """Whether all that was given was found; a field that was not given has its default."""
+    """Whether `found` has every given value. It has more fields: those that were not given have their defaults."""
     if isinstance(given, dict):
         return all(name in found and _holds(found[name], value) for name, value in given.items())
     return found == given

@@ -1,4 +1,4 @@
-"""Weights from a run's folder and into one: which of them, of which device, whole or not at all."""
+"""Weights read from run directories and written to new ones: which weights, damage, and failed writes."""
 
 import dataclasses
 import shlex
@@ -27,7 +27,7 @@ _CONFIG = Config(
 
 
 def _save(weights, folder: Path, **parts: float) -> None:
-    """A checkpoint of a run whose parameters, and their moving average, are the weights times a number."""
+    """Saves a run's checkpoint whose `params` and `ema` are the weights times these factors."""
     state = {"batch_stats": weights.batch_stats}
     for name, factor in parts.items():
         state[name] = jax.tree.map(lambda x, factor=factor: factor * x, weights.params)
@@ -58,13 +58,13 @@ def test_the_flags_choose_the_weights(run, random_weights, flags, factor, tmp_pa
     assert _factor(load(file), random_weights) == factor
 
 
-def test_a_run_without_a_moving_average_has_its_parameters(random_weights, tmp_path):
+def test_parameters_are_read_without_a_moving_average(random_weights, tmp_path):
     without = dataclasses.replace(_CONFIG, optim=OptimConfig())
     _save(random_weights(without), tmp_path / "checkpoints", params=2)
     assert _factor(read_checkpoint(tmp_path), random_weights) == 2
 
 
-def test_the_scan_of_a_run_on_a_gpu_is_not_needed(random_weights, tmp_path):
+def test_a_gpu_scan_reads_as_auto(random_weights, tmp_path):
     model = dataclasses.replace(_CONFIG.model, scan="pallas_triton")
     weights = dataclasses.replace(random_weights(_CONFIG), config=dataclasses.replace(_CONFIG, model=model))
     _save(weights, tmp_path / "checkpoints", params=2, ema=3)
@@ -86,26 +86,26 @@ def _cut_arrays(step: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [_without_state, _cut_config, _cut_arrays])
-def test_a_damaged_checkpoint_is_told_in_a_line(run, damage, tmp_path):
+def test_a_damaged_checkpoint_is_one_line(run, damage, tmp_path):
     damage(run / "checkpoints" / "7")
     done = _convert(f"--checkpoint={run}", f"--output={tmp_path / 'model.safetensors'}")
-    # Reads of orbax that are still at work may tell, after the line, that Python has ended.
+    # Orbax reads that are still running may report, after this line, that Python has ended.
     assert done.returncode == 1 and done.stderr.count("error: checkpoint ") == 1, done.stderr
     assert "checkpoints/7 is damaged (" in done.stderr.split("error: checkpoint ")[1].splitlines()[0]
     assert not (tmp_path / "model.safetensors").exists()
 
 
-def test_a_checkpoint_that_is_not_finite_is_refused(random_weights, tmp_path):
+def test_a_non_finite_checkpoint_is_refused(random_weights, tmp_path):
     _save(random_weights(_CONFIG), tmp_path / "checkpoints", params=np.nan, ema=3)
     assert read_checkpoint(tmp_path).step == 7
-    with pytest.raises(UserError, match=r"NaN or infinity in \S+; give weights that are sound"):
+    with pytest.raises(UserError, match=r"\S+ has NaN or infinity; give weights that are finite"):
         read_checkpoint(tmp_path, ema=False)
 
 
-def test_what_can_not_be_written_leaves_nothing_behind(random_weights, tmp_path):
+def test_a_failed_write_leaves_nothing_behind(random_weights, tmp_path):
     file, output = tmp_path / "model.safetensors", tmp_path / "run"
     save(random_weights(_CONFIG), file)
-    # No file of more than 5 KiB, as on a disk that gets full. Writes of orbax that are still at work may tell more.
+    # Files are limited to 5 KiB, like on a full disk. Orbax writes that are still running may print more.
     failed = _convert(f"--input={file}", f"--output={output}", shell="ulimit -f 5; ")
     assert failed.returncode == 1 and f"error: {output} can't be written (" in failed.stderr, failed.stderr
     assert list(output.iterdir()) == []
@@ -116,8 +116,8 @@ def test_what_can_not_be_written_leaves_nothing_behind(random_weights, tmp_path)
         write_checkpoint(random_weights(_CONFIG), output)
 
 
-def test_a_full_disk_is_told_before_anything_is_written(random_weights, tmp_path, monkeypatch):
-    """The disk's size alone is made up."""
+def test_a_full_disk_is_reported_before_writing(random_weights, tmp_path, monkeypatch):
+    """Only the disk's free space is faked."""
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=0))
     with pytest.raises(
         UserError, match=r"run can't be written \(No space left on device: 0 MiB needed, 0 free\); free"
@@ -126,7 +126,7 @@ def test_a_full_disk_is_told_before_anything_is_written(random_weights, tmp_path
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_from_one_kind_of_file_to_the_other(random_weights, tmp_path):
+def test_safetensors_converts_to_pth(random_weights, tmp_path):
     pytest.importorskip("torch")
     weights, file = random_weights(_CONFIG), tmp_path / "model.safetensors"
     save(weights, file)

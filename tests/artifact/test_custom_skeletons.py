@@ -1,4 +1,4 @@
-"""A run whose joints nothing but its own files told: they go with its weights, wherever these go."""
+"""Runs on custom joints: the weights carry the skeleton into every file format."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ _NAMED_ANEW = {
 
 @pytest.fixture
 def custom(tiny: Config, coco_mini_root: Path, tmp_path: Path) -> Config:
-    """Three steps on the real persons as a user's own data set; its files are in the folder `set`."""
+    """A config for three steps on real persons as a custom data set; its files are in the folder `set`."""
     root = tmp_path / "set"
     shutil.copytree(coco_mini_root, root)
     (root / "bird.json").write_text(json.dumps(_NAMED_ANEW), encoding="utf-8")
@@ -51,7 +51,7 @@ def _name_joints(root: Path, joints: list[str]) -> None:
 
 
 @pytest.mark.parametrize("file", ["", "bird.json"])
-def test_the_joints_go_with_the_weights(file, custom, shared_data, tmp_path):
+def test_weights_carry_their_joints(file, custom, shared_data, tmp_path):
     if file:
         custom.data.skeleton = str(tmp_path / "set" / file)
         _name_joints(tmp_path / "set", _NAMED_ANEW["joints"])
@@ -77,18 +77,18 @@ def test_the_joints_go_with_the_weights(file, custom, shared_data, tmp_path):
         np.testing.assert_array_equal(found.keypoints[0], pose)
 
     stablehlo.save(weights, tmp_path / "exported", Options())
-    told = json.loads((tmp_path / "exported" / "model.json").read_bytes())
-    assert told["skeleton"]["joints"] == expected
+    description = json.loads((tmp_path / "exported" / "model.json").read_bytes())
+    assert description["skeleton"]["joints"] == expected
     onnx = pytest.importorskip("onnx")
     from mamkpd_jax.export.formats.onnx import save as save_onnx
 
     save_onnx(weights, tmp_path / "model.onnx", Options())
     about = {entry.key: entry.value for entry in onnx.load(tmp_path / "model.onnx").metadata_props}
-    assert json.loads(about["mamkpd"])["skeleton"] == told["skeleton"]
+    assert json.loads(about["mamkpd"])["skeleton"] == description["skeleton"]
 
 
-def test_a_checkpoint_is_of_its_joints_alone(custom, tmp_path, run):
-    """Not of the file that named them: weights that were converted are evaluated, those of other joints are not."""
+def test_other_joints_are_refused(custom, tmp_path, run):
+    """Converted weights with the same joints are evaluated, though no file names the joints any more."""
     custom.data.skeleton = str(tmp_path / "set" / "bird.json")
     _name_joints(tmp_path / "set", _NAMED_ANEW["joints"])
     train.train(custom, tmp_path / "run")
@@ -99,8 +99,8 @@ def test_a_checkpoint_is_of_its_joints_alone(custom, tmp_path, run):
 
     custom.data.skeleton = ""
     _name_joints(tmp_path / "set", list(COCO.joints))
-    told = "finds the joints nose_of_a_bird, .*, and the data set labels nose, left_eye, "
-    with pytest.raises(UserError, match=told):
+    message = "finds the joints nose_of_a_bird, .*, and the data set labels nose, left_eye, "
+    with pytest.raises(UserError, match=message):
         train.train(custom, tmp_path / "run")
     status, _, err = run("eval.py", custom, tmp_path / "back")
     assert status == 1 and "finds the joints nose_of_a_bird, " in err.splitlines()[-1], err

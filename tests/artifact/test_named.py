@@ -1,4 +1,4 @@
-"""Models by name: the package's, the user's, and those of a stand-in for the Hugging Face Hub."""
+"""Models by name: the package's, the user's, and those of a fake Hugging Face Hub."""
 
 import dataclasses
 import hashlib
@@ -69,7 +69,7 @@ def test_an_added_model_is_found_by_its_name(weights, user_folder):
 
 @pytest.mark.parametrize("name", ["people", "a b", "../a", "", "a.b", "Mine"])
 def test_bad_names_are_refused(name, weights, user_folder):
-    with pytest.raises(UserError, match="is a model of the package|expected small letters, digits"):
+    with pytest.raises(UserError, match="is a model of the package|expected lower-case letters, digits"):
         named.add(name, weights)
     assert not user_folder.exists()
 
@@ -128,7 +128,7 @@ def test_adding_and_reading_at_once(weights):
     assert named.find("mine").exists()
 
 
-def test_a_name_precedes_a_folder_of_that_name(tmp_path, monkeypatch):
+def test_a_name_takes_precedence_over_a_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "people").mkdir()
     assert named.find("people").suffix == ".safetensors"
@@ -136,7 +136,7 @@ def test_a_name_precedes_a_folder_of_that_name(tmp_path, monkeypatch):
 
 
 class _Hub(http.server.BaseHTTPRequestHandler):
-    """A stand-in for the Hub, which can't be reached here: one repository with one file."""
+    """A fake Hub with one repository of one file, so that the tests need no network."""
 
     content = b""
 
@@ -168,7 +168,7 @@ class _Hub(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(weights, tmp_path):
-    """Finds an address through huggingface_hub in a new process; returns what it prints and its errors."""
+    """Runs `find` on an address in a new process, against the fake Hub; returns the completed process."""
     pytest.importorskip("huggingface_hub")
     save(weights, tmp_path / "model.safetensors")
     _Hub.content = (tmp_path / "model.safetensors").read_bytes()
@@ -185,7 +185,7 @@ def hub(weights, tmp_path):
         server.shutdown()
 
 
-def test_a_model_of_the_hub(hub, weights):
+def test_hub_models_are_downloaded_and_cached(hub, weights):
     done = hub("hf://someone/poses")
     assert done.returncode == 0, done.stderr
     path = Path(done.stdout.strip())
@@ -195,7 +195,7 @@ def test_a_model_of_the_hub(hub, weights):
     assert other.returncode == 0 and Path(other.stdout.strip()).name == "m.safetensors", other.stderr
 
 
-def test_missing_hub_models_are_one_line(hub):
+def test_a_missing_hub_model_is_one_line(hub):
     for address in ("hf://someone/other", "hf://someone"):
         done = hub(address)
         *_, last = done.stderr.strip().splitlines()

@@ -1,4 +1,4 @@
-"""The PyTorch twin against the model in JAX: parts, whole models, gradients, and on its own."""
+"""The PyTorch twin against the JAX model: parts, whole models, gradients; and the twin without the package."""
 
 import dataclasses
 import importlib.metadata
@@ -59,7 +59,7 @@ def test_linear_recurrence(length):
     np.testing.assert_allclose(ours, np.stack(states, axis=3), rtol=0, atol=1e-12)
 
 
-def test_a_decay_of_zero_forgets_what_was_before():
+def test_a_decay_of_zero_forgets_the_past():
     a, x = torch.ones(1, 1, 1, 8, 1), torch.ones(1, 1, 1, 8, 1)
     a[0, 0, 0, 4] = 0.0
     assert torch_model.linear_recurrence(a, x).flatten().tolist() == [1, 2, 3, 4, 1, 2, 3, 4]
@@ -113,7 +113,7 @@ _PARTS = {
 
 @pytest.mark.parametrize("part", _PARTS)
 def test_part(part):
-    """Each part, named as inside a model; `channels` says where they are in PyTorch, in and out: first or last."""
+    """`channels` is the place of PyTorch's channels in input and output: "c" for first, "l" for last."""
     prefix, make_ours, make_theirs, channels, c_in = _PARTS[part]
     ours, theirs = make_ours(), make_theirs().eval()
     rng = np.random.default_rng(0)
@@ -126,7 +126,7 @@ def test_part(part):
     converted = {}
     for path, leaf in paths:
         name = prefix + ".".join(str(key.key) for key in path)
-        array = layout(name, leaf.ndim).there(np.asarray(leaf))
+        array = layout(name, leaf.ndim).to_torch(np.asarray(leaf))
         converted[torch_name(name).removeprefix(prefix)] = torch.from_numpy(np.array(array, order="C"))
     missing, extra = theirs.load_state_dict(converted, strict=False)
     assert not extra and all(name.endswith(COUNTER) for name in missing)
@@ -142,7 +142,7 @@ def test_part(part):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_whole_model_on_real_crops(name, random_weights, heatmaps, crops):
-    """Small, Base and Large in full; the ablations with one block a stage, since compiling them takes the time."""
+    """Small, Base and Large in full; the ablations with one block a stage, to save compile time."""
     model, input_hw = variant(name), (256, 192)
     if name not in ("small", "base", "large"):
         model, input_hw = dataclasses.replace(model, depths=(1,) * len(model.depths)), (128, 96)
@@ -182,15 +182,15 @@ def test_gradients_of_large_at_its_size(random_weights, crops):
 def check_gradients(
     model: ModelConfig, input_hw: tuple[int, int], random_weights, crops, compiler_options: dict[str, int]
 ) -> float:
-    """In training mode, with BatchNorm's statistics of the batch: what fine-tuning in PyTorch starts from.
+    """Checks gradients in training mode, with batch statistics in BatchNorm, as fine-tuning in PyTorch computes them.
 
     Returns the largest difference, relative to the largest gradient.
     """
     model = dataclasses.replace(model, drop_path=0.0)
     weights = random_weights(_config(model, input_hw))
     for norm in weights.params["decoder"]["norms"].values():
-        # Each ReLU is open or closed for a whole channel. One of a million that lies within a rounding error of 0 would
-        # change gradients by 2e-4 of the largest, and which one does so is the processor's matter.
+        # Opens or closes each ReLU for a whole channel. One input in a million near 0 would change
+        # gradients by 2e-4 of the largest, and which one depends on the processor.
         norm["bias"] = np.where(np.arange(len(norm["bias"])) % 2, -10, 10).astype(np.float32)
     images = np.array(normalize(jnp.asarray(crops(input_hw))))
     graphdef, head = nnx.graphdef(abstract(weights.config, COCO)), head_of(weights.config, COCO)
@@ -221,7 +221,7 @@ def check_gradients(
     return float(errors[worst])
 
 
-def test_predictor_gives_the_keypoints_of_the_package(random_weights, crops):
+def test_keypoints_match_the_package(random_weights, crops):
     config = _config(dataclasses.replace(_NARROW, depths=(1, 1, 1), dims=(16, 24, 32)), (128, 96))
     weights = random_weights(dataclasses.replace(config, eval=EvalConfig(flip_test=True)))
     images = crops((128, 96))
@@ -234,7 +234,7 @@ def test_predictor_gives_the_keypoints_of_the_package(random_weights, crops):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision_is_near_fp32(dtype, random_weights, crops, tmp_path):
-    """Rounding errors of a dozen layers add up: 3% of the largest value came with bfloat16, 0.3% with float16."""
+    """Rounding errors of a dozen layers add up: to 3% of the largest value in bfloat16, and 0.3% in float16."""
     save(random_weights(_config(variant("small"), (128, 96))), tmp_path / "model.safetensors")
     model = torch_model.MamKPD.from_safetensors(tmp_path / "model.safetensors")
     images = crops((128, 96))
@@ -246,16 +246,16 @@ def test_half_precision_is_near_fp32(dtype, random_weights, crops, tmp_path):
         model.to(dtype)
         found = model(normalised.to(dtype))
         points, scores = predictor(torch.from_numpy(images))
-        as_a_whole = predictor.to(dtype)(torch.from_numpy(images))
+        converted = predictor.to(dtype)(torch.from_numpy(images))
     tolerance = 12 * torch.finfo(dtype).eps
     assert found.dtype == dtype and points.dtype == scores.dtype == torch.float32
     assert _relative_error(found.float().numpy(), expected.numpy()) < tolerance
     assert _relative_error(scores.numpy(), expected_scores.numpy()) < tolerance
     assert (points - expected_points).abs().median() < 1  # px; random weights' peaks may move to equals far away
-    assert torch.equal(as_a_whole[0], points) and torch.equal(as_a_whole[1], scores)
+    assert torch.equal(converted[0], points) and torch.equal(converted[1], scores)
 
 
-def test_a_file_of_something_else_is_told(tmp_path):
+def test_a_foreign_file_is_refused(tmp_path):
     import safetensors.torch
 
     weight = {"weight": torch.zeros(3)}
@@ -267,7 +267,7 @@ def test_a_file_of_something_else_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("codec", ["plain", "dark", "udp"])
-def test_decoding_is_that_of_the_package(codec):
+def test_decoding_matches_the_package(codec):
     rng = np.random.default_rng(0)
     points = jnp.asarray(rng.uniform(-4, 100, (8, 17, 2)), jnp.float32)
     heatmaps, _ = encode_heatmaps(points, jnp.ones((8, 17)), (128, 96), (32, 24), 8.0, codec)
@@ -278,7 +278,7 @@ def test_decoding_is_that_of_the_package(codec):
     np.testing.assert_array_equal(found[1].numpy(), np.asarray(expected[1]))
 
 
-def test_drop_path_keeps_the_mean_and_drops_whole_examples():
+def test_drop_path_drops_examples_and_keeps_the_mean():
     torch.manual_seed(0)
     x = torch.ones(4000, 1, 1, 3)
     dropped = torch_model.DropPath(0.25).train()(x)
@@ -289,10 +289,10 @@ def test_drop_path_keeps_the_mean_and_drops_whole_examples():
 
 
 def test_blocks_of_equal_shapes_are_compiled_once(random_weights, crops, tmp_path):
-    """Each in one graph: a graph break would leave the scan to the interpreter."""
+    """Each block is one graph: after a graph break the scan would run in the interpreter."""
     spec = importlib.util.spec_from_file_location("alone", torch_model.__file__)
     alone = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(alone)  # without the tests' checks of types, which dynamo can't follow
+    spec.loader.exec_module(alone)  # without the tests' type checks, which dynamo can't trace
     graphs = []
 
     def count(graph: torch.fx.GraphModule, _) -> torch.fx.GraphModule:
@@ -322,7 +322,7 @@ assert not any(name.split(".")[0] in ("mamkpd_jax", "jax", "flax", "safetensors"
 
 
 def test_works_with_torch_and_numpy_alone(tmp_path, random_weights, crops):
-    """The file and a .pth in a folder, and a Python that sees torch and numpy with what they need, and nothing else."""
+    """Runs the file on a .pth file in a Python that has only torch, numpy and their requirements."""
     weights = random_weights(_config(dataclasses.replace(_NARROW, depths=(1, 1, 1), dims=(16, 24, 32)), (128, 96)))
     save(weights, tmp_path / "model.pth")
     (tmp_path / "torch_model.py").write_text(Path(torch_model.__file__).read_text(encoding="utf-8"))
@@ -341,7 +341,7 @@ def test_works_with_torch_and_numpy_alone(tmp_path, random_weights, crops):
 
 
 def _link_distribution(name: str, folder: Path) -> None:
-    """Links the top-level files of an installed distribution, and of all that it requires, into `folder`."""
+    """Links the top-level files of an installed distribution and its requirements into `folder`."""
     try:
         distribution = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:

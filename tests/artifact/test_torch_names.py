@@ -1,4 +1,4 @@
-"""Names and layouts of weights in PyTorch: every weight has one, and the way back is the inverse."""
+"""Names and layouts of weights in PyTorch: names are unique, and conversions have inverses."""
 
 import jax
 import numpy as np
@@ -22,12 +22,12 @@ def test_names_differ(variant):
 
 
 @pytest.mark.parametrize("variant", ["base", "small", "patch_merging"])
-def test_back_is_the_inverse_of_there(variant):
+def test_from_torch_is_the_inverse_of_to_torch(variant):
     rng = np.random.default_rng(0)
     for name, leaf in _leaves(variant).items():
-        there, back = layout(name, leaf.ndim)
+        to_torch, from_torch = layout(name, leaf.ndim)
         x = rng.normal(size=leaf.shape)
-        np.testing.assert_array_equal(back(there(x)), x, err_msg=name)
+        np.testing.assert_array_equal(from_torch(to_torch(x)), x, err_msg=name)
 
 
 def test_a_kernel_without_a_rule_is_refused():

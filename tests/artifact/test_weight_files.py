@@ -1,4 +1,4 @@
-"""Files of weights: bit-exact round trips, and what is refused."""
+"""Weights files: bit-exact round trips, and which files are refused."""
 
 import dataclasses
 import json
@@ -43,7 +43,7 @@ def _same(a: Artifact, b: Artifact) -> None:
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
 @pytest.mark.parametrize("name", VARIANTS)
-def test_there_and_back_is_bit_exact(tmp_path, random_weights, name, suffix):
+def test_a_round_trip_is_bit_exact(tmp_path, random_weights, name, suffix):
     depths = (1,) * len(VARIANTS[name].depths)
     model = dataclasses.replace(VARIANTS[name], depths=depths)
     weights = random_weights(dataclasses.replace(_CONFIG, model=model))
@@ -101,7 +101,7 @@ def test_safetensors_needs_no_torch(tmp_path, weights):
     _same(weights, load(tmp_path / "copy.safetensors"))
 
 
-def test_metadata_tells_what_is_needed_to_predict(weights):
+def test_metadata_suffices_to_predict(weights):
     about = json.loads(json.dumps(weights.description()))
     assert about["variant"] == "custom"
     assert about["config"]["model"]["dims"] == [16, 24, 32]
@@ -129,7 +129,7 @@ def test_differing_keys_and_shapes_are_named(tmp_path, weights):
     _refused(path, f"{name} is missing", "encoder.extra is not of this model", "decoder.head.bias is float32 (3,)")
 
 
-def test_counters_of_batches_may_be_there_or_not_but_of_this_model_alone(tmp_path, weights):
+def test_only_this_models_batch_counters_are_optional(tmp_path, weights):
     state, about = to_torch(weights), json.dumps(weights.description())
     path, counter = tmp_path / "model.safetensors", "decoder.norms.1.num_batches_tracked"
     without = {name: array for name, array in state.items() if name != counter}
@@ -181,7 +181,7 @@ def test_pth_without_a_state_dict_is_refused(tmp_path, content):
     _refused(tmp_path / "model.pth", "state_dict")
 
 
-def test_bare_state_dict_says_how_to_save_it(tmp_path, weights):
+def test_a_bare_state_dict_names_save_pth(tmp_path, weights):
     tensors = {name: torch.from_numpy(array) for name, array in to_torch(weights).items()}
     torch.save({"state_dict": tensors}, tmp_path / "model.pth")
     _refused(tmp_path / "model.pth", "MamKPD.save_pth")
@@ -221,7 +221,7 @@ def test_code_in_a_pickle_is_not_run(tmp_path, legacy):
         lambda about: about.update(std=[1.0, 1.0, 1.0]),
     ],
 )
-def test_description_that_cant_be_right_is_refused(tmp_path, weights, change):
+def test_invalid_descriptions_are_refused(tmp_path, weights, change):
     about = weights.description()
     change(about)
     path = tmp_path / "model.safetensors"
@@ -229,8 +229,8 @@ def test_description_that_cant_be_right_is_refused(tmp_path, weights, change):
     _refused(path)
 
 
-def test_no_description_whatever_ends_in_more_than_a_line(tmp_path, weights):
-    """Without the suite's type checks, which would refuse some in the package's place."""
+def test_mutated_descriptions_are_read_or_refused(tmp_path, weights):
+    """Runs without the suite's type checks, which would refuse some descriptions before the package does."""
     save(weights, tmp_path / "model.safetensors")
     command = [sys.executable, "-m", "tests.artifact.mutated_descriptions", str(tmp_path / "model.safetensors")]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
@@ -238,15 +238,15 @@ def test_no_description_whatever_ends_in_more_than_a_line(tmp_path, weights):
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
-def test_weights_that_are_not_finite_are_refused(tmp_path, weights, number):
+def test_non_finite_weights_are_refused(tmp_path, weights, number):
     state = to_torch(weights)
     state["decoder.norms.1.running_var"][3] = number
     path = tmp_path / "model.safetensors"
     path.write_bytes(safetensors.numpy.save(state, {METADATA_KEY: json.dumps(weights.description())}))
-    _refused(path, "NaN or infinity in decoder.norms.1.var")
+    _refused(path, "decoder.norms.1.var has NaN or infinity")
 
 
-def test_bfloat16_file_is_half_and_reads_rounded(tmp_path, weights):
+def test_bfloat16_files_read_rounded(tmp_path, weights):
     for dtype in ("float32", "bfloat16"):
         save(weights, tmp_path / f"{dtype}.safetensors", dtype)
     read = load(tmp_path / "bfloat16.safetensors")
@@ -278,8 +278,8 @@ def test_types_that_numpy_lacks_are_refused(tmp_path, weights, dtype, suffix):
     _refused(path, "decoder.head.bias is ", "expected float32")
 
 
-def test_what_a_training_in_pytorch_leaves(tmp_path, weights):
-    """Parameters as they are are read, a tensor that is not dense and a name that is none are told."""
+def test_state_dicts_from_pytorch_training(tmp_path, weights):
+    """`nn.Parameter`s are read; a sparse tensor and a key that is no string are refused."""
     tensors = {name: torch.from_numpy(array) for name, array in to_torch(weights).items()}
     path, about = tmp_path / "model.pth", json.dumps(weights.description())
     bias = tensors["decoder.head.bias"]

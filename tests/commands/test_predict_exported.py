@@ -90,7 +90,7 @@ def test_a_changed_file_predicts_again(workdir, model, shared_data, tmp_path):
 @pytest.mark.parametrize(
     ("command", "flags", "message"),
     [
-        ("predict", ["--input={photo}", "--best"], "leave out --best, which is for runs alone"),
+        ("predict", ["--input={photo}", "--best"], "leave out --best, which only runs take"),
         ("export", ["--output={new}"], "is an exported file, which only `mamkpd predict`, `mamkpd serve` and"),
     ],
 )

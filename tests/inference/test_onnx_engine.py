@@ -262,7 +262,7 @@ def test_a_missing_onnxruntime_is_named(exported, monkeypatch):
 def test_run_options_and_other_uses_are_refused(exported):
     path = exported(*_POINTS)
     for options in ({"best": True}, {"ema": False}):
-        with pytest.raises(UserError, match="leave out --(best|noema), which is for runs alone"):
+        with pytest.raises(UserError, match="leave out --(best|noema), which only runs take"):
             Predictor.from_pretrained(path, **options)
     for use in (read_artifact, check_suffix):
         with pytest.raises(UserError, match="is an exported file, which only `mamkpd predict`, `mamkpd serve` and"):
