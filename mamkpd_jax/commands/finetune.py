@@ -37,7 +37,7 @@ from mamkpd_jax.sharding import data_mesh
 from mamkpd_jax.skeleton_files import find_skeleton
 from mamkpd_jax.training.finetune_config import data_config, finetune_config, start_name
 from mamkpd_jax.training.finetune_report import write_report
-from mamkpd_jax.training.last_layer import fitted
+from mamkpd_jax.training.last_layer import fit_last_layer
 
 _ANNOTATIONS = flags.DEFINE_string(
     "annotations", None, "Keypoint annotations in COCO's form.", required=True, allow_override=True
@@ -142,7 +142,7 @@ def _with_last_layer(start: Artifact | None, config: Config, dataset: PoseData) 
     logging.info("fitting the last layer to %s", ", ".join(dataset.skeleton.joints))
     batches = train_batches(dataset.train, dataset.train_crop, config)
     try:
-        return "fitted", fitted(start, config, dataset.skeleton, batches, _FIT_BATCHES)
+        return "fitted", fit_last_layer(start, config, dataset.skeleton, batches, _FIT_BATCHES)
     finally:
         batches.close()
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a run, written by orbax: complete or absent, resumed from automatically."""
+"""A run's checkpoints, which orbax writes atomically and the run resumes from."""
 
 import contextlib
 import dataclasses
@@ -26,7 +26,7 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import Skeleton
 from mamkpd_jax.training.state import TrainState
 
-# What has to be the same in two parts of one run.
+# Fields that may not change when a run resumes.
 _SAME_RUN = (
     "data.workers",  # grain's state can't move between its loaders
     "data.ap10k_fold",
@@ -42,19 +42,19 @@ _ANY_MODEL = ("model.scan", "model.dtype", "model.drop_path", "model.remat_stage
 
 
 class Checkpointer:
-    """Saves and restores the training state, the position in the data, the config and the joints, below `workdir`.
+    """Saves and restores the training state, the position in the data, the config and the skeleton, below `workdir`.
 
     The newest states are in `checkpoints`, the one with the best evaluation in `best`. Saving is asynchronous and
-    atomic: orbax renames a checkpoint into place when all of it is written.
+    atomic: orbax renames a checkpoint into place once it is complete.
 
     Raises:
-        UserError: the folder can't be written, or, from any method, a checkpoint could not be.
+        UserError: the folder can't be written. Each method raises it too, if a checkpoint could not be written.
     """
 
     def __init__(self, workdir: Path, config: Config, skeleton: Skeleton, before_save: Callable[[], None]):
-        """`before_save` is called before each save of a step, which it may prevent by raising."""
+        """`before_save` runs before each save to `checkpoints`, and prevents the save if it raises."""
         self._before_save = before_save
-        self._folder = workdir.absolute()  # not resolved: below /proc/PID/root that is another file
+        self._folder = workdir.absolute()  # not resolved: a path below /proc/PID/root would become another file
         self._config, self._skeleton = config, skeleton
         with self._write_failures():
             self._latest = self._manager(LATEST, max_to_keep=config.keep_checkpoints)
@@ -67,11 +67,11 @@ class Checkpointer:
 
     @property
     def latest_step(self) -> int | None:
-        """The step of the newest checkpoint, None where there is none."""
+        """The step of the newest checkpoint, None if there is none."""
         return self._latest.latest_step()
 
     def maybe_save(self, step: int, state: TrainState, data: grain.DatasetIterator, *, force: bool = False) -> None:
-        """Saves every `config.checkpoint_every_steps` steps, and whenever forced to; never the same step twice."""
+        """Saves at every multiple of `config.checkpoint_every_steps`, or if `force`; never the same step twice."""
         with self._write_failures():
             self._latest.check_for_errors()
             due = force or step % self._config.checkpoint_every_steps == 0
@@ -81,10 +81,10 @@ class Checkpointer:
                 self._latest.save(step, args=self._items(step, state, data), force=True)
 
     def save_best(self, step: int, state: TrainState, data: grain.DatasetIterator, name: str, value: float) -> None:
-        """Saves a step among the best if its value is higher than any before."""
+        """Saves a step to `best` if its value is higher than all before; `name` is the metric's, for the log."""
         if not value > self._best_value:
             return
-        logging.info("step %d has the best %s so far, %.3f: it is kept in %s", step, name, value, self._folder / BEST)
+        logging.info("step %d has the best %s so far, %.3f; saving it to %s", step, name, value, self._folder / BEST)
         self._best_value = value
         with self._write_failures():
             check_space(self._folder, state)
@@ -93,10 +93,10 @@ class Checkpointer:
             )
 
     def restore(self, state: TrainState, data: grain.DatasetIterator) -> TrainState:
-        """The newest checkpoint, onto the devices of `state`; moves `data` to where it was.
+        """The newest checkpoint's state, on the devices of `state`; also sets `data` to the saved position.
 
         Raises:
-            UserError: it is damaged, or of another model or another run.
+            UserError: the checkpoint is damaged, or belongs to another model or run.
         """
         step = self.latest_step
         assert step is not None, "there is a checkpoint"
@@ -138,14 +138,14 @@ class Checkpointer:
             logging.info("since step %d: %s", step, _listed(changed))
         if not (folder / "data").exists():
             raise UserError(
-                f"checkpoint {folder} holds converted weights alone, no run to resume; evaluate it, or start "
-                "from it in another --workdir with --config.init_from"
+                f"checkpoint {folder} has only converted weights and can't be resumed; evaluate it, or start from it "
+                "in another --workdir with --config.init_from"
             )
         n, now = len(list((folder / "data").glob("process_*"))), jax.process_count()
         if n != now:
             raise UserError(
-                f"checkpoint {folder} was written by {n} processes, each at its place in the data, and there are {now} "
-                f"now; start {n}"
+                f"checkpoint {folder} has the positions in the data of {n} processes, but this run has {now}; start it "
+                f"with {n} processes"
             )
 
     def _write_failures(self) -> contextlib.AbstractContextManager[None]:
@@ -170,7 +170,7 @@ def check_same_joints(what: str, was: Skeleton, now: Skeleton) -> None:
 
 
 def check_same_model(what: str, changed: dict[str, str], *also: str) -> None:
-    """Raises UserError if a field of `changed`, or one of `also`, makes `what` another model than this run's."""
+    """Raises UserError if a changed field makes `what` another model than this run's, or is in `also`."""
     wrong = {
         name: change
         for name, change in changed.items()
@@ -178,7 +178,7 @@ def check_same_model(what: str, changed: dict[str, str], *also: str) -> None:
     }
     if wrong:
         raise UserError(
-            f"{what} is of another run, its config against this one: {_listed(wrong)}; give the config that it was "
+            f"{what} belongs to another run, whose config differs in {_listed(wrong)}; give the config that it was "
             "trained with, or another --workdir"
         )
 

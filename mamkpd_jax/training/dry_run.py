@@ -1,4 +1,4 @@
-"""What a run would take, before it is started."""
+"""Measures the time and memory that a run needs, before it starts."""
 
 import time
 
@@ -12,7 +12,10 @@ from mamkpd_jax.training.step import Batch, TrainStep
 
 
 def dry_run(config: Config, train_step: TrainStep, state: TrainState, batch: Batch, steps_left: int) -> str:
-    """Compiles the step, runs it twice on one batch, times the second, and tells of time and memory."""
+    """Compiles the step, runs it twice on one batch, and returns a report of time and memory in several lines.
+
+    The second run is the one that is timed.
+    """
     start = time.monotonic()
     compiled = train_step.lower(state, batch).compile()  # type: ignore[attr-defined]
     compile_s = time.monotonic() - start
@@ -32,7 +35,8 @@ def dry_run(config: Config, train_step: TrainStep, state: TrainState, batch: Bat
             f"parameters  {parameters:,}; a checkpoint takes {saved_bytes / 2**20:.0f} MiB",
             f"compiling   {compile_s:.0f} s",
             f"a step      {step_s:.3f} s, {config.optim.batch_size / step_s:.3g} images/s, loss {loss:.3g}",
-            f"memory      {needed_gib:.2f} GiB a device by the compiler, {peak_memory_bytes() / 2**30:.2f} GiB so far",
+            f"memory      {needed_gib:.2f} GiB a device (compiler's estimate), peak so far "
+            f"{peak_memory_bytes() / 2**30:.2f} GiB",
             f"the run     {steps_left:,} steps, {run} without evaluations, if the loader keeps up",
         )
     )

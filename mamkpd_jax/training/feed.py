@@ -1,4 +1,4 @@
-"""Batches on their way to the devices, and how long the devices waited for them."""
+"""Puts batches on the devices, and measures how long the devices wait for them."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +11,7 @@ from mamkpd_jax.training.step import Batch, shard_batch
 
 
 class Feed:
-    """Takes batches and puts them on the devices. `waited_s` counts the seconds in which these had nothing to do."""
+    """Puts batches on the devices. `waited_s` is the time that the devices have been idle, in seconds."""
 
     def __init__(
         self,
@@ -19,17 +19,17 @@ class Feed:
         mesh: Mesh,
         check: Callable[[Mapping[str, np.ndarray]], None],
     ):
-        """`check` looks at each batch as it was loaded, and may raise."""
+        """`check` is called with each batch as loaded, and may raise."""
         self._batches = batches
         self._check = check
         self._mesh = mesh
         self.waited_s = 0.0
 
     def __call__(self, running: Mapping[str, jax.Array]) -> tuple[Mapping[str, np.ndarray], Batch]:
-        """The next batch, as it was loaded and as the devices have it.
+        """The next batch, as loaded and on the devices.
 
         Args:
-            running: what the step before gives; once it is there, the devices wait.
+            running: the outputs of the previous step; once they are ready, the devices are idle.
         """
         start = time.monotonic()
         batch = next(self._batches)

@@ -1,4 +1,4 @@
-"""The start of a run from weights of another one, whose joints may differ."""
+"""Starts a run from other weights, whose joints may differ."""
 
 from collections.abc import Collection
 from typing import Any
@@ -18,14 +18,14 @@ from mamkpd_jax.training.state import TrainState
 
 
 def start_from(state: TrainState, artifact: Artifact, source: str, joint_layers: Collection[str]) -> TrainState:
-    """A fresh `state` with a trained model's weights; layers that depend on the joints stay fresh if these differ.
+    """A fresh `state` with a trained model's weights. If the joints differ, layers that depend on them stay fresh.
 
     Args:
-        source: where the weights are from, for the messages.
-        joint_layers: of the decoder, as in `Head.joint_layers`.
+        source: where the weights are from, for messages.
+        joint_layers: the decoder's layers that depend on the joints (`Head.joint_layers`).
 
     Raises:
-        UserError: another layer is missing, unknown or of another size.
+        UserError: any other layer is missing, unknown or of another size.
     """
     params, batch_stats = artifact.params, artifact.batch_stats
     ours, theirs = traverse_util.flatten_dict(state.params), traverse_util.flatten_dict(params)
@@ -34,15 +34,17 @@ def start_from(state: TrainState, artifact: Artifact, source: str, joint_layers:
         logging.info("the last layer is initialised anew: %s has other joints than this data set", source)
     taken = {name: value if name in other else theirs[name] for name, value in ours.items()}
     place = jax.tree.map(_placed, traverse_util.unflatten_dict(taken), state.params)
-    average = None if state.ema is None else jax.tree.map(jnp.copy, place)  # a step takes both, and each once
+    average = None if state.ema is None else jax.tree.map(jnp.copy, place)  # a copy, as a step donates both
     return state.replace(params=place, batch_stats=jax.tree.map(_placed, batch_stats, state.batch_stats), ema=average)  # type: ignore
 
 
 def read_start(config: Config) -> Artifact | None:
-    """The trained model that `config.init_from` names, None where that is empty; it takes no data set to refuse one.
+    """The trained model that `config.init_from` names, None if that is empty.
+
+    It needs no data set, so that a wrong model is refused before the data set is opened.
 
     Raises:
-        UserError: there are no weights, or they are of another model than `config` describes.
+        UserError: the weights can't be read, or don't fit the model that `config` describes.
     """
     if not config.init_from:
         return None
@@ -55,7 +57,7 @@ def read_start(config: Config) -> Artifact | None:
 def _differing(
     ours: dict[tuple, Any], theirs: dict[tuple, Any], source: str, joint_layers: Collection[str] = ()
 ) -> set[tuple]:
-    """The parameters of another shape, all in `joint_layers` of the decoder; UserError if there are others."""
+    """The names of parameters whose shapes differ; raises UserError for one outside the decoder's `joint_layers`."""
     other = {name for name in ours.keys() | theirs.keys() if _shape(ours, name) != _shape(theirs, name)}
     wrong = sorted(".".join(map(str, name)) for name in other if name[0] != "decoder" or name[1] not in joint_layers)
     if wrong:

@@ -12,28 +12,28 @@ from mamkpd_jax.config import Config, DataConfig, EvalConfig, HeatmapConfig, Mod
 from mamkpd_jax.data.opening import PoseData
 from mamkpd_jax.skeletons import SKELETONS, Skeleton
 
-METRICS = ("pck_box@0.1", "coco")  # their headline, by which runs are compared, first
+METRICS = ("pck_box@0.1", "coco")  # the first one has the headline value, which compares runs
 _BATCH, _EVAL_BATCH = 16, 32
-_LEAST_STEPS, _LEAST_EPOCHS = 600, 20  # the larger of both is the length of a run
+_LEAST_STEPS, _LEAST_EPOCHS = 600, 20  # a run is as long as the longer of both
 _FROM_SCRATCH = 4  # times as long without starting weights
 _WARMUP_STEPS = 50
-_DECAYS = (0.7, 0.9)  # of the run
+_DECAYS = (0.7, 0.9)  # shares of the run
 _EVALUATIONS = 5
-_CROP_PX = 128  # a side of the crop, where no starting weights have one
-_OF_ANIMALS = re.compile("paw|tail|hoof|wing|beak|fin|snout|muzzle|withers|horn|antenna|claw")
+_CROP_PX = 128  # a square crop's side, if no starting weights give a size
+_ANIMAL_PARTS = re.compile("paw|tail|hoof|wing|beak|fin|snout|muzzle|withers|horn|antenna|claw")
 
 
 def start_name(skeleton: Skeleton) -> str:
-    """The shipped model that is nearest to a skeleton: `animals` where a keypoint's name is of an animal's body."""
-    return "animals" if any(_OF_ANIMALS.search(joint.lower()) for joint in skeleton.joints) else "people"
+    """The shipped model to start from: `animals` if a keypoint is named after an animal's body part, else `people`."""
+    return "animals" if any(_ANIMAL_PARTS.search(joint.lower()) for joint in skeleton.joints) else "people"
 
 
 def data_config(train: Path, val: Path, train_images: Path, val_images: Path, skeleton: str, build: Path) -> DataConfig:
-    """The data section for files by absolute paths, which serves every working directory.
+    """The config's data section, with absolute paths, so that it works from any directory.
 
     Args:
         skeleton: as in `DataConfig`.
-        build: where the data set is built.
+        build: the folder to build the data set in.
     """
     of_file = skeleton and skeleton not in SKELETONS
     return DataConfig(
@@ -52,12 +52,12 @@ def data_config(train: Path, val: Path, train_images: Path, val_images: Path, sk
 def finetune_config(
     data: DataConfig, dataset: PoseData, start: Artifact | None, init_from: str, steps: int, n_devices: int
 ) -> Config:
-    """A run of about `steps` steps on an opened data set, by default (0) of as many as suit its size.
+    """The config of a run of about `steps` steps on an opened data set. 0 chooses a number by the data set's size.
 
     Args:
-        start: whose network, head and crops the run has; None: a small network for crops as wide as the boxes are.
-        init_from: where the run's weights are from.
-        n_devices: that have to divide the batch.
+        start: the run takes its network, head and crop size; None: a small network, and crops as wide as the boxes.
+        init_from: the value of `config.init_from`.
+        n_devices: the number of devices, which has to divide the batch size.
     """
     n = len(dataset.train)
     batch = max(min(_BATCH, n) // n_devices, 1) * n_devices
@@ -92,7 +92,7 @@ def finetune_config(
 
 
 def _crop_hw(dataset: PoseData, stride: int) -> tuple[int, int]:
-    """Height and width of crops with the median aspect of the training boxes, and the area of a usual crop."""
+    """Height and width of crops: the training boxes' median aspect ratio, and about `_CROP_PX` squared in area."""
     boxes = np.array([box.xywh for box in dataset.train.boxes()])
     aspect = float(np.median(boxes[:, 2] / boxes[:, 3]))
     sides = (_CROP_PX / aspect**0.5, _CROP_PX * aspect**0.5)

@@ -1,4 +1,4 @@
-"""The report of a fine-tuning run for people: what it was trained on, and the scores before and after."""
+"""The readable report of a fine-tuning run: data, schedule, and scores before and after."""
 
 import json
 from pathlib import Path
@@ -14,12 +14,12 @@ from mamkpd_jax.training.schedule import Schedule
 
 REPORT = "report.md"
 _PICTURES = {PICTURE: "Labelled poses at the left, predicted ones at the right", WORST: "The lowest scores first"}
-# What the starting weights are to the data set's keypoints, by the state of their last layer.
+# How the starting weights relate to the data set's keypoints, by the state of the last layer.
 LAST_LAYER = {
-    "kept": "They know these keypoints: their scores before training are theirs.",
-    "fitted": "They know other keypoints: the scores before training are those of a last layer fitted to these.",
-    "new": "They know other keypoints, and their last layer starts anew: there are no scores before training.",
-    "random": "They are random: there are no scores before training.",
+    "kept": "They have the same keypoints: the scores before training are those of these weights.",
+    "fitted": "They have other keypoints: before training the last layer was fitted to these, which gives the scores.",
+    "new": "They have other keypoints, so the last layer starts from random values: no scores before training.",
+    "random": "They are random: no scores before training.",
 }
 
 
@@ -29,7 +29,7 @@ def write_report(
     """Writes `workdir`/report.md and returns its path.
 
     Args:
-        before: where the weights were from (init_from), their `last_layer` as in `LAST_LAYER`, and their metrics.
+        before: of the starting weights: `init_from`, `last_layer` (a key of `LAST_LAYER`), and `metrics`.
         after: the metrics after training.
     """
     steps = Schedule.of(config, len(dataset.train)).last_step
@@ -55,7 +55,7 @@ def write_report(
         "",
     ]
     for name in (path.name for path in sorted(workdir.glob("*.png"))):
-        lines += [f"![{name}]({name})", "", f"*{_PICTURES.get(name, 'Course of the training')}.*", ""]
+        lines += [f"![{name}]({name})", "", f"*{_PICTURES.get(name, 'Training curves')}.*", ""]
     with atomic_write(workdir / REPORT) as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")
     return workdir / REPORT
@@ -72,7 +72,7 @@ def _minutes(workdir: Path) -> float:
 
 
 def _shown(name: str) -> bool:
-    """Whether a score is in the report: PCK by keypoint, and of COCO's values AP alone."""
+    """Whether a score is in the report: all of PCK, but only AP of COCO's values."""
     return (name.startswith("pck") and not name.endswith("left_out")) or name == "coco/AP"
 
 

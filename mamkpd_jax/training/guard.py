@@ -1,4 +1,4 @@
-"""Watches the loss: a run does not train on garbage, and says which batch was it."""
+"""Stops a run on a non-finite loss or gradient, and names the batch."""
 
 import math
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ from mamkpd_jax.errors import UserError
 
 
 class NonFiniteGuard:
-    """Stops the run at a loss or a gradient that is not finite, or counts the skipped steps.
+    """Stops the run on a non-finite loss or gradient, or counts the skipped steps.
 
-    The step itself changes nothing then, so the look at it may come one step late: the devices need not wait.
+    Such a step changes no parameters, so each step is checked one step late: the devices then need not wait.
     """
 
     def __init__(self, config: OptimConfig):
@@ -25,16 +25,16 @@ class NonFiniteGuard:
         self._skipped_in_a_row = 0
 
     def watch(self, step: int, batch: Mapping[str, np.ndarray], metrics: Mapping[str, jax.Array]) -> None:
-        """Takes the batch and the values of a step just started, and looks at those of the one before.
+        """Takes the batch and metrics of the step that was just started, and checks the previous step.
 
         Raises:
-            UserError: the step before is not finite, and none is to be skipped or too many were.
+            UserError: the previous step is not finite, and the config skips none, or too many were skipped in a row.
         """
         self.flush()
         self._pending = step, batch["annotation_id"], metrics
 
     def flush(self) -> None:
-        """Looks at the step that is still pending.
+        """Checks the step that is still pending.
 
         Raises:
             UserError: as `watch` does.
@@ -54,7 +54,7 @@ class NonFiniteGuard:
         )
         if self._config.on_nonfinite == "stop":
             raise UserError(
-                f"{found}. Nothing of this step was kept. Look at these, lower config.optim.learning_rate, or set "
+                f"{found}. The step changed nothing. Check these annotations, lower config.optim.learning_rate, or set "
                 "--config.optim.on_nonfinite=skip; the same command resumes from the newest checkpoint"
             )
         if self._skipped_in_a_row > self._config.max_skipped:

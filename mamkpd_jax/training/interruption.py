@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT end a run between two steps, so that it can save."""
+"""Ends a run between two steps on SIGTERM or SIGINT, so that it can save."""
 
 import signal
 from collections.abc import Callable
@@ -13,19 +13,19 @@ _In, _Out = TypeVar("_In"), TypeVar("_Out")
 
 
 class Interrupted(Exception):
-    """Somebody asked the run to end."""
+    """The run was asked to end."""
 
 
 class Interruption:
-    """While it is entered, the first SIGTERM or SIGINT is noted, and a second one ends the program at once.
+    """A context that records the first SIGTERM or SIGINT; a second signal ends the program at once.
 
-    Where a run has several processes, all of them end at the same step, whichever of them was asked.
+    In a run of several processes, all of them end at the same step, whichever got the signal.
     """
 
     def __enter__(self) -> "Interruption":
         self._asked = False
         self._several = jax.process_count() > 1
-        # JAX listens to SIGTERM itself there, and tells the other processes.
+        # There JAX handles SIGTERM itself, and notifies the other processes.
         numbers = [signal.SIGINT] if self._several else [signal.SIGINT, signal.SIGTERM]
         self._before = {number: signal.signal(number, self._note) for number in numbers}
         return self
@@ -35,13 +35,13 @@ class Interruption:
             signal.signal(number, handler)
 
     def check(self, step: int) -> None:
-        """Raises Interrupted if the run was asked to end, after `step` for all of its processes."""
+        """Raises Interrupted if the run was asked to end; with several processes, in all of them at the same `step`."""
         if self._several and multihost_utils.reached_preemption_sync_point(step):
             raise Interrupted
         self._check_alone()
 
     def checked(self, function: Callable[[_In], _Out]) -> Callable[[_In], _Out]:
-        """The function, which raises Interrupted once the run was asked to end, if no other process has to agree."""
+        """Wraps a function to raise Interrupted once the run was asked to end, in a run of one process only."""
 
         def unless_interrupted(argument: _In) -> _Out:
             self._check_alone()
@@ -56,7 +56,7 @@ class Interruption:
     def _note(self, number: int, _: FrameType | None) -> None:
         for each, handler in self._before.items():
             signal.signal(each, handler)
-        logging.info("%s: saving first; once more ends the run at once", signal.Signals(number).name)
+        logging.info("%s: saving before the run ends; a second signal ends it at once", signal.Signals(number).name)
         self._asked = True
         if self._several:
             signal.raise_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The last layer of a trained model for other keypoints, by least squares in place of training."""
+"""Fits the last layer of a trained model to other keypoints, by least squares."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,26 +15,26 @@ from mamkpd_jax.heads._head import head_of
 from mamkpd_jax.model.mamkpd import abstract, normalize
 from mamkpd_jax.skeletons import Skeleton
 
-_RIDGE = 1e-4  # of the mean square of the hidden features
+_RIDGE = 1e-4  # relative to the mean square of the hidden features
 
 
-def fitted(
+def fit_last_layer(
     artifact: Artifact, config: Config, skeleton: Skeleton, batches: Iterator[Mapping[str, np.ndarray]], n: int
 ) -> Artifact:
-    """The trained model with the joints of `skeleton`: its last layer maps the hidden features of crops to targets.
+    """The trained model with a new last layer for the joints of `skeleton`; all other layers stay as they are.
 
-    The weights are the ridge regression over all positions of the crops of `n` training batches, for each joint over
-    the crops that have it labelled; everything below the last layer stays.
+    The last layer is a ridge regression from the hidden features to the targets, over all positions of the crops in
+    `n` training batches. Each joint uses only the crops where it is labelled.
 
     Args:
-        config: of the new model. Its head has a `linear_layer`.
+        config: the new model's, whose head has a `linear_layer`.
     """
     head = head_of(config, skeleton)
     graphdef = nnx.graphdef(abstract(artifact.config, artifact.skeleton))
 
     @jax.jit
     def products(params: Any, batch_stats: Any, batch: Mapping[str, Array]) -> tuple[Array, Array]:
-        """Sums of x x' and of x y, for each joint, of the hidden features x, with a 1 for the bias, and targets y."""
+        """Each joint's sums of x x' and x y, for hidden features x, with a 1 for the bias, and targets y."""
         model = nnx.merge(graphdef, params, batch_stats, copy=True)
         model.eval()
         x = model.decoder.hidden(model.encoder(normalize(batch["image"]))).astype(jnp.float32)

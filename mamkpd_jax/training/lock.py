@@ -1,4 +1,4 @@
-"""One training at a time in a working directory."""
+"""Allows one training at a time in a working directory."""
 
 import contextlib
 import errno
@@ -17,7 +17,7 @@ from mamkpd_jax.artifact.checkpoints import write_failure_as_user_error
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import write_json
 
-LOCK, HOLDER = ".lock", "training.json"  # the lock itself, and for messages who holds it
+LOCK, HOLDER = ".lock", "training.json"  # the lock, and a note of its holder for messages
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
@@ -70,7 +70,7 @@ def _unwritable(workdir: Path, reason: str) -> str:
 
 
 def _described(holder: Path) -> str:
-    """The training that a file of `sole_training` names; empty if it names none."""
+    """The training that a holder file names, for messages; empty if it names none."""
     try:
         about = json.loads(holder.read_bytes())
         return f"process {about['process']} on host {about['host']}, started {about['started']}"

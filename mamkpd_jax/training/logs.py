@@ -1,4 +1,4 @@
-"""What a person sees of a run: progress bar, lines of values, TensorBoard, metrics.jsonl."""
+"""A run's progress bar, log lines, TensorBoard events and metrics.jsonl."""
 
 import contextlib
 import dataclasses
@@ -24,25 +24,24 @@ from mamkpd_jax.training.schedule import Schedule
 from mamkpd_jax.training.tensorboard import TensorBoard
 
 METRICS, CONFIG, ENVIRONMENT = "metrics.jsonl", "config.json", "environment.json"
-_STARVED_SHARE, _STARVED_S = 0.2, 2.0  # of the time, over at least so many seconds
+_STARVED_SHARE, _STARVED_S = 0.2, 2.0  # share of the time, over at least this many seconds
 
 
 class Logger:
     """Shows progress, and writes TensorBoard logs and `metrics.jsonl`, one object a line, below `workdir`.
 
-    Values are fetched from the device only every `config.log_every_steps` steps. In a run of several processes the
-    first one does all this, and the others nothing.
+    Values are fetched from the device only every `config.log_every_steps` steps. Only process 0 logs.
     """
 
     def __init__(self, workdir: Path, config: Config, schedule: Schedule, first_step: int):
-        """Notes the start of the run after `first_step`: its config, and where it runs."""
+        """Writes the run's config and environment, and drops what an earlier start logged after `first_step`."""
         self._silent = not processes.is_process_0()
         if self._silent:
             return
         write_json(workdir / CONFIG, dataclasses.asdict(config))
         write_json(workdir / ENVIRONMENT, environment())
         self._tensorboard = TensorBoard(workdir / "tensorboard", first_step)
-        # A file is no screen: there a line takes the bar's place.
+        # In a file, log lines replace the bar.
         self._on_screen = sys.stderr.isatty()
         self._bar = tqdm(
             total=schedule.last_step, initial=first_step, unit="step", dynamic_ncols=True, disable=not self._on_screen
@@ -51,17 +50,17 @@ class Logger:
         self._config = config
         self._steps_per_epoch = schedule.steps_per_epoch
         self._learning_rate = learning_rate(config.optim, schedule.steps_per_epoch)
-        earlier_s = _forget_after(workdir / METRICS, first_step)
+        earlier_s = _drop_after(workdir / METRICS, first_step)
         self._metrics = (workdir / METRICS).open("a", encoding="utf-8")
         self._start_s = time.monotonic() - earlier_s
         self._since = (first_step, time.monotonic(), 0.0)
-        self._told_starved = False
+        self._warned_starved = False
 
     def log_step(self, step: int, metrics: Mapping[str, jax.Array], waited_s: float) -> None:
-        """Advances the bar; every `log_every_steps` steps writes the values of this step.
+        """Advances the bar, and every `config.log_every_steps` steps logs the values of this step.
 
         Args:
-            waited_s: for how long devices waited for data since the run started, in seconds.
+            waited_s: how long the devices have waited for data since the run started, in seconds.
         """
         if self._silent:
             return
@@ -89,10 +88,10 @@ class Logger:
             left = tqdm.format_interval(left_s)
             logging.info("step %d of %d, %s, %s left", step, self._last_step, line, left)
         if seconds > _STARVED_S and values["data_wait"] > _STARVED_SHARE:
-            self._tell_starved(values["data_wait"])
+            self._warn_starved(values["data_wait"])
 
     def log_evaluation(self, step: int, metrics: dict[str, float], picture: UInt8[np.ndarray, "h w 3"]) -> None:
-        """Writes an evaluation's values and picture, and its time does not count as training time."""
+        """Logs an evaluation's values and picture; the next throughput excludes the evaluation's time."""
         if self._silent:
             return
         self._record(step, {f"eval/{name}": value for name, value in metrics.items()})
@@ -101,7 +100,7 @@ class Logger:
         self._since = (step, time.monotonic(), self._since[2])
 
     def close(self) -> None:
-        """Writes what is pending."""
+        """Closes the bar and the log files."""
         if not self._silent:
             self._bar.close()
             self._tensorboard.close()
@@ -112,14 +111,14 @@ class Logger:
         self._tensorboard.scalars(step, values)
         about: dict[str, Any] = {"step": step, "epoch": step / self._steps_per_epoch}
         about["time_s"] = time.monotonic() - self._start_s
-        # A run does not end for want of a log: if the disk is full, the next checkpoint will say so.
+        # A log that can't be written ends no run: if the disk is full, the next checkpoint reports it.
         with contextlib.suppress(OSError):
             self._metrics.write(json.dumps(about | values) + "\n")
             self._metrics.flush()
 
-    def _tell_starved(self, share: float) -> None:
-        if not self._told_starved:
-            self._told_starved = True
+    def _warn_starved(self, share: float) -> None:
+        if not self._warned_starved:
+            self._warned_starved = True
             logging.warning(
                 "the devices waited for data %.0f%% of the time: the loader does not keep up; raise "
                 "config.data.workers=%d, or put the data set on a faster disk",
@@ -128,15 +127,15 @@ class Logger:
             )
 
 
-def _forget_after(file: Path, step: int) -> float:
-    """Removes lines of later steps, which are gone through again; the training time so far, in seconds."""
+def _drop_after(file: Path, step: int) -> float:
+    """Removes the lines of later steps, which run again; returns the training time until `step`, in seconds."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     kept = []
     for line in lines:
         try:
             values = json.loads(line)
         except ValueError:
-            break  # the run was killed as it wrote this one
+            break  # the run was killed while it wrote this line
         if values["step"] > step:
             break
         kept.append(values)

@@ -11,7 +11,7 @@ _KERNELS = ("kernel", "x_proj", "dt_weight")
 
 
 def learning_rate(config: OptimConfig, steps_per_epoch: int) -> optax.Schedule:
-    """Learning rate by step: linear warm-up, then divided at the decay epochs."""
+    """The learning rate by step: a linear warm-up; at each decay epoch it is multiplied by the decay factor."""
     decays = {epoch * steps_per_epoch: config.decay_factor for epoch in config.decay_epochs}
     decayed = optax.piecewise_constant_schedule(config.peak_learning_rate, decays)
     warmup = optax.linear_schedule(config.warmup_factor, 1.0, config.warmup_steps) if config.warmup_steps else None
@@ -23,7 +23,7 @@ def learning_rate(config: OptimConfig, steps_per_epoch: int) -> optax.Schedule:
 
 
 def optimizer(config: OptimConfig, steps_per_epoch: int) -> optax.GradientTransformation:
-    """The optimizer behind a clip of the gradient's global norm."""
+    """Adam or AdamW, after clipping by the gradient's global norm."""
     schedule = learning_rate(config, steps_per_epoch)
     if config.optimizer == "adam":
         inner = optax.adam(schedule)
@@ -33,8 +33,8 @@ def optimizer(config: OptimConfig, steps_per_epoch: int) -> optax.GradientTransf
 
 
 def decayed(params: dict[str, Any]) -> dict[str, Any]:
-    """Which parameters decay: the kernels, not norms, biases and what shapes the scan's decay (A, D, delta's bias).
+    """A mask of the parameters with weight decay: kernels, but not norms, biases, or the scan's A, D and delta bias.
 
-    Source: Mamba, arXiv 2312.00752, marks A, D and delta's bias as free of decay.
+    Source: Mamba, arXiv 2312.00752, which exempts A, D and delta's bias from weight decay.
     """
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in _KERNELS, params)

@@ -1,6 +1,6 @@
-"""What a person should know before a run's first step: fields of its config that don't fit the data set or each other.
+"""Finds config fields that don't fit the data set or each other, for the log before a run's first step.
 
-Such a run trains, so none of them is an error.
+Such a run still trains, so none of them is an error.
 """
 
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ from mamkpd_jax.config import Config, OptimConfig
 from mamkpd_jax.data.opening import PoseData
 from mamkpd_jax.training.schedule import Schedule
 
-_MOST_LEFT_OUT = 1 / 3  # of an epoch's instances, without a remark
+_MOST_LEFT_OUT = 1 / 3  # share of an epoch's instances that may be left out without a remark
 
 
 def remarks(config: Config, schedule: Schedule, dataset: PoseData) -> Iterator[tuple[int, str]]:
-    """Lines for the log, each with absl's level of it."""
+    """Lines for the log, each with its absl level."""
     optim = config.optim
     yield from _on_learning_rate(optim, schedule)
     n = len(dataset.train)

@@ -1,4 +1,4 @@
-"""When a run ends, and when it evaluates on its way."""
+"""The steps at which a run evaluates and ends."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from mamkpd_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Schedule:
-    """A run's length in steps; a step is one global batch, an epoch leaves out the last incomplete one."""
+    """A run's length in steps. A step is one global batch; an epoch drops its last incomplete batch."""
 
     steps_per_epoch: int
     last_step: int
@@ -20,7 +20,7 @@ class Schedule:
         """The schedule for a training split of `n_instances`.
 
         Raises:
-            UserError: they don't fill one batch.
+            UserError: they are fewer than one batch.
         """
         steps_per_epoch = n_instances // config.optim.batch_size
         if steps_per_epoch == 0:
@@ -34,7 +34,7 @@ class Schedule:
         )
 
     def evaluations(self, step: int) -> Iterator[int]:
-        """The steps to evaluate at for a run that is at `step`, that one included; the last step is one of them."""
+        """The steps, from `step` on, at which a run evaluates; the last one is its last step."""
         every = self.evaluate_every_steps
         yield from range(max(-(-step // every), 1) * every, self.last_step, every)
         yield max(step, self.last_step)

@@ -18,9 +18,8 @@ from mamkpd_jax.skeletons import Skeleton
 class TrainState:
     """Parameters and batch statistics as nested dicts by layer name, the optimizer's state and the step count.
 
-    The step's random keys are folded from the seed and `step`, so they need no state of their own. `ema` is the moving
-    average of the parameters, None where there is none. The fields are not typed more closely, as JAX makes states of
-    shapes and of shardings too.
+    The step's random keys are derived from the seed and `step`, so they need no state. `ema` is the moving average of
+    the parameters, or None. The fields are `Any`, because JAX also makes states of shapes and of shardings.
     """
 
     step: Any  # int32 []
@@ -31,7 +30,7 @@ class TrainState:
 
     @property
     def eval_params(self) -> dict[str, Any]:
-        """The parameters to predict with: the moving average where there is one."""
+        """The parameters to predict with: the moving average if there is one."""
         return self.params if self.ema is None else self.ema
 
 

@@ -1,4 +1,4 @@
-"""The compiled training step: the one place where the module is merged with its state."""
+"""The compiled training step: a pure function of the state and a batch."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,7 +27,7 @@ _KEYS = ("image", "keypoints", "visible")
 
 
 def shard_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> Batch:
-    """What the step needs of this process's part of a batch, split over the devices."""
+    """The arrays of a batch that the step needs, split over the devices; `batch` is this process's part."""
     sharding = batch_sharded(mesh)
     return {name: jax.make_array_from_process_local_data(sharding, batch[name]) for name in _KEYS}
 
@@ -49,16 +49,16 @@ def make_loss(config: Config, skeleton: Skeleton) -> Callable[[Any, Any, Array, 
 def make_train_step(
     state: TrainState, optimizer: optax.GradientTransformation, config: Config, skeleton: Skeleton, mesh: Mesh
 ) -> TrainStep:
-    """The step `(state, batch) -> (state, {"loss", "grad_norm"})`, compiled for the mesh and states placed as `state`.
+    """The step `(state, batch) -> (state, {"loss", "grad_norm"})`, compiled for the mesh and the placement of `state`.
 
-    BatchNorm's statistics are over the global batch, or over each of `config.optim.accumulate` parts of it, as the
-    whole step is one program over it. A step whose loss or gradient is not finite changes nothing but the step count.
-    The state that goes in is donated.
+    BatchNorm's statistics are those of the global batch, because the step is one program over it. With
+    `config.optim.accumulate` above 1, they are those of each part of the global batch. A step whose loss or gradient is
+    not finite changes only the step count. The input state is donated.
     """
     loss = make_loss(config, skeleton)
 
     def gradients(state: TrainState, batch: Batch) -> tuple[Array, Any, Any]:
-        """Loss, batch statistics and gradient, the mean over the parts of the batch."""
+        """Loss, batch statistics and gradient; loss and gradient are means over the parts of the batch."""
         gradient = jax.value_and_grad(loss, has_aux=True)
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         n = config.optim.accumulate
@@ -71,7 +71,7 @@ def make_train_step(
             (value, batch_stats), grads = gradient(state.params, batch_stats, *part)
             return (total + value / n, batch_stats, jax.tree.map(lambda a, b: a + b / n, sums, grads)), None
 
-        # Every n-th example makes a part, so that each device finds its share of all parts in its own examples.
+        # A part is every n-th example, so that each device already has its share of every part.
         parts = {name: jnp.moveaxis(x.reshape(-1, n, *x.shape[1:]), 1, 0) for name, x in batch.items()}
         start = jnp.zeros(()), state.batch_stats, jax.tree.map(jnp.zeros_like, state.params)
         return jax.lax.scan(add, start, (jax.random.split(key, n), parts))[0]
@@ -97,6 +97,6 @@ def make_train_step(
 
 
 def _averaged(ema: Any, params: Any, decay: float, step: Array) -> Any:
-    """The next moving average. Choice: it follows closely in the first steps, as TensorFlow's does (num_updates)."""
+    """The next moving average. Choice: it decays faster in the first steps, like TensorFlow's with `num_updates`."""
     rate = 1 - jnp.minimum(decay, (1 + step) / (10 + step))
     return optax.incremental_update(params, ema, rate)

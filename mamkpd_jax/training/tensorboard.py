@@ -1,4 +1,4 @@
-"""TensorBoard's event files."""
+"""Writes TensorBoard's event files."""
 
 import contextlib
 import time
@@ -13,10 +13,10 @@ from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[attr-defined]
 
 
 class TensorBoard:
-    """Writes values and pictures below a folder, and takes back what an earlier start wrote after `first_step`.
+    """Writes values and pictures below a folder, and discards what an earlier start wrote after `first_step`.
 
-    Written at once and by the caller's thread: tensorboardX's SummaryWriter has a thread, and when that ends at a full
-    disk, the caller waits for ever. Here a full disk costs the log alone.
+    It writes in the caller's thread. The thread of tensorboardX's SummaryWriter ends when the disk is full, and its
+    caller then waits forever. Here a full disk only loses log entries.
     """
 
     def __init__(self, folder: Path, first_step: int):
@@ -25,12 +25,12 @@ class TensorBoard:
         self._write(first_step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Values by name; a slash groups them."""
+        """Writes values by name; a slash in a name groups them."""
         scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         self._write(step, summary=Summary(value=scalars))
 
     def picture(self, step: int, name: str, image: UInt8[np.ndarray, "h w 3"]) -> None:
-        """An RGB picture."""
+        """Writes an RGB picture."""
         height, width, _ = image.shape
         _, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         content = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png.tobytes())

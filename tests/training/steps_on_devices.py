@@ -1,4 +1,4 @@
-"""Five steps on all devices there are: python steps_on_devices.py FSDP SCAN OUTPUT.npz, for test_devices.py."""
+"""Runs five steps on all devices, for test_devices.py: python steps_on_devices.py FSDP SCAN OUTPUT.npz."""
 
 import sys
 
@@ -23,7 +23,7 @@ config = Config(
     fsdp=fsdp,
 )
 mesh = training_mesh(fsdp)
-# With Adam's own epsilon, 1e-8, the rounding of a gradient near zero makes a step as long as any.
+# With Adam's default epsilon, 1e-8, rounding errors of a gradient near zero would make full-size steps.
 adam = optax.chain(optax.clip_by_global_norm(config.optim.clip_norm), optax.adam(config.optim.learning_rate, eps=1e-3))
 state = create_state(config, skeleton_of(5), adam, mesh)
 step = make_train_step(state, adam, config, skeleton_of(5), mesh)

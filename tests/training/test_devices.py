@@ -1,4 +1,4 @@
-"""The same training on one device and on two, in processes of their own: the number is fixed when JAX starts."""
+"""Training on one device and on two gives the same results. Each runs in a new process, as JAX fixes the number."""
 
 import functools
 import os
@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def five_steps(tmp_path_factory, devices):
-    """Losses, parameters, averaged gradients and the step's text after five steps, by devices, `fsdp` and scan."""
+    """Runs five steps on n devices; returns losses, parameters, averaged gradients and the step's HLO text."""
     folder = tmp_path_factory.mktemp("devices")
 
     @functools.cache
@@ -31,12 +31,12 @@ _FSDP = pytest.param(2, "auto", marks=pytest.mark.slow)  # test_train.py has suc
 _KERNELS = pytest.param(1, "pallas_interpret", marks=pytest.mark.long)  # in interpret mode, a hundred seconds
 
 
-# A BatchNorm takes this scale out again, so its gradient is rounding alone.
+# A BatchNorm cancels this scale, so its gradient is only rounding errors.
 _ZERO = "gradient['encoder']['stages'][0]['norm']['scale']"
 
 
 @pytest.mark.parametrize(("fsdp", "scan"), [(1, "auto"), _FSDP, _KERNELS])
-def test_two_devices_train_as_one_does(five_steps, fsdp, scan):
+def test_two_devices_train_like_one(five_steps, fsdp, scan):
     one, two = five_steps(1, 1, scan), five_steps(2, fsdp, scan)
     np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-5)
     for name in one.keys() - {"losses", "text", "split", _ZERO}:

@@ -29,7 +29,7 @@ def _artifact(trained: TrainState) -> Artifact:
     return Artifact(config=Config(), skeleton=COCO, step=0, **arrays)
 
 
-def test_the_head_alone_is_new_where_the_joints_differ(caplog):
+def test_other_joints_make_only_the_head_new(caplog):
     caplog.set_level("INFO", logger="absl")
     before, start = state(5, seed=1), state(7, seed=2)
     tuned = start_from(start, _artifact(before), "runs/before", HeatmapHead.joint_layers)
@@ -52,7 +52,7 @@ def test_the_same_joints_keep_the_head(caplog):
         np.testing.assert_array_equal(a, b)
 
 
-def test_another_model_is_refused_by_the_layers_that_differ():
+def test_another_model_is_refused_with_its_layers():
     wide = state(5, seed=1, width=16)
     with pytest.raises(
         UserError, match=r"runs/wide is of another model, it differs in decoder.deconvs.0.kernel, .* more"

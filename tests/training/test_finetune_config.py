@@ -1,4 +1,4 @@
-"""The config that a data set and starting weights give."""
+"""The config for a data set and starting weights."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_keypoints_choose_the_shipped_model(skeleton, name):
     assert start_name(skeleton) == name
 
 
-def test_network_and_crops_are_those_of_the_start(tiny):
+def test_network_and_crops_come_from_the_start(tiny):
     start, dataset = read_artifact("people"), open_dataset(tiny)
     config = finetune_config(tiny.data, dataset, start, "start.safetensors", 9, n_devices=1)
     config.validate()
@@ -40,7 +40,7 @@ def test_devices_divide_the_batch(tiny):
     assert config.optim.batch_size == 8 and config.eval.batch_size % 8 == 0
 
 
-def test_without_a_start_crops_are_as_wide_as_boxes(tiny):
+def test_crops_fit_the_boxes_without_a_start(tiny):
     dataset = open_dataset(tiny)
     config = finetune_config(tiny.data, dataset, None, "", 9, n_devices=1)
     config.validate()

@@ -1,4 +1,4 @@
-"""A last layer by least squares."""
+"""The fit of a last layer by least squares."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from mamkpd_jax.data.pipeline import train_batches
 from mamkpd_jax.heads._head import head_of
 from mamkpd_jax.program import Options, program_of
 from mamkpd_jax.sharding import training_mesh
-from mamkpd_jax.training.last_layer import fitted
+from mamkpd_jax.training.last_layer import fit_last_layer
 from mamkpd_jax.training.optimizer import optimizer
 from mamkpd_jax.training.state import create_state
 from tests.joints import skeleton_of
@@ -28,7 +28,7 @@ def start(tiny: Config) -> Artifact:
 
 
 def _error(artifact: Artifact, batch: dict) -> float:
-    """The loss of the model's outputs without a flip test, as the network is evaluated."""
+    """The loss of the model's outputs in evaluation mode, without a flip test."""
     head = head_of(artifact.config, artifact.skeleton)
     outputs = program_of(artifact, Options(flip_test=False, decode=False))(batch["image"])
     return float(head.loss(outputs, *head.encode(jnp.asarray(batch["keypoints"]), jnp.asarray(batch["visible"]))))
@@ -47,7 +47,7 @@ def test_no_other_last_layer_fits_better(tiny, start):
     dataset = open_dataset(tiny)
     batch = next(train_batches(dataset.train, dataset.train_crop, tiny))
     batch["visible"][:, 3] = 0  # a joint that is never labelled
-    new = fitted(start, tiny, dataset.skeleton, iter([batch]), 1)
+    new = fit_last_layer(start, tiny, dataset.skeleton, iter([batch]), 1)
     assert new.skeleton == dataset.skeleton and new.step == 0
     assert new.params["decoder"]["head"]["kernel"].shape == (1, 1, 8, 17)
     np.testing.assert_array_equal(new.params["decoder"]["head"]["kernel"][..., 3], 0)
@@ -60,10 +60,10 @@ def test_no_other_last_layer_fits_better(tiny, start):
         assert _error(moved, batch) > least
 
 
-def test_layers_below_the_last_stay(tiny, start):
+def test_other_layers_stay_unchanged(tiny, start):
     dataset = open_dataset(tiny)
     batches = train_batches(dataset.train, dataset.train_crop, tiny)
-    new = fitted(start, tiny, dataset.skeleton, batches, 2)
+    new = fit_last_layer(start, tiny, dataset.skeleton, batches, 2)
     for tree, old in ((new.params, start.params), (new.batch_stats, start.batch_stats)):
         tree["decoder"].pop("head", None), old["decoder"].pop("head", None)
         assert jax.tree.all(jax.tree.map(lambda a, b: np.array_equal(a, b), tree, old))

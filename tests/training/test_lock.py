@@ -1,4 +1,4 @@
-"""The lock of a working directory, in one process; tests/test_interruptions.py has two."""
+"""The lock of a working directory within one process; tests/test_interruptions.py tests it with two."""
 
 import errno
 import fcntl
@@ -15,12 +15,12 @@ def test_second_training_is_refused_until_the_first_ends(tmp_path):
     workdir = tmp_path / "runs" / "x"
     for _ in range(2):
         with sole_training(workdir):
-            told = (
+            message = (
                 f"{workdir} is in use by another training \\(process {os.getpid()} on host .+, started [-0-9: ]+\\); "
             )
-            with pytest.raises(UserError, match=told), sole_training(workdir):
+            with pytest.raises(UserError, match=message), sole_training(workdir):
                 pass
-            assert (workdir / HOLDER).exists(), "who was refused leaves it"
+            assert (workdir / HOLDER).exists(), "the refused training leaves it"
         assert [path.name for path in workdir.iterdir()] == [LOCK]
 
 
@@ -32,7 +32,7 @@ def test_an_error_releases_the_lock(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{}"])
-def test_a_damaged_note_is_no_obstacle(content, tmp_path):
+def test_a_damaged_holder_file_is_ignored(content, tmp_path):
     (tmp_path / HOLDER).write_text(content, encoding="utf-8")
     with sole_training(tmp_path):
         (tmp_path / HOLDER).write_text(content, encoding="utf-8")
@@ -40,15 +40,15 @@ def test_a_damaged_note_is_no_obstacle(content, tmp_path):
             pass
 
 
-def test_a_folder_that_can_not_be_written_is_told(tmp_path):
+def test_an_unwritable_folder_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file/x can't be written \\(Not a directory\\); free space or give another"):
         with sole_training(tmp_path / "file" / "x"):
             pass
     (tmp_path / HOLDER).mkdir()
-    told = re.escape(f"{tmp_path} can't be written (Is a directory)")
+    message = re.escape(f"{tmp_path} can't be written (Is a directory)")
     for _ in range(2):  # the first one has released the lock
-        with pytest.raises(UserError, match=told), sole_training(tmp_path):
+        with pytest.raises(UserError, match=message), sole_training(tmp_path):
             pass
 
 

@@ -1,4 +1,4 @@
-"""The schedule of MamKPD sec. 4.1, and the clip."""
+"""The learning rate of MamKPD sec. 4.1, gradient clipping and weight decay."""
 
 import jax
 import jax.numpy as jnp
@@ -28,17 +28,17 @@ STEPS = 1000  # an epoch
     ],
 )
 def test_learning_rate(step, expected):
-    # Absolute, since fp32 rounds the warm-up's 1 - 0.999.
+    # An absolute tolerance too, because fp32 rounds the warm-up's 1 - 0.999.
     assert float(learning_rate(OptimConfig(), STEPS)(step)) == pytest.approx(expected, rel=1e-5, abs=1e-10)
 
 
-def test_a_resumed_step_has_the_rate_of_an_uninterrupted_one():
+def test_the_rate_depends_only_on_the_step():
     schedule = learning_rate(OptimConfig(epochs=4, decay_epochs=(2, 3), warmup_steps=0), 10)
     assert [round(float(schedule(step)), 7) for step in (0, 19, 20, 29, 30)] == [1e-3, 1e-3, 1e-4, 1e-4, 1e-5]
 
 
 def test_gradients_are_clipped_by_their_global_norm():
-    """Adam's first step hides the gradient's scale, its first moment doesn't."""
+    """Checks Adam's first moment, because its first step doesn't depend on the gradient's scale."""
     transformation = optimizer(OptimConfig(clip_norm=1.0), STEPS)
     params = {"a": jnp.zeros(3), "b": jnp.zeros(4)}
     gradients = {"a": jnp.full(3, 30.0), "b": jnp.full(4, -40.0)}
@@ -48,8 +48,8 @@ def test_gradients_are_clipped_by_their_global_norm():
     np.testing.assert_allclose(first_moment["a"][0] / first_moment["b"][0], -0.75, rtol=1e-5)
 
 
-def test_adamw_decays_kernels_alone():
-    """Where the gradient is 0, the decay alone moves a parameter."""
+def test_adamw_decays_only_kernels():
+    """The gradients are 0, so that only the decay moves a parameter."""
     model = abstract(Config(model=ModelConfig(depths=(1,), dims=(8,), decoder_dim=8)), COCO)
     params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), split(model)[1])
     transformation = optimizer(OptimConfig(optimizer="adamw", weight_decay=1.0, warmup_steps=0), STEPS)

@@ -1,4 +1,4 @@
-"""What a run says before its first step, on the 12 real persons."""
+"""The log lines before a run's first step, on the 12 real persons."""
 
 import dataclasses
 
@@ -14,8 +14,8 @@ from mamkpd_jax.training.schedule import Schedule
 
 
 @pytest.fixture
-def said(tiny):
-    """The lines of a run with other fields of `optim`, and with another skeleton."""
+def remarks_on(tiny):
+    """Returns the remarks on a run with this `optim`, and this skeleton."""
     dataset = open_dataset(tiny)
 
     def lines(optim: OptimConfig, skeleton=dataset.skeleton) -> list[tuple[int, str]]:
@@ -63,25 +63,27 @@ _NEVER = "(config.optim.warmup_steps): the learning rate never reaches its peak;
         ),
     ],
 )
-def test_fields_that_do_not_fit_are_told(changed, level, line, said):
-    assert said(dataclasses.replace(_PLAIN, **changed)) == [(level, line)]
+def test_fields_that_do_not_fit_are_logged(changed, level, line, remarks_on):
+    assert remarks_on(dataclasses.replace(_PLAIN, **changed)) == [(level, line)]
 
 
 @pytest.mark.parametrize("changed", [{}, {"warmup_steps": 15}, {"batch_size": 8}, {"batch_size": 12}])
-def test_ordinary_runs_are_told_nothing(changed, said):
-    assert said(dataclasses.replace(_PLAIN, **changed)) == []
+def test_ordinary_runs_log_nothing(changed, remarks_on):
+    assert remarks_on(dataclasses.replace(_PLAIN, **changed)) == []
 
 
-def test_a_skeleton_without_halves_is_told(said):
+def test_a_skeleton_without_halves_is_logged(remarks_on):
     halves = {"upper_body": [0, 1]}
-    for fields, told in (({}, True), ({"upper_body": [0]}, True), (halves, False)):
-        lines = said(_PLAIN, make_skeleton("bird", {"joints": [f"joint_{i}" for i in range(17)], **fields}))
-        assert [level for level, _ in lines] == [logging.INFO] * told
-        assert not told or "mmpose makes no half-body crops here: too few joints of the skeleton bird" in lines[0][1]
+    for fields, logged in (({}, True), ({"upper_body": [0]}, True), (halves, False)):
+        lines = remarks_on(_PLAIN, make_skeleton("bird", {"joints": [f"joint_{i}" for i in range(17)], **fields}))
+        assert [level for level, _ in lines] == [logging.INFO] * logged
+        assert not logged or "mmpose makes no half-body crops here: too few joints of the skeleton bird" in lines[0][1]
 
 
 def test_a_batch_that_is_never_full_is_refused(tiny):
     tiny.optim.batch_size = 13
-    told = "12 instances, fewer than config.optim.batch_size=13, so that no batch is full; set .*batch_size=12 or less"
-    with pytest.raises(UserError, match=told):
+    message = (
+        "12 instances, fewer than config.optim.batch_size=13, so that no batch is full; set .*batch_size=12 or less"
+    )
+    with pytest.raises(UserError, match=message):
         Schedule.of(tiny, 12)

@@ -1,4 +1,4 @@
-"""The compiled step: gradient accumulation, moving average, steps that are not finite, several devices."""
+"""The compiled step: gradient accumulation, moving average, non-finite steps, rematerialisation."""
 
 import dataclasses
 
@@ -58,20 +58,20 @@ def plain():
     return run(config(), batch(0), batch(1))
 
 
-def test_parts_of_a_batch_of_equal_examples_add_up_to_it():
-    """Each part then has the same BatchNorm statistics as the whole, so that all must be equal."""
+def test_accumulated_parts_equal_the_batch():
+    """All examples are equal, so that each part has the BatchNorm statistics of the whole batch."""
     example = {name: np.repeat(values[:1], 4, axis=0) for name, values in batch(0).items()}
     whole, parts = config(), config(accumulate=2)
     (one, one_metrics), (two, two_metrics) = run(whole, example), run(parts, example)
     assert float(two_metrics[0]["loss"]) == pytest.approx(float(one_metrics[0]["loss"]), rel=1e-5)
     assert float(two_metrics[0]["grad_norm"]) == pytest.approx(float(one_metrics[0]["grad_norm"]), rel=1e-4)
-    # The running statistics are stepped once a part.
+    # The running statistics are updated once per part.
     assert largest_difference(one.batch_stats, two.batch_stats) > 0
     assert largest_difference(one.params, two.params) < 2e-4
 
 
 def test_the_moving_average_follows_the_parameters(plain):
-    """(1 + t) / (10 + t) in the first steps, the given decay later."""
+    """The decay is (1 + t) / (10 + t) in the first steps, and the given one later."""
     state, _ = run(config(ema_decay=0.15), batch(0), batch(1))
     first, _ = run(config(), batch(0))
     start, _ = run(config())
@@ -87,7 +87,7 @@ def test_the_moving_average_follows_the_parameters(plain):
 
 
 @pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_step_that_is_not_finite_changes_nothing_but_the_count(accumulate, white_is_nan):
+def test_a_non_finite_step_changes_only_the_count(accumulate, white_is_nan):
     poisoned = batch(1)
     poisoned["image"][2] = 255
     optim = {"accumulate": accumulate, "ema_decay": 0.9}
@@ -101,7 +101,7 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_count(accumulate, whi
 
 @pytest.mark.slow  # two programs of two blocks
 def test_rematerialised_stages_give_the_same_step():
-    """With two blocks, as the first one drops no path."""
+    """Two blocks, because the first one never drops its path."""
     whole, remat = config(2), config(2)
     remat.model.remat_stages = (0,)
     (one, one_metrics), (two, two_metrics) = (run(each, batch(0), batch(1)) for each in (whole, remat))
@@ -110,7 +110,7 @@ def test_rematerialised_stages_give_the_same_step():
     assert largest_difference(two.batch_stats, one.batch_stats) < 1e-5
 
 
-def test_the_learning_rate_is_scaled_to_the_batch_only_on_request():
+def test_rate_scales_with_batch_size_on_request():
     optim = OptimConfig(batch_size=512, learning_rate=1e-3)
     assert optim.peak_learning_rate == 1e-3
     assert dataclasses.replace(optim, learning_rate_batch_size=256).peak_learning_rate == pytest.approx(2e-3)
