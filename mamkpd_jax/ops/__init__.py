@@ -1,1 +1,1 @@
-"""Array operations without Flax: one op, one folder."""
+"""Array operations without Flax."""

@@ -1,4 +1,4 @@
-"""Functions of independent batch elements that the compiler can't look into, such as kernels."""
+"""Splits a batch over devices for functions that the compiler can't split, such as kernels."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,14 +11,14 @@ from jax.sharding import AxisType, PartitionSpec
 def over_batch(
     function: Callable[..., tuple[Array, ...]], in_axes: Sequence[int | None], out_axes: Sequence[int]
 ) -> Callable[..., tuple[Array, ...]]:
-    """The same function of arrays, for which each device works on its part of the batch.
+    """The same function of arrays, but each device computes it for its part of the batch.
 
-    Without this, XLA gathers the whole batch on every device. It still does where the mesh is unknown while the caller
-    is traced: no array is on one yet, as with `jax.jit(in_shardings=...)` of host arrays, and none is set by
-    `jax.set_mesh`.
+    The batch elements must be independent. Without this, XLA gathers the whole batch on every device. It still does so
+    if the mesh is unknown during tracing: no array has one yet, as with `jax.jit(in_shardings=...)` of host arrays, and
+    `jax.set_mesh` sets none.
 
     Args:
-        in_axes: each argument's batch axis, None if it has none; the first argument has one.
+        in_axes: each argument's batch axis, None if it has none; the first argument must have one.
         out_axes: each result's batch axis.
     """
 
@@ -28,10 +28,10 @@ def over_batch(
         mesh = next((mesh for mesh in meshes if not mesh.empty), meshes[0])
         kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
         free = {name for name, kind in kinds.items() if kind is not AxisType.Manual}
-        # Explicit axes tell whether they split the batch; automatic ones don't, so that all of them do.
-        told = types[0].sharding.spec[in_axes[0]]
-        told = told if isinstance(told, tuple) else (told,)
-        names = tuple(name for name, kind in kinds.items() if kind is AxisType.Auto or name in told)
+        # The type names the explicit axes that split the batch, but no automatic ones, so all of those split it.
+        explicit = types[0].sharding.spec[in_axes[0]]
+        explicit = explicit if isinstance(explicit, tuple) else (explicit,)
+        names = tuple(name for name, kind in kinds.items() if kind is AxisType.Auto or name in explicit)
         n = math.prod(mesh.shape[name] for name in names)
         if n == 1 or types[0].shape[in_axes[0]] % n:
             return function(*arrays)

@@ -15,7 +15,7 @@ def deconvolution(x: Float[Array, "b h w c"], kernel: Float[Array, "4 4 c d"]) -
 
     Choice: one 2x2 convolution with four outputs, one per parity of the output pixel, because three quarters of the
     dilated input are zeros. The gradients are those of the transposed convolution: autodiff's are slower on a CPU and
-    move more on a GPU (benchmarks/notes.md).
+    move more memory on a GPU (benchmarks/notes.md).
     """
     b, h, w, c = x.shape
     # Row 2 a + i of the kernel is row a of the kernel for parity i, whose windows start at row i of the padded map.

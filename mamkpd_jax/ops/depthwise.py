@@ -26,10 +26,10 @@ def _depthwise(x: Array, kernel: Array, stride: int) -> Array:
 
 
 def _sum_of_taps(x: Array, kernel: Array, *, stride: int, by_rows: bool) -> Array:
-    """The convolution from slices of columns, or of flattened rows.
+    """The convolution as a sum of shifted slices, of flattened rows if `by_rows`, else of rows and columns.
 
-    On a CPU columns take up to 1.7 times as long as rows, from 48 features on. On a GPU XLA makes two passes of rows;
-    it fuses columns with what comes after.
+    On a CPU the second form takes up to 1.7 times as long, from 48 features on. On a GPU XLA makes two passes of the
+    first form, and fuses the second with the operations after it.
     """
     b, h, w, d = x.shape
     x, y = _padded(x), jnp.zeros((), x.dtype)
@@ -48,7 +48,7 @@ def _forward(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, 
 
 
 def _backward(stride: int, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
-    """Of stride 2 as of stride 1, with zeros between the gradients. Autodiff would keep nine copies of the map."""
+    """Treats stride 2 like stride 1, with zeros between the gradients. Autodiff would keep nine copies of the map."""
     x, kernel = saved
     rest = [(n - 1) % stride for n in x.shape[1:3]]
     between = [(0, after, stride - 1) for after in rest]
@@ -61,7 +61,7 @@ _depthwise.defvjp(_forward, _backward)
 
 
 def _by_taps(x: Float[Array, "b h w d"], dy: Float[Array, "b h w d"]) -> Float[Array, "3 3 d"]:
-    """The kernel's gradient, fp32. XLA makes one pass of a sum over all taps, and five of a sum a tap."""
+    """The kernel's gradient, fp32, in one sum over all taps. XLA would make five passes of a sum for each tap."""
     _, h, w, d = x.shape
     x, dy = _padded(x).astype(jnp.float32), dy.astype(jnp.float32)
     products = jnp.stack([x[:, i : i + h, j : j + w] * dy for i, j in _TAPS], axis=3)
@@ -69,9 +69,9 @@ def _by_taps(x: Float[Array, "b h w d"], dy: Float[Array, "b h w d"]) -> Float[A
 
 
 def _by_rows(x: Float[Array, "b h w d"], dy: Float[Array, "b h w d"]) -> Float[Array, "3 3 d"]:
-    """The same by a loop over the rows, which takes down to a sixth of the time on a CPU.
+    """The kernel's gradient by a loop over the rows, which takes as little as a sixth of the time on a CPU.
 
-    Each row adds its products to one sum a map, tap, column and channel; these sums fit into a cache.
+    Each row adds its products to sums by map, tap, column and channel, which fit into a cache.
     """
     b, h, w, d = x.shape
     x = _padded(x).astype(jnp.float32).reshape(b, h + 2, (w + 2) * d)

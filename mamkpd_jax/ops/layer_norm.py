@@ -1,6 +1,6 @@
-"""Layer normalization over the last axis, in fp32 or, of fp64, in that. Source: arXiv 1607.06450.
+"""Layer normalization over the last axis, computed in fp32, or for fp64 inputs in fp64. Source: arXiv 1607.06450.
 
-XLA compiles it, except for the gradients on GPUs where the kernel of `layer_norm_kernel.py` works.
+XLA compiles it. Only the gradients use the kernel of `layer_norm_kernel.py`, on GPUs where it works.
 """
 
 import functools
@@ -23,7 +23,7 @@ def layer_norm(x: Float[Array, "*b d"], scale: Float[Array, " d"], bias: Float[A
 def layer_norm_and_input(
     x: Float[Array, "*b d"], scale: Float[Array, " d"], bias: Float[Array, " d"]
 ) -> tuple[Float[Array, "*b d"], Float[Array, "*b d"]]:
-    """The norm of `x`, and `x` for a residual connection. The kernel adds the two gradients up."""
+    """The norm of `x`, and `x` for a residual connection; the kernel sums the gradients of both."""
     normed, x = _norm(True, x, scale, bias)
     return normed, x
 
@@ -63,16 +63,16 @@ def _precise(x: Array, scale: Array, bias: Array) -> Array:
 
 def _forward(x: Array, scale: Array, bias: Array) -> tuple[Array, tuple[Array, Array]]:
     mean = jnp.mean(x, axis=-1, keepdims=True)
-    # Of the centred values XLA makes one kernel on a GPU, with all that is elementwise around it. On a CPU the other
-    # form is a pass less over memory.
+    # On a GPU XLA fuses the centred form with the elementwise operations around it. On a CPU the other form saves a
+    # pass over memory.
     variance = lax.platform_dependent(x, mean, cpu=_of_squares, default=_of_centred)
     return (x - mean) * (_rate(variance) * scale) + bias, (x, scale)
 
 
 def _backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array, Array]:
-    """Mean and variance are computed again: on a GPU XLA moves more where they are kept (benchmarks/notes.md).
+    """Recomputes mean and variance: on a GPU XLA moves more memory if they are kept (benchmarks/notes.md).
 
-    On a CPU XLA finds that they are there already.
+    On a CPU XLA reuses those of the forward pass.
     """
     x, scale = saved
     mean = jnp.mean(x, axis=-1, keepdims=True)

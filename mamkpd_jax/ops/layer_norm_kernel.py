@@ -18,8 +18,8 @@ from jaxtyping import Float
 from mamkpd_jax.ops.batch_parallel import over_batch
 from mamkpd_jax.ops.selective_scan import choice, self_check
 
-LARGEST = 1024  # features; of more, a warp would hold too many in its registers
-_TILE = 512  # elements of an array that a program loads at once, if they are a row or more
+LARGEST = 1024  # features; more would not fit into a warp's registers
+_TILE = 512  # elements that a program loads at once from each array; at least one row
 # Choice: 16 programs for each of an H200's multiprocessors, so that some compute while others wait for memory. With at
 # least 8 rows a program, the partial sums are small beside the rows. Not timed on a GPU yet.
 _PROGRAMS, _FEWEST_ROWS = 2112, 8
@@ -27,18 +27,18 @@ _PROGRAMS, _FEWEST_ROWS = 2112, 8
 
 @functools.cache
 def works() -> bool:
-    """Whether the scan's kernels work here, and this one agrees with XLA's gradients. Logs a fault once."""
+    """Whether the scan's kernels work here and this kernel agrees with XLA's gradients. Logs a fault, once."""
     if not choice.passes_check("pallas_triton"):
         return False
     fault = self_check.first_fault(_errors, [f"the gradient of {name}" for name in ("x", "scale", "bias")])
     if fault is not None:
-        message = "layer norm: the kernel of its gradients fails its check on %s (%s); XLA's slower code is used"
+        message = "layer norm: the kernel for gradients fails its check on %s (%s); XLA's slower code is used"
         logging.warning(message, jax.local_devices()[0].device_kind, fault)
     return fault is None
 
 
 def _errors() -> np.ndarray:
-    """The relative errors [dtype, result] with 64 features, which the tests' emulator can't run in bfloat16."""
+    """The relative errors [dtype, result] for 64 features, which the tests' emulator can't run in bfloat16."""
     rng = np.random.default_rng(0)
     maps = rng.normal(size=(3, 2, 5, 64)).astype(jnp.bfloat16)  # x and two gradients, of the norm and of x
     weights = rng.normal(size=(2, 64)).astype(np.float32)
@@ -72,7 +72,8 @@ def gradients(
     """Gradients of x [*b, d], scale [d] and bias [d], computed in fp32.
 
     Args:
-        dys: the gradient of the norm and, if the caller has one, another gradient of x to be added to its own.
+        dys: the gradient of the norm and, optionally, another gradient of x, which is added to x's.
+        interpret: run in interpret mode, on any device.
     """
 
     def rows_of(x: Array) -> Array:
@@ -80,7 +81,7 @@ def gradients(
 
     def on_a_device(*arrays: Array) -> tuple[Array, Array, Array]:
         dx, *parts = call(epsilon, interpret, *arrays)
-        # XLA makes one kernel of one reduction of both, but would not split it over devices.
+        # A single reduction of both arrays is one kernel. XLA would not split it over devices, so it is done here.
         dscale, dbias = lax.reduce(tuple(parts), (0.0, 0.0), _add, (0,))
         return dx, dscale[None], dbias[None]
 
@@ -95,7 +96,7 @@ def _add(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
 
 
 def call(epsilon: float, interpret: bool, x: Array, scale: Array, *dys: Array) -> tuple[Array, ...]:
-    """`gradients` of arrays [b, l, d], but those of scale and bias are each program's part [p, d]."""
+    """`gradients` for arrays [b, l, d]; those of scale and bias are partial sums, one for each program [p, d]."""
     maps = [a.reshape(-1, a.shape[-1]) for a in (x, *dys)]
     rows, d = maps[0].shape
     tile = max(1, _TILE // pl.next_power_of_2(d))

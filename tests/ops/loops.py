@@ -1,17 +1,17 @@
-"""The selective scan and its gradients in float64, token after token, written from the equations."""
+"""The selective scan and its gradients in float64, token by token, from the equations."""
 
 import numpy as np
 
 
 def visits(h: int, w: int, direction: int) -> np.ndarray:
-    """The tokens of a row-major map, in the order in which a direction visits them."""
+    """The tokens of a row-major map, in the order of a direction's visits."""
     tokens = np.arange(h * w).reshape(h, w)
     order = tokens.T.ravel() if direction % 2 else tokens.ravel()
     return order[::-1] if direction >= 2 else order
 
 
 def sequence_loop(u, delta, A, B, C, dy):
-    """y of sequences [b, l, d], without the D skip, and the gradients of sum(y dy) by all other arguments."""
+    """y of sequences [b, l, d], without the D skip, and the gradients of sum(y dy) for all arguments but dy."""
     state, states = np.zeros((u.shape[0], *A.shape)), []
     y, du, ddelta, dA, dB, dC = (np.zeros_like(x) for x in (u, u, delta, A, B, C))
     for t in range(u.shape[1]):
@@ -34,7 +34,7 @@ def sequence_loop(u, delta, A, B, C, dy):
 
 
 def plain_loop(u, delta, A, B, C, D, dy, *, reverse: bool):
-    """`selective_scan` of its arguments, and the gradients of sum(y dy)."""
+    """The result of `selective_scan`, and the gradients of sum(y dy)."""
     step = -1 if reverse else 1
     walk = [x[:, ::step] for x in (u, delta, B, C, dy)]
     y, (du, ddelta, dA, dB, dC) = sequence_loop(*walk[:2], A, *walk[2:])
@@ -43,7 +43,7 @@ def plain_loop(u, delta, A, B, C, D, dy, *, reverse: bool):
 
 
 def ss2d_loop(u, proj, dt_weight, dt_bias, A_log, D, dy):
-    """`ss2d_scan` of its arguments, and the gradients of sum(y dy)."""
+    """The result of `ss2d_scan`, and the gradients of sum(y dy)."""
     b, h, w, d = u.shape
     r, n = dt_weight.shape[1], A_log.shape[2]
     x, rows, gy = u.reshape(b, h * w, d), proj.reshape(b, h * w, 4, -1), dy.reshape(b, h * w, d)

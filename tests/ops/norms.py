@@ -1,4 +1,4 @@
-"""Norms whose values and gradients are known in float64."""
+"""Cases of layer norms, with their values and gradients in float64."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _TOLERANCES = {"float32": 1e-5, "bfloat16": 1e-2}
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A norm of x of a shape and dtype; if `with_input`, x is a result, too."""
+    """A norm of x with a shape and dtype; if `with_input`, x is also a result."""
 
     with_input: bool
     shape: tuple[int, ...]
@@ -31,7 +31,7 @@ class Case:
         return tuple(jnp.asarray(dy, self.dtype) for dy in dys)
 
     def norm(self, *arguments: jax.Array) -> tuple[jax.Array, ...]:
-        """The results."""
+        """The norm, and if `with_input` x."""
         return layer_norm_and_input(*arguments) if self.with_input else (layer_norm(*arguments),)
 
     def expected(self) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
@@ -48,7 +48,7 @@ class Case:
             return jax.device_get((results, pullback(tuple(dys))))
 
     def check(self, found: Sequence[jax.Array], *expected: Sequence[np.ndarray]) -> None:
-        """Asserts that arrays agree, each to its largest entry."""
+        """Asserts that arrays agree, with a tolerance relative to each array's largest entry."""
         for ours, truth in zip(found, [array for arrays in expected for array in arrays], strict=True):
             atol = _TOLERANCES[self.dtype] * np.abs(truth).max()
             np.testing.assert_allclose(np.float64(ours).reshape(truth.shape), truth, rtol=0, atol=atol)

@@ -1,4 +1,4 @@
-"""How many batch elements a function gets on each of two devices; that nothing is gathered is tested with the scan."""
+"""The number of batch elements that each of two devices gets; test_selective_scan.py checks that none are gathered."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A map's positions in the order of its rows and of its columns."""
+"""The order of a map's positions in a sequence, by rows and by columns."""
 
 import jax.numpy as jnp
 import numpy as np

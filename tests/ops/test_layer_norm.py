@@ -1,4 +1,4 @@
-"""Layer normalization, alone and with what a kernel takes along, against float64 and autodiff."""
+"""Layer normalization, with and without its input as a result, against float64; and when its kernel is chosen."""
 
 import functools
 import os
@@ -24,7 +24,7 @@ def test_values_and_gradients(monkeypatch, with_input, form):
     case.check([*y, *pullback(case.dys())], *case.expected())
 
 
-# Programs of 16, 4, 1 and 1 rows at once: the last ones are not full, and each goes through several.
+# Programs take 16, 4, 1 and 1 rows at once. Each takes several blocks of rows, and the last ones are not full.
 _SHAPES = (3, 23, 24), (7, 5, 96), (1, 2, 7, 384), (13, 600)
 
 
@@ -48,7 +48,7 @@ def _lowered(case: Case, platform: str) -> str:
 
 
 @pytest.mark.parametrize("with_input", [False, True])
-def test_the_kernel_is_for_cuda_where_kernels_work(monkeypatch, with_input):
+def test_the_kernel_is_used_only_on_cuda(monkeypatch, with_input):
     case, name = Case(with_input, (2, 3, 96), "bfloat16"), "layer_norm_backward"
     assert name not in _lowered(case, "cuda")
     plain = jax.jit(lambda *arguments: jax.vjp(case.norm, *arguments)[1](case.dys()))(*case.arguments())
@@ -60,14 +60,14 @@ def test_the_kernel_is_for_cuda_where_kernels_work(monkeypatch, with_input):
 
 
 @pytest.mark.parametrize("case", [Case(False, (2, 3, 1200), "float32"), Case(False, (96,), "float32")])
-def test_what_the_kernel_is_not_for(monkeypatch, case):
+def test_unsuitable_shapes_use_no_kernel(monkeypatch, case):
     monkeypatch.setattr(layer_norm_kernel, "works", lambda: True)
     assert "layer_norm_backward" not in _lowered(case, "cuda")
 
 
 @pytest.fixture
 def on_a_gpu(monkeypatch):
-    """Pretends that the scan's kernels pass their check, and clears the result of the norm's."""
+    """Pretends that the scan's kernels pass their check, and clears the cached check of the norm's kernel."""
     monkeypatch.setattr(choice, "passes_check", lambda name: True)
     layer_norm_kernel.works.cache_clear()
     yield monkeypatch
@@ -80,7 +80,7 @@ def test_a_kernel_that_agrees_works(on_a_gpu):
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_a_kernel_with_a_wrong_result_is_left_out(on_a_gpu, caplog, number):
+def test_a_wrong_kernel_is_not_used(on_a_gpu, caplog, number):
     gradients = layer_norm_kernel.gradients
 
     def wrong(*arrays):
@@ -91,7 +91,7 @@ def test_a_kernel_with_a_wrong_result_is_left_out(on_a_gpu, caplog, number):
     assert f"the gradient of {('x', 'scale', 'bias')[number]} in float32" in caplog.text
 
 
-def test_a_kernel_that_does_not_run_is_told_of_once(on_a_gpu, caplog):
+def test_a_failing_kernel_is_logged_once(on_a_gpu, caplog):
     for _ in range(2):
         assert not layer_norm_kernel.works()
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
@@ -120,7 +120,7 @@ for a, b in zip(one, compiled(*put)):
 """
 
 
-def test_each_device_has_its_part_of_the_batch(devices):
+def test_each_device_gets_its_part_of_the_batch(devices):
     done = subprocess.run(
         [sys.executable, "-c", _BY_DEVICE], env=os.environ | devices(2), capture_output=True, text=True
     )

@@ -1,4 +1,4 @@
-"""Every implementation of the selective scan against loops in float64 written from the equations."""
+"""Every implementation of the selective scan against float64 loops over the equations."""
 
 import dataclasses
 import functools
@@ -47,7 +47,7 @@ class Case:
         )
 
 
-# The kernels walk small batches in segments, here of two chunks with a last one of one, and large ones in one piece.
+# The kernels walk small batches in segments, here of two chunks (one in the last segment), and large ones in one piece.
 _IN_CHUNKS = Case(b=16, h=8, w=7, d=40)
 _A_PROGRAM_A_WALK = dataclasses.replace(_IN_CHUNKS, b=64)
 CASES = {
@@ -129,7 +129,7 @@ def test_values_and_gradients(name, case):
         assert _relative(ours, truth) < 1e-5, argument
 
 
-def test_the_batch_decides_on_segments():
+def test_the_batch_size_sets_the_segments():
     def segments(case):
         scan = plan(range(4), case.h, case.w, case.d, case.n, case.r, interpret=True).for_batch(case.b)
         return scan.n_chunks, scan.segments, scan.segment
@@ -169,7 +169,7 @@ def test_a_long_sequence_follows_the_recurrence():
             assert _relative(found[0], wanted) < 2e-6
 
 
-def test_a_bad_example_stays_alone(scan):
+def test_nan_does_not_spread_to_other_examples(scan):
     arrays = [jnp.float32(a) for a in Case(b=3, h=3, w=5, n=4).arguments()]
     scan = jax.jit(scan)
     good = scan(*arrays)
@@ -257,7 +257,7 @@ def test_each_device_scans_its_part_of_the_batch(name, devices):
     ],
 )
 def test_bad_arguments_are_named(change, message, monkeypatch):
-    # The checks are the function's own, without the type checker that the tests put in front of it.
+    # Without the tests' type checker, which would refuse the arguments before the function does.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     arguments = dict(zip(_NAMES, (jnp.float32(a) for a in Case().arguments()), strict=True)) | change
     with pytest.raises(ValueError, match=message):
@@ -271,7 +271,7 @@ def test_bad_arguments_are_named(change, message, monkeypatch):
         ("pallas_triton", "'pallas_triton', which runs on cuda alone, and this is cpu"),
     ],
 )
-def test_an_implementation_that_can_not_run_is_refused(name, message):
+def test_an_unavailable_implementation_is_refused(name, message):
     with pytest.raises(UserError, match=message):
         jax.eval_shape(functools.partial(ss2d_scan, implementation=name), *Case().arguments())
 

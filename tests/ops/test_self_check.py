@@ -1,4 +1,4 @@
-"""The check of the kernels, and what is chosen by it. No GPU is needed: other scans stand in for kernels that work."""
+"""The check of the kernels, and the implementations that it chooses. Other scans replace the kernels: no GPU needed."""
 
 import contextlib
 import dataclasses
@@ -49,11 +49,11 @@ def _nan(*arrays):
         (_with_a_steeper_gradient, "the gradient of u in float32 has a relative error of 1.0e-02"),
         (_wrong_in_bfloat16, "the result in bfloat16"),
         (_nan, "the result in float32 has a relative error of nan"),
-        # What really happens to the kernels on a CPU.
+        # The real kernels' failure on a CPU.
         (functools.partial(pallas_triton.ss2d, scan=self_check.SCAN), "^ValueError: Only interpret mode is supported"),
     ],
 )
-def test_a_fault_is_told(scan, reason):
+def test_the_message_names_the_fault(scan, reason):
     assert re.search(reason, str(self_check.fault(scan)))
 
 
@@ -113,7 +113,7 @@ def test_compute_capability_8_is_supported(capability, expected):
 
 @pytest.fixture
 def choose(monkeypatch):
-    """`ss2d_scan` as on a GPU whose support is given, and whose check finds a given fault or, without one, runs."""
+    """Returns `ss2d_scan` on a pretended GPU that is `supported`; a `fault`, if given, replaces the kernels' check."""
 
     def pretend(supported=True, **fault):
         monkeypatch.setattr(export, "default_export_platform", lambda: "cuda")
@@ -146,7 +146,7 @@ def test_implementations_are_ranked_by_platform(platform, names):
 _ARGUMENTS = Workload(4, 3, 32, 2).arguments(2, jnp.float32, jax.random.key(0))
 
 
-def test_kernels_that_fail_are_warned_of_once(choose, caplog):
+def test_failing_kernels_are_logged_once(choose, caplog):
     scan = choose()
     for _ in range(2):
         found = scan(*_ARGUMENTS)
@@ -162,7 +162,7 @@ def test_older_gpus_use_associative(choose, caplog):
     assert "its compute capability is ''; expected 8.0 or newer); the slower associative is used" in caplog.text
 
 
-def test_kernels_that_agree_are_used_on_cuda_alone(choose):
+def test_correct_kernels_are_used_only_on_cuda(choose):
     def gradients(scan):
         return jax.jit(jax.grad(lambda *arrays: jnp.sum(jnp.sin(scan(*arrays))), argnums=range(6)))
 
@@ -180,7 +180,7 @@ def test_kernels_that_agree_are_used_on_cuda_alone(choose):
 @pytest.mark.parametrize(
     ("gpu", "works"), [({"fault": None}, True), ({"fault": "no"}, False), ({"supported": False}, False), (None, False)]
 )
-def test_other_kernels_work_where_the_scan_s_do(choose, gpu, works):
+def test_passes_check_needs_support_and_no_fault(choose, gpu, works):
     if gpu is not None:
         choose(**gpu)
     assert choice.passes_check("pallas_triton") == works

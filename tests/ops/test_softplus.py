@@ -15,6 +15,6 @@ def test_values_and_derivatives():
     np.testing.assert_allclose(derivatives, np.exp(np.float64(z) - exact), rtol=1e-5)
 
 
-def test_what_is_not_finite():
+def test_nan_and_infinity():
     y = np.asarray(softplus(jnp.array([jnp.nan, jnp.inf, -jnp.inf])))
     np.testing.assert_array_equal(y, [np.nan, np.inf, 0])

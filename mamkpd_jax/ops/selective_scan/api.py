@@ -29,8 +29,8 @@ def ss2d_scan(
         proj: low-rank delta (r), B (n) and C (n) of the four directions, by position.
         dt_weight, dt_bias: delta = softplus(low-rank delta @ dt_weight + dt_bias).
         A_log: A = -exp(A_log), with 1 to 16 states n.
-        implementation: a module of `implementations/`; None chooses the best one for this process's devices. What is
-            exported has to name a serializable one, such as "portable".
+        implementation: a module of `implementations/`; None chooses the best one for this process's devices. Programs
+            that are exported have to name a serializable one, such as "portable".
 
     Returns:
         The sum, with the D skip, in u's dtype.
@@ -109,10 +109,10 @@ def _check_floating(**arrays: Array) -> None:
 
 def _check_states(name: str, array: Array) -> None:
     if not 1 <= array.shape[-1] <= _MOST_STATES:
-        raise ValueError(f"{name} has {array.shape[-1]} states, its last axis; expected 1 to {_MOST_STATES}")
+        raise ValueError(f"{name} has {array.shape[-1]} states (its last axis); expected 1 to {_MOST_STATES}")
 
 
 def _check_shape(name: str, array: Array, expected: tuple) -> None:
-    """Sizes may be symbols, as an export with a dynamic batch has them."""
+    """Sizes may be symbolic, as in an export with a dynamic batch."""
     if array.shape != expected or 0 in expected[1:]:
         raise ValueError(f"{name} has shape {array.shape}; expected {expected} with no axis but the batch empty")

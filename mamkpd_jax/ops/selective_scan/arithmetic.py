@@ -1,6 +1,6 @@
-"""Arithmetic inside a kernel: on a GPU single hardware instructions, in interpret mode jnp.
+"""Arithmetic inside a kernel: single hardware instructions on a GPU, jnp in interpret mode.
 
-Pallas lowers jnp.exp2 to a libdevice call of several instructions, and XLA's Triton leaves a product and a sum as two.
+Pallas lowers jnp.exp2 to a libdevice call of several instructions, and XLA's Triton doesn't fuse a product and a sum.
 """
 
 import functools
@@ -18,12 +18,12 @@ from mamkpd_jax.ops.softplus import LOG2_1P
 LN2 = math.log(2.0)
 LOG2E = 1.0 / LN2
 
-# In place of LOG2_1P: the largest relative error is 4e-4.
+# Replaces LOG2_1P for 16-bit floats: the largest relative error is 4e-4.
 _COARSE = 1.44212806, -0.701747298, 0.366480678, -0.107254431
 
 
 class Arithmetic:
-    """fp32 functions of vectors, in which NaN and infinity propagate as in jnp, but for softplus' derivative."""
+    """fp32 functions of vectors. NaN and infinity propagate as in jnp, except in softplus's derivative."""
 
     def __init__(self, interpret: bool):
         self._interpret = interpret
@@ -37,7 +37,7 @@ class Arithmetic:
         return a * b + c if self._interpret else _instruction("fma.rn.f32", a, b, c)
 
     def dot(self, first: Sequence[Array], second: Sequence[Array], start: Array | None = None) -> Array:
-        """The sum of products of two lists, and of `start`."""
+        """The sum of the products of two lists, plus `start`."""
         pairs = list(zip(first, second, strict=True))
         if start is None:
             (a, b), *pairs = pairs
@@ -47,7 +47,7 @@ class Arithmetic:
     def softplus(self, z: Array, precise: bool) -> tuple[Array, Array]:
         """log2(1 + 2^z) and its derivative, which is NaN at infinity.
 
-        Relative error 1e-6 if `precise`, otherwise 4e-4, for a z that came from 16-bit floats.
+        Relative error 1e-6 if `precise`, otherwise 4e-4, which suits a z from 16-bit floats.
         """
         e = self.exp2(-jnp.abs(z))
         *rest, ratio = LOG2_1P if precise else _COARSE
@@ -64,7 +64,7 @@ def _instruction(name: str, *operands: Array | float) -> Array:
 
 
 def inline_asm(text: str, constraints: str, dtype: DTypeLike, *args: Array) -> Array:
-    """A vector that PTX computes elementwise: from as many elements of each argument as it has results."""
+    """The vector that PTX computes elementwise. It takes as many elements of each argument as it has results."""
     (result,) = plgpu.elementwise_inline_asm(
         text,
         args=args,

@@ -1,4 +1,4 @@
-"""The public scans, made from a scan of one sequence, for implementations that know nothing of maps.
+"""Makes both public scans from a scan of sequences, for implementations that have no scan of maps.
 
 A `scan(u, delta, A, B, C, reverse)` takes fp32 sequences with the length first and leaves out the D skip.
 """
@@ -16,7 +16,7 @@ from mamkpd_jax.ops.softplus import softplus
 
 
 def implementation(scan: Callable[..., Array], ranks: Mapping[str, int]) -> Implementation:
-    """The entry of a scan of one sequence."""
+    """The implementation for a `scan` of sequences; `ranks` as in `Implementation`."""
     return Implementation(ss2d=functools.partial(ss2d, scan), plain=functools.partial(plain, scan), ranks=ranks)
 
 

@@ -1,4 +1,4 @@
-"""Which implementation of the selective scan runs."""
+"""Chooses the implementation of the selective scan."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -14,10 +14,10 @@ from mamkpd_jax.registry import SCANS
 
 
 def resolve(name: str | None) -> Implementation:
-    """The implementation of a name, or the best one for this process's devices.
+    """The implementation with a name, or for None the best one for this process's devices.
 
     Raises:
-        UserError: there is none of that name, or it can't run here.
+        UserError: there is no such implementation, or it can't run here.
     """
     if name is None:
         return _choose(export.default_export_platform())
@@ -41,16 +41,16 @@ def passes_check(name: str) -> bool:
 
 
 def ranked(platform: str) -> list[str]:
-    """The names of the implementations to choose from for a platform, best first."""
+    """The names of the implementations that have a rank on a platform, best first."""
     ranks = {name: SCANS[name].rank(platform) for name in SCANS.names()}
     return sorted((name for name in ranks if ranks[name] is not None), key=ranks.__getitem__, reverse=True)
 
 
 @functools.cache
 def _choose(platform: str) -> Implementation:
-    """The best implementation that passes its check, logged once, on this platform.
+    """The best implementation for this process's platform that passes its check; the log names it, once.
 
-    In what is lowered for another platform, or with a symbolic batch, the serializable default takes its place.
+    Programs that are lowered for another platform, or with a symbolic batch, use the serializable default instead.
     """
     faults = {}
     for name in ranked(platform):
@@ -69,17 +69,17 @@ def _choose(platform: str) -> Implementation:
 
 
 def serializable() -> dict[str, Implementation]:
-    """The best serializable implementation of each platform that one has a rank for, and of "default", all others."""
+    """The best serializable implementation by platform; "default" is for platforms that no implementation names."""
     entries = {name: SCANS[name] for name in SCANS.names()}
     platforms = sorted({platform for one in entries.values() if one.serializable for platform in one.ranks})
     return {p: next(entries[n] for n in ranked(p) if entries[n].serializable) for p in platforms}
 
 
 def by_platform(branches: Callable[[], Mapping[str, Implementation]]) -> Implementation:
-    """Takes another implementation on each platform that a program is lowered for."""
+    """An implementation that runs the branch for the platform that a program is lowered for."""
 
     def run(function: str, *arrays: Array, **options: Any) -> Array:
-        symbolic = export.is_symbolic_dim(arrays[0].shape[0])  # kernels are cut for a number
+        symbolic = export.is_symbolic_dim(arrays[0].shape[0])  # kernels are tiled for a number
         usable = {p: one for p, one in branches().items() if one.serializable or not symbolic}
         functions = {p: functools.partial(getattr(one, function), **options) for p, one in usable.items()}
         return lax.platform_dependent(*arrays, **functions)

@@ -1,4 +1,4 @@
-"""What a module of `implementations/` says of its implementation of the selective scan."""
+"""The interface of an implementation of the selective scan, for the modules of `implementations/`."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 @runtime_checkable
 class MapScan(Protocol):
-    """The sum of a map's scans in four directions; the arguments of `ss2d_scan`, the weights in fp32."""
+    """The sum of a map's scans in four directions; arguments as in `ss2d_scan`, with fp32 weights."""
 
     def __call__(
         self,
@@ -27,7 +27,7 @@ class MapScan(Protocol):
 
 @runtime_checkable
 class SequenceScan(Protocol):
-    """The scan of a sequence; the arguments of `selective_scan`, A and D in fp32."""
+    """The scan of a sequence; arguments as in `selective_scan`, with A and D in fp32."""
 
     def __call__(
         self,
@@ -47,16 +47,16 @@ class SequenceScan(Protocol):
 class Implementation:
     """An entry of `registry.SCANS`. Platforms are JAX's lowering platforms: "cpu", "cuda", "rocm" or "tpu".
 
-    Both functions are put under jit: a model's scans of one shape are traced and lowered once.
+    Both functions are jitted, so that a model's scans of one shape are traced and lowered once.
     """
 
     ss2d: MapScan
     plain: SequenceScan
-    # The highest is chosen where no implementation is named; "default" is for platforms that are not listed. Without
-    # either it is never chosen.
+    # By platform; "default" is for platforms that are not listed. If no implementation is named, the highest rank is
+    # chosen. Without a rank for a platform it is never chosen there.
     ranks: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    platform: str | None = None  # the only one that it runs on
-    serializable: bool = True  # by jax.export, with a symbolic batch too
+    platform: str | None = None  # the only platform that it runs on; None: it runs on all
+    serializable: bool = True  # whether jax.export can serialize it, with a symbolic batch too
     fault: Callable[[], str | None] = lambda: None  # why it can't be used on this process's devices; None: it can
 
     def __post_init__(self):

@@ -1,4 +1,4 @@
-"""What both kernels read: one program's view of the arrays."""
+"""One program's view of the arrays that both kernels read."""
 
 from typing import NamedTuple
 
@@ -13,10 +13,10 @@ from mamkpd_jax.ops.selective_scan.walk import Place, bounded
 
 
 def token_spec(scan: Scan, size: int, *, directions: bool = True) -> pl.BlockSpec:
-    """Of an array with so many entries a token, [k, b, l size] or [b, l size], for the kernels' grid.
+    """The block spec of an array with `size` entries a token, [k, b, l size], or without `directions` [b, l size].
 
-    The grid is (channel block, segment, direction, batch). Tokens and entries are one axis, as no product of a token's
-    place then comes between the constants and the address.
+    The grid is (channel block, segment, direction, batch). Tokens and entries share one axis: then no product of a
+    token's place is between the constants and the address.
     """
     if directions:
         return pl.BlockSpec((1, 1, scan.length * size), lambda i, s, k, b: (*direction_and_batch(scan, k, b), 0))
@@ -29,7 +29,7 @@ def direction_and_batch(scan: Scan, k: Array, b: Array) -> tuple[Array, Array]:
 
 
 def operand_specs(scan: Scan, proj: Array) -> list[pl.BlockSpec]:
-    """Of `Operands`' arrays."""
+    """The block specs of `Operands`' arrays."""
     by_channel = pl.BlockSpec((1, scan.channels), lambda i, s, k, b: (k, i))
     specs = [
         token_spec(scan, scan.d, directions=False),
@@ -68,16 +68,16 @@ class Token(NamedTuple):
 
 
 class Operands:
-    """The inputs of one program, which is one batch element, direction, segment and block of channels.
+    """The inputs of one program, which computes one batch element, direction, segment and block of channels.
 
     Arrays: u [b, l d], proj [b, l k (rank + 2 n)] after `pack`, A [k, n, d], the skip's D [k, d], delta [k, b, l d],
-    and those of `segments.ends`. Where the kernel makes delta, log(-A) in A's place, and delta's weight [k, rank, d]
-    and bias [k, d] in delta's. A decay is 2^(delta A), delta log2(1 + 2^(low rank @ weight + bias)).
+    and those of `segments.ends`. If the kernel makes delta, log(-A) replaces A, and delta's weight [k, rank, d] and
+    bias [k, d] replace delta. A decay is 2^(delta A), and delta is log2(1 + 2^(low rank @ weight + bias)).
     """
 
     def __init__(self, scan: Scan, u, proj, A, D, *refs):
         self.scan, self.math = scan, Arithmetic(scan.interpret)
-        # A mask costs instructions, so there is one only where the last block of channels is not full.
+        # A mask costs instructions, so there is one only if the last block of channels is not full.
         self._channel = bounded(pl.program_id(0), scan.blocks) * scan.channels + jnp.arange(scan.channels)
         self._mask = self._channel < scan.d if scan.d % scan.channels else None
         self._u, self._proj = u, proj
@@ -116,18 +116,19 @@ class Operands:
         plgpu.store(_row(ref, index), value.astype(ref.dtype), mask=self._mask)
 
     def load(self, place: Place) -> Token:
+        """The token at a place."""
         delta = None if self.scan.rank else self.token(self._delta, 0, 0, place)
         row = place.times(self._columns * len(self.scan.directions)) + self._first_column
         return Token(self.token(self._u, 0, place), [self._proj[0, row + j] for j in range(self._columns)], delta)
 
     def step(self, token: Token) -> tuple[Array, list[Array], list[Array], Array | None]:
-        """delta, B, C, and the derivative of delta's softplus."""
+        """delta, B, C, and the derivative of delta's softplus, None if delta is given."""
         rank, n = self.scan.rank, self.scan.n
         proj = [p for word in token.proj for p in _unpack(word)]
         B, C = proj[rank : rank + n], proj[rank + n : rank + 2 * n]
         if token.delta is not None:
             return token.delta.astype(jnp.float32), B, C, None
-        # A large bias that comes last is rounded once; one that comes first saves an instruction.
+        # A large bias is rounded only once if it is added last; adding it first saves an instruction.
         low_rank = proj[:rank]
         z = self.math.dot(low_rank, self.weight, None if self._precise else self._bias)
         z = z + self._bias if self._precise else z
@@ -140,5 +141,5 @@ class Operands:
 
 
 def _row(ref, index: tuple):
-    """A program's channels are the whole of its block. A masked access takes arrays as indices, and no int."""
+    """A row of an array, for all channels of the block. A masked access takes arrays as indices, but no int."""
     return ref.at[(*(jnp.int32(i) for i in index), slice(None))]

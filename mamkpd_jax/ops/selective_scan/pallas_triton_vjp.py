@@ -1,8 +1,8 @@
 """The selective scan as a Pallas kernel for NVIDIA GPUs, by Triton: backward.
 
-The walk of the forward kernel from its end. The states inside a chunk are computed again from the checkpoint before
-it. Nothing is added up in memory by several programs, so the result is the same in every run: each program writes
-its own part of a sum over channel blocks, segments, directions or the batch.
+It takes the forward kernel's walk from its end, and recomputes the states inside a chunk from the checkpoint before
+the chunk. Results are deterministic, because no two programs add to the same memory: each program writes a separate
+part of a sum over channel blocks, segments, directions or the batch.
 """
 
 import functools
@@ -22,12 +22,17 @@ from mamkpd_jax.ops.selective_scan.warp_sums import WarpSums
 
 
 def backward(scan: Scan, dy: Array, states: Array, *operands: Array) -> tuple[Array, ...]:
-    """Gradients of sum(y dy), dy [b, l d] the same for all directions, `states` the forward kernel's checkpoints.
+    """Gradients of sum(y dy).
+
+    Args:
+        dy: [b, l d], the same for all directions.
+        states: the forward kernel's checkpoints.
+        operands: as in `Operands`.
 
     Returns:
-        du [k, b, l, d] of each direction, ddelta [k, b, l, d] (of what is under the softplus where delta is made
-        here), both in u's dtype; dBC [k, b, l, 2 n]; and, [k, b, n + 1, d], dA and dD, or where delta is made
-        here [k, b, n + 2, d], those of log(-A), D and bias.
+        du [k, b, l, d] of each direction and ddelta [k, b, l, d], both in u's dtype; dBC [k, b, l, 2 n]; dA and dD
+        together [k, b, n + 1, d]. If the kernel makes delta, ddelta is the gradient of softplus's argument, and the
+        last result has those of log(-A), D and bias [k, b, n + 2, d].
     """
     u, k, b, f32 = operands[0], len(scan.directions), operands[0].shape[0], jnp.float32
     scan, rows = scan.for_batch(b), scan.n + (2 if scan.rank else 1)
@@ -105,7 +110,7 @@ def _kernel(scan: Scan, dy_ref, states_ref, *refs) -> None:
                     sums.add(product)
                 dinput = math.dot(dstate, B)
                 dstate = [g * a for g, a in zip(dstate, decay, strict=True)]
-                # Of the decay's exponent, delta A, but for the factor ln 2.
+                # The gradient of the decay's exponent, delta A, without the factor ln 2.
                 dexponent = [g * h for g, h in zip(dstate, before, strict=True)]
                 dA = [math.fma(e, delta, s) for s, e in zip(dA, dexponent, strict=True)]
                 ddecay = math.dot(dexponent, operands.A)

@@ -1,11 +1,11 @@
-"""Walks in segments, for batches too small to keep a card busy with one program a walk.
+"""Splits walks into segments, for batches too small to keep a GPU busy with one program for each walk.
 
-First all segments are walked at once, each from a state of zero, which gives its end state and the sum of its deltas.
-Then each program makes its start from those of the segments before its own, and walks again, to the results. The
-backward kernel's segments start at the walk's end.
+A first kernel walks all segments in parallel, each from a state of zero, and writes its end state and the sum of its
+deltas. Then each program of the main kernel computes its start state from those of all earlier segments, and walks its
+segment again for the results. The backward kernel's segments start at the walk's end.
 
-Choice: a segment is a run of chunks and not a line of the map, so that all directions and plain sequences have as many
-segments as there is use for. A segment's decay is 2^(sum of its deltas A): where it underflows, it is 0 as it should.
+Choice: a segment is a run of chunks, not a line of the map, so that all directions and plain sequences can have as many
+segments as are useful. A segment's decay is 2^(sum of its deltas A). If it underflows, the result, 0, is right.
 """
 
 import functools
@@ -28,10 +28,10 @@ _Carry, _Loaded = TypeVar("_Carry"), TypeVar("_Loaded")
 
 
 def ends(scan: Scan, *operands: Array, adjoint: bool = False) -> tuple[Array, ...]:
-    """Each segment's state at its end, from zero at its start, [k, b, s, n, d], and sum of deltas [k, b, s, d].
+    """Each segment's end state [k, b, s, n, d] from a start of zero, and its sum of deltas [k, b, s, d].
 
-    `operands` are those of `Operands`; if `adjoint`, with dy in u's place, for the gradient of the state, whose walk
-    is the reverse. Nothing is returned for a walk in one segment.
+    `operands` are those of `Operands`. If `adjoint`, dy replaces u, and the walk is reversed, for the gradient of the
+    state. The result is empty for a walk in one segment.
     """
     if scan.segments == 1:
         return ()
@@ -87,7 +87,7 @@ def _kernel(scan: Scan, adjoint: bool, *refs) -> None:
 
 
 class Chunks:
-    """The chunks of a program's walk. Made outside of all branches, as interpret mode wants it."""
+    """The chunks of a program's walk. Interpret mode requires that it is made outside of all branches."""
 
     def __init__(self, scan: Scan):
         self._prefetch = scan.prefetch
@@ -101,8 +101,8 @@ class Chunks:
     ) -> _Carry:
         """The carry after `carry = work(c, load(c), carry)` for each chunk c.
 
-        The compiler moves no load across a store. With `scan.prefetch`, a chunk is loaded before the work on the one
-        before it.
+        The compiler moves no load across a store. With `scan.prefetch`, each chunk is loaded before the work on the
+        previous one.
         """
         if not self._prefetch:
             return lax.fori_loop(self._first, self._end, lambda c, carry: work(c, load(c), carry), carry)
@@ -115,7 +115,7 @@ class Chunks:
 
 
 def ends_specs(scan: Scan) -> list[pl.BlockSpec]:
-    """Of the arrays of `ends`."""
+    """The block specs of the arrays of `ends`."""
     if scan.segments == 1:
         return []
     return [

@@ -1,6 +1,6 @@
-"""Whether kernels work on the GPU at hand: they compile, and their results are right.
+"""Checks that kernels compile on this GPU and give the right results.
 
-Everything is kept small, because a process that finds its programs in the compilation cache still traces them.
+Everything is small, because each process traces these programs even if the compilation cache has them.
 """
 
 import functools
@@ -17,35 +17,35 @@ from mamkpd_jax.ops.selective_scan import by_sequence
 from mamkpd_jax.ops.selective_scan.implementations import sequential
 from mamkpd_jax.ops.selective_scan.tiling import Scan
 
-# A map of all directions in segments, which single images are scanned in too, with one token a chunk.
+# A map in all directions, in segments as for single images, with one token a chunk.
 SCAN = Scan(directions=tuple(range(DIRECTIONS)), h=3, w=3, d=64, n=1, rank=1, channels=64, chunk=1)
 
 _BATCH = 2
-# Of an error, relative to the largest entry: ten times that of a right scan in bfloat16, and more in float32.
+# The largest error, relative to the largest entry: ten times that of a correct scan in bfloat16, more in float32.
 LIMITS = {"float32": 1e-4, "bfloat16": 3e-2}
 _RESULTS = ("the result", *(f"the gradient of {name}" for name in ("u", "proj", "dt_weight", "dt_bias", "A_log", "D")))
 
 
 def supported(compute_capability: str) -> bool:
-    """Whether the kernels are meant for a GPU: NVIDIA's compute capability 8.0 or newer. AMD has names (gfx942)."""
+    """Whether the kernels support a GPU: NVIDIA's of compute capability 8.0 or newer. AMD's is a name (gfx942)."""
     major = compute_capability.partition(".")[0]
     return major.isdecimal() and int(major) >= 8
 
 
 def fault(ss2d: Callable[..., Array]) -> str | None:
-    """What is wrong with a four-direction scan on the first device of this process, or its gradients; None: nothing."""
+    """The first fault of a four-direction scan or its gradients on this process's first device; None if it is right."""
     return first_fault(functools.partial(_errors, ss2d), _RESULTS)
 
 
 def first_fault(errors_of: Callable[[], np.ndarray], names: Sequence[str]) -> str | None:
-    """The first of a kernel's results whose relative error is above its limit, or what the kernel raises; None if none.
+    """A message about the first result whose relative error is above its limit, or the kernel's exception; else None.
 
-    The kernel runs in another thread: the caller may be traced by jit, grad, vmap or shard_map, or have settings made
-    by `with`, and JAX keeps all of that by thread.
+    The kernel runs in another thread. The caller may be traced by jit, grad, vmap or shard_map, or be inside JAX's
+    context managers, and JAX keeps all of these by thread.
 
     Args:
         errors_of: runs the kernel and returns the relative errors [dtype, result], with the dtypes of `LIMITS`.
-        names: of the results.
+        names: the results' names, for the message.
     """
     try:
         with ThreadPoolExecutor(1) as pool:
@@ -70,7 +70,7 @@ def _errors(ss2d: Callable[..., Array]) -> np.ndarray:
     rng = np.random.default_rng(0)
     k, d, rank, n = DIRECTIONS, SCAN.d, SCAN.rank, SCAN.n
     shapes = (SCAN.h, SCAN.w, d), (SCAN.h, SCAN.w, k, rank + 2 * n), (SCAN.h, SCAN.w, d)
-    # They have the same values in both dtypes, so that both have the same truth.
+    # The values are exact in both dtypes, so that both have the same expected results.
     u, proj, dy = (rng.normal(size=(_BATCH, *shape)).astype(jnp.bfloat16) for shape in shapes)
     weights = (
         rng.normal(size=(k, rank, d)),

@@ -1,6 +1,6 @@
-"""How a scan is cut for the kernels, from its sizes.
+"""Tiles a scan for the kernels, by its sizes.
 
-Choice: from compiled instruction counts (`make kernel-report`); nothing here was timed on a GPU.
+Choice: by compiled instruction counts (`make kernel-report`); nothing here was timed on a GPU.
 """
 
 import dataclasses
@@ -9,17 +9,17 @@ from collections.abc import Sequence
 
 from mamkpd_jax.ops.selective_scan.walk import Walk
 
-# Delta's projection costs the kernels 50 instructions more for 32 channels of a token at rank 24, and one that is made
-# outside costs a GPU three kernels and several times the bytes of the scan. At rank 48 registers spill.
+# The largest rank of delta's projection inside the kernels. At rank 24 it costs 50 instructions for 32 channels of a
+# token; outside it costs three more kernels and several times the bytes of the scan. At rank 48 registers spill.
 _LARGEST_RANK = 32
-# Above, chunks of 8 tokens take three times as long to compile as those of 4, and 1.6 times the registers.
+# Above this rank, chunks of 8 tokens take three times as long to compile as those of 4, and 1.6 times the registers.
 _LARGE_RANK = 12
-_SCHEDULERS = 512  # of an RTX 4090; an H200 has 528. Each issues an instruction of one program a cycle.
+_SCHEDULERS = 512  # an RTX 4090's; an H200 has 528. Each issues an instruction of one program a cycle.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scan:
-    """A scan of maps [h, w, d] with n states, as far as it is known when the kernels are compiled."""
+    """A tiled scan of maps [h, w, d] with n states: all that the kernels are compiled for."""
 
     directions: tuple[int, ...]
     h: int
@@ -27,12 +27,12 @@ class Scan:
     d: int
     n: int
     rank: int  # of the projection that makes delta in the kernel; 0: delta is given
-    channels: int  # a program's
-    chunk: int  # tokens that are loaded together; one checkpoint each
-    batch: int = 1  # this and the next are those of `for_batch`
-    segment: int | None = None  # chunks of the part of a walk that is a program's own; None: the whole walk
-    schedulers: int = _SCHEDULERS  # programs that a small batch is cut into, if it can be; 0: no segments
-    prefetch: bool = False  # whether a chunk is loaded before the work on the one before
+    channels: int  # of one program
+    chunk: int  # tokens that are loaded together; each chunk has a checkpoint
+    batch: int = 1  # `for_batch` sets this and `segment`
+    segment: int | None = None  # chunks of one program; None: the whole walk
+    schedulers: int = _SCHEDULERS  # the number of programs that a small batch is cut into, at most; 0: no segments
+    prefetch: bool = False  # whether a chunk is loaded before the work on the previous one
     interpret: bool = False
 
     @property
@@ -54,10 +54,10 @@ class Scan:
         return -(-self.n_chunks // self.segment) if self.segment else 1
 
     def for_batch(self, batch: int) -> "Scan":
-        """The scan of a batch, in segments where there are too few programs to keep a card busy.
+        """The scan for a batch size, in segments if there are too few programs to keep a GPU busy.
 
-        Choice: segments cost a second pass over the tokens, so that two of them gain nothing. A program also goes
-        through all segments before its own, so that there are no more of them than they have tokens.
+        Choice: segments cost a second pass over the tokens, so two of them gain nothing. There are at most
+        sqrt(length) segments, because each program goes through all earlier ones.
         """
         programs = batch * len(self.directions) * self.blocks
         segments = min(self.schedulers // programs, math.isqrt(self.length))
@@ -69,12 +69,12 @@ class Scan:
 
 
 def plan(directions: Sequence[int], h: int, w: int, d: int, n: int, rank: int, interpret: bool) -> Scan:
-    """The scan of an h x w map, cut for the kernels; `rank` is 0 where delta is given.
+    """The tiled scan of an h x w map; `rank` is 0 if delta is given.
 
-    A chunk lies in one line, so it has to divide the lines. Where none does, the result's map is larger, and its rank
-    is 0: padding needs a given delta, one that is 0 there, so that nothing changes.
+    A chunk is inside one line, so its size has to divide the line's. If none does, the result's map is larger than
+    h x w, and its rank is 0: padding needs a given delta, which is 0 there and so changes nothing.
     """
-    # Several vectors of channels share their tokens' scalars, as long as the registers last.
+    # Several vectors of channels share their tokens' scalars, if there are enough registers.
     channels = 64 if d % 64 == 0 and n <= 4 else 32
     chunk = max(1, (4 if rank > _LARGE_RANK else 8) // n)
     # Only columns limit a chunk: rows follow one another in memory. A map of one row or column is one line.

@@ -1,4 +1,4 @@
-"""The order in which a program of the kernel visits the tokens of a map."""
+"""The order in which a kernel's program visits the tokens of a map."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -9,25 +9,25 @@ from jax.experimental import pallas as pl
 
 
 class Place(NamedTuple):
-    """A token's place in the map, or those of several, as their chunk's lowest and the distance from that."""
+    """The place of one or more tokens in the map: their chunk's lowest place, and the distance from it."""
 
     lowest: Array
     distance: int | Array
 
     def times(self, size: int) -> Array:
-        """Where the token starts in an array with so many entries a token: a product a chunk, a constant a token."""
+        """The token's start in an array of `size` entries a token. It takes one product for each chunk."""
         return self.lowest * size + self.distance * size
 
 
 class Walk:
     """One of SS2D's four directions over an h x w map in row-major storage, in chunks of tokens of one line.
 
-    All strides are static, so that a chunk costs one address an array, with constant offsets to it.
+    All strides are static, so that a chunk needs one address for each array, and constant offsets from it.
     """
 
     def __init__(self, direction: int, h: int, w: int, chunk: int):
         lines, length, between, within = (w, h, 1, w) if direction % 2 else (h, w, w, 1)
-        # Lines that follow one another at their tokens' own stride are one line, which saves the division below.
+        # Lines that continue each other at the same stride are one line, which saves the division in `_lowest`.
         if length == 1 or lines == 1 or between == length * within:
             lines, length, between, within = 1, h * w, 0, 1
         self._reverse = direction >= 2
@@ -57,7 +57,7 @@ class Walk:
 
 
 def by_direction(directions: Sequence[int], run: Callable[[int], None]) -> None:
-    """Runs `run(direction)`, with a static direction, for the one that this program's index on axis 2 stands for."""
+    """Runs `run(direction)` for the direction of this program, which is its index on axis 2; it is static in `run`."""
     program = pl.program_id(2)
 
     def branch(first: int) -> None:
@@ -70,5 +70,5 @@ def by_direction(directions: Sequence[int], run: Callable[[int], None]) -> None:
 
 
 def bounded(index: Array, size: int) -> Array:
-    """An index below a size, as it is; that nothing overflows lets the compiler fold constants into addresses."""
+    """`index`, which is below `size`, unchanged. Its bound lets the compiler fold constants into addresses."""
     return jnp.bitwise_and(index, 2 ** (size - 1).bit_length() - 1)

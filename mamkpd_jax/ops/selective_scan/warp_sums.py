@@ -1,11 +1,11 @@
 """Sums over the channels of a program, many at once.
 
-A sum of one vector takes five exchanges between the threads of a warp, each of a value a thread. Here two vectors share
-each exchange, after which half of the threads go on with the one and half with the other, so that sixteen sums take as
-many exchanges as three would.
+The sum of one vector takes five exchanges between the threads of a warp, each of one value a thread. Here two vectors
+share each exchange; then half of the threads continue with one vector, and half with the other. So sixteen sums take as
+many exchanges as three separate ones.
 
-This relies on how Triton spreads a vector of contiguous loads: of 64 elements, thread t has 2 t and 2 t + 1. The code
-does not read the thread's number: Triton may compute it again where a vector is spread in another way.
+This relies on Triton's layout for a vector of contiguous loads: of 64 elements, thread t has 2 t and 2 t + 1. The code
+does not read the thread's number, because Triton may recompute it for a vector in another layout.
 """
 
 import jax.numpy as jnp
@@ -17,12 +17,12 @@ _WARP = 32
 
 
 class WarpSums:
-    """The sums of 2 to 32 fp32 vectors of 32 or 64 elements, which are added one by one."""
+    """The sums of 2 to 32 fp32 vectors of 32 or 64 elements each, which `add` takes one by one."""
 
     def __init__(self, size: int, interpret: bool):
         self._size, self._interpret = size, interpret
         self._vectors: list[Array] = []
-        self._parts: list[tuple[int, Array]] = []  # of which each thread has a sum of 2^level vectors, and that level
+        self._parts: list[tuple[int, Array]] = []  # a level, and sums of 2^level vectors in each thread
         self._element = jnp.arange(size, dtype=jnp.int32)
 
     def add(self, vector: Array) -> None:
@@ -42,7 +42,7 @@ class WarpSums:
         return total
 
     def _join(self, level: int, vector: Array) -> None:
-        """Adds what has a level, as a binary counter carries."""
+        """Adds a part with its level, and carries like a binary counter."""
         if not self._parts or self._parts[-1][0] != level:
             self._parts.append((level, vector))
             return
@@ -55,6 +55,6 @@ class WarpSums:
         self._join(level + 1, both)
 
     def _other(self, level: int, x: Array) -> Array:
-        """The values of the threads whose elements differ in one bit of their place in the vector."""
+        """For each thread, `x` of the thread whose elements' places differ in the bit of this level."""
         bit = 2**level * _WARP // self._size
         return inline_asm(f"shfl.sync.bfly.b32 $0, $1, {bit}, 31, -1;", "=f,f", jnp.float32, x)

@@ -1,4 +1,4 @@
-"""The scan's real shapes, by name: of the model's stages at a 256x192 crop (96x64 in the quickstart)."""
+"""The scan's shapes in the model's stages, by name, for a 256x192 crop (96x64 in the quickstart)."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ class Workload:
     n: int = 1
 
     def shapes(self, batch: int, dtype: DTypeLike) -> list[jax.ShapeDtypeStruct]:
-        """`ss2d_scan`'s arguments: activations of a dtype, weights fp32."""
+        """The shapes of `ss2d_scan`'s arguments: activations in `dtype`, weights in fp32."""
         return [
             jax.ShapeDtypeStruct((batch, self.h, self.w, self.d), dtype),
             jax.ShapeDtypeStruct((batch, self.h, self.w, 4, self.rank + 2 * self.n), dtype),
@@ -30,7 +30,7 @@ class Workload:
         ]
 
     def arguments(self, batch: int, dtype: DTypeLike, key: Array) -> list[Array]:
-        """Random ones, with delta and A as they are at initialisation."""
+        """Random arguments for `ss2d_scan`, with delta and A as they are at initialisation."""
         scales, shifts = (1.0, 1.0, self.rank**-0.5, 1.0, 0.3, 1.0), (0.0, 0.0, 0.0, -4.0, 0.0, 0.0)
         shapes = self.shapes(batch, dtype)
         keys = jax.random.split(key, len(shapes))

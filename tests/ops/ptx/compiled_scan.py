@@ -1,4 +1,4 @@
-"""Scans whose kernels are compiled for an H200 and run by the emulator, in the place of Pallas' calls."""
+"""Scans whose kernels are compiled for an H200, and run in the emulator instead of by Pallas."""
 
 import dataclasses
 import functools
@@ -21,7 +21,7 @@ from tests.ops.ptx.emulator import Kernel
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A scan's sizes: `ss2d_scan` of a map; where `reverse` is not None, `selective_scan` of its one row."""
+    """A scan's sizes, for `ss2d_scan`; if `reverse` is not None, for `selective_scan` of a map's only row."""
 
     b: int = 2
     h: int = 6
@@ -34,12 +34,12 @@ class Case:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the arguments."""
+        """The names of the arguments."""
         plain = ("u", "delta", "A", "B", "C", "D")
         return ("u", "proj", "dt_weight", "dt_bias", "A_log", "D") if self.reverse is None else plain
 
     def arguments(self, bias: tuple[float, float] = (-4.0, -1.0), a_log: float = 0.0) -> list[jax.Array]:
-        """Random ones: activations in the case's dtype, weights in fp32."""
+        """Random arguments: activations in the case's dtype, weights in fp32."""
         rng = np.random.default_rng(0)
         b, h, w, d, r, n = self.b, self.h, self.w, self.d, self.rank, self.n
         u, proj = rng.normal(size=(b, h, w, d)), rng.normal(size=(b, h, w, 4, r + 2 * n))
@@ -88,7 +88,7 @@ class CompiledScan:
         start = time.process_time()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(pl, "pallas_call", self._emulated_call)
-            # Not under jit, which would find the traces of kernels that have been changed since.
+            # Without jit, which would reuse the traces of kernels that a test has changed since.
             for name, value in {"ss2d": pallas_triton.ss2d, "plain": pallas_triton.plain, "platform": None}.items():
                 patch.setattr(SCANS["pallas_triton"], name, value)
             lowered = jax.jit(case.with_gradients("pallas_triton")).lower(case.arguments(), case.dy())
@@ -101,7 +101,7 @@ class CompiledScan:
         return np.asarray(y), [np.asarray(x) for x in gradients]
 
     def against_interpret_mode(self) -> dict[str, float]:
-        """The error of each kernel's outputs in the latest run, on the same inputs."""
+        """The error of each kernel's outputs in the latest run, against interpret mode on the same inputs."""
         errors = {}
         for name, call in self._calls.items():
             scan, *rest = call.kernel.args
@@ -112,7 +112,7 @@ class CompiledScan:
         return errors
 
     def _emulated_call(self, kernel: functools.partial, **options) -> Callable:
-        """In the place of `pl.pallas_call`."""
+        """Replaces `pl.pallas_call`."""
 
         def call(*arrays: jax.Array) -> list[jax.Array]:
             name, shapes = options["name"], [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arrays]
@@ -141,6 +141,6 @@ class _Call:
 
 
 def error(found: np.ndarray, expected: np.ndarray) -> float:
-    """The largest error over the largest value."""
+    """The largest error, relative to the largest value."""
     found, expected = np.float64(found), np.float64(expected)
     return float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-30))

@@ -1,13 +1,13 @@
-"""Runs the PTX of a compiled kernel on a CPU: what it computes on a GPU, without one.
+"""Runs the PTX of a compiled kernel on a CPU, to check its results without a GPU.
 
     outputs = Kernel(ptx).run(grid=(8, 4, 2), inputs=[...], outputs=[(shape, dtype), ...])
 
-It covers what this project's kernels compile to: programs of one warp that use global memory alone. All threads of all
-programs run together, as arrays [programs, threads]. At a branch the programs part, and none waits for another.
+It supports what this project's kernels compile to: programs of one warp that use only global memory. All threads of all
+programs run together, as arrays [programs, threads]. At a branch the programs separate, and none waits for another.
 
-`PtxError` reports what a GPU would hide and what is not modelled: an unknown instruction; a branch that parts the
-threads of a warp; a register that is read before it is written; an endless loop; and all that `Memory` finds. Not
-modelled are timing, caches, and ptxas, which makes machine code of PTX.
+`PtxError` reports faults that a GPU would hide, and features that are not modelled: an unknown instruction; a branch
+that separates the threads of a warp; a register that is read before it is written; an endless loop; and all faults that
+`Memory` finds. Timing, caches, and ptxas, which compiles PTX to machine code, are not modelled.
 """
 
 import itertools
@@ -24,7 +24,7 @@ from tests.ops.ptx.memory import Memory
 
 _LOAD_OR_STORE = re.compile(r"(ld|st)\.global(?:\.v[24])?\.b(16|32|64)")
 _PARAMETER = re.compile(r"ld\.param(::entry)?\.[bu]64")
-# Triton passes pointers to scratch memory, which these kernels don't use, after those to the buffers.
+# After the pointers to the buffers, Triton passes pointers to scratch memory, which these kernels don't use.
 _MOST_SCRATCH = 2
 
 _Registers = dict[str, np.ndarray]
@@ -36,8 +36,8 @@ class _Instruction(NamedTuple):
     negated: bool
     opcode: str
     operands: list[str]
-    operation: Operation | None  # None: memory, or the order of execution
-    sources: list[str | np.ndarray]  # registers, or constants; of an operation
+    operation: Operation | None  # None: the instruction is about memory or control flow
+    sources: list[str | np.ndarray]  # the operation's registers or constants
 
     @property
     def names(self) -> list[str]:
@@ -47,7 +47,7 @@ class _Instruction(NamedTuple):
 
 
 class Kernel:
-    """The one kernel of a PTX module."""
+    """The only kernel of a PTX module."""
 
     def __init__(self, ptx: str):
         ptx = re.sub(r"//.*|^\s*\.(loc|file|pragma)\b.*", "", ptx, flags=re.M)
@@ -66,7 +66,7 @@ class Kernel:
                 self._labels[label] = len(self._code)
             elif not text.startswith(".reg"):
                 self._code.append(_decode(" ".join(text.split())))
-        self.instructions = 0.0  # that a program of the latest run executed, on average
+        self.instructions = 0.0  # the number that a program of the latest run executed, on average
 
     def run(
         self,
@@ -75,7 +75,7 @@ class Kernel:
         outputs: Sequence[tuple[Sequence[int], np.dtype]],
         most_steps: int = 10**6,
     ) -> list[np.ndarray]:
-        """The outputs, of the shapes and dtypes that are asked for."""
+        """The outputs, with the shapes and dtypes of `outputs`."""
         memory, programs = Memory(inputs, outputs), math.prod(grid)
         pointers = memory.pointers
         if not 0 <= len(self._parameters) - len(pointers) <= _MOST_SCRATCH:
@@ -108,7 +108,7 @@ class Kernel:
         parameters: dict[str, int],
         waiting: list[tuple[int, _Registers]],
     ) -> int | None:
-        """Executes an instruction: the place of the next one; None at the end."""
+        """Executes an instruction and returns the place of the next one, None at the end."""
         guard = None if one.guard is None else registers[one.guard] ^ one.negated
         name = one.opcode.partition(".")[0]
         if name == "bra":
@@ -136,16 +136,16 @@ class Kernel:
             _write(registers, one.operands[0], _bits(value, one.operation, registers["program"].shape), guard)
         elif name == "mov":
             _pack_or_unpack(one, guard, registers)
-        return at + 1  # griddepcontrol.wait waits for the kernel before, which has ended here
+        return at + 1  # griddepcontrol.wait needs nothing: the previous kernel has ended here
 
     @staticmethod
     def _branch(target: int, guard: np.ndarray | None, at: int, registers: _Registers, waiting: list) -> int:
-        """The next place of some programs; those that go elsewhere wait."""
+        """The next place of some programs; the others are added to `waiting`."""
         if guard is None:
             return target
         taken = guard[:, 0]
         if (guard != taken[:, None]).any():
-            raise PtxError("the branch parts the threads of a warp")
+            raise PtxError("the branch separates the threads of a warp")
         if taken.all() or not taken.any():
             return target if taken[0] else at + 1
         waiting.append((target, {name: x[taken] for name, x in registers.items()}))
@@ -216,7 +216,7 @@ def _load(one: _Instruction, guard: np.ndarray | None, registers: _Registers, me
 
 
 def _pack_or_unpack(one: _Instruction, guard: np.ndarray | None, registers: _Registers) -> None:
-    """A `mov` between a register and those of its parts, the lowest first."""
+    """A `mov` between a register and the registers of its parts, the lowest part first."""
     target, source = one.operands
     if target.startswith("{"):
         names, value = _names(target), registers[source]
@@ -229,7 +229,7 @@ def _pack_or_unpack(one: _Instruction, guard: np.ndarray | None, registers: _Reg
 
 
 def _size(opcode: str) -> int:
-    """Bytes of a word."""
+    """The number of bytes in a word."""
     return int(opcode.rpartition("b")[2]) // 8
 
 

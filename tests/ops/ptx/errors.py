@@ -1,5 +1,5 @@
-"""The emulator's one exception."""
+"""The emulator's only exception."""
 
 
 class PtxError(Exception):
-    """A kernel does what a GPU would hide, or what the emulator does not model."""
+    """A kernel has a fault that a GPU would hide, or uses a feature that the emulator does not model."""

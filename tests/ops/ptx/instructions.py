@@ -1,7 +1,7 @@
-"""What PTX's instructions compute: arithmetic of typed NumPy arrays.
+"""The results of PTX's instructions, as arithmetic of typed NumPy arrays.
 
-Arithmetic is IEEE fp32, with subnormal numbers flushed to zero where an instruction says .ftz. It differs from a GPU's
-in two ways: fma rounds to fp64 before it rounds to fp32, and the .approx instructions are exact but for rounding.
+Arithmetic is IEEE fp32, with subnormal numbers flushed to zero in instructions with .ftz. It differs from a GPU's in
+two ways: fma rounds to fp64 before it rounds to fp32, and the .approx instructions are exact up to rounding.
 
 Source: NVIDIA, Parallel Thread Execution ISA, version 9.0.
 """
@@ -25,7 +25,7 @@ _F32, _U32, _U64 = _TYPES["f32"], _TYPES["u32"], _TYPES["u64"]
 
 
 class Operation(NamedTuple):
-    """The types of an instruction's result and operands, and what it computes of them."""
+    """The types of an instruction's result and operands, and the function from operands to result."""
 
     result: np.dtype
     operands: tuple[np.dtype, ...]
@@ -33,7 +33,7 @@ class Operation(NamedTuple):
 
 
 def operation(opcode: str) -> Operation:
-    """What an instruction computes, if it touches neither memory nor the order of execution."""
+    """The operation of an instruction that affects neither memory nor control flow."""
     if opcode in _SPECIAL:
         return _SPECIAL[opcode]
     conversion = re.fullmatch(rf"cvt(\.rn)?\.({_TYPE})\.({_TYPE})", opcode)
@@ -70,7 +70,7 @@ def _of_one_type(name: str, dtype: np.dtype) -> Operation | None:
 
 
 def _can_convert(*, to: str, source: str, rounds: bool) -> bool:
-    """Between integers, and between fp32 and a narrower type; a narrower result needs .rn in the opcode."""
+    """Whether types convert: integers to integers, and fp32 from or to a narrower type, the latter only with .rn."""
     if rounds:
         return to in ("f16", "bf16") and source == "f32"
     return (_TYPES[to].kind in "ui" and _TYPES[source].kind in "ui") or (to == "f32" and source in ("f16", "bf16"))
@@ -110,7 +110,7 @@ def _shift(function: np.ufunc) -> Callable[..., np.ndarray]:
 _COMPARE = {"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal}
 _COMPARE |= {"lo": np.less, "ls": np.less_equal, "hi": np.greater, "hs": np.greater_equal}
 _COMPARE = {f"setp.{name}": function for name, function in _COMPARE.items()}
-# Of a number and NaN, PTX's minimum is the number, unless it says .NaN. All comparisons with NaN are false.
+# PTX's minimum of a number and NaN is the number, except with .NaN. All comparisons with NaN are false.
 _ON_FLOATS = _COMPARE | {"setp.ne": _less_or_greater, "neg": np.negative, "abs": np.abs, "fma.rn": _fma}
 _ON_FLOATS |= {"min": np.fmin, "max": np.fmax, "min.NaN": np.minimum, "max.NaN": np.maximum}
 _ON_FLOATS |= {"add": np.add, "sub": np.subtract, "mul": np.multiply}
@@ -121,7 +121,7 @@ _ON_BITS = {"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "
 
 
 def _shuffle(source: Callable[[np.ndarray], np.ndarray]) -> Operation:
-    """Each thread's value of another one, whose number is made of the operand."""
+    """Gives each thread another thread's value; `source` computes that thread's number from the operand."""
 
     def shuffle(x: np.ndarray, lane: np.ndarray, clamp: np.ndarray, mask: np.ndarray) -> np.ndarray:
         if (clamp != WARP - 1).any() or (mask != 0xFFFFFFFF).any():
@@ -152,7 +152,7 @@ def _approx(function: np.ufunc) -> Operation:
 
 
 def _rounded_pair(type: str) -> Operation:
-    """Two numbers of 16 bits in one register, the first one above."""
+    """Two numbers of 16 bits in one register, the first one in the upper half."""
 
     def pack(high: np.ndarray, low: np.ndarray) -> np.ndarray:
         high, low = (x.astype(_TYPES[type]).view(np.uint16).astype(np.uint32) for x in (high, low))
@@ -162,7 +162,7 @@ def _rounded_pair(type: str) -> Operation:
 
 
 def _on_pairs(name: str) -> Operation:
-    """The same of two fp32 numbers in each register of 64 bits."""
+    """The same operation on two fp32 numbers in each register of 64 bits."""
     one = _of_one_type(name, _F32)
     assert one
 

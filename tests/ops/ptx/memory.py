@@ -1,4 +1,4 @@
-"""The global memory of an emulated kernel: its inputs, to read, and its outputs, each element to be written once."""
+"""The global memory of an emulated kernel: inputs are read only, and each output element is written exactly once."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ import numpy as np
 
 from tests.ops.ptx.errors import PtxError
 
-# An address is a buffer's number and a byte in it, so that no distance leads from one buffer into another.
+# An address has a buffer's number and a byte's place in it, so that no overflow leads from one buffer into another.
 _NUMBER_AT = 40
 
 
@@ -19,7 +19,7 @@ class _Buffer:
 
 
 class Memory:
-    """Raises `PtxError` for an access that is outside of all buffers, misaligned, or not what the buffer is for."""
+    """Raises `PtxError` for an access that is outside of all buffers, misaligned, or not allowed for the buffer."""
 
     def __init__(self, inputs: Sequence[np.ndarray], outputs: Sequence[tuple[Sequence[int], np.dtype]]):
         self._outputs = [(shape, np.dtype(dtype)) for shape, dtype in outputs]
@@ -33,7 +33,7 @@ class Memory:
         return [number + 1 << _NUMBER_AT for number in range(len(self._buffers))]
 
     def load(self, address: np.ndarray, size: int, count: int) -> list[np.ndarray]:
-        """`count` words of `size` bytes that follow each other, as unsigned integers."""
+        """`count` consecutive words of `size` bytes, as unsigned integers."""
         buffer, offset = self._locate(address, size * count)
         if buffer.writer is not None:
             raise PtxError("load from an output")
@@ -41,7 +41,7 @@ class Memory:
         return [words[offset // size + i] for i in range(count)]
 
     def store(self, address: np.ndarray, values: Sequence[np.ndarray], program: np.ndarray) -> None:
-        """Writes words that follow each other; `program` is the number of the program that writes each of them."""
+        """Writes consecutive words; `program` has the number of the program that writes each of them."""
         size = values[0].dtype.itemsize
         buffer, offset = self._locate(address, size * len(values))
         if buffer.writer is None:
@@ -58,7 +58,7 @@ class Memory:
                 raise PtxError("threads write different values to one address")
 
     def results(self) -> list[np.ndarray]:
-        """The outputs, once all programs have ended."""
+        """The outputs, after all programs have ended."""
         written = [buffer for buffer in self._buffers if buffer.writer is not None]
         for number, buffer in enumerate(written):
             missing = int((buffer.writer < 0).sum())
@@ -70,7 +70,7 @@ class Memory:
         ]
 
     def _locate(self, address: np.ndarray, width: int) -> tuple[_Buffer, np.ndarray]:
-        """The buffer that all addresses are in, and their places in it."""
+        """The buffer that has all addresses, and their places in it."""
         numbers, offset = (address >> np.uint64(_NUMBER_AT)).astype(np.int64) - 1, address % np.uint64(1 << _NUMBER_AT)
         number = int(numbers.flat[0])
         if (numbers != number).any() or not 0 <= number < len(self._buffers):

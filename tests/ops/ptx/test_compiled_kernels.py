@@ -1,6 +1,7 @@
-"""The scan's kernels as XLA compiles them for an H200, run on a CPU, against float64 loops and interpret mode.
+"""The scan's kernels, compiled by XLA for an H200 and run on a CPU, against float64 loops and interpret mode.
 
-It needs the extra `kernel-report`. `pytest -m slow -s tests/ops/ptx` prints a table: errors, instructions, seconds.
+These tests need the extra `kernel-report`. `pytest -m slow -s tests/ops/ptx` prints a table of errors, instructions and
+seconds.
 """
 
 import dataclasses
@@ -23,8 +24,8 @@ from tests.ops.ptx.emulator import Kernel
 
 pytestmark = pytest.mark.slow
 
-# Sizes are small, since a kernel's code, and the seconds that it compiles, grow with n and with the tokens of a chunk,
-# of which there are 4 in a line of 12 and 2 or fewer where n is 4 or more. The model's own kernels have chunks of 8.
+# Sizes are small, because a kernel's code and its compile time grow with n and with the tokens of a chunk. A chunk has
+# 4 tokens in a line of 12, and 2 or fewer if n is 4 or more. The model's kernels have chunks of 8.
 _FP32, _BF16 = Case(h=12, w=3, n=1), Case(h=12, w=3, n=1, dtype="bfloat16")
 _MASKED = Case(d=40)
 CASES = {
@@ -54,7 +55,7 @@ DELTAS = {
     "bf16, n 1, delta beyond exp": (_BF16, _BEYOND_EXP),
     "bf16, n 1, tiny delta": (_BF16, _TINY),
 }
-# Of y and of the gradients, against float64; of the kernels against interpret mode.
+# For y and the gradients against float64, and for the kernels against interpret mode.
 _TOLERANCES = {"float32": (2e-6, 1e-5, 5e-6), "bfloat16": (1e-2, 2e-2, 8e-3), "float16": (1e-2, 2e-2, 1e-3)}
 
 
@@ -74,7 +75,7 @@ def compiled() -> Iterator:
 
 
 def _check(name: str, scan: CompiledScan, **values) -> None:
-    """The scan's results against float64; prints a row of the table, which pytest shows with -s."""
+    """Checks the scan's results against float64, and prints a row of the table, which pytest shows with -s."""
     case, arguments, dy = scan.case, scan.case.arguments(**values), scan.case.dy()
     start = time.process_time()
     y, gradients = scan(arguments, dy)
@@ -99,7 +100,7 @@ def test_values_and_gradients(name, compiled):
     assert list(scan.kernels) == [f"selective_scan_{kernel}" for kernel in expected]
 
 
-def test_chunks_loaded_ahead_compute_the_same(compiled, monkeypatch):
+def test_prefetching_keeps_the_results(compiled, monkeypatch):
     plan = pallas_triton.plan
     monkeypatch.setattr(pallas_triton, "plan", lambda *sizes: dataclasses.replace(plan(*sizes), prefetch=True))
     _check("bf16, n 1, loads ahead", CompiledScan(_BF16))
@@ -122,7 +123,7 @@ def test_kernels_agree_with_interpret_mode(name, compiled):
         assert found < _TOLERANCES[scan.case.dtype][2], kernel
 
 
-# An argument, and a place in it; proj holds low-rank delta, B and C.
+# The number of an argument, and a place in it; proj has low-rank delta, B and C.
 _PLACES = {
     "u": (0, (0, 5, 1, 3)),
     "low-rank delta": (1, (0, 5, 1, slice(None), 0)),
@@ -156,7 +157,7 @@ def test_nan_and_infinity_reach_the_result(case, place, value, compiled):
             assert np.isfinite(ours[1]).all(), "one example of the batch reaches another"
 
 
-# In the PTX of a kernel: the kernel, what is replaced, by what, whether only its last occurrence, and the message.
+# Faults in PTX: the kernel, a pattern, its replacement, whether to replace only the last occurrence, and the message.
 _FAULTS_OF_CODE = {
     "a load without its mask": ("forward", r"@%p\d+ ld", "ld", False, "PtxError: .* bytes"),
     "a store without its mask": ("backward", r"@%p\d+ st", "st", True, "PtxError: "),
@@ -173,7 +174,7 @@ _FAULTS_OF_CODE = {
 
 
 def _replaced(text: str, pattern: str, replacement: str, last: bool) -> str:
-    """A text with all occurrences of a pattern replaced, or the last one."""
+    """The text with all occurrences of a pattern replaced, or only the last one."""
     found = list(re.finditer(pattern, text))
     start = found[-1].start() if last else 0
     return text[:start] + re.sub(pattern, replacement, text[start:])
@@ -188,7 +189,7 @@ def test_a_fault_in_compiled_code_is_found(fault, compiled, monkeypatch):
         _check(fault, scan)
 
 
-# In the kernels' source, compiled anew. With 8 tokens, a program does a whole walk.
+# Faults in the kernels' source, which is compiled again. With 8 tokens, a program does a whole walk.
 _SMALL, _IN_SEGMENTS = Case(h=1, w=8, d=40, reverse=True), Case(h=1, w=12, reverse=True)
 
 

@@ -1,6 +1,7 @@
-"""The norm's kernel as XLA compiles it for an H200, run on a CPU, against float64 and interpret mode.
+"""The norm's kernel, compiled by XLA for an H200 and run on a CPU, against float64 and interpret mode.
 
-It needs the extra `kernel-report`. The emulator knows no shared memory, which the kernel uses for 64 features or fewer.
+These tests need the extra `kernel-report`. The emulator has no shared memory, which the kernel uses for 64 features or
+fewer.
 """
 
 import functools
@@ -29,11 +30,11 @@ def needs_the_compiler(monkeypatch) -> None:
         described_gpu.cuda_folder()
     except UserError as missing:
         pytest.skip(f"the CUDA compiler is missing: {missing}")
-    monkeypatch.setattr(layer_norm_kernel, "_PROGRAMS", 3)  # so that each goes through several blocks of rows
+    monkeypatch.setattr(layer_norm_kernel, "_PROGRAMS", 3)  # so that each takes several blocks of rows
 
 
 def _check(case: Case, pattern: str = "$^", replacement: str = "") -> None:
-    """The kernel's results, with something in its code replaced."""
+    """Checks the kernel's results, after replacing a pattern in its code."""
     x, scale, _ = case.arguments()
     arrays = [x, scale, *case.dys()]
     kernel = functools.partial(layer_norm_kernel.call, 1e-5)

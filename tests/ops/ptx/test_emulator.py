@@ -1,4 +1,4 @@
-"""The emulator computes what PTX says, and finds each fault that is seeded in a correct kernel."""
+"""The emulator follows PTX's manual, and finds each fault that is seeded in a correct kernel."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from tests.ops.ptx.emulator import Kernel
 from tests.ops.ptx.errors import PtxError
 
-# A program for each row of [rows, 24]: the row plus one, with the numbers of each pair exchanged.
+# Each program takes a row of [rows, 24], adds one, and swaps the numbers of each pair.
 _PTX = """
 .version 9.0
 .target sm_90a
@@ -61,7 +61,7 @@ def test_a_correct_kernel_gives_its_results():
     kernel, x = Kernel(_PTX), np.arange(3 * 24, dtype=np.float32)
     (result,) = kernel.run((3,), [x], [((3, 24), np.float32)])
     np.testing.assert_array_equal(result, x.reshape(3, 12, 2)[..., ::-1].reshape(3, 24) + 1)
-    assert kernel.instructions == (18 + 2 * 17) / 3  # the first program takes one more, around the other branch
+    assert kernel.instructions == (18 + 2 * 17) / 3  # the first program has one more, to jump
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_correct_kernel_gives_its_results():
         pytest.param("0f3F800000", "1", "constant 1", id="integer constant of a float"),
         pytest.param("add.rn.f32 %r5, %r4", "add.rn.f32 %r5, %r7", "%r7", id="read before written"),
         pytest.param("{ %r6 }", "{ %rd3 }", "another width", id="store of another width"),
-        pytest.param("%r1, 0;\n    @%p2", "%r2, 0;\n    @%p2", "parts the threads", id="divergence in a warp"),
+        pytest.param("%r1, 0;\n    @%p2", "%r2, 0;\n    @%p2", "separates the threads", id="divergence in a warp"),
         pytest.param("1, 31, -1", "1, 31, 1", "a part of the warp", id="shuffle of some threads"),
         pytest.param("    ret;", "    bra.uni $L__BB0_3;", "more than 1000 steps", id="endless loop"),
         pytest.param(".reqntid 32", ".reqntid 128", "not one warp", id="several warps"),
@@ -110,7 +110,7 @@ def test_a_seeded_fault_is_found(old, new, message):
         ("lg2.approx.ftz.f32 %r5, 0f44800000", 10.0),
         ("lg2.approx.ftz.f32 %r5, 0f00000001", -np.inf),  # of a subnormal number
         ("rcp.approx.ftz.f32 %r5, 0f40800000", 0.25),
-        # (1 + 2^-12)^2 - 1: the product alone, rounded, has lost its lowest bit.
+        # (1 + 2^-12)^2 - 1: rounding the product first would lose its lowest bit.
         ("fma.rn.f32 %r5, 0f3F800800, 0f3F800800, 0fBF800000", 2.0**-11 + 2.0**-24),
         ("shl.b32 %r5, 0x7F, 23", 1.0),
         ("bfe.s32 %r7, 0x0C, 2, 2; add.s32 %r5, %r7, 0x3F800001", 1.0),  # two bits that are set are -1

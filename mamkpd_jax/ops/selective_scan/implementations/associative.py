@@ -1,8 +1,8 @@
 """The selective scan as a parallel prefix in chunks, for any device.
 
-The chunks follow one another with the state as carry; inside a chunk `lax.associative_scan` works on all tokens at
-once. Each chunk is rematerialised in the backward pass, so that what is kept grows with the number of chunks and not
-with length x states. (The closed form with exp(cumsum) is out of the question: it divides by a decay that underflows.)
+A loop over chunks carries the state; inside a chunk `lax.associative_scan` works on all tokens at once. Each chunk is
+rematerialised in the backward pass, so that the stored memory grows with the number of chunks, not with length x
+states. (The closed form with exp(cumsum) is unusable: it divides by a decay that underflows.)
 """
 
 import jax
@@ -12,8 +12,8 @@ from jaxtyping import Float
 
 from mamkpd_jax.ops.selective_scan import by_sequence
 
-# Choice: by `bench scan --chunks=...` on a CPU, where no other length from 16 to 256 is ahead of it in all stages
-# and passes. On a GPU it was not measured.
+# Choice: on a CPU, no other length from 16 to 256 is faster in all stages and passes (`mamkpd bench scan --chunks`).
+# Not measured on a GPU.
 CHUNK = 64
 
 
@@ -26,7 +26,7 @@ def scan(
     reverse: bool,
     chunk: int = CHUNK,
 ) -> Float[Array, "l b d"]:
-    """The scan of fp32 sequences, without the D skip. States are [.., n, d]: the last axis is the vectorised one."""
+    """The scan of fp32 sequences, without the D skip. States are [.., n, d], because the last axis is vectorised."""
     length, batch, dim = u.shape
     chunk = min(chunk, length)
     n_chunks = -(-length // chunk)
@@ -51,7 +51,7 @@ def scan(
 
 
 def _compose(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:
-    """The affine map h -> a h + x of two steps after one another."""
+    """The affine map h -> a h + x of two successive steps."""
     return first[0] * second[0], second[0] * first[1] + second[1]
 
 

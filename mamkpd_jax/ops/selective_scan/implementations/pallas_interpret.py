@@ -1,4 +1,4 @@
-"""The kernels in plain jax operations, to check them on any device. It is far too slow to be chosen."""
+"""The kernels in interpret mode, to check them on any device. They are far too slow there to be chosen."""
 
 import functools
 

@@ -1,10 +1,10 @@
 """The selective scan as a Pallas kernel for NVIDIA GPUs, by Triton: forward.
 
-One program is one batch element, one direction, one block of channels and, in small batches, one segment of the walk
-(`segments.py`). It walks the tokens in the direction's order over the map as it lies in memory, with the state in fp32
-registers, so that neither copies of the map in four orders nor a delta per direction ever exist in memory. Each
-direction writes its own result; their sum fuses with what follows. (The closed form with exp(cumsum) is out of the
-question: it divides by a decay that underflows.)
+One program computes one batch element, one direction, one block of channels and, in small batches, one segment of the
+walk (`segments.py`). It visits the map's tokens in the direction's order, in place, with the state in fp32 registers.
+So memory never holds four reordered copies of the map, nor a delta for each direction. Each direction writes a separate
+result; their sum fuses with the operations after it. (The closed form with exp(cumsum) is unusable: it divides by a
+decay that underflows.)
 """
 
 import functools
@@ -29,13 +29,13 @@ from mamkpd_jax.ops.selective_scan.segments import Chunks, ends, ends_specs, sta
 from mamkpd_jax.ops.selective_scan.tiling import Scan, plan
 from mamkpd_jax.ops.selective_scan.walk import by_direction
 
-# From jax 0.11 on, with no version named for the end. The ways out, in order: jax-triton with the same kernels, Mosaic
-# GPU, CUDA through jax.ffi.
+# Jax warns from 0.11 on, and names no version for the removal. Replacements, in order: jax-triton with the same
+# kernels, Mosaic GPU, CUDA through jax.ffi.
 warnings.filterwarnings("ignore", "The Pallas Triton backend is deprecated", DeprecationWarning)
 
 
 def forward(scan: Scan, checkpoints: bool, *operands: Array) -> tuple[Array, ...]:
-    """y [k, b, l, d] of each direction in u's dtype and, if asked for, the state before each chunk [k, b, c, n, d].
+    """y [k, b, l, d] of each direction, in u's dtype; with `checkpoints` also the states before chunks [k, b, c, n, d].
 
     `operands` are those of `Operands`.
     """
@@ -101,7 +101,7 @@ def ss2d(
     scan: Scan | None = None,
     interpret: bool = False,
 ) -> Float[Array, "b h w d"]:
-    """The fp32 sum of a map's scans in four directions; `scan` is another than `plan`'s."""
+    """The fp32 sum of a map's scans in four directions; `scan` replaces that of `plan`."""
     _, h, w, d = u.shape
     rank = dt_weight.shape[1]
     scan = scan or plan(range(DIRECTIONS), h, w, d, A_log.shape[-1], rank, interpret)
@@ -132,7 +132,10 @@ def plain(
 
 
 def _given(scan: Scan, u: Array, delta: Array, A: Array, BC: Array, D: Array) -> Array:
-    """The sum over directions: u [b, h, w, d], delta [k, b, h, w, d], A [k, d, n], BC [b, h, w, k, 2 n], D [k, d]."""
+    """The sum over directions if delta is given.
+
+    The shapes are u [b, h, w, d], delta [k, b, h, w, d], A [k, d, n], BC [b, h, w, k, 2 n] and D [k, d].
+    """
     b, h, w, d = u.shape
 
     # A padded token has delta 0: decay 1 and no input, so it changes nothing.
@@ -150,9 +153,9 @@ def _tokens(x: Array) -> Array:
     return x.reshape(x.shape[0], x.shape[1] * x.shape[2], *x.shape[3:])
 
 
-# The kernels know powers of 2 alone. Where they make delta, they leave it and y in units of ln 2.
+# The kernels compute only powers of 2. Where they make delta, delta and y are in units of ln 2.
 def _sum_over_directions(scan: Scan, *operands: Array) -> Array:
-    """The sum over directions, y [b, l, d], of `Operands`' arrays for natural exponentials and logarithms."""
+    """The sum over directions, y [b, l, d]. `operands` are as in `Operands`, but for base e instead of 2."""
     (y,) = _forward_over_batch(scan, checkpoints=False)(*_to_base_2(scan, *operands))
     return _sum_of_directions(scan, y)
 
@@ -163,7 +166,7 @@ def _scan_forward(scan: Scan, *operands: Array) -> tuple[Array, tuple]:
 
 
 def _scan_backward(scan: Scan, saved: tuple, dy: Array) -> tuple[Array, ...]:
-    """The kernel takes dy without y's factor, ln 2. Its results get the factor in kernels that XLA needs anyway."""
+    """The kernel takes dy without y's factor, ln 2. XLA applies it to the results, in kernels that it needs anyway."""
     states, (u, proj, *weights) = saved
     operands = _to_base_2(scan, u, proj, *weights)
     kernel = over_batch(functools.partial(backward, scan), (0, 1, *_batch_axes(scan)), [1] * 4)
@@ -208,7 +211,7 @@ def _to_base_2(scan: Scan, u: Array, proj: Array, A: Array, D: Array, *made_from
 
 
 def _flat(x: Array, axis: int) -> Array:
-    """With an axis and all after it as one."""
+    """`x` with this axis and all after it merged into one."""
     return x.reshape(*x.shape[:axis], -1)
 
 

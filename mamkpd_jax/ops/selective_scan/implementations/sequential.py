@@ -1,7 +1,7 @@
 """The selective scan, one token after another.
 
-A CPU has nothing to gain from the parallel prefix, which does more arithmetic: for Base's first stage at batch 2 it
-takes several times as long as the loop (`mamkpd bench scan`).
+A CPU gains nothing from the parallel prefix, which does more arithmetic: for Base's first stage at batch 2 it takes
+several times as long as this loop (`mamkpd bench scan`).
 
 Source: Mamba, arXiv 2312.00752, eq. 2: h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t and y_t = C_t . h_t.
 """
@@ -24,7 +24,7 @@ def scan(
     C: Float[Array, "l b n"],
     reverse: bool,
 ) -> Float[Array, "l b d"]:
-    """The scan of fp32 sequences, without the D skip. States are [.., n, d]: the last axis is the vectorised one."""
+    """The scan of fp32 sequences, without the D skip. States are [.., n, d], because the last axis is vectorised."""
     return _scan(u, delta, A, B, C, reverse)
 
 
@@ -43,14 +43,14 @@ def _forward(u: Array, delta: Array, A: Array, B: Array, C: Array, reverse: bool
         h = states[token] * h + du[token][:, None] * B[token][..., None]
         return h, states.at[token].set(h)
 
-    # The states take the place of the decays, where those are not kept: at batch 8 a new array, which is filled first,
-    # costs a tenth more.
+    # The states overwrite the decays, if those are not kept. A new array must be filled first, which costs a tenth more
+    # at batch 8.
     _, h = lax.fori_loop(0, length, step, (jnp.zeros_like(decay[0]), decay))
     return jnp.sum(h * C[..., None], axis=2), (u, delta, A, B, C, decay, h)
 
 
 # Autodiff of the loop takes three times as long on a CPU, as it differentiates and stores each operation of each step.
-# Here dx_t = dh_t + decay_{t+1} dx_{t+1} is the one recurrence, from the other end; all else is elementwise or a sum.
+# Here only dx_t = dh_t + decay_{t+1} dx_{t+1} is a recurrence, from the other end; the rest is elementwise or a sum.
 def _backward(reverse: bool, saved: tuple[Array, ...], dy: Array) -> tuple[Array, ...]:
     u, delta, A, B, C, decay, h = saved
 
@@ -73,7 +73,7 @@ _scan.defvjp(_forward, _backward)
 
 
 def _channel_sum(x: Float[Array, "l b n d"]) -> Float[Array, "l b n"]:
-    """A matrix product, as XLA's CPU code for a sum over the last axis takes up to twice as long."""
+    """The sum over channels, as a matrix product: XLA's sum over the last axis takes up to twice as long on a CPU."""
     return jnp.matmul(x, jnp.ones(x.shape[-1], x.dtype), precision=lax.Precision.HIGHEST)
 
 
