@@ -174,7 +174,7 @@ class DropPath(nn.Module):
 
 
 class VSSBlock(nn.Module):
-    """SS2D and an MLP, each behind a norm and inside a residual (MamKPD eq. 2)."""
+    """SS2D and an MLP, each after a norm and with a residual connection (MamKPD eq. 2)."""
 
     def __init__(self, dim: int, d_state: int, drop_path: float):
         super().__init__()

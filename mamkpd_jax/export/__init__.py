@@ -1,1 +1,1 @@
-"""Models out: ONNX and StableHLO."""
+"""Exports models to ONNX and StableHLO."""

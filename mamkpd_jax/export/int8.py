@@ -1,4 +1,4 @@
-"""Static quantization of an ONNX graph's linear layers, with activations' scales from calibration."""
+"""Static quantization of an ONNX graph's linear layers, with the activations' scales from a calibration."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,26 +13,27 @@ class _Feeds(CalibrationDataReader):
     def __init__(self, feeds: Iterable[dict[str, Any]]):
         self._feeds = iter(feeds)
 
-    def get_next(self) -> Any:  # None ends it, which the base class does not declare
+    def get_next(self) -> Any:  # None ends the iteration, which the base class does not declare
         return next(self._feeds, None)
 
 
 def quantized(
     model: onnx.ModelProto, layers: list[str], feeds: Iterable[dict[str, Any]], file: Path
 ) -> onnx.ModelProto:
-    """The model with these MatMul nodes in int8: their weights by output channel, each of their inputs by one scale.
+    """The model with these MatMul nodes in int8: weights have a scale for each output channel, inputs a single one.
 
-    Results are float32, as QuantizeLinear and DequantizeLinear nodes surround the inputs alone.
+    Results are float32, because QuantizeLinear and DequantizeLinear nodes are only before the inputs.
 
     Choice: symmetric int8 with zero point 0, which TensorRT requires; asymmetric uint8 was no more accurate. Weights
     have 7 bits: CPUs with AVX2 or AVX-512 but without VNNI add two products in 16 bits, and would saturate. A scale
     covers the whole range that the calibration saw.
 
     Args:
-        feeds: the model's inputs, one run at a time.
-        file: where to write the model in between.
+        layers: the nodes' names.
+        feeds: the model's inputs for the calibration, one run at a time.
+        file: a path for the intermediate model.
     """
-    add_pre_process_metadata(model)  # folding is the preparation that onnxruntime would otherwise warn to be missing
+    add_pre_process_metadata(model)  # the graph is folded already; without this mark onnxruntime warns that it isn't
     quantize_static(
         model,
         file,

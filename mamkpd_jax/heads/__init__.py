@@ -1,1 +1,1 @@
-"""The heads: everything between features and keypoints. A module is a kind of head, by the name of its file."""
+"""The heads: everything between features and keypoints. Each module is a kind of head, named like its file."""

@@ -1,4 +1,4 @@
-"""What a head has to do."""
+"""The interface of heads."""
 
 import abc
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ class Head(abc.ABC):
     parameters belong to the module that `decoder` makes.
     """
 
-    config: ClassVar[type[HeadConfig]]  # of its section of the config
-    output: ClassVar[str]  # the name that exported models give the outputs
-    joint_layers: ClassVar[tuple[str, ...]]  # of the decoder: those whose size depends on the joints
-    # Of the decoder: a 1x1 convolution from what its method `hidden` gives to the outputs, where it ends in one.
+    config: ClassVar[type[HeadConfig]]  # the type of `config.head`
+    output: ClassVar[str]  # the name of the outputs in exported models
+    joint_layers: ClassVar[tuple[str, ...]]  # the decoder's layers whose size depends on the joints
+    # The decoder's last layer, if that is a 1x1 convolution from the result of its method `hidden` to the outputs.
     linear_layer: ClassVar[str] = ""
 
     def __init__(self, config: Config, skeleton: Skeleton):
@@ -33,11 +33,14 @@ class Head(abc.ABC):
 
     @classmethod
     def twin(cls) -> Any:
-        """Its part of the PyTorch twin: a module that is made from a description, as `torch_model.HeatmapHead` is.
+        """The head's class in the PyTorch twin, which takes a description, like `torch_model.HeatmapHead`.
 
-        ONNX files are made of it. Only this method may import torch.
+        The export to ONNX needs it. Only this method may import torch.
+
+        Raises:
+            UserError: this head has none.
         """
-        raise UserError(f"{cls.__name__} has no part in PyTorch, of which ONNX files are made; export to .stablehlo")
+        raise UserError(f"{cls.__name__} has no PyTorch module, which ONNX files need; export to .stablehlo")
 
     @abc.abstractmethod
     def decoder(self, *, rngs: nnx.Rngs) -> nnx.Module:
@@ -47,10 +50,10 @@ class Head(abc.ABC):
     def encode(
         self, keypoints_px: Float[Array, "b j 2"], visible: Float[Array, "b j"]
     ) -> tuple[Float[Array, "b ..."], Float[Array, "b j"]]:
-        """Targets, which are outputs as they should be, and a weight for each joint.
+        """Targets, which are the ideal outputs, and a weight for each joint.
 
         Args:
-            keypoints_px: in pixels of the crop.
+            keypoints_px: labelled keypoints in pixels of the crop.
             visible: above 0 where the joint is labelled.
         """
 
@@ -60,24 +63,24 @@ class Head(abc.ABC):
     ) -> Float[Array, ""]:
         """The training loss, in fp32."""
 
-    # The outputs of an exported file are NumPy arrays. Where these three stay in the array's own namespace, prediction
+    # The outputs of an exported file are NumPy arrays. If these three methods stay in the array's namespace, prediction
     # from the file runs nothing in JAX.
 
     @abc.abstractmethod
     def flip(self, outputs: Float[AnyArray, "b ..."]) -> Float[AnyArray, "b ..."]:
-        """The outputs for a mirrored crop as those for the crop, to be averaged with them."""
+        """Maps the outputs for a mirrored crop back to the crop, so that both can be averaged."""
 
     @abc.abstractmethod
     def decode(self, outputs: Float[AnyArray, "b ..."]) -> tuple[Float[AnyArray, "b j 2"], Float[AnyArray, "b j"]]:
         """Keypoints in pixels of the crop, and their scores."""
 
     def maps(self, outputs: Float[AnyArray, "b ..."]) -> Float[AnyArray, "b h w j"]:
-        """Outputs or targets as a map for each joint, 0 to 1, for pictures; a map of one 0 shows nothing."""
+        """A map for each joint, from 0 to 1, of outputs or targets, for pictures. The default shows nothing."""
         xp: Any = outputs.__array_namespace__()
         return xp.zeros((len(outputs), 1, 1, self.skeleton.n_joints), xp.float32)
 
     def stride(self, layer: Sequence[Any]) -> int:
-        """Input pixels a side of a position that a layer of the decoder, given by its path, is applied to."""
+        """The stride, in pixels of the crop, of the map that a decoder layer is applied to; `layer` is its path."""
         del layer
         return self.model.stride
 

@@ -31,14 +31,14 @@ class Decoder(nnx.Module):
         return self.head(self.hidden(x))
 
     def hidden(self, x: Float[Array, "b h w d"]) -> Float[Array, "b h2 w2 c"]:
-        """What the last layer is applied to."""
+        """The features that the last layer is applied to."""
         for deconv, norm in zip(self.deconvs, self.norms, strict=True):
             x = nnx.relu(norm(deconv(x)))
         return x
 
 
 class HeatmapHead(Head):
-    """Outputs are heatmaps [b, h, w, j]."""
+    """The head whose outputs are heatmaps [b, h, w, j]."""
 
     config = HeatmapConfig
     output = "heatmaps"
@@ -67,7 +67,7 @@ class HeatmapHead(Head):
     def loss(
         self, outputs: Float[Array, "b h w j"], targets: Float[Array, "b h w j"], weights: Float[Array, "b j"]
     ) -> Float[Array, ""]:
-        """Mean over all heatmap pixels of the squared error, an unlabelled joint's weighted 0.
+        """The mean squared error over all heatmap pixels; an unlabelled joint has weight 0.
 
         Source: MamKPD eq. 4; the weights are SimpleBaseline's, arXiv 1804.06208.
         """
@@ -85,7 +85,7 @@ class HeatmapHead(Head):
         return outputs
 
     def stride(self, layer: Sequence[Any]) -> int:
-        """A deconvolution's positions are its input's."""
+        """A deconvolution has the stride of its input."""
         return self.model.stride // 2 ** layer[1] if layer[0] == "deconvs" else self.heatmap_stride
 
 

@@ -1,7 +1,7 @@
 """The blocks of MamKPD: Stem, CMM and its two ablations, and the VSS block (MamKPD sec. 3.1 and 3.2).
 
-The three ways to go down in resolution share one signature, `(c_in, c_out, patch)`: `patch` is 4 in the first stage
-of a model without a stem, which starts from the image, and 2 everywhere else.
+The three kinds of downsampling share one signature, `(c_in, c_out, patch)`: `patch` is 4 in the first stage of a model
+without a stem, which starts from the image, and 2 everywhere else.
 """
 
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from mamkpd_jax.model.layers import (
     conv,
     drop_path,
     gelu,
-    in_memory,
+    stored_in_dtype,
 )
 from mamkpd_jax.model.ss2d import SS2D
 
@@ -46,9 +46,9 @@ class CMM(nnx.Module):
     """Contextual modeling module: inter-patch, then intra-patch features (MamKPD sec. 3.2, eq. 5).
 
     Choice: BN and no activation after the first depth-wise convolution; the patch embedding is a 1x1 convolution
-    and a depth-wise 3x3; a residual goes around the intra-patch linear layer and convolution. In front of an image
-    (patch 4) the first convolution keeps the resolution and the embedding partitions it in 4x4 patches, so that no
-    pixel is lost in three channels.
+    and a depth-wise 3x3; a residual connection around the intra-patch linear layer and convolution. On an image
+    (patch 4) the first convolution keeps the resolution, and the embedding partitions it into 4x4 patches, so that no
+    pixel is dropped while there are only three channels.
     """
 
     def __init__(self, c_in: int, c_out: int, patch: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
@@ -63,7 +63,7 @@ class CMM(nnx.Module):
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         x = self.inter_norm(self.inter(x))
-        x = self.norm(in_memory(self.embed_conv(self.embed(x))))
+        x = self.norm(stored_in_dtype(self.embed_conv(self.embed(x))))
         return x + self.intra_conv(nnx.silu(self.intra(x)))
 
 
@@ -94,7 +94,7 @@ class PatchMerging(nnx.Module):
 
 
 class VSSBlock(nnx.Module):
-    """Visual state space block: SS2D and an MLP, each behind a norm and inside a residual (MamKPD eq. 2).
+    """Visual state space block: SS2D and an MLP, each after a norm and with a residual connection (MamKPD eq. 2).
 
     Choice: as in VMamba, with an MLP as wide as the features.
     """

@@ -14,7 +14,7 @@ _DOWNSAMPLING = {"cmm": CMM, "conv": PatchConv, "merging": PatchMerging}
 
 
 class Stage(nnx.Module):
-    """One encoder stage: down in resolution, VSS blocks, norm."""
+    """One encoder stage: downsampling, VSS blocks, norm."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Encoder(nnx.Module):
         return self.features(image, rngs)[-1]
 
     def features(self, image: Float[Array, "b h w 3"], rngs: nnx.Rngs | None = None) -> list[Float[Array, "b _ _ _"]]:
-        """What the stem, if there is one, and each stage give, in this order."""
+        """The outputs of the stem, if there is one, and of each stage, in this order."""
         x, features = image, []
         if self.stem is not None:
             features.append(x := self.stem(x))

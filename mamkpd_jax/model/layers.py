@@ -18,8 +18,8 @@ from mamkpd_jax.ops.layer_norm import layer_norm, layer_norm_and_input
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 linear_init = nnx.initializers.truncated_normal(0.02)
-# Kaiming normal over the fan-out. The plain initializer counts a depth-wise kernel [k, k, 1, d] as fan-out k k d,
-# where each group has k k: `DepthwiseConv` divides it out.
+# Kaiming normal over the fan-out. For a depth-wise kernel this initializer would take k k d as the fan-out, though each
+# group has k k, so `DepthwiseConv` scales its kernel itself.
 conv_init = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 decoder_init = nnx.initializers.normal(0.001)
 
@@ -65,7 +65,7 @@ class Linear(nnx.Linear):
 def conv(
     c_in: int, c_out: int, kernel: int, *, stride: int = 1, use_bias: bool, dtype: jnp.dtype, rngs: nnx.Rngs
 ) -> nnx.Conv:
-    """A convolution padded by (kernel - 1) / 2 on both sides, or a partition where kernel equals stride."""
+    """A convolution padded by (kernel - 1) / 2 on both sides, or if kernel equals stride, one without padding."""
     pad = 0 if kernel == stride else (kernel - 1) // 2
     kind = PointwiseConv if kernel == 1 else nnx.Conv
     return kind(
@@ -89,7 +89,7 @@ class PointwiseConv(nnx.Conv):
 
 
 class LayerNorm(nnx.Module):
-    """Layer normalization over the features, computed in fp32 (fp64 if `dtype` is that)."""
+    """Layer normalization over the features, computed in fp32 (in fp64 if `dtype` is float64)."""
 
     def __init__(self, dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         del rngs
@@ -155,7 +155,7 @@ def _squares(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c4"]:
 class DepthwiseConv(nnx.Module):
     """3x3 depth-wise convolution, padded by 1, with stride 1 or 2.
 
-    Choice: not by XLA's grouped convolution, which takes many times as long on a CPU; `ops/depthwise.py` says how.
+    Choice: `ops/depthwise.py`, because XLA's grouped convolution takes many times as long on a CPU.
     """
 
     def __init__(self, dim: int, *, stride: int = 1, use_bias: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
@@ -173,7 +173,7 @@ class DepthwiseConv(nnx.Module):
 class Deconv(nnx.Module):
     """4x4 transposed convolution with stride 2 and no bias: PyTorch's ConvTranspose2d(4, stride=2, padding=1).
 
-    The kernel [4, 4, c_in, c_out] is correlated with the zero-dilated input, so it is PyTorch's kernel turned by
+    The kernel [4, 4, c_in, c_out] is correlated with the zero-dilated input, so it is PyTorch's kernel rotated by
     180 degrees.
     """
 
@@ -187,7 +187,7 @@ class Deconv(nnx.Module):
 
 @jax.checkpoint
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """GELU by the error function. In bfloat16 on an NVIDIA GPU by tanh, which differs by less than 5e-4.
+    """GELU with the error function; in bfloat16 on NVIDIA GPUs with tanh, which differs by less than 5e-4.
 
     Choice: cuBLAS applies the tanh form at the end of a matrix product; the error function needs another pass over
     memory. The gradient recomputes the function, because XLA would store it in fp32.
@@ -206,19 +206,19 @@ def _gelu_by_tanh(x: Array) -> Array:
 
 
 @jax.custom_vjp
-def in_memory(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Returns `x`. Training stores it and its gradient in its dtype.
+def stored_in_dtype(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Returns `x`, and makes training store it and its gradient in the dtype of `x`.
 
     Without this XLA stores bfloat16 results of fp32 sums in fp32 on a GPU.
     """
     return x
 
 
-in_memory.defvjp(lambda x: (lax.optimization_barrier(x), None), lambda _, dy: (lax.optimization_barrier(dy),))
+stored_in_dtype.defvjp(lambda x: (lax.optimization_barrier(x), None), lambda _, dy: (lax.optimization_barrier(dy),))
 
 
 def drop_path(x: Float[Array, "b h w d"], rate: float, rngs: nnx.Rngs | None) -> Float[Array, "b h w d"]:
-    """Drops the residual branch of whole examples at `rate` and scales the others up; nothing without `rngs`.
+    """Drops the residual branch of whole examples at `rate` and scales the others up; returns `x` without `rngs`.
 
     Source: stochastic depth, arXiv 1603.09382.
     """

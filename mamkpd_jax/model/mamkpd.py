@@ -34,17 +34,17 @@ ABLATIONS = {  # Source: MamKPD table 5 (ablation_a to ablation_d) and figure 3 
     "without_stem_and_cmm": ModelConfig(stem=False, downsampling="conv"),
 }
 VARIANTS = SIZES | ABLATIONS
-# Fields of ModelConfig that make one variant differ from another; the others are how it is trained and computed.
+# Fields of ModelConfig that define a variant; the others set how it is trained and computed.
 _SHAPE = ("stem", "depths", "dims", "downsampling", "decoder_dim", "d_state")
 
 
-# ImageNet's statistics of RGB, of values 0 to 255.
+# ImageNet's mean and standard deviation of RGB values from 0 to 255.
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
 
 
 def variant(name: str) -> ModelConfig:
-    """A copy of a row of `VARIANTS`, to be changed freely.
+    """A copy of a row of `VARIANTS`, which the caller may change.
 
     Raises:
         UserError: there is no such variant.
@@ -61,18 +61,18 @@ def variant_name(config: ModelConfig) -> str:
 
 
 def normalize(image: UInt8[Array | np.ndarray, "b h w 3"]) -> Float[Array | np.ndarray, "b h w 3"]:
-    """RGB bytes to what the network takes, fp32. Source: ImageNet's mean and std (MamKPD sec. 3.1 names none)."""
+    """The network's fp32 input from RGB bytes. Source: ImageNet's mean and std (MamKPD sec. 3.1 names none)."""
     xp: Any = image.__array_namespace__()
     return (image.astype(xp.float32) - xp.array(MEAN, xp.float32)) / xp.array(STD, xp.float32)
 
 
 class MamKPD(nnx.Module):
-    """A crop of one person or animal to the outputs of a head, such as a heatmap for each joint.
+    """The network, from a crop of one person or animal to a head's outputs, such as a heatmap for each joint.
 
     Args:
-        config: its sections `model`, with the sizes, and `head`.
+        config: its sections `model` and `head` are used.
         skeleton: the joints to find.
-        rngs: stream `params` initialises.
+        rngs: stream `params` initialises the parameters.
 
     Raises:
         UserError: there is no such head, or this device can't run `config.model.scan`.
@@ -88,8 +88,8 @@ class MamKPD(nnx.Module):
         """The head's outputs for crops from `normalize`.
 
         Args:
-            image: height and width divisible by `config.model.stride`.
-            rngs: stream `drop_path`; without it no path is dropped.
+            image: crops whose height and width are divisible by `config.model.stride`.
+            rngs: stream `drop_path` chooses the dropped paths; None drops none.
         """
         return self.decoder(self.encoder(image, rngs))
 
@@ -97,8 +97,8 @@ class MamKPD(nnx.Module):
 class ParamKeys(nnx.Rngs):
     """The keys of nnx.Rngs(params=seed), counted in Python.
 
-    nnx counts in an array: for each parameter of a traced model it then searches all that was traced so far, which
-    takes longer than the rest of the model.
+    nnx counts in an array. When a model is traced, it then searches the whole trace for each parameter, which takes
+    longer than the rest of the model.
     """
 
     def __init__(self, seed: int):
@@ -109,12 +109,12 @@ class ParamKeys(nnx.Rngs):
         return jax.random.fold_in(jax.random.key(self._seed), self._n - 1)
 
 
-# By what they are of: a start of `mamkpd predict` needs one four times, and each takes a tenth of a second.
+# By arguments: a start of `mamkpd predict` needs the same model four times, and each takes a tenth of a second.
 _ABSTRACT: dict[str, MamKPD] = {}
 
 
 def abstract(config: Config, skeleton: Skeleton) -> MamKPD:
-    """A model with shapes in place of arrays, for its structure. Equal arguments share one: don't change it."""
+    """A model with shapes in place of arrays, for its structure. Equal arguments share one object: don't change it."""
     key = repr((config, skeleton, HEADS[config.head.kind]))
     if key not in _ABSTRACT:
         _ABSTRACT[key] = nnx.eval_shape(lambda: MamKPD(config, skeleton, rngs=ParamKeys(0)))
@@ -122,6 +122,6 @@ def abstract(config: Config, skeleton: Skeleton) -> MamKPD:
 
 
 def split(model: nnx.Module) -> tuple[nnx.GraphDef, dict[str, Any], dict[str, Any]]:
-    """A module as structure, parameters and batch statistics."""
+    """A module's structure, parameters and batch statistics; the arrays are nested dicts by layer name."""
     graphdef, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)
     return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats)

@@ -8,7 +8,7 @@ from flax import nnx
 from jax import Array
 from jaxtyping import Float
 
-from mamkpd_jax.model.layers import DepthwiseConv, LayerNorm, Linear, in_memory, product
+from mamkpd_jax.model.layers import DepthwiseConv, LayerNorm, Linear, product, stored_in_dtype
 from mamkpd_jax.ops.cross_scan import DIRECTIONS
 from mamkpd_jax.ops.selective_scan import ss2d_scan
 
@@ -23,7 +23,7 @@ def _delta_bias(key: Array, shape: tuple[int, ...]) -> Array:
 
 
 class SS2D(nnx.Module):
-    """Mixes all positions of a feature map, gated by the position's own features.
+    """Mixes all positions of a feature map, gated by each position's features.
 
     Choice: as the paper gives no sizes, d_inner = d, one state a channel and dt_rank = ceil(d / 16): VMamba's later
     choice, at a sixteenth of the cost of 16 states.
@@ -63,5 +63,5 @@ class SS2D(nnx.Module):
             self.D[...],
             implementation=self.scan,
         )
-        y = in_memory(y)
+        y = stored_in_dtype(y)
         return self.out_proj(self.norm(y) * nnx.silu(z))

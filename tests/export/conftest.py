@@ -1,4 +1,4 @@
-"""The fixtures of conversion: random weights and real crops."""
+"""The fixtures of tests/artifact, for the tests of export."""
 
 from tests.artifact.conftest import crops, heatmaps, random_weights
 

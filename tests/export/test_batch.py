@@ -1,4 +1,4 @@
-"""Exported files that take a fixed number of crops."""
+"""Exported files with a fixed batch size."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Exported files, run by their runtimes, against the model in JAX."""
+"""Exported files in their runtimes against the model in JAX."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ _OPTIONS = {"network": NETWORK, "all": Options()}
 
 @pytest.fixture(scope="module", params=_OPTIONS)
 def case(request, random_weights, crops):
-    """Artifact, options, images [3, h, w, 3], and what the model in JAX makes of them."""
+    """Artifact, options, images [3, h, w, 3], and the outputs of the model in JAX."""
     weights, options = random_weights(_CONFIG), _OPTIONS[request.param]
     two = crops(_CONFIG.data.input_hw)
     images = np.concatenate([two, two[:1, :, ::-1]])
@@ -73,7 +73,7 @@ def test_onnx(tmp_path, case):
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize(("flip_test", "decode"), [(False, False), (False, True), (True, False), (True, True)])
-def test_onnx_has_shapes_and_takes_no_crops(tmp_path, random_weights, crops, flip_test, decode, precision):
+def test_onnx_has_shapes_and_takes_empty_batches(tmp_path, random_weights, crops, flip_test, decode, precision):
     narrow = dataclasses.replace(_CONFIG, model=ModelConfig(stem=False, depths=(1, 1), dims=(8, 16), decoder_dim=8))
     options, path = Options(normalize=False, flip_test=flip_test, decode=decode), tmp_path / "model.onnx"
     onnx_format.save(random_weights(narrow), path, options, precision, calibration=_calibration(precision, crops))
@@ -102,7 +102,7 @@ def test_onnx_of_a_variant_at_its_size(tmp_path, random_weights, crops, name):
 
 
 @pytest.mark.parametrize(("precision", "tolerance", "kind"), [("fp16", 0.02, "FLOAT16"), ("int8", 0.1, "INT8")])
-def test_onnx_of_less_precision(tmp_path, random_weights, crops, precision, tolerance, kind):
+def test_onnx_in_lower_precision(tmp_path, random_weights, crops, precision, tolerance, kind):
     weights, options = random_weights(_CONFIG), NETWORK
     images = (crops(_CONFIG.data.input_hw) / 64 - 2).astype(np.float32)
     onnx_format.save(weights, tmp_path / "full.onnx", options)
@@ -114,8 +114,8 @@ def test_onnx_of_less_precision(tmp_path, random_weights, crops, precision, tole
     assert onnx.TensorProto.DataType.Value(kind) in weights_kinds
 
 
-def test_fp16_is_of_layers_alone(tmp_path, random_weights):
-    """onnxruntime can't tell on a CPU, where it computes in fp32 what a file has in fp16."""
+def test_only_layers_are_fp16(tmp_path, random_weights):
+    """Reads the types in the graph: on a CPU onnxruntime computes fp16 nodes in fp32."""
     path = tmp_path / "model.onnx"
     onnx_format.save(random_weights(_CONFIG), path, Options(), "fp16")
     graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph

@@ -41,7 +41,7 @@ def photos(shared_data):
 
 @pytest.fixture(scope="module")
 def people(photos, tmp_path_factory):
-    """The model `people` with the flip test in fp32 and in int8, which half of the crops calibrate."""
+    """The folder of the model `people` with the flip test, in fp32 and in int8; half of the crops calibrate it."""
     folder, artifact = tmp_path_factory.mktemp("people"), read_artifact("people")
     save(artifact, folder / "fp32.onnx", Options())
     save(artifact, folder / "int8.onnx", Options(), "int8", calibration=photos[:8])
@@ -99,7 +99,7 @@ def test_the_scan_stays_in_fp32(people):
     assert len(in_scan) == 2 * 6 * 9 and not any(quantized & set(node.input) for node in in_scan)
 
 
-def test_every_crop_of_the_calibration_counts(random_weights, crops, tmp_path):
+def test_every_calibration_crop_counts(random_weights, crops, tmp_path):
     images = crops((64, 48))
     dark = np.concatenate([images // 8] * 4)  # a batch
     scales = []

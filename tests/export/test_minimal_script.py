@@ -1,4 +1,4 @@
-"""The script examples/onnx_minimal.py against the predictor."""
+"""The script examples/onnx_minimal.py gives the predictor's results, and explains mistakes."""
 
 import dataclasses
 import json
@@ -55,7 +55,10 @@ def picture(shared_data) -> Path:
 
 
 def _differences_px(artifact: Artifact, folder: Path, picture: Path, boxes: list[list[float] | None]) -> np.ndarray:
-    """Of the script's points and the predictor's, [n, j, 2], for boxes or the whole picture; their scores are equal."""
+    """Differences [n, j, 2] between the script's points and the predictor's, for boxes or (None) the whole picture.
+
+    It also asserts that joints and scores are equal.
+    """
     onnx.save(artifact, folder / "model.onnx", NETWORK)
     predictor, away = Predictor(artifact, flip_test=False, batch_size=1), []
     for box in boxes:
@@ -93,7 +96,7 @@ def test_script_equals_predictor_with_shipped_models(tmp_path, shared_data, name
 
 @pytest.mark.parametrize("codec", ["plain", "dark", "udp"])
 def test_script_decodes_peaks_anywhere(tmp_path, random_weights, picture, codec):
-    """Heatmaps of random weights have peaks at the edges too, and some so flat that a step magnifies rounding."""
+    """Random weights give peaks at the edges too, and some so flat that a step magnifies rounding errors."""
     config = dataclasses.replace(_CONFIG, head=HeatmapConfig(codec=codec))
     for away in _differences_px(random_weights(config), tmp_path, picture, [[-30, 100, 400, 300], None]):
         assert np.mean(away < 0.01) > 0.75 and away.max() < 1

@@ -14,8 +14,8 @@ pytest.importorskip("onnxruntime")
 
 from mamkpd_jax.export.formats.onnx import OPSET, save  # noqa: E402 (needs onnx)
 
-# Source: docs/operators.md of https://github.com/onnx/onnx-tensorrt, branch 10.1-GA: the rows of the operators that are
-# used here, with their data types. The list of TensorRT 10.15 has the same types for all of them.
+# Source: docs/operators.md of https://github.com/onnx/onnx-tensorrt, branch 10.1-GA: the data types of the operators in
+# exported files. TensorRT 10.15 lists the same types for all of them.
 _OPSETS = range(9, 21)
 _FLOATS = "FLOAT FLOAT16"
 _NUMBERS = f"{_FLOATS} INT64"
@@ -32,7 +32,7 @@ _TYPES = {
 }
 _AXES = {"Pad": 3, "ReduceMax": 1, "ReduceSum": 1, "Slice": 3, "Squeeze": 1}  # the input that must be a constant
 
-# Between them they have every part of the variants, codecs and options.
+# Together they cover every part of the variants, codecs and options.
 _CASES = {
     "cmm, dark": (ModelConfig(dims=(8,), depths=(1,)), "dark", Options()),
     "conv, udp, d_state": (
@@ -47,7 +47,7 @@ _CASES = {
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, random_weights, crops):
-    """The model of a case, in a precision; each is exported once."""
+    """Exports a case in a precision, once."""
     path = tmp_path_factory.mktemp("exported") / "model.onnx"
 
     @functools.cache

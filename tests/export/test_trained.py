@@ -1,6 +1,7 @@
-"""The model that `make train` left, in PyTorch, ONNX and StableHLO against JAX, on real crops.
+"""The model that `make train` trained: PyTorch, ONNX and StableHLO against JAX, on real crops.
 
-pytest -m long tests/export/test_trained.py; MAMKPD_QUICKSTART is its folder, else runs/quickstart of the repository.
+Run by `pytest -m long tests/export/test_trained.py`. MAMKPD_QUICKSTART names the run directory; the default is
+runs/quickstart in the repository.
 """
 
 import os
@@ -24,14 +25,14 @@ onnxruntime = pytest.importorskip("onnxruntime")
 from mamkpd_jax.artifact.torch_model import MamKPD  # noqa: E402 (needs torch)
 from mamkpd_jax.export.formats import onnx as onnx_format  # noqa: E402 (needs onnx)
 
-pytestmark = pytest.mark.long  # minutes of training before
+pytestmark = pytest.mark.long  # needs minutes of training first
 
 
 @pytest.fixture(scope="module")
 def weights() -> Artifact:
     folder = Path(os.environ.get("MAMKPD_QUICKSTART", Path(__file__).parents[2] / "runs" / "quickstart"))
     if not folder.is_dir():
-        # Not skipped: a long test is asked for by name.
+        # Not skipped: whoever runs a long test asked for it.
         pytest.fail(f"no {folder}: run `make train`, or set MAMKPD_QUICKSTART to the folder of its run", pytrace=False)
     return read_checkpoint(folder)
 

@@ -1,4 +1,4 @@
-"""A head that is written in this file alone is trained, used, converted and exported like the package's own."""
+"""A head defined only in this file is trained, used, converted and exported like the package's heads."""
 
 import dataclasses
 from pathlib import Path
@@ -29,14 +29,14 @@ from mamkpd_jax.skeletons import COCO
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class CoordinatesConfig(HeadConfig):
-    """Coordinates, by a linear layer of the features' mean."""
+    """Coordinates by a linear layer on the mean of the features."""
 
     kind: str = "coordinates"
-    score: float = 0.5  # of every joint
+    score: float = 0.5  # the same for every joint
 
 
 class Decoder(nnx.Module):
-    """Features to coordinates from 0 to 1 of the crop's sides."""
+    """From features to coordinates, as fractions of the crop's width and height."""
 
     def __init__(self, c_in: int, n_joints: int, *, rngs: nnx.Rngs):
         self.linear = Linear(c_in, 2 * n_joints, dtype=jnp.dtype("float32"), rngs=rngs)
@@ -101,7 +101,7 @@ HEADS.add("coordinates", CoordinatesHead)
 
 @pytest.fixture(scope="module")
 def config(coco_mini_root: Path, build_dir: Path) -> Config:
-    """40 epochs on 12 real persons, which fit into one batch."""
+    """A config of 40 epochs on 12 real persons, which fit into one batch."""
     from mamkpd_jax.config import DataConfig, EvalConfig, ModelConfig, OptimConfig
 
     return Config(
@@ -145,7 +145,7 @@ def test_resuming_continues_the_run(config, run):
         train(heatmaps, run)
 
 
-def test_predictions_are_those_of_the_program(run, picture):
+def test_the_predictor_uses_the_head(run, picture):
     predictor = Predictor.from_pretrained(run)
     (result,) = predictor(picture, "whole")
     assert result.scores == pytest.approx(np.full((1, 17), 0.9))
@@ -208,5 +208,5 @@ def test_another_kinds_fields_are_refused(config):
         wrong.validate()
 
 
-def test_its_cost_is_counted(config):
+def test_the_heads_cost_is_counted(config):
     assert costs(config, COCO)["decoder"].params == 16 * 34 + 34

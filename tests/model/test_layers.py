@@ -1,4 +1,4 @@
-"""The layers that are not Flax's own, against XLA's general convolution, and their initialisation."""
+"""The layers that Flax doesn't have, against XLA's general convolution, and their initialisation."""
 
 import functools
 
@@ -18,8 +18,8 @@ from mamkpd_jax.model.layers import (
     conv,
     drop_path,
     gelu,
-    in_memory,
     product,
+    stored_in_dtype,
 )
 from mamkpd_jax.ops.deconvolution import deconvolution
 from mamkpd_jax.ops.depthwise import _by_rows, _by_taps, depthwise
@@ -49,7 +49,7 @@ def test_depthwise_is_a_grouped_convolution(h, w, stride):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(("h", "w"), [(8, 6), (7, 5), (1, 1)])
-def test_depthwise_has_a_grouped_convolutions_gradients(h, w, stride, dtype):
+def test_depthwise_gradients_match_a_grouped_convolution(h, w, stride, dtype):
     d = 5
     x, kernel = _map(h, w, d).astype(dtype), jax.random.normal(jax.random.key(0), (3, 3, d), dtype)
     y, pullback = jax.vjp(lambda *inputs: depthwise(*inputs, stride), x, kernel)
@@ -65,13 +65,13 @@ def test_depthwise_has_a_grouped_convolutions_gradients(h, w, stride, dtype):
         np.testing.assert_allclose(np.float32(ours), theirs, rtol=1e-5 if dtype == "float32" else 0.02, atol=0.05)
 
 
-def test_both_forms_of_a_depthwise_kernels_gradient_agree():
+def test_both_depthwise_kernel_gradients_agree():
     x, dy = _map(7, 5, 6), _map(7, 5, 6)[::-1]
     np.testing.assert_allclose(_by_rows(x, dy), _by_taps(x, dy), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("h", "w"), [(8, 6), (2, 2), (32, 4)])
-def test_image_convolution_is_a_7x7_convolution_with_stride_2(h, w):
+def test_image_convolution_is_7x7_with_stride_2(h, w):
     layer = ImageConv(5, rngs=nnx.Rngs(0), **_FP32)
     expected = _convolve(_map(h, w, 3), layer.kernel[...], (2, 2), ((3, 3), (3, 3)))
     np.testing.assert_allclose(layer(_map(h, w, 3)), expected, atol=1e-5)
@@ -89,7 +89,7 @@ def test_deconv_is_a_convolution_of_the_dilated_input(h, w):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("h", "w"), [(4, 3), (1, 5)])
-def test_deconvolution_has_the_gradients_of_that_convolution(h, w, dtype):
+def test_deconvolution_gradients_match_that_convolution(h, w, dtype):
     x, kernel = _map(h, w, 5).astype(dtype), jax.random.normal(jax.random.key(0), (4, 4, 5, 3), dtype)
     y, pullback = jax.vjp(deconvolution, x, kernel)
     dy = jax.random.normal(jax.random.key(1), y.shape, dtype)
@@ -107,7 +107,7 @@ def test_1x1_convolution_is_a_convolution():
     np.testing.assert_allclose(layer(_map(4, 3, 5)), expected, atol=1e-5)
 
 
-def test_gradient_of_a_products_kernel_is_not_rounded():
+def test_product_does_not_round_the_kernels_gradient():
     x, kernel = _map(8, 6, 5).astype(jnp.bfloat16), jax.random.normal(jax.random.key(0), (5, 3))
     y, pullback = jax.vjp(product, x, kernel)
     assert y.dtype == jnp.bfloat16
@@ -129,7 +129,7 @@ def test_batch_norm_in_evaluation_rounds_once():
 
 
 @pytest.mark.parametrize(("dtype", "rounding"), [("float32", 1e-6), ("bfloat16", 2**-8)])
-def test_gelu_is_that_of_the_error_function(dtype, rounding):
+def test_gelu_matches_the_error_function(dtype, rounding):
     x = jnp.linspace(-6, 6, 2001).astype(dtype)
     y, pullback = jax.vjp(gelu, x)
     exact, exact_pullback = jax.vjp(functools.partial(nnx.gelu, approximate=False), x.astype("float32"))
@@ -139,14 +139,14 @@ def test_gelu_is_that_of_the_error_function(dtype, rounding):
     np.testing.assert_allclose(_gelu_by_tanh(x.astype("float32")), exact, rtol=0, atol=5e-4)
 
 
-def test_strided_convolutions_pad_both_sides_alike():
+def test_strided_convolutions_pad_symmetrically():
     layer = conv(1, 1, 7, stride=2, use_bias=False, rngs=nnx.Rngs(0), **_FP32)
     layer.kernel[...] = jnp.zeros((7, 7, 1, 1)).at[3, 3].set(1.0)
     x = _map(8, 6, 1)
     np.testing.assert_array_equal(layer(x), x[:, ::2, ::2])
 
 
-def test_initial_spread_is_kaimings_of_a_groups_fan_out():
+def test_initial_kernels_are_kaiming_by_group():
     depthwise = DepthwiseConv(4096, use_bias=False, rngs=nnx.Rngs(0), **_FP32)
     assert np.std(depthwise.kernel[...]) == pytest.approx((2 / 9) ** 0.5, rel=0.02)
     dense = conv(64, 64, 7, use_bias=False, rngs=nnx.Rngs(0), **_FP32)
@@ -154,16 +154,16 @@ def test_initial_spread_is_kaimings_of_a_groups_fan_out():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_what_lies_in_memory_has_the_same_values_and_gradients(dtype):
+def test_stored_in_dtype_keeps_values_and_gradients(dtype):
     x = jnp.arange(6, dtype=dtype)
-    y, pullback = jax.vjp(lambda x: in_memory(x * 3) * 2, x)
+    y, pullback = jax.vjp(lambda x: stored_in_dtype(x * 3) * 2, x)
     (gradient,) = pullback(jnp.ones_like(y))
     np.testing.assert_array_equal(y, x * 6)
     np.testing.assert_array_equal(gradient, jnp.full(6, 6, dtype))
     assert gradient.dtype == dtype
 
 
-def test_drop_path_keeps_the_mean_and_drops_whole_examples():
+def test_drop_path_drops_examples_and_keeps_the_mean():
     x = jnp.ones((4000, 1, 1, 3))
     y = np.asarray(drop_path(x, 0.25, nnx.Rngs(drop_path=0)))
     assert set(np.unique(y)) == {np.float32(0), np.float32(1 / 0.75)}

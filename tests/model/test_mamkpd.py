@@ -22,7 +22,7 @@ def _crops(b: int = 2, hw: tuple[int, int] = (64, 48)) -> jax.Array:
 def test_heatmaps_of_a_256x192_crop(name):
     model = abstract(Config(model=variant(name)), COCO)
     heatmaps = nnx.eval_shape(lambda m: m(jnp.zeros((1, 256, 192, 3))), model)
-    # Row b of table 5 has a fourth stage: it ends at stride 32, its heatmaps at stride 8.
+    # Row b of table 5 has a fourth stage: its features have stride 32, its heatmaps stride 8.
     assert heatmaps.shape == ((1, 32, 24, 17) if name == "ablation_b" else (1, 64, 48, 17))
     assert heatmaps.dtype == jnp.float32
 
@@ -68,18 +68,18 @@ def test_paths_are_dropped_only_with_keys():
     assert np.abs(forward(model, nnx.Rngs(drop_path=1)) - plain).max() > 0
 
 
-def test_normalize_is_imagenets():
+def test_normalize_uses_imagenets_statistics():
     image = jnp.asarray([[[[124, 116, 104], [0, 255, 10]]]], jnp.uint8)
     expected = (np.asarray(image, np.float64) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     np.testing.assert_allclose(normalize(image), expected, atol=1e-5)
 
 
-def test_a_scan_that_this_device_can_not_run_is_refused():
+def test_a_scan_for_another_device_is_refused():
     with pytest.raises(UserError, match="config.model.scan is 'pallas_triton', which runs on cuda alone, and this is"):
         abstract(Config(model=ModelConfig(scan="pallas_triton")), COCO)
 
 
-def test_parameter_keys_are_those_of_nnx():
+def test_parameter_keys_equal_nnx_keys():
     config = ModelConfig(depths=(1, 1), dims=(8, 16), decoder_dim=8)
     ours, theirs = (MamKPD(Config(model=config), COCO, rngs=rngs) for rngs in (ParamKeys(3), nnx.Rngs(params=3)))
     for a, b in zip(*(jax.tree.leaves(nnx.state(model)) for model in (ours, theirs)), strict=True):

@@ -1,4 +1,4 @@
-"""SS2D's parameters, and that every position sees every other one."""
+"""SS2D's initial parameters, its global receptive field and its choice of a scan."""
 
 import jax
 import jax.numpy as jnp

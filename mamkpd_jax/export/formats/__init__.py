@@ -1,1 +1,1 @@
-"""The formats that models are exported in: a module is a file suffix, by the name of its file."""
+"""The export formats. Each module is one, and its file name is the suffix of exported files."""

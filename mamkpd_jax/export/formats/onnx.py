@@ -1,4 +1,4 @@
-"""A model as an ONNX file, by way of the PyTorch twin."""
+"""Exports a model to ONNX, by tracing the PyTorch twin."""
 
 import json
 import os
@@ -29,15 +29,15 @@ from mamkpd_jax.registry import HEADS
 OPSET = 20
 _BATCH_AXIS = "batch"
 _CALIBRATION_BATCH = 8
-# By their names the network's layers, not the scan's own operations and not what is around the network. Those are in
-# fp32 everywhere: in half precision 1 + exp(x) overflows from 11 on, a small delta is lost, and so is a heatmap's foot.
-# In int8 the projections to delta, B and C would be as coarse, and quantizing these small products takes time.
-# A name that comes again, for the mirrored image, has a number.
+# Matches the names of the network's layers, but not of the scan's operations, nor of those around the network. These
+# stay in fp32: in half precision 1 + exp(x) overflows from 11 on, and small deltas and a heatmap's tails are lost. In
+# int8 the projections to delta, B and C would be as coarse, and quantizing such small products takes time.
+# Names that are repeated for the mirrored image have a number.
 _LAYERS = re.compile(r"/model(_\d+)?/(?!.*/ss2d(_\d+)?/[^/]+$)")
 
 
 def twin(artifact: Artifact) -> torch_model.MamKPD:
-    """The PyTorch twin with these weights, ready to predict."""
+    """The PyTorch twin with the artifact's weights, ready to predict."""
     kind = artifact.config.head.kind
     if kind not in torch_model.HEADS:
         torch_model.HEADS[kind] = HEADS[kind].twin()
@@ -61,11 +61,11 @@ def save(
     pixels of the crop and `scores` [b, j] with `options.decode`, else the head's, such as `heatmaps` [b, j, h, w].
 
     Args:
-        precision: "fp32", "fp16" or "int8": fp16 halves the layers' weights, and leaves the scan and what is around
-            the network in fp32; int8 quantizes the linear layers, with scales that `calibration` fixes.
-        batch: the number of crops it takes, in a graph whose shapes are all constants; 0: any number.
-        calibration: a few hundred crops like those that the model will see, as uint8 RGB [n, h, w, 3]; int8 alone takes
-            and needs them.
+        precision: "fp32", "fp16" or "int8". fp16 halves the layers' weights; the scan and the operations around the
+            network stay in fp32. int8 quantizes the linear layers, with scales from `calibration`.
+        batch: the fixed number of crops, with which all shapes are constants; 0: any number.
+        calibration: a few hundred crops like those that the model will see, as uint8 RGB [n, h, w, 3]; required for
+            int8, and refused for other precisions.
 
     Raises:
         UserError: int8 has no calibration, another precision has one, or its crops have another type or size.
@@ -90,9 +90,9 @@ def save(
         if precision == "fp16":
             others = [node.name for node in graph.graph.node if not _LAYERS.match(node.name)]
             graph = convert_float_to_float16(graph, keep_io_types=True, node_block_list=others)
-            # The conversion puts casts to fp16 and back between two operations in fp32, at the end of the graph.
+            # The conversion adds needless casts to fp16 and back between fp32 operations, and lists them last.
             converted = OnnxModel(graph)
-            converted.disable_shape_inference()  # it fails on decoding, and the graph has all types
+            converted.disable_shape_inference()  # it fails on decoding, and the graph already has all types
             converted.remove_cascaded_cast_nodes()
             converted.remove_useless_cast_nodes()
             converted.prune_graph()
@@ -100,7 +100,7 @@ def save(
             graph = converted.model
         about = {**artifact.description(), "options": options.parts, "precision": precision, "batch": batch}
         onnx.helper.set_model_props(graph, {METADATA_KEY: json.dumps(about)})
-        del graph.opset_import[:]  # onnxruntime lists its own operator sets, of which there is nothing in the graph
+        del graph.opset_import[:]  # onnxruntime adds its operator sets, which the graph doesn't use
         graph.opset_import.append(onnx.helper.make_opsetid("", OPSET))
         onnx.checker.check_model(graph)
         onnx.save(graph, final)
@@ -108,14 +108,14 @@ def save(
 
 
 def _trace(model: torch.nn.Module, example: torch.Tensor, path: Path, outputs: list[str]) -> None:
-    """Choice: the exporter that traces, though torch calls it the older one.
+    """Traces the model on an example, and writes an ONNX file with a dynamic batch.
 
-    The newer one (dynamo=True, torch 2.13, onnxscript 0.7) makes an equally good graph: of a model of two blocks 577
-    nodes instead of 629, a dynamic batch, the same outputs within 5e-7 and the same speed. But it took 109 s instead of
-    6 s for it, and needs onnxscript.
+    Choice: the tracing exporter, which torch calls the older one. The newer one (dynamo=True, torch 2.13, onnxscript
+    0.7) makes an equally good graph: for a model of two blocks 577 nodes instead of 629, a dynamic batch, the same
+    outputs within 5e-7 and the same speed. But it takes 109 s instead of 6 s, and needs onnxscript.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns that it is the older one, and of sizes taken as constants
+        warnings.simplefilter("ignore")  # it warns that it is the older one, and about sizes taken as constants
         torch.onnx.export(
             model,
             (example,),
@@ -129,9 +129,9 @@ def _trace(model: torch.nn.Module, example: torch.Tensor, path: Path, outputs: l
 
 
 def _fold(source: Path, target: Path, batch: int) -> None:
-    """Folds constants and BatchNorm by onnxruntime's basic optimizations, which any runtime can read.
+    """Folds constants and BatchNorm with onnxruntime's basic optimizations, whose result any runtime can read.
 
-    With a batch size shapes are constants too. Products stay products, as without one: int8 looks for them.
+    With a batch size, shapes become constants too. MatMul nodes stay as they are, because int8 looks for them.
     """
     options = onnxruntime.SessionOptions()
     if batch:
@@ -145,7 +145,7 @@ def _fold(source: Path, target: Path, batch: int) -> None:
 
 def _check(calibration: np.ndarray | None, precision: str, input_hw: tuple[int, int]) -> None:
     if (calibration is None) == (precision == "int8"):
-        remedy = "give crops for it" if calibration is None else "leave it out, as it is for int8"
+        remedy = "give crops for it" if calibration is None else "leave it out, which only int8 takes"
         raise UserError(
             f"the precision is {precision} {'without' if calibration is None else 'with'} a calibration; {remedy}"
         )
@@ -157,7 +157,7 @@ def _check(calibration: np.ndarray | None, precision: str, input_hw: tuple[int, 
 
 
 def _feeds(calibration: UInt8[np.ndarray, "n h w 3"], options: Options, batch: int) -> Iterator[dict[str, np.ndarray]]:
-    """The model's input for the calibration, in batches of its size; the first crops fill the last batch."""
+    """The calibration's crops as inputs of the model, in batches; the first crops fill up the last batch."""
     size = batch or _CALIBRATION_BATCH
     n_batches = -(-len(calibration) // size)
     for images in np.resize(calibration, (n_batches, size, *calibration.shape[1:])):

@@ -1,4 +1,4 @@
-"""A model as StableHLO, by jax.export: it runs where JAX does, without this package."""
+"""Exports a model to StableHLO with jax.export. The file runs wherever JAX does, without this package."""
 
 import dataclasses
 import json
@@ -26,14 +26,15 @@ def save(artifact: Artifact, path: Path, options: Options, precision: str = "fp3
     crop and scores [b, j] with `options.decode`, else the head's, such as heatmaps [b, h / stride, w / stride, j].
 
     Args:
-        path: a file NAME.stablehlo, or a new folder for model.stablehlo and model.json: the artifact's description, the
-            options, the batch size, and the shapes and dtypes of inputs and outputs, a symbolic batch as "b".
-        batch: the number of crops it takes; 0: any number, the batch being symbolic.
+        path: a file NAME.stablehlo, or a new folder for model.stablehlo and model.json. The latter has the artifact's
+            description, the options, the batch size, and the shapes and dtypes of inputs and outputs; a symbolic batch
+            is "b".
+        batch: the fixed number of crops; 0: any number, by a symbolic batch.
 
     Raises:
-        UserError: there is such a folder already.
+        UserError: the folder exists already.
     """
-    del precision  # it is fp32
+    del precision  # always fp32
     if path.suffix:
         with atomic_write(path) as temporary:
             temporary.write_bytes(_exported(artifact, options, batch).serialize())
