@@ -50,7 +50,7 @@ def read_checkpoint(workdir: Path, *, best: bool = False, ema: bool = True) -> A
 
 
 def write_checkpoint(artifact: Artifact, workdir: Path) -> None:
-    """Writes a checkpoint of the artifact alone, atomically: to evaluate or to start a run from, but not to resume.
+    """Writes a checkpoint of the artifact, atomically. A run can evaluate it or start from it, but not resume it.
 
     Raises:
         UserError: `workdir` has checkpoints already, or can't be written.

@@ -94,7 +94,7 @@ def by_token(chunks: Tensor) -> Sequence[Tensor]:
 
 
 class SS2D(nn.Module):
-    """Selective scan of a feature map in four directions, gated (VMamba, arXiv 2401.10166); its scan is in fp32."""
+    """Gated selective scan of a feature map [b, h, w, d] in four directions, fp32 inside (VMamba, arXiv 2401.10166)."""
 
     def __init__(self, dim: int, d_state: int):
         super().__init__()
@@ -174,7 +174,7 @@ class DropPath(nn.Module):
 
 
 class VSSBlock(nn.Module):
-    """SS2D and an MLP, each after a norm and with a residual connection (MamKPD eq. 2)."""
+    """SS2D and an MLP, each after a norm and with a residual connection (MamKPD eq. 2); channel-last in and out."""
 
     def __init__(self, dim: int, d_state: int, drop_path: float):
         super().__init__()
@@ -369,6 +369,7 @@ class MamKPD(nn.Module):
         self.decoder: Any = HEADS[config["head"]["kind"]](description)
 
     def forward(self, image: Tensor) -> Any:
+        """The head's outputs for normalised images [b, 3, h, w]."""
         # PyTorch's BatchNorm in training is a hundred times less accurate on channel-last maps, as permuted images are.
         return self.decoder(self.encoder(image.contiguous()))
 
@@ -438,6 +439,7 @@ class CropPredictor(nn.Module):
         self.mean, self.std = model.description["mean"], model.description["std"]
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Points and scores for images, or the head's outputs without `decode`; shapes as in the class's arguments."""
         if self.normalize:
             # Not buffers: `half()` would round those with the weights.
             mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))

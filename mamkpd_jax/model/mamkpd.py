@@ -105,6 +105,7 @@ class ParamKeys(nnx.Rngs):
         self._seed, self._n = seed, 0
 
     def params(self) -> Array:
+        """The next key."""
         self._n += 1
         return jax.random.fold_in(jax.random.key(self._seed), self._n - 1)
 

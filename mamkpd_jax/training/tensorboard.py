@@ -37,6 +37,7 @@ class TensorBoard:
         self._write(step, summary=Summary(value=[Summary.Value(tag=name, image=content)]))
 
     def close(self) -> None:
+        """Closes the event file."""
         with contextlib.suppress(OSError):
             self._events.close()
 

@@ -60,7 +60,7 @@ def _unpack(word: Array) -> list[Array]:
 
 
 class Token(NamedTuple):
-    """A token as loaded: its input, the columns of its row of proj, and delta where it is given."""
+    """A token as loaded: its input, the columns of its row of proj, and delta if it is given."""
 
     u: Array
     proj: list[Array]

@@ -142,4 +142,5 @@ def start(operands: Operands) -> _State:
 
 
 def zeros(scan: Scan) -> _State:
+    """A program's state of zeros."""
     return (jnp.zeros((scan.channels,), jnp.float32),) * scan.n

@@ -37,6 +37,7 @@ class Scan:
 
     @property
     def length(self) -> int:
+        """Tokens of a map."""
         return self.h * self.w
 
     @property
@@ -46,6 +47,7 @@ class Scan:
 
     @property
     def n_chunks(self) -> int:
+        """Chunks of a walk."""
         return self.length // self.chunk
 
     @property
@@ -65,6 +67,7 @@ class Scan:
         return dataclasses.replace(self, batch=batch, segment=segment)
 
     def walk(self, direction: int) -> Walk:
+        """The walk of a direction, 0 to 3."""
         return Walk(direction, self.h, self.w, self.chunk)
 
 

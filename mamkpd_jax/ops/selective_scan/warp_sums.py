@@ -26,6 +26,7 @@ class WarpSums:
         self._element = jnp.arange(size, dtype=jnp.int32)
 
     def add(self, vector: Array) -> None:
+        """Takes the next vector to sum."""
         self._vectors.append(vector)
         if not self._interpret:
             self._join(0, vector)

@@ -49,7 +49,7 @@ def _forward(u: Array, delta: Array, A: Array, B: Array, C: Array, reverse: bool
     return jnp.sum(h * C[..., None], axis=2), (u, delta, A, B, C, decay, h)
 
 
-# Autodiff of the loop takes three times as long on a CPU, as it differentiates and stores each operation of each step.
+# Autodiff of the loop takes three times as long on a CPU: it differentiates and stores each operation of each step.
 # Here only dx_t = dh_t + decay_{t+1} dx_{t+1} is a recurrence, from the other end; the rest is elementwise or a sum.
 def _backward(reverse: bool, saved: tuple[Array, ...], dy: Array) -> tuple[Array, ...]:
     u, delta, A, B, C, decay, h = saved
