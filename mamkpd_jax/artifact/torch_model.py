@@ -78,8 +78,8 @@ def softplus(x: Tensor) -> Tensor:
 def chunked(rows: Tensor, columns: Tensor, chunk: int) -> Tensor:
     """Two maps [b, h, w, c] as chunks of tokens, the first row by row, the second column by column.
 
-    The result is [2, b * chunks, chunk, c]. Columns are gathered by index: onnxruntime would merge a transposition with
-    the one to channel-last, into a slow one of single values.
+    The result is [2, b * chunks, chunk, c]. Columns are gathered by index: onnxruntime would merge a transposition and
+    the one to channel-last into a slow copy of single values.
     """
     h, w, c = sizes(rows, 1, 2, 3)
     shape = (1, -1, chunk, c)
@@ -452,17 +452,17 @@ class CropPredictor(nn.Module):
 
 
 def decode_heatmaps(heatmaps: Tensor, codec: str, sigma: float) -> tuple[Tensor, Tensor]:
-    """Points [b, j, 2] in heatmap pixels and scores [b, j]: each peak's position, to subpixels, and its height.
+    """Points [b, j, 2] in heatmap pixels and scores [b, j]: each peak's subpixel position, and its height.
 
     "plain" moves the peak by a quarter pixel towards its larger neighbour. "dark" (arXiv 1910.06278) and "udp" (arXiv
     1911.07524) take a Newton step on the logarithm of the heatmap, after a blur for targets of `sigma` heatmap pixels.
     """
     joints, height, width = sizes(heatmaps, 1, 2, 3)
-    flat = (-1, joints, height * width)  # after `flatten`, ONNX has no number of joints, and an empty batch fails
+    flat = (-1, joints, height * width)  # `flatten` would hide the joints from ONNX, and empty batches would fail
     scores, index = heatmaps.reshape(flat).max(dim=2, keepdim=True)
     x, y = index % width, index // width
     surface = heatmaps if codec == "plain" else log_blurred(heatmaps, codec, sigma)
-    # The margin makes it needless to clamp indices: TensorRT clamps no integers.
+    # With this margin no index needs clamping, because TensorRT can't clamp integers.
     padded = F.pad(surface, (2, 2, 2, 2), mode="replicate").reshape(-1, joints, (height + 4) * (width + 4))
 
     def value(dx: int, dy: int) -> Tensor:
@@ -496,7 +496,7 @@ def newton_step(gradient: Tensor, value: Callable[[int, int], Tensor], codec: st
 
 
 def log_blurred(heatmaps: Tensor, codec: str, sigma: float) -> Tensor:
-    """The logarithm of blurred heatmaps: a Gaussian with zeros outside, rescaled to each heatmap's old maximum."""
+    """The logarithm of heatmaps after a Gaussian blur with zeros outside, rescaled to keep each heatmap's maximum."""
     reach = round(2.5 * sigma)
     blur_sigma = 0.3 * (reach - 1) + 0.8
 

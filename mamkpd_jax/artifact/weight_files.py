@@ -77,7 +77,7 @@ def to_torch(artifact: Artifact) -> dict[str, np.ndarray]:
 
 
 def from_torch(state: Mapping[str, np.ndarray], description: Any) -> Artifact:
-    """The inverse of `to_torch`; `description` is `Artifact.description`'s.
+    """The inverse of `to_torch`; `description` is the result of `Artifact.description`.
 
     Raises:
         UserError: the description is invalid, or the weights don't fit it; the message lists the differences.
@@ -114,7 +114,7 @@ def _check_sizes(state: Mapping[str, np.ndarray], model: ModelConfig) -> None:
 
 
 def _check_tensors(state: Mapping[str, np.ndarray], names: Mapping[str, Any]) -> None:
-    """Raises UserError for a key that is on one side only; PyTorch's batch counters are optional."""
+    """Raises UserError for tensors that are missing, unknown or of another kind; batch counters are optional."""
     expected = {}
     for name, leaf in names.items():
         empty = np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)  # takes no memory, whatever its size

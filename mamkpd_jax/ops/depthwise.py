@@ -61,7 +61,7 @@ _depthwise.defvjp(_forward, _backward)
 
 
 def _by_taps(x: Float[Array, "b h w d"], dy: Float[Array, "b h w d"]) -> Float[Array, "3 3 d"]:
-    """The kernel's gradient, fp32, in one sum over all taps. XLA would make five passes of a sum for each tap."""
+    """The kernel's gradient, fp32, in one sum over all taps. A sum for each tap would take XLA five passes."""
     _, h, w, d = x.shape
     x, dy = _padded(x).astype(jnp.float32), dy.astype(jnp.float32)
     products = jnp.stack([x[:, i : i + h, j : j + w] * dy for i, j in _TAPS], axis=3)

@@ -81,7 +81,7 @@ def gradients(
 
     def on_a_device(*arrays: Array) -> tuple[Array, Array, Array]:
         dx, *parts = call(epsilon, interpret, *arrays)
-        # A single reduction of both arrays is one kernel. XLA would not split it over devices, so it is done here.
+        # One reduction of both arrays makes one kernel. XLA doesn't split it over devices, but `over_batch` does.
         dscale, dbias = lax.reduce(tuple(parts), (0.0, 0.0), _add, (0,))
         return dx, dscale[None], dbias[None]
 

@@ -12,7 +12,7 @@ from mamkpd_jax.config import Config, DataConfig, EvalConfig, HeatmapConfig, Mod
 from mamkpd_jax.data.opening import PoseData
 from mamkpd_jax.skeletons import SKELETONS, Skeleton
 
-METRICS = ("pck_box@0.1", "coco")  # the first one has the headline value, which compares runs
+METRICS = ("pck_box@0.1", "coco")  # runs are compared by the first one's headline value
 _BATCH, _EVAL_BATCH = 16, 32
 _LEAST_STEPS, _LEAST_EPOCHS = 600, 20  # a run is as long as the longer of both
 _FROM_SCRATCH = 4  # times as long without starting weights

@@ -31,7 +31,7 @@ _BATCH_AXIS = "batch"
 _CALIBRATION_BATCH = 8
 # Matches the names of the network's layers, but not of the scan's operations, nor of those around the network. These
 # stay in fp32: in half precision 1 + exp(x) overflows from 11 on, and small deltas and a heatmap's tails are lost. In
-# int8 the projections to delta, B and C would be as coarse, and quantizing such small products takes time.
+# int8 the projections to delta, B and C would be too coarse, and quantizing such small products takes time.
 # Names that are repeated for the mirrored image have a number.
 _LAYERS = re.compile(r"/model(_\d+)?/(?!.*/ss2d(_\d+)?/[^/]+$)")
 

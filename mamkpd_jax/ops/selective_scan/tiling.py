@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from mamkpd_jax.ops.selective_scan.walk import Walk
 
-# The largest rank of delta's projection inside the kernels. At rank 24 it costs 50 instructions for 32 channels of a
-# token; outside it costs three more kernels and several times the bytes of the scan. At rank 48 registers spill.
+# The largest rank of delta's projection inside the kernels. At rank 24 it costs 50 more instructions for 32 channels of
+# a token; outside it costs three more kernels and several times the scan's bytes. At rank 48 registers spill.
 _LARGEST_RANK = 32
 # Above this rank, chunks of 8 tokens take three times as long to compile as those of 4, and 1.6 times the registers.
 _LARGE_RANK = 12

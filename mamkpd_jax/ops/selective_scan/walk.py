@@ -57,7 +57,7 @@ class Walk:
 
 
 def by_direction(directions: Sequence[int], run: Callable[[int], None]) -> None:
-    """Runs `run(direction)` for the direction of this program, which is its index on axis 2; it is static in `run`."""
+    """Runs `run(directions[i])`, for this program's index i on axis 2. The direction is static in `run`."""
     program = pl.program_id(2)
 
     def branch(first: int) -> None:
