@@ -17,7 +17,7 @@ _PICTURES = {PICTURE: "Labelled poses at the left, predicted ones at the right",
 # How the starting weights relate to the data set's keypoints, by the state of the last layer.
 LAST_LAYER = {
     "kept": "They have the same keypoints: the scores before training are those of these weights.",
-    "fitted": "They have other keypoints: before training the last layer was fitted to these, which gives the scores.",
+    "fitted": "They have other keypoints: the scores before training are those of a last layer fitted to these.",
     "new": "They have other keypoints, so the last layer starts from random values: no scores before training.",
     "random": "They are random: no scores before training.",
 }
