@@ -86,7 +86,8 @@ def test_known_keypoints_keep_their_last_layer(tiny, labelled, tmp_path):
     finetune(data, tmp_path, start, steps=1)
     kernel = read_artifact(tmp_path / "start.safetensors").params["decoder"]["head"]["kernel"]
     np.testing.assert_array_equal(kernel, read_artifact(start).params["decoder"]["head"]["kernel"])
-    assert "the scores before training are those of these weights" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "the scores before training are those of these weights" in report
 
 
 def _run(*flags: str) -> tuple[int, str]:
