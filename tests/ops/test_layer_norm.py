@@ -113,7 +113,7 @@ one = run(*arrays)
 put = jax.device_put(arrays, (split, whole, split, split))
 compiled = run.lower(*put).compile()
 text = compiled.as_text()
-assert "all-reduce" in text  # of the gradients of scale and bias: the text is of two devices
+assert "all-reduce" in text  # sums the gradients of scale and bias, as only two devices need
 assert "all-gather" not in text and "collective-permute" not in text and "all-to-all" not in text
 for a, b in zip(one, compiled(*put)):
     assert jnp.allclose(a, b, rtol=1e-5, atol=1e-5), abs(a - b).max()

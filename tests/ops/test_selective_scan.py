@@ -232,7 +232,7 @@ one = jax.jit(run)(arrays, dy)
 arrays, dy = jax.device_put((arrays, dy), ([split] * 2 + [whole] * 4, split))
 compiled = jax.jit(run).lower(arrays, dy).compile()
 text = compiled.as_text()
-assert "all-reduce" in text  # of the weights' gradients: the text is of two devices
+assert "all-reduce" in text  # sums the weights' gradients, as only two devices need
 assert "all-gather" not in text and "collective-permute" not in text and "all-to-all" not in text
 for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(compiled(arrays, dy))):
     assert jnp.allclose(a, b, rtol=1e-5, atol=1e-5), abs(a - b).max()
