@@ -1,1 +1,1 @@
-"""Using a trained model: predictions and pictures of them."""
+"""Prediction with a trained model: the poses of images and videos, and drawings of them."""

@@ -1,4 +1,4 @@
-"""Downloads pictures from web addresses."""
+"""Downloads pictures from http:// and https:// addresses."""
 
 import dataclasses
 import re
@@ -15,8 +15,8 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import atomic_write
 
 MAX_BYTES = 64 * 2**20
-TIMEOUT_S = 60.0  # of a download
-_SILENCE_S = 10.0  # without a byte
+TIMEOUT_S = 60.0  # for a whole download
+_SILENCE_S = 10.0  # the longest wait for the next byte
 _REDIRECTIONS = 5
 _CHUNK_BYTES = 2**16
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # a Windows drive has one letter
@@ -44,16 +44,16 @@ def is_address(text: str) -> bool:
 
 
 def without_login(address: str) -> str:
-    """The address without a user name and a password, as messages show it."""
+    """The address without its user name and password, for messages."""
     return re.sub(r"//[^/?#]*@", "//", address, count=1)
 
 
 def download(address: str, *, max_bytes: int = MAX_BYTES, timeout_s: float = TIMEOUT_S) -> Download:
-    """Downloads the file at an http:// or https:// address. It follows at most five redirections.
+    """Downloads the file at an http:// or https:// address, following at most five redirections.
 
     Raises:
-        UserError: the address is of another kind, has a user name, or can't be reached, the server answers with an
-            error, or the file is incomplete, larger than `max_bytes`, or takes longer than `timeout_s`.
+        UserError: the address has another scheme or a user name, or can't be reached; the server returns an error; or
+            the file is incomplete, larger than `max_bytes`, or takes longer than `timeout_s`.
     """
     if not re.match("https?://", address, re.IGNORECASE):
         raise UserError(f"{address} can't be downloaded; expected a file, or an http:// or https:// address")
@@ -72,9 +72,9 @@ def download(address: str, *, max_bytes: int = MAX_BYTES, timeout_s: float = TIM
 
 
 def _content(address: str, max_bytes: int, timeout_s: float) -> bytes:
-    # Escapes what browsers escape too, such as spaces and letters of other scripts, but nothing twice.
+    # Escapes what browsers escape, such as spaces and non-ASCII letters, but keeps existing escapes.
     escaped = quote(address, safe="%/:=&?~#+!$,;'@()*[]")
-    headers = {"User-Agent": f"mamkpd_jax/{mamkpd_jax.__version__}"}  # some servers refuse Python's own name
+    headers = {"User-Agent": f"mamkpd_jax/{mamkpd_jax.__version__}"}  # some servers refuse urllib's default
     request = urllib.request.Request(escaped, headers=headers)
     end_s = time.monotonic() + timeout_s
     content = bytearray()
@@ -98,7 +98,7 @@ class _FewRedirections(urllib.request.HTTPRedirectHandler):
 
 
 def _opener() -> Any:
-    """An opener of http and https alone: urllib's default opener reads files and FTP too."""
+    """An opener for http and https only: urllib's default opener also reads files and FTP."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,

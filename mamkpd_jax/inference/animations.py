@@ -5,11 +5,11 @@ from pathlib import Path
 
 from PIL import Image
 
-FORMATS = ("GIF", "WEBP", "PNG", "AVIF")  # a TIFF of several pages is a scan
+FORMATS = ("GIF", "WEBP", "PNG", "AVIF")  # not TIFF: its pages are a scan
 
 
 def animated_frames(picture: Path | bytes) -> int:
-    """The number of frames of a GIF, WebP, PNG or AVIF file; 1 for other and for unreadable files."""
+    """The number of frames in a GIF, WebP, PNG or AVIF file; 1 for other formats and unreadable files."""
     try:
         with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture, formats=FORMATS) as image:
             return getattr(image, "n_frames", 1)

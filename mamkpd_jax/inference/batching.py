@@ -1,4 +1,4 @@
-"""Makes batches of the crops of many callers. One thread runs them, and alone uses the device."""
+"""Batches the crops of many callers. A single thread runs the batches, so only it uses the device."""
 
 import threading
 import time
@@ -13,19 +13,19 @@ from jaxtyping import Float, UInt8
 from mamkpd_jax.inference.engine import Batch, Engine
 
 
-class Found(NamedTuple):
-    """What the network finds in a crop."""
+class CropResult(NamedTuple):
+    """The keypoints of a crop, as the network predicts them."""
 
     points: Float[np.ndarray, "j 2"]  # in pixels of the crop
     scores: Float[np.ndarray, " j"]
-    maps: Float[np.ndarray, "h2 w2 j"] | None  # as those of `Head.maps`, where they were asked for
+    maps: Float[np.ndarray, "h2 w2 j"] | None  # from `Head.maps`; None unless requested
 
 
 class _Waiting(NamedTuple):
     crop: UInt8[np.ndarray, "h w 3"]
     maps: bool
-    due_s: float  # when it runs even if the batch is not full, in time.monotonic()
-    future: Future[Found]
+    due_s: float  # the time.monotonic() at which it runs even if its batch is not full
+    future: Future[CropResult]
 
 
 class _Running(NamedTuple):
@@ -36,17 +36,17 @@ class _Running(NamedTuple):
 
 
 class MicroBatcher:
-    """Runs an engine on the crops of many threads, in their order, together in batches.
+    """Runs an engine on crops from many threads, in batches and in their order of arrival.
 
     A batch runs when `batch_size` crops wait, or when the first has waited `max_wait_ms` and the device is idle. While
-    it computes, a full batch is sent after it, and other crops are collected.
+    it runs, the next full batch is already sent to the device, and further crops are collected.
 
-    Choice: a batch that is not full runs crop by crop where that is quicker than its padding, as it is on CPUs, where
-    eight crops take eight times as long as one. Both are measured when the batcher is made.
+    Choice: an incomplete batch runs crop by crop where that is faster than padding it. On CPUs it is: eight crops take
+    eight times as long as one. The constructor measures both.
 
     Args:
-        max_wait_ms: 0 never waits for other crops.
-        observe: called with the number of crops of each batch that is sent to the device; it must not raise.
+        max_wait_ms: how long the first crop of a batch waits for others; 0: not at all.
+        observe: called with the number of crops in each batch that is sent to the device; must not raise.
     """
 
     def __init__(self, engine: Engine, *, max_wait_ms: float, observe: Callable[[int], Any] = lambda _: None):
@@ -54,23 +54,24 @@ class MicroBatcher:
         self._waiting: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        # An incomplete batch of up to so many crops is split into single crops.
+        # Incomplete batches of at most this many crops run crop by crop.
         self._split_up_to = int(self._time_s(engine.batch_size) / self._time_s(1)) if engine.batch_size > 1 else 1
         self._thread = threading.Thread(target=self._work, name="device", daemon=True)
         self._thread.start()
 
     @property
     def waiting(self) -> int:
-        """The number of crops that no batch has yet."""
+        """The number of crops that are not yet in a batch."""
         return len(self._waiting)
 
-    def submit(self, crops: Batch, *, maps: bool = False) -> list[Future[Found]]:
-        """A future for each crop. One that is cancelled before its batch is sent to the device costs nothing.
+    def submit(self, crops: Batch, *, maps: bool = False) -> list[Future[CropResult]]:
+        """Queues crops, and returns a future for each.
 
-        A future raises the engine's exception if its batch fails; later batches run all the same.
+        A crop does not run if its future is cancelled before the batch is sent to the device. If a batch fails, its
+        futures raise the engine's exception; later batches still run.
 
         Args:
-            maps: whether the heatmaps are returned too.
+            maps: whether results include heatmaps.
 
         Raises:
             RuntimeError: the batcher is closed.
@@ -84,7 +85,7 @@ class MicroBatcher:
         return [each.future for each in waiting]
 
     def close(self) -> None:
-        """Finishes the crops that wait, and ends the thread."""
+        """Runs the waiting crops, then ends the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -99,12 +100,12 @@ class MicroBatcher:
             if running:
                 self._finish(running)
             running = started
-            if running and isinstance(running.points, np.ndarray):  # the engine has waited for its results
+            if running and isinstance(running.points, np.ndarray):  # the engine is synchronous
                 self._finish(running)
                 running = None
 
     def _take(self, *, device_is_idle: bool) -> list[_Waiting] | None:
-        """The next batch; none while the device is busy and no batch is full. None: closed, and all is done."""
+        """The next batch; empty while the device is busy and no batch is full; None once closed and finished."""
         with self._changed:
             while not (n := self._n_ready(device_is_idle)):
                 if not device_is_idle:
@@ -116,7 +117,7 @@ class MicroBatcher:
         return [each for each in batch if each.future.set_running_or_notify_cancel()]
 
     def _n_ready(self, device_is_idle: bool) -> int:
-        """How many of the waiting crops should run now; 0: none yet."""
+        """The number of waiting crops that should run now."""
         n = len(self._waiting)
         if n >= self._engine.batch_size:
             return self._engine.batch_size
@@ -125,7 +126,7 @@ class MicroBatcher:
         return 1 if n <= self._split_up_to else n
 
     def _start(self, batch: list[_Waiting]) -> _Running | None:
-        """Sends a batch to the device, and may not wait for it."""
+        """Sends a batch to the device, and may return before it is done."""
         try:
             outputs = self._engine.outputs(np.stack([each.crop for each in batch]))
             points, scores = self._engine.decode(outputs)
@@ -136,7 +137,7 @@ class MicroBatcher:
         return _Running(batch, points, scores, maps)
 
     def _finish(self, running: _Running) -> None:
-        """Waits for a batch on the device, and hands out what it found."""
+        """Waits for a batch, and sets the results of its futures."""
         try:
             points, scores = (np.asarray(values, np.float64) for values in (running.points, running.scores))
             maps = None if running.maps is None else np.asarray(running.maps)
@@ -144,10 +145,11 @@ class MicroBatcher:
             _fail(running.batch, error)
             return
         for i, each in enumerate(running.batch):
-            each.future.set_result(Found(points[i], scores[i], maps[i] if each.maps and maps is not None else None))
+            maps_of_crop = maps[i] if each.maps and maps is not None else None
+            each.future.set_result(CropResult(points[i], scores[i], maps_of_crop))
 
     def _time_s(self, n: int) -> float:
-        """The time of `n` crops, the shorter one of two after a run that compiles."""
+        """The time for `n` crops in seconds: the shorter of two runs, after one that compiles."""
         times = []
         for _ in range(3):
             start = time.perf_counter()
@@ -155,7 +157,7 @@ class MicroBatcher:
             waiting = _all_waiting(blank, True, 0.0)
             if running := self._start(waiting):
                 self._finish(running)
-            waiting[0].future.result()  # raises what has failed
+            waiting[0].future.result()  # raises the error of a failed batch
             times.append(time.perf_counter() - start)
         return min(times[1:])
 

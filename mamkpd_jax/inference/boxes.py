@@ -1,4 +1,4 @@
-"""Bounding boxes of the people or animals of an image, and what gives them."""
+"""Bounding boxes of the people or animals in an image, and the interface of detectors."""
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike
 from mamkpd_jax.data.annotation_files import box_fault
 from mamkpd_jax.errors import UserError
 
-GREY = 114  # around a letterboxed image
+GREY = 114  # the padding of a letterboxed image
 
 
 class Boxes(NamedTuple):
-    """Boxes x, y, width, height in pixels of the image, and their scores from 0 to 1."""
+    """Boxes as x, y, width, height in pixels of the image, and their scores from 0 to 1."""
 
     xywh: Float[np.ndarray, "n 4"]
     scores: Float[np.ndarray, " n"]
@@ -22,13 +22,13 @@ class Boxes(NamedTuple):
 
 @runtime_checkable
 class Detector(Protocol):
-    """Finds boxes: any function from an RGB image to boxes [n, 4] (x, y, width, height) and scores [n] is one."""
+    """Any function from an RGB image to boxes [n, 4] (x, y, width, height in pixels) and scores [n]."""
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"], /) -> tuple[ArrayLike, ArrayLike]: ...
 
 
 def whole_image(image: UInt8[np.ndarray, "h w 3"]) -> Boxes:
-    """The whole image as one box: the detector of a single person or animal."""
+    """The whole image as one box with score 1: the detector for images of a single person or animal."""
     height, width = image.shape[:2]
     return Boxes(np.array([[0.0, 0.0, width, height]]), np.ones(1))
 
@@ -36,7 +36,7 @@ def whole_image(image: UInt8[np.ndarray, "h w 3"]) -> Boxes:
 def letterbox(
     image: UInt8[np.ndarray, "h w 3"], output_hw: tuple[int, int]
 ) -> tuple[UInt8[np.ndarray, "h2 w2 3"], float]:
-    """The image in the upper left of a grey one, as large as it fits, and the scale that this took."""
+    """The image, scaled to fit `output_hw`, in the upper left of a grey canvas; and the scale factor."""
     scale = min(output_hw[0] / image.shape[0], output_hw[1] / image.shape[1])
     height, width = (max(1, int(side * scale)) for side in image.shape[:2])
     letter = np.full((*output_hw, 3), GREY, np.uint8)
@@ -45,17 +45,17 @@ def letterbox(
 
 
 def as_boxes(xywh: ArrayLike, scores: ArrayLike | None = None) -> Boxes:
-    """Boxes in any form that numpy understands; without scores they get 1.
+    """Boxes and scores as float64 arrays; every score is 1 if none are given.
 
     Raises:
-        UserError: they are not n boxes of 4 numbers with n scores.
+        UserError: they are not numbers, or their shapes are not [n, 4] and [n].
     """
     try:
         boxes = np.asarray(xywh, np.float64)
         boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
         box_scores = np.ones(boxes.shape[:1]) if scores is None else np.asarray(scores, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise UserError(f"the boxes are no numbers ({error}); expected x, y, width, height for each") from error
+        raise UserError(f"the boxes are not numbers ({error}); expected x, y, width, height for each") from error
     if boxes.ndim != 2 or boxes.shape[1] != 4 or box_scores.shape != boxes.shape[:1]:
         raise UserError(
             f"the boxes have the shape {boxes.shape} and the scores {box_scores.shape}; expected [n, 4] (x, y, width, "
@@ -64,8 +64,8 @@ def as_boxes(xywh: ArrayLike, scores: ArrayLike | None = None) -> Boxes:
     return Boxes(boxes, box_scores)
 
 
-def usable(boxes: Boxes, image_hw: tuple[int, int], threshold: float) -> tuple[Boxes, tuple[str, ...]]:
-    """The boxes that can be used, less those with a score below the threshold; and what is wrong with the others."""
+def valid_boxes(boxes: Boxes, image_hw: tuple[int, int], threshold: float) -> tuple[Boxes, tuple[str, ...]]:
+    """The valid boxes with a score of at least `threshold`, and a reason for each invalid box with such a score."""
     rows, reasons = [], []
     for row in np.flatnonzero(~(boxes.scores < threshold)):
         reason = _fault(boxes.xywh[row], float(boxes.scores[row]), image_hw)
@@ -77,7 +77,7 @@ def usable(boxes: Boxes, image_hw: tuple[int, int], threshold: float) -> tuple[B
 
 
 def _fault(box: Float[np.ndarray, "4"], score: float, image_hw: tuple[int, int]) -> str | None:
-    """Why a box of an image can't be used; None if it can."""
+    """Why a box is invalid; None if it is valid."""
     if ((box[2:] > 0) & (box[2:] < 1)).all():
         text = ", ".join(f"{value:g}" for value in box)
         return f"the box ({text}) is smaller than a pixel; expected pixels, not fractions of the image's size"

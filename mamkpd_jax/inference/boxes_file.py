@@ -1,4 +1,4 @@
-"""Boxes from a file in COCO's form, of detections or of annotations."""
+"""Reads bounding boxes from COCO files of detections or annotations."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from mamkpd_jax.skeletons import Skeleton
 
 
 class PictureBoxes(NamedTuple):
-    """The boxes of a picture in a file, and its image_id there."""
+    """A picture's boxes from a file, and its image_id there."""
 
     boxes: Boxes
-    image_id: int | None  # None if the file gives none
+    image_id: int | None  # None if the file has none
 
 
 @dataclasses.dataclass(slots=True)
@@ -29,20 +29,20 @@ class _Image:
 
 
 class BoxesFile:
-    """A file of bounding boxes of images. Crowd regions are left out, as they are not single instances.
+    """A file of bounding boxes of images. Crowd regions are left out, because they are not single instances.
 
-    An annotation file (images, annotations, categories) names its images; its boxes have the score 1, and its joints
-    must be those of the model, in any order. A detection (image_id, category_id, bbox, score) may have a 'file_name'.
+    An annotation file (images, annotations, categories) names its images; its boxes have the score 1. Its keypoints
+    must be the model's, in any order. A detection (image_id, category_id, bbox, score) may have a 'file_name'.
 
-    Choice: `match_paths` matches pictures by path. Detections without any 'file_name', such as COCO's, are matched by
-    number if the pictures have plain names, such as 000000000785.jpg, which can't mean anything else.
+    Choice: `match_paths` matches pictures by path. If no detection has a 'file_name', as in COCO's files, pictures are
+    matched by number, but only if their names are plain numbers, such as 000000000785.jpg, which are unambiguous.
 
     Args:
         category_id: boxes of other categories are left out.
-        by_number: match image_ids with the number at the end of each picture's file name, whatever precedes it.
+        by_number: match image_ids with the trailing number of each picture's file name, whatever precedes it.
 
     Raises:
-        UserError: the file has another form, boxes of other categories only, or other joints.
+        UserError: the file has another format, boxes of other categories only, or other keypoints than the model.
     """
 
     def __init__(self, path: Path, category_id: int, skeleton: Skeleton, *, by_number: bool = False):
@@ -69,16 +69,16 @@ class BoxesFile:
             logging.warning("%s has no boxes: no poses will be found", path)
         elif category_id not in categories:
             found = ", ".join(map(str, sorted(categories)))
-            raise UserError(f"{path} has no box of category {category_id}, but of {found}; set --category")
+            raise UserError(f"{path} has no box of category {category_id}, only of {found}; set --category")
 
     def match(self, folder: Path, pictures: Sequence[str]) -> dict[str, PictureBoxes]:
-        """The boxes of each picture; none for a picture that the file lacks.
+        """The boxes of each picture; empty for a picture that is not in the file.
 
         Args:
             folder: what the pictures' names are relative to.
 
         Raises:
-            UserError: the file has none of the pictures, or it is unclear which of its images a picture is.
+            UserError: the file has none of the pictures, or a match is ambiguous.
         """
         try:
             if self._named:
@@ -105,7 +105,7 @@ class BoxesFile:
         return PictureBoxes(boxes, next(iter(image.ids), None))
 
     def _image_of(self, entry: dict[str, Any]) -> _Image:
-        """The image of an entry."""
+        """The image of an entry, created on first use."""
         key = _name(entry) if self._named else entry.get("image_id")
         if key is None:
             missing, remedy = ("file_name", ", or set --match=number") if self._named else ("image_id", "")
@@ -127,7 +127,7 @@ class BoxesFile:
             for image in content["images"]:
                 number = self._id(image["id"])
                 if number in images:
-                    raise UserError(f"{self.path}: two images have the id {number}; give each its own")
+                    raise UserError(f"{self.path}: two images have the id {number}; give each image a unique id")
                 images[number] = {"image_id": number, "file_name": image["file_name"]}
             annotations = [
                 {
@@ -140,7 +140,7 @@ class BoxesFile:
             return list(images.values()), annotations
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(
-                f"{self.path} is neither a list of detections nor an annotation file in COCO's form "
+                f"{self.path} is neither a list of detections nor an annotation file in COCO's format "
                 f"({type(error).__name__}: {error})"
             ) from error
 
@@ -150,8 +150,8 @@ class BoxesFile:
             places = indices_by_name(joints, skeleton)
         except UserError as error:
             raise UserError(
-                f"{self.path}: category {category['id']} has the {len(joints)} joints {', '.join(joints)}; the "
-                f"checkpoint finds the {skeleton.n_joints} of {skeleton.name}, so it is for another data set"
+                f"{self.path}: category {category['id']} has the {len(joints)} keypoints {', '.join(joints)}; the "
+                f"model predicts the {skeleton.n_joints} of {skeleton.name}; give a model for the file's keypoints"
             ) from error
         if places != tuple(range(skeleton.n_joints)):
             logging.warning("%s has the keypoints in another order; results have the model's order", self.path)
@@ -169,6 +169,6 @@ class BoxesFile:
 
 
 def _name(entry: dict[str, Any]) -> str | None:
-    """The normalized path of an entry's image; None if it gives none."""
+    """The normalized path of an entry's image; None without a file_name."""
     name = entry.get("file_name")
     return "/".join(parts_of(name)) or None if isinstance(name, str) else None

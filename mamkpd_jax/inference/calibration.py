@@ -1,4 +1,4 @@
-"""Crops of pictures, by which an export to int8 is calibrated."""
+"""Crops of pictures for the calibration of an export to int8."""
 
 import random
 from pathlib import Path
@@ -21,7 +21,7 @@ def find_calibration(given: str) -> Pictures:
     """The pictures that `--calibration` names: a file, a folder or a glob.
 
     Raises:
-        UserError: there is none, or it is a video or an address.
+        UserError: there is no picture, or `given` is a video or an address.
     """
     if is_address(given):
         raise UserError(f"--calibration={without_login(given)} is an address; give a folder or a glob of pictures")
@@ -31,13 +31,13 @@ def find_calibration(given: str) -> Pictures:
 
 
 def calibration_crops(predictor: Predictor, pictures: Pictures, limit: int = 256) -> UInt8[np.ndarray, "n h w 3"]:
-    """At most `limit` crops, the same number of each picture as far as it has them; prints how many there are.
+    """At most `limit` crops, spread evenly over the pictures; prints their number.
 
-    The pictures are taken in an arbitrary, fixed order, which spreads them over a folder. Pictures that can't be read
-    are logged and skipped.
+    The pictures are taken in a fixed random order, so that a part of them represents the whole folder. Pictures that
+    can't be read are logged and skipped.
 
     Raises:
-        UserError: no picture has a crop.
+        UserError: nothing is detected in any picture.
     """
     names = random.Random(0).sample(pictures.names, len(pictures.names))
     most = -(-limit // len(names))

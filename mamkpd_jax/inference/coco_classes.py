@@ -1,11 +1,11 @@
-"""Which of the 80 classes of a detector trained on COCO are the subjects of a pose model."""
+"""The classes of a COCO detector that a pose model is for: people or animals."""
 
 from collections.abc import Sequence
 
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import Skeleton
 
-# Source: the order of COCO's 80 detection classes, of which these are people and animals.
+# Source: the order of COCO's 80 detection classes. These are the people and animals among them.
 PERSON = {"person": 0}
 ANIMALS = {
     **{"bird": 14, "cat": 15, "dog": 16, "horse": 17, "sheep": 18},
@@ -23,10 +23,10 @@ _OF_SKELETON = {
 
 
 def classes_of(skeleton: Skeleton) -> list[int]:
-    """The classes that a skeleton's model is for.
+    """The indices of the COCO classes that a skeleton's model is for.
 
     Raises:
-        UserError: the skeleton is neither a ready one nor named after such a class.
+        UserError: the skeleton is neither built in nor named after a person or animal class.
     """
     classes = subject_of(skeleton)
     if classes is None:
@@ -38,12 +38,12 @@ def classes_of(skeleton: Skeleton) -> list[int]:
 
 
 def subject_of(skeleton: Skeleton) -> dict[str, int] | None:
-    """The classes, by name, of what a skeleton's model is for; None: no class of COCO is known for it."""
+    """The COCO classes that a skeleton's model is for, by name; None if no class is known."""
     return _OF_SKELETON.get(skeleton.name.lower())
 
 
 def parse_classes(names: Sequence[str]) -> list[int]:
-    """Classes from their names or indices.
+    """Class indices from names or indices.
 
     Raises:
         UserError: a name is unknown.
@@ -55,7 +55,7 @@ def parse_classes(names: Sequence[str]) -> list[int]:
 
 
 def subject(skeleton: Skeleton, n: int) -> str:
-    """What n poses of a skeleton are called, with their number: "no people", "1 person", "3 animals", "1 pose"."""
+    """The number of poses in words: "no people", "1 person", "3 animals" or, for unknown classes, "1 pose"."""
     match subject_of(skeleton):
         case None:
             one, several = "pose", "poses"

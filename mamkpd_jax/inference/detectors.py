@@ -1,4 +1,4 @@
-"""Detectors by name."""
+"""Creates detectors by name."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,15 +23,15 @@ def find_detector(
     threshold: float | None = None,
     form: str = "auto",
 ) -> Detector:
-    """The detector of a name: "nanodet", "whole", the path of an ONNX file, or "auto" as `automatic` chooses.
+    """The detector with this name: "nanodet", "whole", the path of an ONNX file, or "auto" (see `automatic`).
 
     Args:
-        classes: of COCO's, those that count; None: those that the skeleton's model is for.
-        threshold: boxes with a lower score are left out; None: the detector's own.
-        form: of an ONNX file, as `OnnxDetector` takes it.
+        classes: indices of the classes to detect; None: those that the skeleton's model is for.
+        threshold: boxes with a lower score are left out; None: the detector's default.
+        form: the output form of an ONNX file (see `OnnxDetector`).
 
     Raises:
-        UserError: there is no such detector.
+        UserError: the name is unknown, no class is known for the skeleton, or the detector can't be loaded.
     """
     if name == AUTO:
         name = automatic(skeleton, classes)
@@ -47,11 +47,11 @@ def find_detector(
 
 
 def automatic(skeleton: Skeleton, classes: Sequence[int] | None = None) -> str:
-    """ "nanodet" where it knows what the skeleton's model is for, else "whole", which the log explains."""
+    """The detector that "auto" selects: "nanodet" if the classes are known, else "whole", with a log line."""
     if classes is not None or subject_of(skeleton) is not None:
         return NANODET
     logging.info(
-        "the detector finds people and animals, and no %s: each picture is one box, unless --classes or --boxes is set",
+        "the detector finds people and animals, not %s: each picture is one box; set --classes or --boxes to change it",
         skeleton.name,
     )
     return WHOLE

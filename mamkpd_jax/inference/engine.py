@@ -1,4 +1,4 @@
-"""What runs a model on crops: the part of prediction in which JAX and an exported file differ."""
+"""The interface of engines, which run a model on crops: in JAX, or from an exported file."""
 
 import abc
 import dataclasses
@@ -14,11 +14,11 @@ Batch = UInt8[np.ndarray, "n h w 3"]
 
 
 class Engine(abc.ABC):
-    """A model, ready for crops. What it returns has a row for each crop, and then rows that are padding.
+    """Runs a model on crops. Its results have a row for each crop, then rows of padding.
 
     Attributes:
-        model: its description; `config.eval.flip_test` is whether this engine sees each crop in the mirror too.
-        batch_size: crops of a full batch, and at most.
+        model: its description; `config.eval.flip_test` is whether this engine applies the flip test.
+        batch_size: the number of crops in a full batch, which is the most per call.
     """
 
     model: Description
@@ -26,26 +26,26 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def predict(self, crops: Batch, *, alone: bool) -> tuple[Any, Any]:
-        """Keypoints [n2, j, 2] in pixels of the crop and scores [n2, j]; may not wait for the device.
+        """Keypoints [n2, j, 2] in pixels of the crop and scores [n2, j]; may return before the device is done.
 
         Args:
-            alone: the only crop that is to be predicted. Else a crop may not depend on how full its batch is.
+            alone: whether this is the only crop to predict. Else a result must not depend on how full its batch is.
         """
 
     @abc.abstractmethod
     def outputs(self, crops: Batch) -> Any:
-        """The head's outputs, the flip test included, for `decode` and `maps`; may not wait for the device.
+        """The head's outputs after the flip test, for `decode` and `maps`; may return before the device is done.
 
-        Of an exported file that decodes they are keypoints and scores.
+        If an exported file decodes, its outputs are keypoints and scores.
         """
 
     @abc.abstractmethod
     def decode(self, outputs: Any) -> tuple[Any, Any]:
-        """Keypoints and scores as those of `predict`."""
+        """Keypoints and scores of `outputs`, as from `predict`."""
 
     @abc.abstractmethod
     def maps(self, outputs: Any) -> Any:
-        """Maps [n2, h, w, j] as those of `Head.maps`."""
+        """Maps [n2, h, w, j] of `outputs`, as from `Head.maps`."""
 
     @abc.abstractmethod
     def digest(self) -> str:
@@ -53,7 +53,7 @@ class Engine(abc.ABC):
 
 
 def with_flip_test(config: Config, flip_test: bool) -> Config:
-    """The config with this `eval.flip_test`."""
+    """A copy of the config with this `eval.flip_test`."""
     return dataclasses.replace(config, eval=dataclasses.replace(config.eval, flip_test=flip_test))
 
 

@@ -1,13 +1,13 @@
-"""Numbers and times of a video's frames, from its packets: frames after a lost one keep their numbers."""
+"""Numbers a video's frames by its packets, so that frames after a lost one keep their numbers."""
 
 import heapq
 import re
 from typing import Any, NamedTuple
 
-# Formats without an index of packets. Damage removes packets there, and only a gap between times shows it.
+# Formats without a packet index. Damage removes packets there, which only a gap in the times reveals.
 _UNLISTED = ("matroska,webm", "mpegts", "mpeg")
-_REGULAR = 4  # the frame rate counts as constant if so many intervals are equal for each one that differs
-_MATROSKA_HEADERS = 128  # most bytes between two packets
+_REGULAR = 4  # the frame rate counts as constant if there are this many equal intervals per different one
+_MATROSKA_HEADERS = 128  # the most header bytes between two packets
 _AVI_HEADER = 8  # bytes between the position in an AVI's index and the packet
 _VP8_SHOWN = 0x10  # bit in a packet's first byte: the frame is shown
 
@@ -19,7 +19,7 @@ class _Packet(NamedTuple):
 
 
 class FrameNumbers:
-    """The number and time of each decoded picture of an open video.
+    """Assigns a number and a time to each decoded picture of an open video.
 
     Each packet announces a frame. Decoders return pictures in the order of their times, so a picture's time shows which
     earlier packets gave no picture. Times are in ticks of the stream's time_base.
@@ -42,7 +42,7 @@ class FrameNumbers:
         self._waiting: list[_Packet] = []  # a heap of packets without a picture so far
         self._offset, self._dts = 0, None  # for times that restart
         self._number, self._placed = -1, None  # the last frame's number and ticks
-        self._n_equal = self._n_other = 0  # intervals as expected, and others
+        self._n_equal = self._n_other = 0  # intervals that match the frame rate, and others
         self._is_damaged = False
         self._end_byte: int | None = None
 
@@ -56,8 +56,8 @@ class FrameNumbers:
 
     def expect(self, packet: Any) -> None:
         """Registers a packet before it is decoded."""
-        is_empty = not packet.size and packet.pts is not None  # the picture before it stays
-        if packet.is_discard or is_empty:  # an edit list hides the picture of a discarded one
+        is_empty = not packet.size and packet.pts is not None  # the previous picture is shown longer
+        if packet.is_discard or is_empty:  # discarded: hidden by an edit list
             self.announced = self.announced and self.announced - 1
         elif packet.size and (not self._is_vp8 or bytes(packet)[0] & _VP8_SHOWN):
             ticks = self._ticks_of(packet)
@@ -141,7 +141,7 @@ class FrameNumbers:
 class AviNumbers(FrameNumbers):
     """Frame numbers of AVI, which stores no times: the index numbers the packets, and pictures are assumed in order.
 
-    Ticks are these numbers here; `place` returns the index's times. The index leaves out frames of zero bytes.
+    Here ticks are packet numbers; `place` returns the index's times. The index leaves out frames of zero bytes.
     """
 
     def __init__(self, container: Any, stream: Any):
@@ -165,7 +165,7 @@ class AviNumbers(FrameNumbers):
         return self._expected
 
     def _ticks_from(self, decoded: Any) -> int:
-        if decoded.key_frame:  # earlier packets give no more pictures
+        if decoded.key_frame:  # earlier packets have no pictures left
             own = max((packet.ticks for packet in self._waiting if packet.pts == decoded.pts), default=0)
             self._waiting = [packet for packet in self._waiting if packet.ticks >= own]
             heapq.heapify(self._waiting)

@@ -1,4 +1,4 @@
-"""HEIC pictures, as phones write them, by pillow-heif (the extra `heic`): OpenCV can't read them."""
+"""Reads HEIC pictures, as phones write them, with pillow-heif (the extra `heic`): OpenCV can't."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ _BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"}
 
 
 def is_heic(data: bytes) -> bool:
-    """Whether bytes begin as a HEIC file does: with a box `ftyp` that has one of HEIC's brands."""
+    """Whether bytes are a HEIC file: they begin with an `ftyp` box that has one of HEIC's brands."""
     brands = data[8 : int.from_bytes(data[:4], "big")] if data[4:8] == b"ftyp" else b""
     return bool(_BRANDS & {brands[i : i + 4] for i in range(0, min(len(brands), 256), 4)})
 
@@ -18,7 +18,7 @@ def decode_heic(data: bytes) -> np.ndarray:
     """The main picture of a HEIC file: uint8 or uint16, gray, RGB or RGBA, and upright.
 
     Raises:
-        DamagedImage: it can't be decoded, has more pixels than the limit, or pillow-heif is not installed.
+        DamagedImage: the file can't be decoded, has more pixels than the limit, or pillow-heif is not installed.
     """
     try:
         import pillow_heif  # pyright: ignore[reportMissingImports]

@@ -1,4 +1,4 @@
-"""Reads every kind of image that predictions take, as RGB pixels of 8 bits."""
+"""Reads every kind of image that the predictor takes, as 8-bit RGB pixels."""
 
 import threading
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from PIL import ImageOps
 from PIL.Image import Image as PilImage
 
-from mamkpd_jax.data.builders import images as of_data_sets
+from mamkpd_jax.data.builders import images as dataset_images
 from mamkpd_jax.data.functional import DamagedImage, decode_image
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference import heic
@@ -20,14 +20,14 @@ from mamkpd_jax.inference.animations import FORMATS, animated_frames
 # A path, an http:// or https:// address, a file's bytes, a PIL image, or an array: see `read`.
 Image = Any
 
-SUFFIXES = (*of_data_sets.SUFFIXES, *heic.SUFFIXES)
+SUFFIXES = (*dataset_images.SUFFIXES, *heic.SUFFIXES)
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")  # of PIL images with more than 8 bits
-_PILLOW = threading.Lock()  # it decodes on first use, which several threads may do at once
+_PILLOW_LOCK = threading.Lock()  # Pillow decodes on first use, which several threads may trigger at once
 _EXPECTED = "expected uint8, uint16, bool, or float from 0 to 1, as [h, w] or [h, w, 1, 3 or 4]"
 
 
 def is_one_image(images: Any) -> bool:
-    """Whether this is one image rather than several. What `read` refuses counts as one."""
+    """Whether this is one image rather than several. Inputs that `read` refuses count as one."""
     if isinstance(images, str | Path | bytes | bytearray | memoryview | PilImage) or _is_array(images):
         return True
     return hasattr(images, "read") or not isinstance(images, Iterable)  # an open file iterates over its lines
@@ -39,12 +39,12 @@ def name_of(image: Image) -> str:
 
 
 def reread_from(image: Image, pixels: UInt8[np.ndarray, "h w 3"]) -> Image:
-    """What to read an image from later: its path, else its pixels, as what an address serves may change."""
+    """The source to read an image from again: its path, else its pixels, because an address may change."""
     return image if isinstance(image, Path) or (isinstance(image, str) and not is_address(image)) else pixels
 
 
 def read(image: Image, *, upright: bool) -> UInt8[np.ndarray, "h w 3"]:
-    """An image's pixels, RGB.
+    """The RGB pixels of an image.
 
     Gray is repeated in all channels, alpha is left out, and 16-bit values keep their upper 8 bits.
 
@@ -56,7 +56,7 @@ def read(image: Image, *, upright: bool) -> UInt8[np.ndarray, "h w 3"]:
             rotation is part of that format. An array is taken as it is.
 
     Raises:
-        UserError: it can't be read, is animated, or is none of these.
+        UserError: the image can't be read, is animated, or is none of these.
     """
     if isinstance(image, PilImage):
         return _of_pil(image, upright)
@@ -98,7 +98,7 @@ def _animated(n: int) -> DamagedImage:
 
 
 def _is_array(image: Any) -> bool:
-    """Whether this is an array of NumPy, JAX or PyTorch. With one axis it is a list, such as of paths."""
+    """Whether this is a NumPy, JAX or PyTorch array of pixels. With one axis it is a list, such as of paths."""
     return hasattr(image, "__array__") and getattr(image, "ndim", 0) > 1
 
 
@@ -127,7 +127,7 @@ def _of_array(image: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
 
 def _of_pil(image: PilImage, upright: bool) -> UInt8[np.ndarray, "h w 3"]:
     try:
-        with _PILLOW:
+        with _PILLOW_LOCK:
             n_frames = getattr(image, "n_frames", 1) if image.format in FORMATS else 1
             if n_frames > 1:
                 raise UserError(f"the image is {_animated(n_frames)}")

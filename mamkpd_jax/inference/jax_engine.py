@@ -1,4 +1,4 @@
-"""Runs an artifact with JAX."""
+"""The engine that runs an artifact in JAX."""
 
 import dataclasses
 import hashlib
@@ -16,10 +16,11 @@ from mamkpd_jax.sharding import data_mesh, replicated
 
 
 class JaxEngine(Engine):
-    """An artifact on JAX's first device, compiled for two shapes when each is first met: one crop, and a full batch.
+    """Runs an artifact on JAX's first device. It compiles two shapes on first use: one crop, and a full batch.
 
     Args:
-        flip_test: None: as the model was evaluated.
+        flip_test: whether to apply the flip test; None: as in the model's evaluation.
+        batch_size: the number of crops in a full batch.
     """
 
     def __init__(self, artifact: Artifact, *, flip_test: bool | None, batch_size: int):
@@ -37,7 +38,7 @@ class JaxEngine(Engine):
         self._decode: Any = jit(self._head.decode)
 
     def predict(self, crops: Batch, *, alone: bool) -> tuple[Any, Any]:
-        # Another shape may round otherwise: a last crop after full batches is padded, as eval.py does.
+        # Another shape may round differently, so a last crop after full batches is padded, as in eval.py.
         return self._predict(self._params, self._batch_stats, crops if alone else padded(crops, self.batch_size))
 
     def outputs(self, crops: Batch) -> Any:
@@ -51,9 +52,9 @@ class JaxEngine(Engine):
         return self._head.maps(outputs)
 
     def digest(self) -> str:
-        """SHA-256 of the weights, the skeleton and the config except the flip test, wherever they were read from.
+        """SHA-256 of the weights, the skeleton and the config except the flip test, whatever their source.
 
-        Choice: the whole config counts, as a field that has no effect costs no more than predicting again.
+        Choice: the whole config counts. A change without effect only costs another prediction.
         """
         described = with_flip_test(self.model.config, True), self.model.skeleton
         digest = hashlib.sha256(repr(described).encode())

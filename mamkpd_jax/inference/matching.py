@@ -1,4 +1,4 @@
-"""Matches pictures with the images of a file of boxes, by path or by the number in the file name."""
+"""Matches pictures with the images of a boxes file, by path or by the trailing number of the file name."""
 
 import re
 import unicodedata
@@ -16,23 +16,22 @@ _REMEDY = "set --input to the folder that the file's names are relative to"
 
 
 def parts_of(name: str) -> Parts:
-    """The parts of an image's path, the same for all ways of writing it."""
+    """The parts of an image's path, normalized: all spellings of a path have the same parts."""
     parts = unicodedata.normalize("NFC", name).replace("\\", "/").split("/")
     return tuple(part for part in parts if part not in ("", "."))
 
 
 def match_paths(folder: Path, pictures: Sequence[str], names: Iterable[str]) -> dict[str, Any]:
-    """The name of each picture's image, if it has one: the image whose path has the longest end in common with it.
+    """The image name of each picture that has one: the name that shares the longest ending with the picture's path.
 
-    Choice: if several pairs have equally long ends, the picture whose path in `folder` is the image's name wins. The
-    file name alone decides only for names without a folder, or if no pair has a longer end in common: cam0/1.jpg must
-    not match cam1/1.jpg.
+    Choice: in a tie, the picture whose path in `folder` equals the image's name wins. The file name alone decides only
+    for names without a folder, or if no pair shares a longer ending: cam0/1.jpg must not match cam1/1.jpg.
 
     Args:
         folder: what the pictures' names are relative to.
 
     Raises:
-        UserError: two pictures match one image equally well, or two images one picture.
+        UserError: two pictures match one image equally well, or two images match one picture.
     """
     root = parts_of(folder.resolve().as_posix())
     left = {picture: root + parts_of(picture) for picture in pictures}
@@ -51,10 +50,10 @@ def match_paths(folder: Path, pictures: Sequence[str], names: Iterable[str]) -> 
 
 
 def match_numbers(pictures: Sequence[str], numbers: Container[int], *, plain: bool) -> dict[str, Any]:
-    """The number at the end of each picture's file name that is among `numbers`.
+    """The trailing number of each picture's file name, for pictures whose number is in `numbers`.
 
     Args:
-        plain: refuse a match if the file name is more than the number, such as holiday-2.jpg; COCO's names pass.
+        plain: whether to refuse file names with more than the number, such as holiday-2.jpg; COCO's are allowed.
 
     Raises:
         UserError: two pictures have the same number, or a name is not plain.
@@ -66,8 +65,8 @@ def match_numbers(pictures: Sequence[str], numbers: Container[int], *, plain: bo
             continue
         if plain and not _PLAIN.fullmatch(Path(picture).stem):
             raise UserError(
-                f"its boxes have image_ids and no file names, and {picture} is not a plain number such as "
-                "000000000785.jpg; set --match=number to take the number at the end of each file name"
+                f"its boxes have image_ids but no file names, and {picture} is not a plain number such as "
+                "000000000785.jpg; set --match=number to use the number at the end of each file name"
             )
         if number in found:
             raise UserError(
@@ -79,7 +78,7 @@ def match_numbers(pictures: Sequence[str], numbers: Container[int], *, plain: bo
 
 
 def trailing_number(name: str) -> int | None:
-    """The number at the end of a file name, without its suffix."""
+    """The number at the end of a file name without its suffix; None if there is none."""
     digits = re.search(r"([0-9]{1,18})$", Path(name).stem)
     return int(digits[1]) if digits else None
 
@@ -94,7 +93,7 @@ def _by_end(paths: Mapping[str, Parts], length: int) -> dict[Parts, list[str]]:
 
 
 def _pairs(pictures: Sequence[str], names: Sequence[str]) -> dict[str, str]:
-    """The pairs among pictures and image names with the same end."""
+    """The matching pairs among pictures and image names that all share an ending."""
     by_parts = {parts_of(name): name for name in names}
     exact = {picture: by_parts[parts_of(picture)] for picture in pictures if parts_of(picture) in by_parts}
     pictures = [picture for picture in pictures if picture not in exact]

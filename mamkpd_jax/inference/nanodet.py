@@ -23,12 +23,12 @@ _SIDE = 416
 _STRIDES = (8, 16, 32)
 _BINS = 11  # a side's distance from a cell's centre is a distribution over 0 to 10 strides
 _THRESHOLD = 0.29
-_NMS_IOU = 0.45  # Choice: NanoDet's own 0.6 leaves seven times as many second boxes of a person
+_NMS_IOU = 0.45  # Choice: NanoDet's default of 0.6 leaves seven times as many duplicate boxes of people
 _MEAN, _STD = np.array([[103.53, 116.28, 123.675], [57.375, 57.12, 58.395]], np.float32)  # of BGR
 
 
 def parameters() -> dict[str, Any]:
-    """What another program needs to use the file as `NanoDet` does, in JSON's types."""
+    """The parameters that another program needs to run the file as `NanoDet` does, in JSON's types."""
     return {
         "side": _SIDE,
         "strides": _STRIDES,
@@ -42,14 +42,14 @@ def parameters() -> dict[str, Any]:
 
 
 class NanoDet:
-    """Finds people, animals and the other things of COCO's 80 classes. Threads may share it.
+    """Detects objects of COCO's 80 classes, such as people and animals. Threads may share it.
 
     Args:
-        classes: those that count, by their index. Overlapping boxes of different classes are merged.
+        classes: indices of the classes to detect. Of overlapping boxes the best is kept, even across classes.
         threshold: boxes with a lower score are left out.
 
     Raises:
-        UserError: there is no such class, or the package's file is damaged.
+        UserError: a class is not in COCO, or the package's file is damaged.
     """
 
     def __init__(self, classes: Sequence[int], *, threshold: float = _THRESHOLD):
@@ -64,7 +64,7 @@ class NanoDet:
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> Boxes:
         letter, scale = letterbox(image, (_SIDE, _SIDE))
         pixels = (letter[:, :, ::-1] - _MEAN) / _STD
-        with self._lock:  # a net keeps its input and outputs
+        with self._lock:  # the net stores its input and outputs
             self._net.setInput(np.ascontiguousarray(pixels.transpose(2, 0, 1))[None])
             outputs = self._net.forward(sorted(self._net.getUnconnectedOutLayersNames()))
         n = len(_STRIDES)
@@ -75,7 +75,7 @@ class NanoDet:
         height, width = image.shape[:2]
         corners = np.clip(corners / scale, 0, [width, height, width, height])
         xywh = np.column_stack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
-        kept = (scores >= self._threshold) & (xywh[:, 2:] > 0).all(axis=1)  # padding has cells too
+        kept = (scores >= self._threshold) & (xywh[:, 2:] > 0).all(axis=1)  # the padding gives boxes too
         xywh, scores = xywh[kept].astype(np.float64), scores[kept].astype(np.float64)
         kept = np.array(cv2.dnn.NMSBoxes(xywh.tolist(), scores.tolist(), 0.0, _NMS_IOU), np.int64).reshape(-1)
         return Boxes(xywh[kept], scores[kept])

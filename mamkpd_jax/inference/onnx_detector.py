@@ -1,6 +1,6 @@
-"""Detectors in ONNX files, in the output form of YOLOX or of RTMDet, run by onnxruntime (the extra `onnx`).
+"""Runs detectors from ONNX files that have the outputs of YOLOX or RTMDet, in onnxruntime (the extra `onnx`).
 
-The files are the user's: README says where the usual ones are had. Both take a letterboxed BGR image [1, 3, h, w].
+The user supplies the files; docs/predict.md links to common ones. Both take a letterboxed BGR image [1, 3, h, w].
 """
 
 from collections.abc import Sequence
@@ -17,26 +17,26 @@ from mamkpd_jax.inference.onnx_session import open_session
 FORMS = ("auto", "yolox", "rtmdet")
 _STRIDES = (8, 16, 32)
 _NMS_IOU = 0.45
-_DYNAMIC_HW = (640, 640)  # of a file that leaves the size open
-# Of BGR. Source: MMDetection's RTMDet configs; YOLOX takes bytes as they are.
+_DYNAMIC_HW = (640, 640)  # for a file without a fixed size
+# For BGR. Source: MMDetection's RTMDet configs. YOLOX takes values from 0 to 255.
 _RTMDET_MEAN, _RTMDET_STD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
 
 
 class OnnxDetector:
-    """An ONNX file as a detector.
+    """A detector from an ONNX file.
 
     YOLOX's output is one tensor [1, n, 5 + classes]: centre and logarithmic size on the grids of strides 8, 16 and 32,
-    objectness, and class scores. RTMDet's, as MMDeploy exports it, is two: dets [1, n, 5] (corners and score) and
-    labels [1, n], after suppression in the graph.
+    objectness, and class scores. RTMDet, as MMDeploy exports it, has two outputs: dets [1, n, 5] (corners and score)
+    and labels [1, n], after NMS in the graph.
 
     Args:
-        form: "auto" tells by the outputs; "yolox" for a YOLOX that was exported with RTMDet's two outputs, whose
+        form: "auto" decides by the number of outputs. A YOLOX with RTMDet's two outputs needs "yolox", because its
             images are not normalised.
-        classes: those that count, by the index in the file's own list; 0 is the person of COCO's 80.
-        threshold: boxes below it are left out.
+        classes: indices of the classes to detect, in the file's list; in COCO's 80, person is 0.
+        threshold: boxes with a lower score are left out.
 
     Raises:
-        UserError: onnxruntime is not installed, or the file is no such detector.
+        UserError: onnxruntime is not installed, or the file is not such a detector.
 
     Source: YOLOX, arXiv 2107.08430, and its ONNX demo; RTMDet, arXiv 2212.07784, and MMDeploy.
     """
@@ -96,7 +96,7 @@ class OnnxDetector:
 
 
 def _grids(input_hw: Sequence[int]) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 1"]]:
-    """Column and row of every cell, and its stride, grid after grid in row-major order."""
+    """The column and row of every cell, and its stride: grid by grid, in row-major order."""
     cells, strides = [], []
     for stride in _STRIDES:
         rows, columns = np.mgrid[: input_hw[0] // stride, : input_hw[1] // stride]

@@ -1,4 +1,4 @@
-"""Runs an ONNX file of `mamkpd export` with onnxruntime, which compiles nothing, or with OpenVINO."""
+"""The engine that runs an ONNX file of `mamkpd export` in onnxruntime, which compiles nothing, or OpenVINO."""
 
 import dataclasses
 import hashlib
@@ -22,16 +22,16 @@ RUNTIMES = ("onnxruntime", "openvino")
 
 
 class OnnxEngine(Engine):
-    """An exported file in onnxruntime or OpenVINO. NumPy normalises and decodes where the file does not.
+    """Runs an exported file in onnxruntime or OpenVINO. NumPy normalises and decodes if the file does not.
 
     Args:
-        flip_test: None: as the file was exported. A file that gives the head's outputs can have it added.
-        batch_size: a file with a static batch size has that one instead.
-        runtime: one of RUNTIMES. OpenVINO compiles two shapes: one crop alone, and `batch_size` crops.
+        flip_test: whether to apply the flip test; None: as exported. It can be added to a file that does not decode.
+        batch_size: the number of crops in a full batch; a static batch size of the file takes precedence.
+        runtime: one of RUNTIMES. OpenVINO compiles two shapes: one crop, and `batch_size` crops.
 
     Raises:
-        UserError: there is no such runtime, the file is damaged or was not written by `mamkpd export`, or it can't have
-            this flip test.
+        UserError: the runtime is unknown, the file is damaged or was not written by `mamkpd export`, or it does not
+            allow this flip test.
         ModuleNotFoundError: openvino is not installed.
     """
 
@@ -52,7 +52,7 @@ class OnnxEngine(Engine):
         logging.info("%s on %s", runtime, self._session.get_providers()[0].removesuffix("ExecutionProvider"))
 
     def predict(self, crops: Batch, *, alone: bool) -> tuple[Any, Any]:
-        # Another shape may round otherwise.
+        # Another shape may round differently.
         return self.decode(self.outputs(padded(crops, self.batch_size) if self._compiles and not alone else crops))
 
     def outputs(self, crops: Batch) -> Any:
@@ -93,7 +93,7 @@ def _open(path: Path, runtime: str) -> Any:
 
 
 def _described(path: Path, session: Any) -> tuple[Description, Options]:
-    """The model in a file, and what is around its network there."""
+    """The description of a file's model, and the options that it was exported with."""
     metadata = session.get_modelmeta().custom_metadata_map
     saved = parsed(metadata.get(METADATA_KEY), path, "a file of `mamkpd export`")
     try:
@@ -109,7 +109,7 @@ def _described(path: Path, session: Any) -> tuple[Description, Options]:
 
 
 def _check_shapes(path: Path, session: Any, model: Description, inside: Options) -> None:
-    """Raises UserError if the graph has other inputs and outputs than its description."""
+    """Raises UserError if the graph's inputs and outputs differ from its description."""
     (height, width), joints = model.config.data.input_hw, model.skeleton.n_joints
     image = ("tensor(uint8)", [height, width, 3]) if inside.normalize else ("tensor(float)", [3, height, width])
     names = ["points", "scores"] if inside.decode else [HEADS[model.config.head.kind].output]
@@ -126,7 +126,7 @@ def _check_shapes(path: Path, session: Any, model: Description, inside: Options)
 
 
 def _flip_test(path: Path, wanted: bool | None, inside: Options) -> bool:
-    """Whether the flip test is made, in the file or around it."""
+    """Whether to apply the flip test, in the file or around it."""
     if wanted is False and inside.flip_test:
         raise UserError(
             f"{path} was exported with the flip test, which can't be left out; export it without --flip_test"

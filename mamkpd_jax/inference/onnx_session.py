@@ -1,16 +1,16 @@
-"""Opens ONNX files by onnxruntime (the extra `onnx`)."""
+"""Opens ONNX files in onnxruntime (the extra `onnx`)."""
 
 from pathlib import Path
 from typing import Any
 
 from mamkpd_jax.errors import UserError
 
-# By preference. Choice: not TensorRT, which compiles for minutes at each start, nor CoreML, which computes in fp16.
+# In order of preference. Choice: not TensorRT, which compiles for minutes at each start, nor CoreML, which uses fp16.
 _PROVIDERS = ("CUDAExecutionProvider", "ROCMExecutionProvider", "DmlExecutionProvider", "CPUExecutionProvider")
 
 
 def open_session(path: Path) -> Any:
-    """An `onnxruntime.InferenceSession` of a file, on a GPU where the installed onnxruntime has one.
+    """An `onnxruntime.InferenceSession` of a file, on a GPU if the installed onnxruntime supports one.
 
     Raises:
         UserError: onnxruntime is not installed, or can't read the file.
@@ -25,5 +25,5 @@ def open_session(path: Path) -> Any:
     except Exception as error:  # onnxruntime's exceptions have no common base
         reason = str(error).splitlines()[0].rpartition(":")[2].strip()  # without codes and the path
         raise UserError(
-            f"{path} is damaged or no ONNX file that onnxruntime reads ({reason}); copy it again"
+            f"{path} is damaged or not an ONNX file that onnxruntime reads ({reason}); copy it again"
         ) from error

@@ -1,4 +1,4 @@
-"""Opens ONNX files by OpenVINO (the extra `openvino`), for CPUs."""
+"""Opens ONNX files in OpenVINO (the extra `openvino`), on CPUs."""
 
 import functools
 import sys
@@ -13,25 +13,25 @@ import numpy as np
 from mamkpd_jax.artifact.weight_files import METADATA_KEY
 from mamkpd_jax.errors import UserError
 
-# Else the import reports itself to OpenVINO's makers over the network, and writes ~/intel.
+# Otherwise the import sends telemetry over the network and writes ~/intel.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import openvino  # type: ignore[import-not-found]  # noqa: E402
 from openvino.frontend import FrontEndManager  # type: ignore[import-not-found]  # noqa: E402
 
-# The hint, as OpenVINO computes fp32 models in bf16 on CPUs that have instructions for it.
+# Without the precision hint, OpenVINO runs fp32 models in bf16 on CPUs that have instructions for it.
 _SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
 _TYPES = {"u8": "tensor(uint8)", "f32": "tensor(float)"}  # as onnxruntime calls them
 
 
 class OpenVinoSession:
-    """A file in OpenVINO, with those methods of `onnxruntime.InferenceSession` that `OnnxEngine` calls.
+    """An ONNX file in OpenVINO, with the methods of `onnxruntime.InferenceSession` that `OnnxEngine` calls.
 
-    Choice: each shape of the input is compiled when it is first met. A model whose batch is open runs too, but OpenVINO
+    Choice: each input shape is compiled on first use. A model with a dynamic batch size would run too, but OpenVINO
     fuses fewer of the scan's operations in it.
 
     Args:
-        threads: 0: as OpenVINO chooses.
+        threads: the number of CPU threads; 0: OpenVINO's default.
 
     Raises:
         UserError: OpenVINO can't read the file.
@@ -40,10 +40,10 @@ class OpenVinoSession:
     def __init__(self, path: Path, *, threads: int = 0):
         core, reader = openvino.Core(), FrontEndManager().load_by_framework("onnx")
         try:
-            # `read_model` tries every format, and some readers print lines of their own.
+            # Not `read_model`, which tries every format: some of its readers print to the terminal.
             model = self._model = reader.convert(reader.load(str(path)))
         except Exception as error:  # OpenVINO raises RuntimeError and others
-            raise UserError(f"{path} is damaged or no ONNX file that OpenVINO reads; copy it again") from error
+            raise UserError(f"{path} is damaged or not an ONNX file that OpenVINO reads; copy it again") from error
         settings = _SETTINGS | {"INFERENCE_NUM_THREADS": threads}
         self._inputs, self._outputs = ([_described(tensor) for tensor in of] for of in (model.inputs, model.outputs))
 
@@ -52,18 +52,18 @@ class OpenVinoSession:
             model.reshape(list(shape))
             return core.compile_model(model, "CPU", settings)
 
-        self._compiled, self._lock = compiled, threading.Lock()  # a compiled model runs once at a time
+        self._compiled, self._lock = compiled, threading.Lock()  # a compiled model runs one call at a time
 
     def get_inputs(self) -> list[Any]:
-        """Name, type and shape of the image; a dimension that is open is no number."""
+        """Name, type and shape of the input image; a dynamic dimension is a string."""
         return self._inputs
 
     def get_outputs(self) -> list[Any]:
-        """The same of the outputs."""
+        """Name, type and shape of each output; a dynamic dimension is a string."""
         return self._outputs
 
     def get_providers(self) -> list[str]:
-        """What runs the model."""
+        """The execution provider, by onnxruntime's name."""
         return ["CPUExecutionProvider"]
 
     def get_modelmeta(self) -> Any:
@@ -73,7 +73,7 @@ class OpenVinoSession:
         return SimpleNamespace(custom_metadata_map=found)
 
     def run(self, names: Sequence[str] | None, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """The outputs, all of them, for the one input."""
+        """All outputs for the one input; `names` is ignored."""
         (images,) = feeds.values()
         with self._lock:
             return [np.array(output) for output in self._compiled(images.shape)(images).values()]

@@ -28,21 +28,22 @@ class Pictures:
     names: tuple[str, ...]
 
     def path(self, name: str) -> Path:
+        """The path of the picture with this name."""
         return self.folder / name
 
 
 def find_pictures(pattern: str, output: Path | None = None, *, flag: str = "input") -> Pictures:
-    """The picture files that a path, a folder (with those below it) or a glob names, sorted.
+    """The picture files of a path, a folder and its subfolders, or a glob, sorted.
 
-    The log counts skipped files. Results of earlier runs, anywhere below a folder or where a wildcard leads
-    to them, are left out.
+    The log counts skipped files. Results of earlier runs are left out, below a folder and where a wildcard matches
+    them.
 
     Args:
         output: the output folder; results of an earlier run in it are left out.
         flag: the name of the flag in messages.
 
     Raises:
-        UserError: there is no picture.
+        UserError: there is no picture, or all pictures are results in `output`.
     """
     path, skipped = Path(pattern), Counter()
     if pattern and path.is_dir():  # Path("") would be the working directory
@@ -58,7 +59,7 @@ def find_pictures(pattern: str, output: Path | None = None, *, flag: str = "inpu
     if output is not None:
         found = _without_results(found, output, f"--{flag}={pattern}")
     others = ", ".join(f"{n} {kind}" for kind, n in skipped.most_common())
-    if flag != "input":  # the programs with other flags take no videos
+    if flag != "input":  # programs with other flags take no videos
         others = others.replace(_ALONE, "")
     if not found:
         others = f"; there are {others}" if others else ""
@@ -94,10 +95,10 @@ def _left_out(file: Path, skipped: Counter[str], *, known_kinds: bool = True) ->
     """Whether a file is skipped. It is then counted by its kind.
 
     Args:
-        known_kinds: skip files without a picture's suffix; those that a glob names are tried.
+        known_kinds: whether to skip files without a picture's suffix; a glob's matches are all tried.
     """
     suffix = file.suffix.lower()
-    if file.name.startswith("."):  # among them macOS's ._NAME, which has the suffix of a picture
+    if file.name.startswith("."):  # such as macOS's ._NAME files, which have a picture's suffix
         kind = "hidden"
     elif file.exists() and not file.is_file():  # such as a pipe; a broken link is a picture that can't be read
         kind = "no regular file"

@@ -1,7 +1,8 @@
-"""Predicts the pictures of an input into a folder, which a later run brings up to date.
+"""Predicts the pictures of an input into a folder; a later run predicts only what has changed.
 
-OUTPUT/poses/NAME.json has the poses of a picture, and what they depend on (`Records`). OUTPUT/pictures/NAME shows them.
-OUTPUT/results.json gathers the poses of the input's pictures in COCO's results form. OUTPUT/run.json has the options.
+OUTPUT/poses/NAME.json has the poses of a picture, and what they depend on (`Records`). OUTPUT/pictures/NAME is their
+drawing. OUTPUT/results.json has the poses of all the input's pictures in COCO's results format. OUTPUT/run.json has the
+options.
 """
 
 import time
@@ -36,20 +37,21 @@ def predict_pictures(
 ) -> list[str]:
     """Predicts the pictures without an up-to-date result, writes results.json, and returns a line for each failure.
 
-    It prints a line for each predicted picture: what was found, and the seconds since the line before. The log counts
-    the results that are out of date, by reason.
+    Prints a line for each predicted picture: what was found, and the seconds since the previous line. The log counts
+    outdated results by reason.
 
-    Choice: results of pictures that are not in this input stay in their own files, as they may have taken hours; they
-    are not in results.json.
+    Choice: the files of pictures that are not in this input stay, because they may have taken hours; results.json
+    leaves them out.
 
     Args:
-        settings: what poses depend on besides the picture and the boxes of a file, in JSON's types. A change of one
-            predicts again, and the log calls it by its key.
-        about: more entries of run.json, in JSON's types.
+        settings: what poses depend on besides the picture and the boxes of a file, in JSON's types. If one changes,
+            pictures are predicted again, and the log names its key.
+        about: further entries of run.json, in JSON's types.
         overwrite: predict every picture again.
 
     Raises:
-        UserError: the boxes are of other pictures, or match several equally well.
+        UserError: the boxes are of other pictures or match several equally well, or the output folder has other files
+            with the names of results.
     """
     matched = boxes.match(pictures.folder, pictures.names) if isinstance(boxes, BoxesFile) else {}
     records = Records(options, pictures, settings, {name: found.boxes for name, found in matched.items()})
@@ -87,10 +89,10 @@ def predict_pictures(
 
 
 def _image_ids(names: tuple[str, ...], matched: Mapping[str, PictureBoxes]) -> dict[str, int]:
-    """The image_id of each picture: that of the file of boxes; other pictures get ids above its largest.
+    """The image_id of each picture: that of the boxes file; other pictures get ids above its largest.
 
-    Without such a file it is the number at the end of the file name, if every picture has one of its own, else the
-    picture's place, counted from 1.
+    Without a boxes file it is the trailing number of the file name, if these numbers are unique, else the picture's
+    position, counted from 1.
     """
     known = {name: found.image_id for name, found in matched.items() if found.image_id is not None}
     if known:

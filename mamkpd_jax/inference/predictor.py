@@ -1,4 +1,4 @@
-"""From images and boxes to poses: a trained model, ready to use."""
+"""Predicts poses from images and boxes with a trained model."""
 
 import threading
 from collections import deque
@@ -16,7 +16,7 @@ from mamkpd_jax.data.functional import from_crops
 from mamkpd_jax.data.transforms import eval_crop_of
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.batching import MicroBatcher
-from mamkpd_jax.inference.boxes import Boxes, Detector, as_boxes, usable
+from mamkpd_jax.inference.boxes import Boxes, Detector, as_boxes, valid_boxes
 from mamkpd_jax.inference.crops import CropHeatmaps, Crops
 from mamkpd_jax.inference.detectors import AUTO, find_detector
 from mamkpd_jax.inference.engine import Batch
@@ -27,28 +27,28 @@ from mamkpd_jax.inference.results import PoseResult
 
 _READ_THREADS = 4
 
-# Boxes [n, 4] of an image, those with their scores [n], what finds them, or its name as `find_detector` takes it.
+# Boxes [n, 4] of an image, a pair of boxes and their scores [n], a detector, or a name for `find_detector`.
 BoxesOf = Any
 
 
 class Predictor:
-    """Finds the joints of the people or animals in boxes of images.
+    """Predicts the keypoints of the people or animals in boxes of images.
 
-    In JAX the network is compiled for two shapes, when each is first met: one crop alone, and `batch_size` crops; a
-    batch that is not full is padded. onnxruntime compiles nothing.
+    JAX compiles the network on first use for two shapes: one crop, and `batch_size` crops. Incomplete batches are
+    padded. onnxruntime compiles nothing.
 
     Args:
         model: an artifact, which JAX runs, or the path of an ONNX file of `mamkpd export`.
-        flip_test: whether each crop is seen in the mirror too; None: as the model was evaluated, or as the file was
-            exported.
-        batch_size: crops that the device gets at a time. A file with a static batch size has that one instead.
-        upright: whether a rotation noted in a file's EXIF data is applied; points and boxes refer to the image as it
-            was read. Labels may refer to the stored pixels: False.
+        flip_test: whether to average each crop's prediction with that of its mirror image; None: as the model was
+            evaluated, or as the file was exported.
+        batch_size: the number of crops in a full batch. A static batch size of an exported file takes precedence.
+        upright: whether to apply the rotation in a file's EXIF data. Points and boxes refer to the image as it was
+            read; use False if the labels refer to the stored pixels.
         runtime: what runs an exported file, one of `onnx_engine.RUNTIMES`; None: onnxruntime.
 
     Raises:
-        UserError: the batch size is not positive, an artifact has a runtime, or an exported file can't be used, as
-            `OnnxEngine` has it.
+        UserError: the batch size is not positive, an artifact is given a runtime, or an exported file can't be used
+            (see `OnnxEngine`).
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Predictor:
         described = self._engine.model
         self.config, self.skeleton, self.step = described.config, described.skeleton, described.step
         self._upright = upright
-        self._detectors: dict[str, Detector] = {}  # those that were asked for by name
+        self._detectors: dict[str, Detector] = {}  # a cache, by name
         self._detectors_lock = threading.Lock()
         self._crop = eval_crop_of(self.config, self.skeleton)
 
@@ -84,15 +84,15 @@ class Predictor:
         """A predictor with the weights of a named model, a training run's folder or a file.
 
         Args:
-            source: "people" or "animals", which come with the package, a name that `mamkpd models --add` has given, an
-                address hf://OWNER/NAME, a training run's folder, a .safetensors, .pth or .pt file, or an .onnx file of
+            source: "people" or "animals", which come with the package, a name from `mamkpd models --add`, an address
+                hf://OWNER/NAME, a training run's folder, a .safetensors, .pth or .pt file, or an .onnx file of
                 `mamkpd export`.
-            best: of a folder: the checkpoint with the best evaluation, not the newest.
-            ema: of a folder: the moving average of the parameters, where the run has one.
+            best: for a run's folder: use the checkpoint with the best evaluation, not the newest.
+            ema: for a run's folder: use the moving average of the parameters, if the run has one.
             options: those of `Predictor`.
 
         Raises:
-            UserError: there are no weights, or as `Predictor`.
+            UserError: there are no weights, or as in `Predictor`.
         """
         path = find_model(source, best=best, ema=ema, exported=True)
         is_exported = path.suffix == EXPORTED and path.is_file()
@@ -107,16 +107,16 @@ class Predictor:
             images: one or a list of images. An image is a path; an http:// or https:// address; the bytes of a picture
                 file; a PIL image; or an array [h, w] or [h, w, 1, 3 or 4], gray, RGB or RGBA, of uint8, uint16, bool,
                 or float from 0 to 1. Gray is repeated, alpha is left out, and 16 bits keep their upper 8.
-            boxes: "nanodet", the package's detector, finds them; "whole": the whole image is the box; "auto": nanodet
-                where the model is for people or animals, else whole. A detector's .onnx file, or any function from an
-                image to boxes and scores, finds them too. Or the boxes of the image, or a list with those of each
-                image: [n, 4] as x, y, width, height in pixels, or (boxes, scores). Boxes should fit tightly:
-                a crop is 1.25 times as wide and high, and one side grows to the aspect of the network's input.
-            box_threshold: leaves out boxes with a lower score, and bad ones: those that have NaN or no area or lie
-                outside the image. None: takes every score, and raises for a bad box.
+            boxes: a detector: "nanodet" (the package's), "whole" (the whole image is the box), "auto" (nanodet if the
+                model is for people or animals, else whole), the .onnx file of one, or any function from an image to
+                boxes and scores. Or the boxes of the image, or a list with those of each image: [n, 4] as x, y, width,
+                height in pixels, or (boxes, scores). Boxes should fit tightly: a crop is 1.25 times as wide and high,
+                and one side grows to the aspect ratio of the network's input.
+            box_threshold: leave out boxes with a lower score, and invalid boxes: with NaN, without area, or outside the
+                image. None: accept every score, and raise for an invalid box.
 
         Raises:
-            UserError: an image can't be read or is animated, or a box is bad. `stream` continues after it.
+            UserError: an image can't be read or is animated, or a box is invalid. `stream` continues after it.
         """
         one = is_one_image(images)
         several = [images] if one else list(images)
@@ -126,7 +126,7 @@ class Predictor:
             else [*boxes]
         )
         if len(of_each) != len(several):
-            raise UserError(f"there are {len(several)} images and boxes of {len(of_each)}; give boxes for each image")
+            raise UserError(f"there are {len(several)} images but boxes for {len(of_each)}; give boxes for each image")
         results = []
         for result in self.stream(zip(several, of_each, strict=True), box_threshold=box_threshold):
             if isinstance(result, UserError):
@@ -137,21 +137,21 @@ class Predictor:
     def stream(
         self, images: Iterable[tuple[Image, BoxesOf]], *, box_threshold: float | None = None, keep_pixels: bool = False
     ) -> Iterator[PoseResult | UserError]:
-        """The poses of images with their boxes, one by one in order, as `__call__` takes them.
+        """The poses of images, one by one and in order. Images and boxes are as in `__call__`.
 
-        Images are read by threads while the device predicts, not far ahead, so any number takes little memory.
+        Threads read a few images ahead while the device predicts, so memory does not grow with the number of images.
 
         Args:
-            box_threshold: as of `__call__`.
-            keep_pixels: a result's `image` is the pixels that were read, so that drawing does not read them again.
+            box_threshold: as in `__call__`.
+            keep_pixels: whether a result's `image` is the pixels, so that drawing need not read the file again.
 
         Yields:
-            Poses; for an image that can't be read or has a bad box the error, not raised.
+            The poses of an image, or the error of an image that can't be read or has an invalid box.
         """
         waiting: deque[Crops | UserError] = deque()  # for their poses
-        crops: list[np.ndarray] = []  # that no batch has yet
+        crops: list[np.ndarray] = []  # not yet in a batch
         running: deque[tuple[Any, Any, int]] = deque()
-        found: deque[tuple[np.ndarray, np.ndarray]] = deque()  # points and scores that no image has yet
+        found: deque[tuple[np.ndarray, np.ndarray]] = deque()  # points and scores, not yet assigned to images
         started = False
 
         def load(image: Image, boxes: BoxesOf) -> Crops | UserError:
@@ -178,12 +178,12 @@ class Predictor:
         yield from self._complete(waiting, found)
 
     def heatmaps(self, image: Image, boxes: BoxesOf = AUTO, *, box_threshold: float | None = None) -> CropHeatmaps:
-        """The poses of an image, decoded from the heatmaps that are given with them, the flip test included.
+        """The poses of an image, and the crops and heatmaps (after the flip test) that they are decoded from.
 
-        A head without heatmaps, or a file that was exported with --decode, gives a map of one 0 for each joint.
+        For a head without heatmaps, or a file exported with --decode, each joint's map is 1x1 and 0.
 
         Raises:
-            UserError: as `__call__`.
+            UserError: as in `__call__`.
         """
         crops = self.crops(image, boxes, box_threshold=box_threshold)
         maps, found = [], []
@@ -200,24 +200,24 @@ class Predictor:
         return self._engine.digest()
 
     def network(self, crops: Batch) -> Any:
-        """The head's outputs for at most `batch_size` crops, and for padding; does not wait for the device.
+        """The head's outputs for at most `batch_size` crops and their padding; may return before the device is done.
 
-        Of a file that was exported with --decode they are keypoints and scores.
+        For a file exported with --decode, they are keypoints and scores.
         """
         return self._engine.outputs(crops)
 
     def crops(
         self, image: Image, boxes: BoxesOf = AUTO, *, box_threshold: float | None = None, keep_pixels: bool = False
     ) -> Crops:
-        """The crops of an image that the network is fed; the options are those of `stream`.
+        """The crops of an image, as the network gets them; the options are those of `stream`.
 
         Raises:
-            UserError: as `__call__`.
+            UserError: as in `__call__`.
         """
         pixels = read(image, upright=self._upright)
         try:
             threshold = -np.inf if box_threshold is None else box_threshold
-            found, left_out = usable(self._boxes(pixels, boxes), pixels.shape[:2], threshold)
+            found, left_out = valid_boxes(self._boxes(pixels, boxes), pixels.shape[:2], threshold)
             if left_out and box_threshold is None:
                 raise UserError(left_out[0])
         except UserError as error:
@@ -227,7 +227,7 @@ class Predictor:
         return Crops(*crops, found, left_out, pixels.shape[:2], kept)
 
     def result(self, crops: Crops, found: Sequence[tuple[np.ndarray, np.ndarray]]) -> PoseResult:
-        """The poses of crops from the points [j, 2] in pixels of the crop and the scores [j] of each."""
+        """The poses of an image from its crops, and each crop's points [j, 2] in pixels of the crop and scores [j]."""
         n_joints = self.skeleton.n_joints
         points, areas_px = from_crops(
             np.array([points for points, _ in found], np.float64).reshape(-1, n_joints, 2),
@@ -249,7 +249,7 @@ class Predictor:
         )
 
     def batcher(self, *, max_wait_ms: float, observe: Callable[[int], Any] = lambda _: None) -> MicroBatcher:
-        """Runs crops of many callers in batches of `batch_size`, as `MicroBatcher` has it, warmed up."""
+        """A warmed-up `MicroBatcher`, which runs the crops of many callers in batches of `batch_size`."""
         return MicroBatcher(self._engine, max_wait_ms=max_wait_ms, observe=observe)
 
     def _boxes(self, image: UInt8[np.ndarray, "h w 3"], boxes: BoxesOf) -> Boxes:
@@ -262,19 +262,19 @@ class Predictor:
         return as_boxes(*boxes) if isinstance(boxes, tuple) and len(boxes) == 2 else as_boxes(boxes)
 
     def _detector(self, name: str) -> Detector:
-        """The detector of a name, made once: threads that read images ask for it."""
+        """The detector with this name, created once although several threads may ask for it."""
         with self._detectors_lock:
             if name not in self._detectors:
                 self._detectors[name] = find_detector(name, self.skeleton)
             return self._detectors[name]
 
     def _start(self, crops: Sequence[UInt8[np.ndarray, "h w 3"]], *, alone: bool = False) -> tuple[Any, Any, int]:
-        """Sends a batch to the device, and may not wait for it: what `_finished` takes."""
+        """Sends a batch to the device, and returns the arguments of `_finished`, which may not be computed yet."""
         points, scores = self._engine.predict(np.stack(crops), alone=alone)
         return points, scores, len(crops)
 
     def _complete(self, waiting: deque, found: deque) -> Iterator[PoseResult | UserError]:
-        """Takes the images whose poses are all there off the queues."""
+        """Removes the images whose poses are complete from the queues, and yields their results."""
         while waiting and (isinstance(waiting[0], UserError) or len(waiting[0].images) <= len(found)):
             crops = waiting.popleft()
             if isinstance(crops, UserError):
@@ -284,12 +284,12 @@ class Predictor:
 
 
 def _finished(points: Any, scores: Any, n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Waits for a batch on the device, and gives the points and scores of its n crops; the rest is padding."""
+    """Waits for a batch, and yields the points and scores of its n crops without the padding."""
     return zip(np.asarray(points, np.float64)[:n], np.asarray(scores, np.float64)[:n], strict=True)
 
 
 def _ahead(pool: ThreadPoolExecutor, function: Callable, items: Iterable[tuple], n: int) -> Iterator[Any]:
-    """The function's results in order, `n` of them at work or waiting to be taken."""
+    """The function's results in order, computed up to `n` items ahead."""
     futures = deque()
     for item in items:
         futures.append(pool.submit(function, *item))

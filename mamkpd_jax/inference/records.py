@@ -1,4 +1,4 @@
-"""Stored results of pictures. Each records what it was made from, so that none is used after that has changed.
+"""Stored results of pictures. Each records what it was made from, so that a change makes it outdated.
 
 OUTPUT/poses/NAME.json is written last and marks a picture as done. 'made_from' has the digests and options that the
 poses depend on, 'drawn' has those of OUTPUT/pictures/NAME, and 'digest' covers the whole record.
@@ -28,7 +28,7 @@ class Records:
 
     Args:
         settings: what every result depends on, in JSON's types.
-        boxes: of each picture, if they are from a file.
+        boxes: the boxes of each picture, if they are from a file.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Records:
         An interrupted run thus leaves no outdated results.json.
 
         Raises:
-            UserError: the folder has files with the names of results that no run has written.
+            UserError: the folder has other files with the names of results.
         """
         output = self._options.output
         taken = [path for path in (output / name for name in (RESULTS, RUN, DRAWN, POSES)) if _has_content(path)]
@@ -103,7 +103,7 @@ class Records:
         return record
 
     def _read(self, name: str) -> tuple[dict[str, Any] | None, str]:
-        """A picture's record, or None, and the reason to replace it, empty if there is none."""
+        """A picture's record or None, and the reason to predict it again; the reason is empty if there is none."""
         try:
             record = json.loads(self._path(name).read_bytes())
             if record.pop("digest") != _digest(record):
@@ -132,7 +132,7 @@ def _has_content(path: Path) -> bool:
 
 
 def _digest(data: Any) -> str:
-    """SHA-256 of data in JSON's types."""
+    """SHA-256 of data that JSON can represent."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
@@ -146,7 +146,7 @@ def _file_digest(path: Path) -> str | None:
 
 
 def _drawings(names: Sequence[str]) -> dict[str, str]:
-    """The file name of each picture's drawing: its own, or with .png appended for other formats."""
+    """The file name of each picture's drawing: the picture's, with .png appended unless it is JPEG or PNG."""
     drawings = {name: name for name in names if name.lower().endswith(_WRITABLE)}
     taken = set(drawings)
     for name in names:

@@ -23,7 +23,7 @@ class VideoSource:
     address: Path | str | int  # a file, a network address, or a camera's number
 
     def __str__(self) -> str:
-        """Its name in messages; an address loses its password."""
+        """The name in messages; an address is shown without its login."""
         if isinstance(self.address, int):
             return f"camera {self.address}"
         return without_login(self.address) if isinstance(self.address, str) else str(self.address)
@@ -39,7 +39,7 @@ class VideoSource:
 
 
 def find_video(given: str, *, offline: bool = False) -> VideoSource | None:
-    """The video that an input names, or None for pictures.
+    """The video that an input names; None if it names pictures.
 
     Args:
         given: camera, camera:N, the address of a stream or a video, or a file.

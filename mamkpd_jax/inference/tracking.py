@@ -1,9 +1,9 @@
-"""Tracking: which poses of a video's frames are of one person or animal."""
+"""Tracking: gives the poses of one person or animal the same id in all frames of a video."""
 
 from typing import NamedTuple
 
 import numpy as np
-import scipy  # it loads its parts when they are first used: they take a quarter of a second
+import scipy  # loads its submodules on first use, because they take a quarter of a second
 from jaxtyping import Float, Int
 
 from mamkpd_jax.evaluation.oks import iou, joint_similarity
@@ -15,7 +15,7 @@ from mamkpd_jax.skeletons import JOINT_THRESHOLD
 _MIN_SIMILARITY = 0.3
 _MAX_UNSEEN_FRAMES = 30
 _MIN_JOINTS = 3
-_GROWTH = 1.3  # Choice: of the box around the joints, beyond which heads and feet go
+_GROWTH = 1.3  # Choice: enlarges the box around the joints, because heads and feet extend beyond them
 
 
 class _Track(NamedTuple):
@@ -30,8 +30,8 @@ class _Track(NamedTuple):
 class Tracker:
     """Matches the poses of each frame to the tracks of earlier frames.
 
-    The similarity is the mean of the boxes' IoU and the poses' OKS, and the assignment maximises its sum. A track ends
-    after 30 frames without a pose, and its id is not used again.
+    The similarity is the mean of the boxes' IoU and the poses' OKS. The assignment maximises the total similarity. A
+    track ends after 30 frames without a pose, and its id is not reused.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Tracker:
         self._next_id = 1
 
     def update(self, result: PoseResult) -> Int[np.ndarray, " n"]:
-        """The track id of each pose of the next frame."""
+        """Adds the next frame, and returns the track id of each of its poses."""
         self._frame += 1
         self._tracks = [t for t in self._tracks if self._frame - t.frame <= _MAX_UNSEEN_FRAMES]
         similarity = np.array([self._similarity(track, result) for track in self._tracks])
@@ -63,7 +63,7 @@ class Tracker:
         return {track.id for track in self._tracks}
 
     def boxes(self) -> Boxes:
-        """Boxes for the next frame: around the joints above JOINT_THRESHOLD of the last frame's poses."""
+        """Boxes for the next frame, around those joints of the last frame whose score is above JOINT_THRESHOLD."""
         found = []
         for track in self._tracks:
             joints = track.keypoints[track.scores > JOINT_THRESHOLD]

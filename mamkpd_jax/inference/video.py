@@ -1,9 +1,9 @@
 """Poses of a video or a camera, frame by frame, with track ids.
 
 OUTPUT/poses.jsonl gets a line for each frame while the video is processed, so that a crash loses nothing: 'frame'
-(counted from 0), 'time_s' and 'poses'. At the end OUTPUT/results.json has all poses in COCO's results form, the
-image_id being the frame, with 'frame', 'time_s' and 'track_id' too. OUTPUT/NAME.mp4 shows them; until the end it is
-OUTPUT/NAME.unfinished.mp4. Frames that can't be decoded keep their numbers.
+(counted from 0), 'time_s' and 'poses'. At the end OUTPUT/results.json has all poses in COCO's results format. Their
+image_id is the frame's number, and they have 'frame', 'time_s' and 'track_id' too. OUTPUT/NAME.mp4 shows the poses;
+until the end it is OUTPUT/NAME.unfinished.mp4. Frames that can't be decoded leave gaps in the numbers.
 """
 
 import dataclasses
@@ -33,11 +33,11 @@ _LABEL = (255, 255, 255)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TrackingOptions:
-    """How people are followed from frame to frame."""
+    """How people or animals are tracked from frame to frame."""
 
-    detect_every: int = 1  # frames; in between the boxes are around the last poses
-    smooth: bool = False  # the joints, by the One-Euro filter
-    max_frames: int | None = None
+    detect_every: int = 1  # run the detector in every Nth frame; in between, boxes follow the last poses
+    smooth: bool = False  # smooth the joints with the One-Euro filter
+    max_frames: int | None = None  # None: all
 
 
 def predict_video(
@@ -46,21 +46,21 @@ def predict_video(
     """Predicts the frames of a video, or of a camera until Ctrl-C.
 
     Returns:
-        A line for each unusable box, and for lost frames.
+        A line for each invalid box, and for lost frames.
 
     Raises:
-        UserError: it can't be opened or has no frames, or the output folder must not be used.
+        UserError: the video can't be opened or has no frames, or the output folder has files that are not replaced.
     """
     video = open_video(source)
     people = _People(predictor, detector, options, tracking)
-    wrong, tracks, finished_s, following = [], set(), [], 0
+    wrong, tracks, finished_s, next_number = [], set(), [], 0
     counts = [count for count in (tracking.max_frames, video.n_frames) if count is not None]
     frames = itertools.islice(read_ahead(iter(video)), tracking.max_frames)
     with VideoOutput(options.output, source, video) as output:
         try:
             for frame in tqdm(frames, total=min(counts, default=None), unit="frame", disable=None):
-                wrong += _lost(source, following, frame.number)
-                following = frame.number + 1
+                wrong += _lost(source, next_number, frame.number)
+                next_number = frame.number + 1
                 result, ids = people.find(frame)
                 wrong += [f"{source}, frame {frame.number}: {reason}; it was left out" for reason in result.left_out]
                 output.add(frame, _rows(frame, result, ids, options.category_id), _drawn(result, ids, options))
@@ -70,7 +70,7 @@ def predict_video(
             logging.info("stopped after %d frames", len(finished_s))
         else:
             if len(finished_s) != tracking.max_frames:
-                wrong += _missing_end(source, following, video)
+                wrong += _missing_end(source, next_number, video)
         if not finished_s:
             reason = f" ({video.broken})" if video.broken else ""
             raise UserError(f"{source} has no frame that can be decoded{reason}; copy the file again")
@@ -92,7 +92,7 @@ class _People:
     tracking: TrackingOptions
     tracker: Tracker = dataclasses.field(default_factory=Tracker)
     filters: dict[int, OneEuro] = dataclasses.field(default_factory=dict)
-    following: int = 0  # the number of the frame after the last one
+    next_number: int = 0  # the number of the next frame if none is lost
     undetected: int = 0  # frames since the detector ran
 
     def find(self, frame: Frame) -> tuple[PoseResult, Int[np.ndarray, " n"]]:
@@ -110,7 +110,7 @@ class _People:
         return dataclasses.replace(result, keypoints=np.array(keypoints).reshape(result.keypoints.shape)), ids
 
     def _poses(self, frame: Frame) -> PoseResult:
-        adjoins, self.following = frame.number == self.following, frame.number + 1
+        adjoins, self.next_number = frame.number == self.next_number, frame.number + 1
         self.undetected += 1
         if adjoins and frame.number and self.undetected < self.tracking.detect_every:
             (result,) = self.predictor(frame.image, self.tracker.boxes(), box_threshold=0.0)
@@ -123,24 +123,24 @@ class _People:
 
 
 def _rows(frame: Frame, result: PoseResult, ids: Int[np.ndarray, " n"], category_id: int) -> list[dict[str, Any]]:
-    """The poses in COCO's results form, with the frame, its time and the track ids."""
+    """The poses in COCO's results format, with the frame, its time and the track ids."""
     more = {"frame": frame.number, "time_s": round(frame.time_s, 6)}
     poses = result.to_coco(image_id=frame.number, category_id=category_id)
     return [{**pose, **more, "track_id": int(i)} for pose, i in zip(poses, ids, strict=True)]
 
 
 def _lost(source: VideoSource, first: int, end: int) -> list[str]:
-    """A line that names the lost frames, from `first` to the one before `end`; none if there are none."""
+    """A line that names the lost frames, from `first` to `end - 1`; empty if none are lost."""
     if first >= end:
         return []
     frames = f"frame {first}" if end - first == 1 else f"frames {first} to {end - 1}"
     return [f"{source}: {frames} can't be decoded; the video is damaged or incomplete"]
 
 
-def _missing_end(source: VideoSource, following: int, video: VideoReader) -> list[str]:
-    """Lines about the frames that are missing at the end."""
-    broken = [f"{source} broke off after frame {following - 1} ({video.broken})"] if video.broken else []
-    return broken or _lost(source, following, video.n_frames or 0)
+def _missing_end(source: VideoSource, next_number: int, video: VideoReader) -> list[str]:
+    """A line about the frames that are missing at the end; empty if none are."""
+    broken = [f"{source} broke off after frame {next_number - 1} ({video.broken})"] if video.broken else []
+    return broken or _lost(source, next_number, video.n_frames or 0)
 
 
 def _drawn(result: PoseResult, ids: Int[np.ndarray, " n"], options: OutputOptions) -> UInt8[np.ndarray, "h w 3"] | None:

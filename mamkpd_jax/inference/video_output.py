@@ -17,14 +17,14 @@ from mamkpd_jax.inference.video_writer import VideoWriter
 
 
 class VideoOutput:
-    """A folder that gets poses.jsonl, with a line for each frame, and at the end results.json and NAME.mp4.
+    """Writes poses.jsonl, with a line for each frame, and at the end results.json and NAME.mp4 to a folder.
 
-    Before the first frame nothing is written, and nothing of an earlier run is removed. Leaving the context closes the
+    Before the first frame, it writes nothing and keeps the files of an earlier run. Leaving the context closes the
     files; `finish` completes them.
 
     Raises:
-        UserError: NAME.mp4 would replace the video itself, or the folder holds poses of pictures, or files with the
-            names of results that no run has written.
+        UserError: NAME.mp4 would replace the video itself, or the folder has poses of pictures, or other files with the
+            names of results.
     """
 
     def __init__(self, folder: Path, source: VideoSource, video: VideoReader):
@@ -50,7 +50,7 @@ class VideoOutput:
     def add(
         self, frame: Frame, poses: Sequence[dict[str, Any]], drawn: UInt8[np.ndarray, "h w 3"] | None = None
     ) -> None:
-        """Writes a frame's poses, in COCO's results form, and its drawing."""
+        """Writes a frame's poses, in COCO's results format, and its drawing."""
         if self._file is None:
             self._remove_earlier()
             self._lines.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ class VideoOutput:
             self._writer.add(drawn, frame.time_s, frame.duration_s)
 
     def finish(self) -> None:
-        """Completes the video, and gathers the poses in results.json."""
+        """Completes the video, and writes all poses to results.json."""
         self._writer.close()
         with (
             self._lines.open(encoding="utf-8") as lines,

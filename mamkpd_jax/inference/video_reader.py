@@ -20,8 +20,8 @@ from mamkpd_jax.inference.animations import animated_frames
 from mamkpd_jax.inference.frame_numbers import AviNumbers, FrameNumbers
 from mamkpd_jax.inference.sources import VideoSource
 
-_PATIENCE_S = 10.0  # to wait for a network stream to open, and for each packet
-_MAX_ERRORS = 1000  # of the file's structure that are skipped
+_TIMEOUT_S = 10.0  # for opening a network stream, and for each packet
+_MAX_ERRORS = 1000  # errors in the file's structure that are skipped
 _WEBP_FRAMES = 16  # decoded at a time
 
 
@@ -30,7 +30,7 @@ class Frame(NamedTuple):
 
     number: int  # from 0
     time_s: float  # since the start of the video
-    duration_s: float  # or 0 where it is unknown
+    duration_s: float  # 0 if unknown
     image: UInt8[np.ndarray, "h w 3"]  # RGB, upright
 
 
@@ -68,7 +68,7 @@ def open_video(source: VideoSource) -> VideoReader:
 
 
 def read_ahead(frames: Iterator[Frame]) -> Iterator[Frame]:
-    """The same frames; the next one is decoded while the current one is processed."""
+    """Yields the same frames, and decodes the next one while the current one is processed."""
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(next, frames, None)
         while (frame := coming.result()) is not None:
@@ -80,7 +80,7 @@ class _Camera(VideoReader):
     def __init__(self, source: VideoSource):
         self._capture = cv2.VideoCapture(source.address)
         if not self._capture.isOpened():
-            raise UserError(f"{source} can't be opened; check that it is connected and that no program uses it")
+            raise UserError(f"{source} can't be opened; check that it is connected and that no other program uses it")
 
     def __iter__(self) -> Iterator[Frame]:
         start = time.perf_counter()
@@ -92,7 +92,7 @@ class _Camera(VideoReader):
 
 
 class _AnimatedWebP(VideoReader):
-    """FFmpeg does not decode animated WebP."""
+    """An animated WebP, decoded by OpenCV: FFmpeg does not decode it."""
 
     time_base = Fraction(1, 1000)
 
@@ -102,7 +102,7 @@ class _AnimatedWebP(VideoReader):
 
     def __iter__(self) -> Iterator[Frame]:
         number, time_ms = 0, 0
-        data = np.frombuffer(self._path.read_bytes(), np.uint8)[None]  # of one row, as WebP needs it
+        data = np.frombuffer(self._path.read_bytes(), np.uint8)[None]  # one row, as WebP needs it
         while number < self._n_frames:
             there, part = cv2.imdecodeanimation(data, number, _WEBP_FRAMES)
             if not there or not len(part.frames):
@@ -121,14 +121,14 @@ class _Encoded(VideoReader):
 
     def __init__(self, source: VideoSource):
         options = {"rtsp_transport": "tcp"} if str(source.address).startswith("rtsp") else {}
-        timeout, start = _PATIENCE_S if isinstance(source.address, str) else None, time.monotonic()
+        timeout, start = _TIMEOUT_S if isinstance(source.address, str) else None, time.monotonic()
         try:
             self._container = av.open(str(source.address), options=options, timeout=timeout, metadata_errors="replace")
         except (FFmpegError, OSError) as error:
             is_late = timeout is not None and time.monotonic() - start >= timeout  # RTSP reports a timeout as bad data
             reason = f"no answer for {timeout:g} s" if is_late else _reason(error)
-            raise UserError(f"{source} can't be opened as a video ({reason}); check {_suspect(source)}") from error
-        self._stream: Any = self._container.streams.best("video")  # rather than a cover picture
+            raise UserError(f"{source} can't be opened as a video ({reason}); check {_to_check(source)}") from error
+        self._stream: Any = self._container.streams.best("video")  # not a cover picture
         if self._stream is None:
             raise UserError(f"{source} has no video stream; give a video")
         is_avi = self._container.format.name == "avi"
@@ -140,7 +140,7 @@ class _Encoded(VideoReader):
         self.n_frames = self._numbers.announced
 
     def __iter__(self) -> Iterator[Frame]:
-        start = self._container.start_time if self._container.duration else None  # of no use for a live stream
+        start = self._container.start_time if self._container.duration else None  # useless for a live stream
         zero = None if start is None else round(Fraction(start, av.time_base) / self.time_base)
         for packet in self._packets():
             self._numbers.expect(packet)
@@ -201,9 +201,9 @@ def _is_webp(path: Path) -> bool:
 def _reason(error: Exception) -> str:
     """The error's text without the file name."""
     if isinstance(error, ExitError):
-        return f"no data for {_PATIENCE_S:g} s"
+        return f"no data for {_TIMEOUT_S:g} s"
     return (getattr(error, "strerror", None) or str(error)).lower()
 
 
-def _suspect(source: VideoSource) -> str:
+def _to_check(source: VideoSource) -> str:
     return "that it exists and is complete" if isinstance(source.address, Path) else "the address and the network"

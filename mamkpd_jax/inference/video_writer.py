@@ -13,13 +13,13 @@ from jaxtyping import UInt8
 from mamkpd_jax.files import atomic_write
 
 _FRAGMENT = 30  # frames at most in a fragment of the file; a crash loses the last fragment
-_MAX_RATE = 240  # frames per second for the encoder, which chooses its level by them: players refuse high levels
+_MAX_RATE = 240  # frames per second for the encoder, which derives its level from them: players refuse high levels
 _MAX_TICKS = 1_000_000  # per second
-_LIMITED, _BT709 = 1, 1  # FFmpeg's codes of range and colours, which players guess from the size if they are missing
+_LIMITED, _BT709 = 1, 1  # FFmpeg's codes for the colour range and space, which players otherwise guess from the size
 
 
 class VideoWriter:
-    """Writes NAME.unfinished.mp4, which plays after a crash too, and turns it into NAME.mp4 when it is closed.
+    """Writes NAME.unfinished.mp4, which is playable after a crash too; `close` turns it into NAME.mp4.
 
     The first frame sets the size. A side of odd length gets one more pixel, as H.264 needs even sides. Later frames of
     another size are scaled to fit.
@@ -57,13 +57,13 @@ class VideoWriter:
         self._container.mux(self._stream.encode())
         self._container.close()
         with atomic_write(self._path) as temporary, av.open(str(self.unfinished)) as written:
-            with av.open(str(temporary), "w", options={"movflags": "faststart"}) as whole:
-                stream = whole.add_stream_from_template(written.streams.video[0])
+            with av.open(str(temporary), "w", options={"movflags": "faststart"}) as finished:
+                stream = finished.add_stream_from_template(written.streams.video[0])
                 stream.time_base = self._time_base
                 for packet in written.demux(video=0):
                     if packet.size:
                         packet.stream = stream
-                        whole.mux(packet)
+                        finished.mux(packet)
         self.unfinished.unlink()
 
     def _open(self, width: int, height: int) -> None:

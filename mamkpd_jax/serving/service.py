@@ -1,4 +1,4 @@
-"""Finds the poses of a picture: threads read it and cut its crops, and the batcher joins them with those of others."""
+"""Predicts the poses of a picture: threads cut its crops, and the batcher runs them with those of other requests."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from mamkpd_jax import Predictor
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.inference.batching import Found, MicroBatcher
+from mamkpd_jax.inference.batching import CropResult, MicroBatcher
 from mamkpd_jax.inference.boxes import Detector, as_boxes
 from mamkpd_jax.inference.crops import Crops
 from mamkpd_jax.inference.images import read
@@ -19,7 +19,7 @@ from mamkpd_jax.serving.answers import Poses, as_poses
 from mamkpd_jax.serving.limits import Limits, check_pixels, header_pixels
 from mamkpd_jax.serving.views import heatmap_views, shown_picture
 
-_THREADS = 4  # each may hold a picture of the most pixels
+_THREADS = 4  # each may hold a picture of the maximum size
 
 
 class _Prepared(NamedTuple):
@@ -29,10 +29,10 @@ class _Prepared(NamedTuple):
 
 
 class PoseService:
-    """A predictor with its batcher and detector, for any number of requests at once.
+    """A predictor with its batcher and detector, for concurrent requests.
 
     Args:
-        detector: finds the boxes of pictures that come without.
+        detector: finds the boxes if a request has none.
     """
 
     def __init__(self, predictor: Predictor, batcher: MicroBatcher, detector: Detector, limits: Limits):
@@ -41,19 +41,20 @@ class PoseService:
         self._threads = anyio.CapacityLimiter(_THREADS)
 
     def warm_up(self) -> None:
-        """Runs the detector once; the batcher is warm."""
+        """Runs the detector once; the batcher is already warmed up."""
         blank = np.zeros((*self.predictor.config.data.input_hw, 3), np.uint8)
         self._prepare(cv2.imencode(".png", blank)[1].tobytes(), None, False)
 
     async def poses(self, data: bytes, boxes: Float[np.ndarray, "n 4"] | None, *, heatmaps: bool) -> Poses:
-        """The poses in the boxes of a picture, or in the best that the detector finds.
+        """The poses in the given boxes of a picture, or in the best boxes that the detector finds.
 
         Args:
             data: the picture's file.
-            heatmaps: whether the answer has the pictures that the page shows.
+            boxes: x, y, width, height in pixels; None: the detector's.
+            heatmaps: whether the response has the heatmap pictures for the page.
 
         Raises:
-            UserError: the bytes are no picture, or one that is too large, or a box can't be used.
+            UserError: the file is not a picture or is too large, or a box is invalid.
         """
         prepared = await anyio.to_thread.run_sync(self._prepare, data, boxes, heatmaps, limiter=self._threads)
         futures = self.batcher.submit(prepared.crops.images, maps=heatmaps)
@@ -79,9 +80,9 @@ class PoseService:
         else:
             crops = self.predictor.crops(image, boxes)
         picture = shown_picture(data, image) if heatmaps else None
-        return _Prepared(crops._replace(image=None), left_out, picture)  # without the pixels, while it waits
+        return _Prepared(crops._replace(image=None), left_out, picture)  # frees the pixels while the crops wait
 
-    def _answer(self, prepared: _Prepared, found: Sequence[Found]) -> Poses:
+    def _answer(self, prepared: _Prepared, found: Sequence[CropResult]) -> Poses:
         crops = prepared.crops
         result = self.predictor.result(crops, [(each.points, each.scores) for each in found])
         pairs = zip(crops.images, found, strict=True)

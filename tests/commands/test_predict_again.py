@@ -185,7 +185,7 @@ def test_a_refused_run_leaves_the_results(folder):
     folder.predict()
     before = folder.results()
     outcome = folder.predict(folder.write_boxes(a=1), "--category=5")
-    assert outcome.status == 1 and "no box of category 5, but of 1; set --category" in outcome.errors
+    assert outcome.status == 1 and "no box of category 5, only of 1; set --category" in outcome.errors
     assert folder.results() == before
 
 

@@ -69,7 +69,7 @@ def test_openvino_refuses_damaged_files_in_one_line(tmp_path, shared_data):
     where = f"--input={picture}", f"--output={tmp_path / 'out'}", "--runtime=openvino"
     done = _run("predict", tmp_path / "damaged.onnx", *where)
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
-    assert "is damaged or no ONNX file that OpenVINO reads" in done.stderr
+    assert "is damaged or not an ONNX file that OpenVINO reads" in done.stderr
 
 
 def test_a_checkpoint_would_need_jax(workdir, shared_data, tmp_path):

@@ -1,4 +1,4 @@
-"""Short real videos: a view moves over a photograph, so that each frame can be told from the others."""
+"""Short real videos: a view moves over a photograph, so that all frames differ."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 WIDTH, HEIGHT = 320, 240
-SHIFT_PX = 4  # a frame
+SHIFT_PX = 4  # per frame
 
 
 def views(photo: Path, n: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> list[np.ndarray]:
@@ -57,7 +57,7 @@ def turn(path: Path, a: int, b: int, c: int, d: int) -> Path:
 
 
 def damage(path: Path, start: float, end: float) -> Path:
-    """Overwrites a part of a file with noise; `start` and `end` are shares of its length."""
+    """Overwrites a part of a file with noise; `start` and `end` are fractions of its length."""
     content = bytearray(path.read_bytes())
     first, last = int(len(content) * start), int(len(content) * end)
     content[first:last] = np.random.default_rng(0).bytes(last - first)
@@ -66,7 +66,7 @@ def damage(path: Path, start: float, end: float) -> Path:
 
 
 def number_of(image: np.ndarray, frames: Sequence[np.ndarray]) -> int:
-    """Which of the frames an image shows."""
+    """The index of the frame that an image shows."""
     small = image[::4, ::4].astype(int)
     return int(np.argmin([np.abs(small - frame[::4, ::4]).mean() for frame in frames]))
 

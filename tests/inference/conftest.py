@@ -34,7 +34,7 @@ def workdir(config: Config, random_weights, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="session")
 def predictor(workdir: Path) -> Predictor:
-    """Without the flip test, in batches of `BATCH`."""
+    """A predictor without the flip test, with batches of `BATCH`."""
     return Predictor.from_pretrained(workdir, flip_test=False, batch_size=BATCH)
 
 

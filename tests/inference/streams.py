@@ -1,4 +1,4 @@
-"""Servers on this machine that stream a video file as real ones do."""
+"""Local servers that stream a video file like real ones."""
 
 import contextlib
 import http.server
@@ -20,7 +20,7 @@ def http_server(folder: Path) -> contextlib.AbstractContextManager[str]:
 
 @contextlib.contextmanager
 def silent_server() -> Iterator[str]:
-    """Takes connections and never answers; yields its host and port."""
+    """Accepts connections and never responds; yields its host and port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
@@ -62,7 +62,7 @@ def _serve(server: socket.socket, video: Path) -> None:
 
 
 def _rtp(video: Path) -> Iterator[bytes]:
-    """The RTP packets of a file, as FFmpeg sends them to a socket of ours."""
+    """The RTP packets of a file, which FFmpeg sends to a local socket."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))
         receiver.settimeout(0.2)

@@ -1,4 +1,4 @@
-"""Pictures of the web, from a server on this machine."""
+"""Pictures from web addresses, on a local server."""
 
 import http.server
 import threading
@@ -18,7 +18,7 @@ PNG = cv2.imencode(".png", np.random.default_rng(0).integers(0, 256, (24, 36, 3)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """Each path is a behaviour of a server."""
+    """A server that behaves differently for each path."""
 
     def do_GET(self):
         name = urlsplit(self.path).path
@@ -60,7 +60,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 class _Server(http.server.ThreadingHTTPServer):
-    def handle_error(self, request, client_address):  # the client leaves before the end
+    def handle_error(self, request, client_address):  # clients disconnect early
         pass
 
 

@@ -1,4 +1,4 @@
-"""Batches of the crops of many threads, on a tiny model."""
+"""Crops of many threads run in shared batches, on a tiny model."""
 
 import threading
 import time
@@ -14,19 +14,19 @@ WAIT_S = 0.5
 
 @pytest.fixture(scope="module")
 def crops(predictor, pictures):
-    """Those of the four pictures' 14 people."""
+    """The crops of the 14 people in the four pictures."""
     return np.concatenate([predictor.crops(*picture).images for picture in pictures])
 
 
 @pytest.fixture
 def sizes():
-    """Of the batches that were sent to the device."""
+    """The sizes of the batches that were sent to the device."""
     return []
 
 
 @pytest.fixture
 def batcher(predictor, sizes):
-    """Its crops wait half a second for the others of a batch."""
+    """A batcher whose crops wait half a second for others."""
     batcher = predictor.batcher(max_wait_ms=WAIT_S * 1e3, observe=sizes.append)
     yield batcher
     batcher.close()
@@ -36,7 +36,7 @@ def _results(futures):
     return [future.result(timeout=30) for future in futures]
 
 
-def test_threads_get_the_predictors_points(batcher, predictor, pictures):
+def test_threads_get_the_same_points_as_predictor(batcher, predictor, pictures):
     files, boxes = zip(*pictures, strict=True)
 
     def points(i):
@@ -79,7 +79,7 @@ def test_a_cancelled_crop_never_runs(batcher, crops, sizes):
     assert sizes == [1]
 
 
-def test_heatmaps_are_returned_to_who_asks(batcher, predictor, pictures):
+def test_heatmaps_are_returned_on_request(batcher, predictor, pictures):
     path, boxes = pictures[0]
     images = predictor.crops(path, boxes).images
     plain, with_maps = batcher.submit(images[:1]), batcher.submit(images, maps=True)
@@ -88,16 +88,16 @@ def test_heatmaps_are_returned_to_who_asks(batcher, predictor, pictures):
     np.testing.assert_allclose([found.maps for found in _results(with_maps)], expected, atol=1e-5)
 
 
-def test_an_error_reaches_its_batch_alone(batcher, crops):
-    torn = crops[0, :-1]  # of another height than the others, so that they can't be stacked
-    futures = [*batcher.submit(crops[: BATCH - 1]), *batcher.submit(torn[None])]
+def test_an_error_affects_only_its_batch(batcher, crops):
+    shorter = crops[0, :-1]  # can't be stacked with the others
+    futures = [*batcher.submit(crops[: BATCH - 1]), *batcher.submit(shorter[None])]
     for future in futures:
         with pytest.raises(ValueError, match="same shape"):
             future.result(timeout=30)
     assert len(_results(batcher.submit(crops[:BATCH]))) == BATCH
 
 
-def test_closing_finishes_what_waits(batcher, crops, sizes):
+def test_closing_runs_the_waiting_crops(batcher, crops, sizes):
     start = time.monotonic()
     futures = batcher.submit(crops[: BATCH + 1])
     batcher.close()

@@ -1,4 +1,4 @@
-"""Boxes from COCO's files: whose they are, and files that can't be right."""
+"""Boxes from COCO's files: which pictures they belong to, and invalid files."""
 
 import json
 from pathlib import Path
@@ -18,14 +18,14 @@ def _write(path: Path, content: object) -> Path:
 
 
 def _annotations(*names: str, **fields: object) -> dict:
-    """An annotation file's content, image n + 1 having the box (n + 1, 0, 10, 20)."""
+    """The content of an annotation file in which image i has the box (i, 0, 10, 20)."""
     images = [{"id": i, "file_name": name} for i, name in enumerate(names, start=1)]
     annotations = [{"image_id": i["id"], "category_id": 1, "bbox": [i["id"], 0, 10, 20], **fields} for i in images]
     return {"images": images, "annotations": annotations}
 
 
 def _matched(tmp_path: Path, content: object, *pictures: str, **options: bool) -> dict[str, tuple[list[float], int]]:
-    """The lefts of the boxes of pictures in the folder `in`, and their image_ids."""
+    """The left edges of the boxes of pictures in the folder `in`, and their image_ids."""
     found = BoxesFile(_write(tmp_path / "boxes.json", content), 1, COCO, **options).match(tmp_path / "in", pictures)
     return {picture: (boxes.xywh[:, 0].tolist(), image_id) for picture, (boxes, image_id) in found.items()}
 
@@ -47,12 +47,12 @@ def test_trailing_numbers_match_on_request_only(tmp_path):
     with pytest.raises(UserError, match="holiday-7.jpg is not a plain number .* set --match=number"):
         _matched(tmp_path, content, "holiday-7.jpg")
     assert _matched(tmp_path, content, "holiday-7.jpg", "8.jpg", by_number=True)["holiday-7.jpg"] == ([1], 7)
-    assert _matched(tmp_path, content, "7.jpg", "holiday.jpg", "x8.jpg")["7.jpg"] == ([1], 7), "no other may be meant"
+    assert _matched(tmp_path, content, "7.jpg", "holiday.jpg", "x8.jpg")["7.jpg"] == ([1], 7), "unambiguous"
     assert _matched(tmp_path, _annotations("a.jpg", "b.jpg"), "IMG_2.jpg", by_number=True) == {"IMG_2.jpg": ([2], 2)}
     assert [trailing_number(name) for name in ("COCO_val2014_000000000785.jpg", "a/12b.png", "0.jpg")] == [785, None, 0]
 
 
-def test_names_precede_numbers(tmp_path):
+def test_names_take_precedence_over_numbers(tmp_path):
     content = _annotations("2.jpg", "1.jpg")
     assert _matched(tmp_path, content, "1.jpg", "2.jpg") == {"1.jpg": ([2], 2), "2.jpg": ([1], 1)}
 
@@ -74,7 +74,7 @@ def test_names_precede_numbers(tmp_path):
     ],
 )
 def test_longest_common_path_matches(names, pictures, n, tmp_path):
-    """The first n images and pictures belong together; the other pictures have no boxes."""
+    """The first n images match the first n pictures; the other pictures have no boxes."""
     expected = {picture: ([i], i) if i <= n else ([], None) for i, picture in enumerate(pictures, start=1)}
     assert _matched(tmp_path, _annotations(*names), *pictures) == expected
 
@@ -94,7 +94,7 @@ def test_unclear_matches_name_both_candidates(names, pictures, message, tmp_path
         _matched(tmp_path, _annotations(*names), *pictures)
 
 
-def test_two_pictures_of_a_number_are_refused(shared_data):
+def test_two_pictures_with_one_number_are_refused(shared_data):
     boxes = BoxesFile(shared_data / "coco_mini" / "test_coco_det_AP_H_56.json", 1, COCO)
     with pytest.raises(UserError, match="image 785 may be a/785.jpg or b/785.png"):
         boxes.match(Path("in"), ("a/785.jpg", "b/785.png"))
@@ -111,7 +111,7 @@ def test_detections_may_name_their_pictures(tmp_path):
 
 
 @pytest.mark.parametrize("crowd", [1, True, 1.0])
-def test_crowd_regions_are_no_boxes(crowd, tmp_path):
+def test_crowd_regions_are_left_out(crowd, tmp_path):
     content = _annotations("1.jpg", "2.jpg", iscrowd=None)
     content["annotations"][0]["iscrowd"] = crowd
     assert _matched(tmp_path, content, "1.jpg", "2.jpg") == {"1.jpg": ([], 1), "2.jpg": ([2], 2)}
@@ -150,17 +150,17 @@ def test_ids_may_be_text_or_floats(tmp_path):
         ([{"category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}], "entry 0 is not a detection"),
         (["box"], "entry 0 is not a detection"),
         (7, "entry 0 is not a detection"),
-        ([{"image_id": 1, "category_id": 18, "bbox": [1, 2, 3, 4], "score": 1}], "but of 18; set --category"),
+        ([{"image_id": 1, "category_id": 18, "bbox": [1, 2, 3, 4], "score": 1}], "only of 18; set --category"),
     ],
 )
-def test_a_file_of_another_form_is_told(content, message, tmp_path):
+def test_files_of_other_formats_are_refused(content, message, tmp_path):
     with pytest.raises(UserError, match=message):
         BoxesFile(_write(tmp_path / "boxes.json", content), 1, COCO)
 
 
-def test_a_checkpoint_for_another_data_set_is_told(shared_data):
+def test_a_model_for_other_keypoints_is_refused(shared_data):
     folder = shared_data / "coco_mini"
-    with pytest.raises(UserError, match="17 joints nose, .*; the checkpoint finds the 17 of ap10k"):
+    with pytest.raises(UserError, match="17 keypoints nose, .*; the model predicts the 17 of ap10k; give a model"):
         BoxesFile(folder / "test_coco.json", 1, AP10K)
     with pytest.raises(UserError, match="can't be read"):
         BoxesFile(folder / "none.json", 1, COCO)

@@ -1,4 +1,4 @@
-"""Crops of pictures for the calibration of int8."""
+"""Crops of pictures for the calibration of int8 exports."""
 
 import shutil
 
@@ -65,7 +65,7 @@ def test_other_inputs_are_refused(given, message):
         find_calibration(given)
 
 
-def test_skipped_videos_lead_to_no_other_flag(tmp_path):
+def test_skipped_videos_suggest_no_other_flag(tmp_path):
     (tmp_path / "clip.mp4").touch()
     with pytest.raises(UserError, match=r"no picture found; .*; there are 1 \.mp4$"):
         find_calibration(str(tmp_path))

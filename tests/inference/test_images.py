@@ -19,7 +19,7 @@ DEEP = RNG.integers(0, 2**16, (24, 36, 3), np.uint16)
 
 
 def _png(array: np.ndarray) -> bytes:
-    """An array RGB, RGBA or gray as a file."""
+    """A gray, RGB or RGBA array as a PNG file."""
     order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}.get(array.shape[2], [0]) if array.ndim == 3 else None
     return cv2.imencode(".png", array if order is None else np.ascontiguousarray(array[..., order]))[1].tobytes()
 
@@ -97,7 +97,7 @@ def test_pil_images_are_read_as_their_files(tmp_path):
         read(PIL.Image.new("F", (5, 4), 3.0), upright=True)
 
 
-def test_pil_images_are_turned_as_files(tmp_path):
+def test_pil_images_are_rotated_like_files(tmp_path):
     exif = PIL.Image.Exif()
     for exif[0x112] in range(1, 9):
         PIL.Image.fromarray(RGB).save(tmp_path / "turned.png", exif=exif)
@@ -108,7 +108,7 @@ def test_pil_images_are_turned_as_files(tmp_path):
 
 
 def test_single_images_and_lists_are_distinguished(predictor, pictures, tmp_path):
-    """Each form of a picture gives the pose of its file, alone and in a list. Results keep pixels, except for paths."""
+    """Each form of a picture gives its file's pose, alone and in a list. Results keep pixels, except for paths."""
     pixels = decode_image(pictures[0][0].read_bytes())
     file = tmp_path / "picture.png"
     file.write_bytes(_png(pixels))
@@ -119,7 +119,7 @@ def test_single_images_and_lists_are_distinguished(predictor, pictures, tmp_path
         np.testing.assert_array_equal(alone.keypoints, expected.keypoints)
         np.testing.assert_array_equal(alone.draw(), expected.draw())
     opened = _opened(file)
-    several = predictor([*forms, opened, opened], "whole")  # two threads may ask for its pixels
+    several = predictor([*forms, opened, opened], "whole")  # two threads may decode it
     assert len(several) == len(forms) + 2
     for result in several:
         np.testing.assert_allclose(result.keypoints, expected.keypoints, atol=1e-5)

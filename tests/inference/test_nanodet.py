@@ -10,7 +10,7 @@ from mamkpd_jax.data.functional import decode_image
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.oks import iou
 from mamkpd_jax.inference import nanodet
-from mamkpd_jax.inference.boxes import Boxes, usable, whole_image
+from mamkpd_jax.inference.boxes import Boxes, valid_boxes, whole_image
 from mamkpd_jax.inference.coco_classes import ANIMALS, classes_of, parse_classes, subject
 from mamkpd_jax.inference.detectors import find_detector
 from mamkpd_jax.inference.nanodet import NanoDet
@@ -36,7 +36,7 @@ def test_people_of_real_photos_are_found(pictures):
 
 @pytest.mark.slow  # half a minute
 def test_recall_on_coco(shared_data):
-    """Of the labelled people of 171 validation photos, at the threshold that `--boxes=nanodet` has."""
+    """For the labelled people in 171 validation photos, at the default threshold of `--boxes=nanodet`."""
     folder = shared_data / "coco"
     content = json.loads((folder / "annotations" / "person_keypoints_val2017.json").read_bytes())
     detector, found = NanoDet([0]), {}
@@ -47,7 +47,7 @@ def test_recall_on_coco(shared_data):
     assert len(people) == 512 and np.mean(hits) >= 0.84
 
 
-def test_animals_are_one_box_each(shared_data):
+def test_each_animal_has_one_box(shared_data):
     folder = shared_data / "ap10k"
     content = json.loads((folder / "test_ap10k.json").read_bytes())
     detector = NanoDet(classes_of(ANIMALPOSE))
@@ -65,7 +65,7 @@ def test_threads_share_a_detector(pictures):
             np.testing.assert_array_equal(found.xywh, one.xywh)
 
 
-def test_nothing_in_a_blank_picture():
+def test_a_blank_picture_has_no_boxes():
     boxes, scores = NanoDet([0])(np.zeros((37, 211, 3), np.uint8))
     assert boxes.shape == (0, 4) and scores.shape == (0,)
 
@@ -78,10 +78,10 @@ def test_a_damaged_file_is_refused(tmp_path, monkeypatch):
 
 
 def test_every_box_has_an_area(pictures):
-    """At a threshold of 0, where the cells in the padding count too."""
+    """At a threshold of 0, at which the padding gives boxes too."""
     image = decode_image(pictures[0][0].read_bytes())
     xywh, _ = NanoDet([0], threshold=0.0)(image)
-    assert len(xywh) > 100 and usable(Boxes(xywh, np.ones(len(xywh))), image.shape[:2], 0.0)[1] == ()
+    assert len(xywh) > 100 and valid_boxes(Boxes(xywh, np.ones(len(xywh))), image.shape[:2], 0.0)[1] == ()
 
 
 def test_classes_follow_the_model():

@@ -31,7 +31,7 @@ def _save(path: Path, nodes: list, outputs: dict[str, list], constants: dict[str
 
 
 def _yolox(path: Path, rows: np.ndarray) -> Path:
-    """An output that is the same for all images."""
+    """A YOLOX file whose output is the same for all images."""
     node = onnx.helper.make_node
     nodes = [
         node("ReduceMean", ["image"], ["mean"], keepdims=0),
@@ -42,7 +42,7 @@ def _yolox(path: Path, rows: np.ndarray) -> Path:
 
 
 def _rtmdet(path: Path) -> Path:
-    """Two boxes whose scores are the first channel at the image's first and last pixel, scaled into 0 to 1."""
+    """An RTMDet file with two boxes. Their scores are the first channel of the first and last pixel, scaled."""
     node = onnx.helper.make_node
     nodes = [
         node("Slice", ["image", "first", "first_end", "axes"], ["a"]),
@@ -71,13 +71,13 @@ def _rtmdet(path: Path) -> Path:
 
 def test_yolox_grids_scores_and_suppression(tmp_path):
     rows = np.zeros((1, CELLS, 7), np.float32)
-    # Stride 8, row 2, column 3: a box of 16x32 at (28, 20), and a worse one nearly there; both persons.
+    # Stride 8, row 2, column 3: a person of 16x32 at (28, 20), and a near duplicate with a lower score.
     rows[0, 2 * 8 + 3] = [0.5, 0.5, np.log(2), np.log(4), 0.9, 0.8, 0.1]
     rows[0, 2 * 8 + 4] = [-0.5, 0.5, np.log(2), np.log(4), 0.9, 0.7, 0.1]
     # Stride 16, row 1, column 0: of another class. Stride 32, row 1, column 1: a person of 32x32 at (32, 40).
     rows[0, 64 + 1 * 4] = [0.5, 0.5, 0, 0, 1.0, 0.0, 1.0]
     rows[0, 80 + 3] = [0.0, 0.25, 0, 0, 0.5, 0.7, 0.0]
-    rows[0, 80] = [0.0, 0.0, 0, 0, 0.5, 0.4, 0.0]  # too unsure
+    rows[0, 80] = [0.0, 0.0, 0, 0, 0.5, 0.4, 0.0]  # below the threshold
     image = np.zeros((2 * SIDE, SIDE, 3), np.uint8)  # shrunk by 2
     path = _yolox(tmp_path / "yolox.onnx", rows)
     boxes, scores = OnnxDetector(path, threshold=0.3)(image)
@@ -105,10 +105,10 @@ def test_the_letterbox_keeps_the_aspect():
     assert (letter[:21] == 200).all() and (letter[21:] == 114).all()
 
 
-def test_other_files_are_told(tmp_path):
+def test_other_files_are_refused(tmp_path):
     text = tmp_path / "text.onnx"
     text.write_text("no graph", encoding="utf-8")
-    with pytest.raises(UserError, match="no ONNX file that onnxruntime reads"):
+    with pytest.raises(UserError, match="not an ONNX file that onnxruntime reads"):
         OnnxDetector(text)
     nodes = [onnx.helper.make_node("Identity", ["image"], ["output"])]
     other = _save(tmp_path / "other.onnx", nodes, {"output": [1, 3, SIDE, SIDE]}, {})

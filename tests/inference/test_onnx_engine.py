@@ -1,4 +1,4 @@
-"""Prediction from exported ONNX files: the points of JAX, whatever is inside the file."""
+"""Prediction from exported ONNX files equals JAX, whatever the files were exported with."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ pytest.importorskip("torch")
 
 from mamkpd_jax.export.formats import onnx as onnx_format  # noqa: E402 (needs onnx)
 
-# The first four have each pair of the three options' values.
+# The first four cover all pairs of values of the three options.
 _ALL_OPTIONS = [(1, 1, 1), (0, 0, 1), (1, 0, 0), (0, 1, 0), (0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0)]
 _POINTS, _HEATMAPS = (0, 0, 1), (1, 0, 0)
 
@@ -61,7 +61,7 @@ def _same(predictor: Predictor, expected: Predictor, pictures) -> None:
 
 
 def _changed(path: Path, target: Path, *, batch: int | None = None, **fields) -> Path:
-    """A copy with a static batch size, or with other fields of its description."""
+    """Writes a copy with a static batch size, or with other fields in its description."""
     model = onnx.load(path)
     (entry,) = (entry for entry in model.metadata_props if entry.key == "mamkpd")
     entry.value = json.dumps(json.loads(entry.value) | fields)
@@ -109,7 +109,7 @@ def test_wrong_runtimes_are_refused(exported, workdir, tmp_path):
 def test_openvino_refuses_other_files(tmp_path):
     pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
     (tmp_path / "damaged.onnx").write_bytes(NANODET.read_bytes()[:1000])
-    with pytest.raises(UserError, match=r"damaged\.onnx is damaged or no ONNX file that OpenVINO reads; copy it again"):
+    with pytest.raises(UserError, match=r"d\.onnx is damaged or not an ONNX file that OpenVINO reads; copy it again"):
         Predictor(tmp_path / "damaged.onnx", runtime="openvino")
     with pytest.raises(UserError, match="nanodet_g.onnx"):
         Predictor(NANODET, runtime="openvino")
@@ -179,14 +179,14 @@ def test_pictures_without_boxes_have_no_poses(exported, pictures):
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp16", 0.02), ("int8", 0.1)])
-def test_files_of_less_precision_run(exported, predictor, pictures, precision, tolerance):
+def test_files_of_lower_precision_run(exported, predictor, pictures, precision, tolerance):
     path, boxes = pictures[2]
     expected = predictor.heatmaps(path, boxes).heatmaps
     found = Predictor.from_pretrained(exported(*_HEATMAPS, precision)).heatmaps(path, boxes).heatmaps
     assert 0 < np.abs(found - expected).max() < tolerance * np.abs(expected).max()
 
 
-def test_the_digest_is_of_the_file(exported, tmp_path):
+def test_the_digest_depends_on_the_file(exported, tmp_path):
     one, copy, other = exported(*_POINTS), tmp_path / "copy.onnx", exported(*_HEATMAPS)
     copy.write_bytes(one.read_bytes())
     digests = [Predictor.from_pretrained(path).weights_digest() for path in (one, copy, other)]
@@ -209,8 +209,12 @@ def test_a_batcher_runs_a_file(exported, predictor, pictures):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is damaged or no ONNX file that onnxruntime reads (No graph was found in the protobuf.); copy it again"),
-        (b"a text", "is damaged or no ONNX file that onnxruntime reads (Protobuf parsing failed.); copy it again"),
+        (
+            b"",
+            "is damaged or not an ONNX file that onnxruntime reads (No graph was found in the protobuf.); "
+            "copy it again",
+        ),
+        (b"a text", "is damaged or not an ONNX file that onnxruntime reads (Protobuf parsing failed.); copy it again"),
         (
             NANODET.read_bytes(),
             "has no description of its model under the key 'mamkpd'; give a file of `mamkpd export`",

@@ -1,4 +1,4 @@
-"""Exported files in OpenVINO give what they give in ONNX Runtime."""
+"""Exported files have the same outputs in OpenVINO as in ONNX Runtime."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def _same(path: Path, images: np.ndarray, sizes: tuple[int, ...]) -> None:
 
 
 def _close(path: Path, images: np.ndarray) -> None:
-    """The runtimes sum in another order, so single values round to the next step of int8, and peaks change a little."""
+    """The runtimes sum in different orders, so some values round to the next int8 step, and peaks differ slightly."""
     (expected,) = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"image": images})
     (found,) = Session(path, threads=1).run(None, {"image": images})
     difference = np.abs(found - expected) / np.abs(expected).max()
@@ -61,7 +61,7 @@ def test_int8_is_close_to_onnxruntime(tmp_path, random_weights, crops):
 
 
 def test_nothing_is_reported_or_written_at_import(tmp_path):
-    """OpenVINO reports its import over the network, and keeps an identity in the home folder."""
+    """By default OpenVINO sends telemetry at import, and keeps an identity in the home folder."""
     environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"HOME": str(tmp_path)}
     code = "import mamkpd_jax.inference.openvino_session, sys; print(sys.modules['openvino_telemetry'])"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Pictures into a folder: each file is decoded once."""
+"""Predicting pictures into a folder: each file is decoded once."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Prediction where modules are missing that only POSIX systems have."""
+"""Prediction without the modules that only POSIX systems have."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ print(*pose.keypoints.shape)
 
 def test_predictor_without_posix_modules(workdir):
     command = [sys.executable, "-c", _PREDICT, str(workdir)]
-    # Without fcntl other locks are taken than by the processes that share the tests' compiled programs.
+    # Without fcntl, JAX's cache uses other locks than the processes that share the tests' compilation cache.
     variables = os.environ | {"JAX_COMPILATION_CACHE_DIR": ""}
     done = subprocess.run(command, cwd=Path(__file__).parents[2], env=variables, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout == "1 17 2\n", done.stderr

@@ -1,4 +1,4 @@
-"""The predictor on real images: equal to eval.py, whatever the batches, and strict about what it is given."""
+"""The predictor on real images: equal to eval.py, independent of batching, and strict about its inputs."""
 
 import dataclasses
 import struct
@@ -27,10 +27,10 @@ from tests.inference.conftest import BATCH
 
 
 @pytest.mark.parametrize(("flip_test", "detected", "batch"), [(True, False, 11), (False, True, BATCH)])
-def test_predictions_are_those_of_eval(config, workdir, shared_data, monkeypatch, flip_test, detected, batch):
-    """Points and scores bit by bit for the same boxes, and the results with their suppression, made as eval.py does.
+def test_predictions_equal_those_of_eval(config, workdir, shared_data, monkeypatch, flip_test, detected, batch):
+    """Points and scores are bit-exact for the same boxes, and so are the results after suppression.
 
-    The 12 people leave one for the second batch of 11.
+    Of the 12 people, one is left for the second batch of 11.
     """
     boxes_file = str(shared_data / "coco_mini" / "test_coco_det_AP_H_56.json") if detected else ""
     flags = dataclasses.replace(config.eval, flip_test=flip_test, detections=boxes_file, batch_size=batch)
@@ -51,7 +51,7 @@ def test_predictions_are_those_of_eval(config, workdir, shared_data, monkeypatch
 
     all_boxes = dataset.detections or dataset.val.boxes()
     by_record = [(record, list(of_image)) for record, of_image in groupby(all_boxes, key=lambda box: box.record)]
-    assert len({record for record, _ in by_record}) == len(by_record), "the boxes of an image are together"
+    assert len({record for record, _ in by_record}) == len(by_record), "the boxes of an image are adjacent"
     contents = [dataset.val.image(record) for record, _ in by_record]
     images = [cv2.imdecode(np.frombuffer(content["image"], np.uint8), cv2.IMREAD_COLOR) for content in contents]
     boxes = [([box.xywh for box in of_image], [box.score for box in of_image]) for _, of_image in by_record]
@@ -74,7 +74,7 @@ def test_batching_and_order_change_nothing(workdir, predictor, pictures):
     forward, backward = predictor(files, boxes), predictor(files[::-1], boxes[::-1])[::-1]
     for other in (backward, one_by_one(files, boxes)):
         for a, b in zip(forward, other, strict=True):
-            # Points are refined to quarter pixels, so an argmax on a tie would show as a jump.
+            # Points are refined to quarter pixels, so another argmax in a tie would show as a jump.
             np.testing.assert_allclose(a.keypoints, b.keypoints, atol=1e-5)
             np.testing.assert_allclose(a.scores, b.scores, atol=1e-5)
     assert [len(result) for result in forward] == [len(b) for b in boxes]
@@ -90,7 +90,7 @@ def test_the_network_is_compiled_for_two_shapes_only(workdir, pictures):
     assert predictor._engine._predict._cache_size() == 2
 
 
-def test_a_file_of_weights_gives_the_same(workdir, predictor, pictures, tmp_path):
+def test_a_weights_file_gives_the_same_poses(workdir, predictor, pictures, tmp_path):
     save(read_checkpoint(workdir), tmp_path / "model.safetensors")
     path, boxes = pictures[2]
     (expected,), (found,) = (
@@ -114,7 +114,7 @@ def test_heatmaps_peak_where_the_joints_are(predictor, pictures):
     assert np.abs(point - peak).max() <= 0.2500001
 
 
-def test_boxes_below_a_threshold_and_bad_ones_are_left_out(predictor, pictures):
+def test_low_scored_and_invalid_boxes_are_left_out(predictor, pictures):
     path, boxes = pictures[1]
     where = ([*boxes, [-20, 0, 10, 10]], [0.9, 0.2, 0.8, 0.7])
     (result,) = predictor(path, where, box_threshold=0.5)
@@ -132,7 +132,7 @@ def test_pixels_are_kept_only_on_request(predictor, pictures):
     np.testing.assert_array_equal(kept.image, decode_image(pictures[0][0].read_bytes()))
 
 
-def test_any_function_finds_boxes(predictor, pictures):
+def test_any_function_can_be_the_detector(predictor, pictures):
     path, boxes = pictures[1]
     (given,) = predictor(path, (boxes, [0.5, 0.25, 0.75]))
     (found,) = predictor([path], lambda image: (boxes.tolist(), [0.5, 0.25, 0.75]))
@@ -143,12 +143,12 @@ def test_any_function_finds_boxes(predictor, pictures):
     np.testing.assert_array_equal(whole.boxes, [[0, 0, whole.image_hw[1], whole.image_hw[0]]])
 
 
-def test_files_are_read_upright_or_as_they_are_stored(workdir, predictor, pictures, tmp_path):
-    """Points count in the picture as it was read: upright unless asked otherwise, which is eval.py's way."""
+def test_files_are_read_upright_or_as_stored(workdir, predictor, pictures, tmp_path):
+    """Points refer to the image as it was read: upright by default, or as stored, as in eval.py."""
     data = pictures[0][0].read_bytes()
     stored = decode_image(data)
     turned = tmp_path / "turned.jpg"
-    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)  # orientation 6: a quarter right
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)  # orientation 6: rotate clockwise
     turned.write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
     as_stored = Predictor.from_pretrained(workdir, flip_test=False, batch_size=BATCH, upright=False)
     for reader, pixels in ((predictor, np.rot90(stored, 3)), (as_stored, stored)):
@@ -159,10 +159,10 @@ def test_files_are_read_upright_or_as_they_are_stored(workdir, predictor, pictur
         assert drawn.any() and (result.draw(threshold=np.inf) == pixels).all()
 
 
-def test_poses_are_drawn_on_their_image_alone(predictor, pictures):
+def test_poses_are_drawn_on_their_image_only(predictor, pictures):
     (result,) = predictor(pictures[0][0], "whole")
     other = np.zeros((10, 20, 3), np.uint8)
-    with pytest.raises(UserError, match="the image has 20x10 pixels, and the poses are of one of 640x425"):
+    with pytest.raises(UserError, match="the image has 20x10 pixels, but the poses are from one of 640x425; give"):
         result.draw(other)
 
 
@@ -177,7 +177,7 @@ def test_poses_are_drawn_on_their_image_alone(predictor, pictures):
         ([1, 2, 3], "expected \\[n, 4\\]"),
     ],
 )
-def test_a_bad_box_is_told_and_the_other_images_go_on(predictor, pictures, box, message):
+def test_a_bad_box_spares_the_other_images(predictor, pictures, box, message):
     (path, boxes), other = pictures[0], pictures[1]
     with pytest.raises(UserError, match=message):
         predictor(path, [*boxes, box] if len(box) == 4 else [box])
@@ -185,7 +185,7 @@ def test_a_bad_box_is_told_and_the_other_images_go_on(predictor, pictures, box, 
     assert isinstance(error, UserError) and str(path) in str(error) and len(result) == 3
 
 
-def test_what_is_no_image_is_told_and_the_others_go_on(predictor, pictures, tmp_path):
+def test_unreadable_images_spare_the_others(predictor, pictures, tmp_path):
     text, empty = tmp_path / "text.jpg", tmp_path / "empty.png"
     text.write_text("not an image", encoding="utf-8")
     empty.touch()
@@ -197,7 +197,7 @@ def test_what_is_no_image_is_told_and_the_others_go_on(predictor, pictures, tmp_
     assert all(isinstance(error, UserError) for error in errors) and len(result) == 1
 
 
-def test_wrong_weights_and_counts_are_told(workdir, predictor, pictures, tmp_path):
+def test_wrong_weights_and_counts_are_refused(workdir, predictor, pictures, tmp_path):
     (tmp_path / "model.bin").touch()
     with pytest.raises(UserError, match="neither the folder"):
         Predictor.from_pretrained(tmp_path / "model.bin")
@@ -208,7 +208,7 @@ def test_wrong_weights_and_counts_are_told(workdir, predictor, pictures, tmp_pat
     for images, boxes in ((pictures[0][0], None), ([pictures[0][0]], None), ([pictures[0][0]], [None])):
         with pytest.raises(UserError, match="the boxes are None; give 'nanodet', 'whole'"):
             predictor(images, boxes)
-    with pytest.raises(UserError, match="2 images and boxes of 1"):
+    with pytest.raises(UserError, match="2 images but boxes for 1; give boxes for each"):
         predictor([pictures[0][0]] * 2, ["whole"])
 
 
@@ -220,7 +220,7 @@ def test_importing_the_package_loads_no_jax():
 def test_casting_weights_once_keeps_the_heatmaps():
     weights = random_weights("small", (64, 64), dtype="bfloat16")
     network = make_program(weights.config, COCO, Options(flip_test=False, decode=False))
-    # Else XLA leaves out the rounding of weights that are cast inside.
+    # Otherwise XLA omits the rounding of weights that are cast inside.
     heatmaps = jax.jit(network, compiler_options={"xla_allow_excess_precision": False})
     crops = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
     cast = cast_once(weights.params, weights.config, COCO)

@@ -50,7 +50,7 @@ def test_frames_of_animated_pictures_are_counted(tmp_path, suffix):
     assert animated_frames(path) == animated_frames(path.read_bytes()) == 7
     assert find_video(str(path)) == VideoSource(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
-    if suffix == "webp":  # no library opens a cut one
+    if suffix == "webp":  # no library opens a truncated one
         with pytest.raises(UserError, match="moving.webp is .* no image"):
             read(path, upright=True)
     else:

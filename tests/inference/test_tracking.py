@@ -1,4 +1,4 @@
-"""Numbers of people who walk past each other, are lost and come again."""
+"""Track ids of people who walk past each other, disappear and return."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ _BODY = np.random.default_rng(0).uniform(0.1, 0.9, (17, 2)) * [40, 100]
 
 
 def _frame(*lefts: float, scores: float = 0.9) -> PoseResult:
-    """People of 40x100 pixels, whose left sides are at these columns."""
+    """A frame with people of 40x100 pixels, whose left edges are at these columns."""
     corners = np.array([[left, 10.0] for left in lefts]).reshape(-1, 2)
     n = len(lefts)
     return PoseResult(
@@ -28,7 +28,7 @@ def _frame(*lefts: float, scores: float = 0.9) -> PoseResult:
     )
 
 
-def test_numbers_stay_in_whatever_order_people_are_found():
+def test_ids_do_not_depend_on_detection_order():
     tracker = Tracker()
     assert tracker.update(_frame(10, 200)).tolist() == [1, 2]
     assert tracker.update(_frame(196, 14)).tolist() == [2, 1]
@@ -38,13 +38,13 @@ def test_numbers_stay_in_whatever_order_people_are_found():
 
 
 def test_the_assignment_is_the_best_overall():
-    """The one at 30 is nearest to both of the next frame, but only one of them can be it."""
+    """The person at 30 is nearest to both people in the next frame, but can match only one."""
     tracker = Tracker()
     tracker.update(_frame(0, 30))
     assert tracker.update(_frame(24, 8)).tolist() == [2, 1]
 
 
-def test_a_number_is_forgotten_after_a_second_and_never_given_again():
+def test_ids_of_ended_tracks_are_not_reused():
     tracker = Tracker()
     tracker.update(_frame(10))
     for _ in range(29):
@@ -55,7 +55,7 @@ def test_a_number_is_forgotten_after_a_second_and_never_given_again():
     assert tracker.update(_frame(10)).tolist() == [2] and tracker.ids == {2}
 
 
-def test_the_next_boxes_are_around_the_joints_that_are_sure():
+def test_next_boxes_surround_the_confident_joints():
     tracker = Tracker()
     tracker.update(_frame(100))
     (box,), scores = tracker.boxes()
@@ -66,6 +66,6 @@ def test_the_next_boxes_are_around_the_joints_that_are_sure():
     assert len(tracker.boxes().xywh) == 0
 
 
-def test_iou():
+def test_iou_of_boxes():
     boxes = np.array([[0.0, 0, 10, 10], [5, 0, 10, 10], [10, 0, 10, 10], [2, 2, 5, 5]])
     assert iou(boxes, np.array([0.0, 0, 10, 10])).tolist() == pytest.approx([1, 1 / 3, 0, 0.25])

@@ -1,4 +1,4 @@
-"""Videos of real pictures: every frame has its poses, and files that are none are told."""
+"""Videos of real pictures: every frame has its poses, and files without video are refused."""
 
 import json
 from fractions import Fraction
@@ -18,12 +18,12 @@ from mamkpd_jax.inference.video_writer import VideoWriter
 from tests.inference.clips import damage, decoded, views, write_clip
 
 _N = 6
-_SHIFT_PX = 4  # a frame
+_SHIFT_PX = 4  # per frame
 
 
 @pytest.fixture
 def clip(pictures, tmp_path) -> Path:
-    """The camera moves to the right over a photograph."""
+    """A clip of a camera that moves to the right over a photograph."""
     path, _ = pictures[0]
     image = cv2.imread(str(path))
     writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (400, 424))
@@ -68,7 +68,7 @@ def test_boxes_follow_the_poses_between_detections(predictor, clip, tmp_path):
     assert not (tmp_path / "clip.mp4").exists()
 
 
-def test_smoothing_changes_points_and_no_scores(predictor, clip, tmp_path):
+def test_smoothing_changes_points_but_no_scores(predictor, clip, tmp_path):
     found = {}
     for smooth in (False, True):
         options = OutputOptions(output=tmp_path / str(smooth), draw=False)
@@ -83,7 +83,7 @@ def test_smoothing_changes_points_and_no_scores(predictor, clip, tmp_path):
     assert 0 < steps[True] < steps[False]
 
 
-def test_what_is_no_video_is_told(predictor, clip, tmp_path):
+def test_files_without_video_are_refused(predictor, clip, tmp_path):
     empty, none = tmp_path / "empty.avi", tmp_path / "none.mp4"
     writer = cv2.VideoWriter(str(empty), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (64, 64))
     writer.release()
@@ -101,7 +101,7 @@ _BOX = (60, 20, 100, 200)
 
 
 def _predict(predictor, clip, output, **tracking):
-    """Predicts one box in each frame: the messages and results.json."""
+    """Predicts one box in each frame, and returns the messages and results.json."""
     options = OutputOptions(output=output, box_threshold=0.0)
     wrong = predict_video(predictor, VideoSource(clip), lambda _: ([_BOX], [0.9]), options, TrackingOptions(**tracking))
     return wrong, json.loads((output / "results.json").read_bytes())
@@ -128,7 +128,7 @@ def test_any_frame_rate_is_kept(predictor, pictures, tmp_path, name, codec, rate
     assert drawn_times_s == pytest.approx(times_s, abs=1e-6) and len(drawn) == 4
 
 
-def test_drawn_videos_are_what_browsers_play(predictor, pictures, tmp_path):
+def test_drawn_videos_play_in_browsers(predictor, pictures, tmp_path):
     frames = [frame[:, :-1] for frame in views(pictures[0][0], 4, (320, 241))]  # 319 x 241
     clip = write_clip(tmp_path / "odd.mkv", frames, codec="ffv1", times_s=[0.0, 0.04, 0.5, 0.6])
     _, results = _predict(predictor, clip, tmp_path / "out")
@@ -176,7 +176,7 @@ def test_lost_frames_are_named(predictor, pictures, tmp_path):
     _, drawn_times_s = decoded(tmp_path / "out" / "clip.mp4")
     assert drawn_times_s == pytest.approx([n / 10 for n in there])
     wrong, results = _predict(predictor, clip, tmp_path / "out", max_frames=5)
-    assert wrong == [] and [pose["frame"] for pose in results] == list(range(5)), "frames not asked for are not lost"
+    assert wrong == [] and [pose["frame"] for pose in results] == list(range(5)), "frames after max_frames are not lost"
 
 
 def test_a_missing_end_is_named(predictor, pictures, tmp_path):
@@ -205,7 +205,7 @@ def test_outputs_never_replace_other_files(predictor, clip, pictures, tmp_path, 
 
 
 @pytest.mark.parametrize("name", ["results.json", "clip.mp4"])
-def test_files_of_something_else_are_not_replaced(predictor, clip, tmp_path, name):
+def test_unrelated_files_are_not_replaced(predictor, clip, tmp_path, name):
     output = tmp_path / "out"
     output.mkdir()
     (output / name).write_text("mine", encoding="utf-8")
@@ -214,7 +214,7 @@ def test_files_of_something_else_are_not_replaced(predictor, clip, tmp_path, nam
     assert [(path.name, path.read_text(encoding="utf-8")) for path in output.iterdir()] == [(name, "mine")]
 
 
-def test_frames_of_one_time_are_smoothed(predictor, pictures, tmp_path):
+def test_frames_with_equal_times_are_smoothed(predictor, pictures, tmp_path):
     animation = cv2.Animation()
     animation.frames = [cv2.cvtColor(f, cv2.COLOR_RGB2BGRA) for f in views(pictures[0][0], 4)]
     animation.durations = np.zeros(4, np.int32)

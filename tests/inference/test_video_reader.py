@@ -1,4 +1,4 @@
-"""Frames of every kind of video, even damaged, have their own numbers and times."""
+"""Frames of every kind of video, even damaged ones, have the right numbers and times."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +24,7 @@ def frames(shared_data) -> list[np.ndarray]:
 
 
 def _numbers(path: Path, frames: list[np.ndarray]) -> tuple[list[int], int | None]:
-    """The numbers of the frames that are read, each of which must show that frame; and the expected number."""
+    """The numbers of the decoded frames, checked against their content; and the expected number of frames."""
     video = open_video(VideoSource(path))
     numbers = []
     for frame in video:
@@ -62,12 +62,12 @@ def test_damage_keeps_the_numbers_of_later_frames(tmp_path, frames, name, codec)
     video = open_video(VideoSource(clip))
     read = {frame.number: frame for frame in video}
     assert video.n_frames == _N and 5 < len(read) < _N
-    # Pictures may be smeared up to the next key frame: times confirm their numbers, and the last frames show theirs.
+    # Pictures may be corrupt until the next key frame: times confirm their numbers, and contents those of the last.
     np.testing.assert_allclose([f.time_s * 25 for f in read.values()], list(read), atol=0.02)
     assert all(number_of(read[i].image, frames) == i for i in (0, 1, 2, _N - 3, _N - 2, _N - 1))
 
 
-def test_truncated_videos_say_what_is_missing(tmp_path, frames):
+def test_truncated_videos_count_missing_frames(tmp_path, frames):
     for name, codec, flags in (
         ("clip.mp4", "libx264", "faststart"),
         ("clip.mkv", "libx264", ""),
@@ -90,7 +90,7 @@ def test_variable_frame_rates_keep_their_times(tmp_path, frames, name):
 
 
 def test_pauses_of_avi_are_not_lost_frames(tmp_path, frames):
-    """The writer fills them with frames of zero bytes, which repeat the one before."""
+    """The writer fills pauses with frames of zero bytes, which repeat the previous frame."""
     times_s = [0.0, 0.1, 0.2, 0.7, 0.8, 1.5]
     clip = write_clip(tmp_path / "clip.avi", frames[:6], codec="mjpeg", times_s=times_s, time_base=Fraction(1, 10))
     video = open_video(VideoSource(clip))
@@ -127,7 +127,7 @@ def test_joined_recordings_of_two_sizes_continue(tmp_path, frames):
 
 
 def test_frames_before_a_cut_keep_numbers(tmp_path, frames):
-    """Some of the lost frames belong before the last one that is left."""
+    """Some of the lost frames precede the last decoded one."""
     content = write_clip(tmp_path / "clip.mkv", frames, rate=Fraction(25)).read_bytes()
     for percent in range(50, 100):
         (tmp_path / "cut.mkv").write_bytes(content[: len(content) * percent // 100])
@@ -136,7 +136,7 @@ def test_frames_before_a_cut_keep_numbers(tmp_path, frames):
 
 
 def test_frames_hidden_by_edit_lists_are_not_lost(tmp_path, frames):
-    """Phones trim a video so: its first frames stay in the file, with times below 0."""
+    """As phones trim videos: the first frames stay in the file, with times below 0."""
     clip = write_clip(tmp_path / "clip.mp4", frames, rate=Fraction(25))
     with av.open(str(clip)) as source, av.open(str(tmp_path / "trimmed.mp4"), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
@@ -181,7 +181,7 @@ def test_files_without_video_are_refused(tmp_path, frames):
 
 @pytest.mark.parametrize("address", ["http://{}/clip.mp4", "rtsp://user:secret@{}/door"])
 def test_silent_servers_time_out(monkeypatch, address):
-    monkeypatch.setattr(video_reader, "_PATIENCE_S", 0.5)
+    monkeypatch.setattr(video_reader, "_TIMEOUT_S", 0.5)
     with silent_server() as host, pytest.raises(UserError, match=r"opened as a video \(no answer for 0.5 s\)") as error:
         open_video(VideoSource(address.format(host)))
     assert "secret" not in str(error.value)
