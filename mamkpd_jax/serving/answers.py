@@ -1,4 +1,4 @@
-"""What the server answers, as the OpenAPI description has it."""
+"""The server's responses, as in its OpenAPI description."""
 
 from typing import Annotated
 
@@ -15,11 +15,11 @@ class Pose(BaseModel):
     """One person or animal."""
 
     box: _Box
-    box_score: float = Field(description="The detector's, or 1 for a box of the request")
+    box_score: float = Field(description="The detector's score, or 1 for a box of the request")
     score: float = Field(description="The box's score times the mean of the keypoints' scores above the threshold")
     keypoints: list[_Keypoint] = Field(description="In the order of the model's keypoints")
     heatmaps: list[str] | None = Field(
-        None, description="The crop under all heatmaps, then under each keypoint's: JPEG pictures as data URLs"
+        None, description="The crop under the heatmaps of all keypoints, then of each: JPEG pictures as data URLs"
     )
 
 
@@ -29,7 +29,7 @@ class Poses(BaseModel):
     width: int
     height: int
     poses: list[Pose]
-    left_out: int = Field(description="Boxes of the detector beyond the most that are answered")
+    left_out: int = Field(description="Number of detected boxes beyond the limit, which have no pose")
     picture: str | None = Field(
         None, description="With heatmaps, the picture as a JPEG data URL if browsers don't show its format"
     )
@@ -39,17 +39,17 @@ class Model(BaseModel):
     """The model that runs, and the limits of a request."""
 
     name: str
-    keypoints: list[str] = Field(description="Their names")
-    sides: list[str] = Field(description='Of each keypoint: "left", "right" or ""')
+    keypoints: list[str] = Field(description="Names of the keypoints")
+    sides: list[str] = Field(description='Side of each keypoint: "left", "right" or ""')
     edges: list[tuple[int, int]] = Field(description="Pairs of keypoints that are drawn as lines")
-    keypoint_threshold: float = Field(description="Keypoints with a score up to it count as not found")
+    keypoint_threshold: float = Field(description="Keypoints with a score up to this count as not found")
     max_bytes: int
     max_pixels: int
     max_boxes: int
 
 
 class Health(BaseModel):
-    """The model is loaded and warm."""
+    """The server is ready: the model is loaded and warmed up."""
 
     status: str = "ok"
 
@@ -63,10 +63,12 @@ class Problem(BaseModel):
 def as_poses(
     result: PoseResult, *, left_out: int, picture: str | None = None, heatmaps: list[list[str]] | None = None
 ) -> Poses:
-    """The answer of a picture's poses.
+    """The response with a picture's poses.
 
     Args:
-        heatmaps: the pictures of each pose.
+        left_out: the number of detected boxes beyond the limit.
+        picture: the picture as a data URL, if browsers don't show its format.
+        heatmaps: each pose's heatmap pictures as data URLs.
     """
     height, width = result.image_hw
     keypoints = np.concatenate([result.keypoints, result.scores[..., None]], axis=-1)

@@ -1,4 +1,4 @@
-"""The server's addresses, and what every answer has."""
+"""The server's routes, and the headers and errors of all responses."""
 
 import re
 from collections.abc import Collection
@@ -19,12 +19,12 @@ import mamkpd_jax
 from mamkpd_jax.demo.description import describe_keypoints
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.serving.answers import Health, Model, Poses, Problem
-from mamkpd_jax.serving.limits import Gate, check_media_type, parse_boxes, read_body, unless_gone
+from mamkpd_jax.serving.limits import Gate, check_media_type, parse_boxes, read_body, until_disconnect
 from mamkpd_jax.serving.metrics import Metrics
 from mamkpd_jax.serving.service import PoseService
 
 _PAGE = Path(mamkpd_jax.__file__).parent / "demo" / "page"
-_CLIENT_HAS_LEFT = 499  # as nginx counts it; nobody gets this answer
+_CLIENT_HAS_LEFT = 499  # nginx's code, for the metrics; no client receives it
 # The page loads its own files and nothing else; pictures are shown from memory.
 _HEADERS = {
     "Content-Security-Policy": (
@@ -64,11 +64,11 @@ def make_app(service: PoseService, metrics: Metrics, *, name: str, hosts: Collec
     """The server as an ASGI application.
 
     Args:
-        name: what the page calls the model.
-        hosts: the host names that a request may have; None: any. Pages of other sites could reach a local server by
-            their own host name if it led to this machine.
+        name: the model's name on the page.
+        hosts: the host names that a request may have; None: any. The check prevents DNS rebinding, by which other sites
+            could reach a local server.
     """
-    # The pages that FastAPI offers to try an API load scripts from another host.
+    # No docs pages: FastAPI's load scripts from another host.
     app = FastAPI(title="mamkpd", version=mamkpd_jax.__version__, docs_url=None, redoc_url=None)
     _add_routes(app, service, metrics, name)
     app.router.default = StaticFiles(directory=_PAGE, html=True)  # a mount would answer GET /poses with 404, not 405
@@ -92,12 +92,12 @@ def _add_routes(app: FastAPI, service: PoseService, metrics: Metrics, name: str)
         boxes: Annotated[str | None, Query(description=_BOXES_TEXT, examples=["[[280, 44, 218, 346]]"])] = None,
         heatmaps: Annotated[bool, Query(description=_HEATMAPS_TEXT)] = False,
     ) -> Poses:
-        """The poses of the picture that is the request's body."""
+        """The poses in a picture, whose file is the request's body."""
         check_media_type(request)
         given = parse_boxes(boxes, limits)
         with gate.enter():
             data = await read_body(request, limits)
-            return await unless_gone(request, service.poses(data, given, heatmaps=heatmaps))
+            return await until_disconnect(request, service.poses(data, given, heatmaps=heatmaps))
 
     @app.get("/model")
     async def model() -> Model:
@@ -112,17 +112,17 @@ def _add_routes(app: FastAPI, service: PoseService, metrics: Metrics, name: str)
 
     @app.get("/health")
     async def health() -> Health:
-        """Answers once the model is loaded and warm."""
+        """Responds once the model is loaded and warmed up."""
         return Health()
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def read_metrics() -> Response:
-        """Metrics in Prometheus' text form."""
+        """Metrics in Prometheus' text format."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 class _HostCheck:
-    """Refuses requests whose `Host` is none of `hosts`."""
+    """Refuses requests whose `Host` is not in `hosts`."""
 
     def __init__(self, app: ASGIApp, hosts: Collection[str]):
         self._app, self._hosts = app, hosts
@@ -150,7 +150,7 @@ class _SecurityHeaders:
 
 
 def _refuse(request: Request, error: Exception) -> Response:
-    """An error as one line of JSON; the log has the details of unexpected ones."""
+    """The response to an error, with one line in JSON. Unexpected errors are logged with their traceback."""
     match error:
         case StarletteHTTPException():
             return JSONResponse({"error": error.detail}, error.status_code, error.headers)

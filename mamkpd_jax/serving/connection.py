@@ -1,4 +1,4 @@
-"""HTTP/1.1 connections that can't be held open by sending or reading nothing."""
+"""HTTP/1.1 connections with timeouts for slow clients."""
 
 import asyncio
 
@@ -7,10 +7,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 def connection_type(timeout_s: float) -> type[H11Protocol]:
-    """uvicorn's connection, closed when a request's header or the rest of a refused request arrives too slowly.
+    """A type of uvicorn connection that is closed if a client is slower than `timeout_s`.
 
-    It is also closed when a client reads its answer too slowly, which would fill the memory. uvicorn itself limits only
-    the time between requests. The application limits the time of a picture.
+    The timeout applies to a request's header, to the rest of a refused request, and to reading a response: unread
+    responses would fill the memory. uvicorn itself limits only the time between requests. The application limits the
+    time of receiving a picture.
     """
 
     class Connection(H11Protocol):

@@ -1,4 +1,4 @@
-"""What a request may cost: bytes, pixels, boxes, time, and how many requests run at once."""
+"""The limits of requests: bytes, pixels, boxes, time, and how many run at once."""
 
 import asyncio
 import contextlib
@@ -20,12 +20,12 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.boxes import as_boxes
 
 _T = TypeVar("_T")
-_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "JPEG2000", "PPM")  # of those that OpenCV reads
+_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "JPEG2000", "PPM")  # those that OpenCV reads too
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The largest request, and the most requests at once."""
+    """The limits of one request, and of concurrent requests."""
 
     max_bytes: int = 20 * 2**20
     max_pixels: int = 64_000_000
@@ -35,7 +35,7 @@ class Limits:
 
 
 class Gate:
-    """Lets a number of requests in at once, and refuses the others: pictures that wait would fill the memory."""
+    """Limits concurrent requests. It refuses further ones, because waiting pictures would fill the memory."""
 
     def __init__(self, size: int):
         self._size, self.running = size, 0
@@ -45,7 +45,7 @@ class Gate:
         """Counts a request while it runs.
 
         Raises:
-            HTTPException: 503, too many run.
+            HTTPException: 503 if too many are running.
         """
         if self.running >= self._size:
             raise HTTPException(503, f"{self.running} requests are running; try again soon", {"Retry-After": "1"})
@@ -57,7 +57,7 @@ class Gate:
 
 
 def check_media_type(request: Request) -> None:
-    """Raises HTTPException 415 for a body of a type that pages of other sites could send without asking."""
+    """Raises HTTPException 415 for a Content-Type that other sites' pages can send without a CORS preflight."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not kind.startswith("image/") and kind != "application/octet-stream":
         found = f"is {kind!r}" if kind else "is missing"
@@ -67,11 +67,11 @@ def check_media_type(request: Request) -> None:
 
 
 async def read_body(request: Request, limits: Limits) -> bytes:
-    """The bytes of a request.
+    """The body of a request.
 
     Raises:
-        HTTPException: 413, there are too many; 408, they come too slowly.
-        ClientDisconnect: the client has left.
+        HTTPException: 413 if it is too large, 408 if it arrives too slowly.
+        ClientDisconnect: the client has disconnected.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limits.max_bytes:
@@ -94,7 +94,7 @@ def _too_long(limits: Limits) -> HTTPException:
 
 
 def header_pixels(data: bytes) -> int:
-    """The number of a picture's pixels by its header, before it is decoded; 0 where Pillow can't read it."""
+    """The number of pixels by a picture's header, before it is decoded; 0 if Pillow can't read it."""
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             return image.width * image.height
@@ -105,39 +105,39 @@ def header_pixels(data: bytes) -> int:
 
 
 def check_pixels(n: int, limits: Limits) -> None:
-    """Raises UserError for a picture of too many pixels."""
+    """Raises UserError if a picture has too many pixels."""
     if n > limits.max_pixels:
         raise UserError(f"The picture has more than {limits.max_pixels / 1e6:g} million pixels; make it smaller.")
 
 
 def parse_boxes(text: str | None, limits: Limits) -> Float[np.ndarray, "n 4"] | None:
-    """The boxes of a request, [[x, y, width, height], ...]; None: those that a detector finds.
+    """The boxes of a request, from JSON [[x, y, width, height], ...]; None if the request has none.
 
     Raises:
-        UserError: it is no such list, or of too many.
+        UserError: the text is not such a list, or has no boxes or too many.
     """
     if text is None:
         return None
     try:
         boxes = as_boxes(json.loads(text)).xywh
     except (ValueError, RecursionError) as error:
-        raise UserError(f"the boxes are no JSON list ({error})") from error
+        raise UserError(f"the boxes are not a JSON list ({error}); expected [[x, y, width, height], ...]") from error
     if not 0 < len(boxes) <= limits.max_boxes:
         raise UserError(f"there are {len(boxes)} boxes; give 1 to {limits.max_boxes}")
     return boxes
 
 
-async def unless_gone(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
-    """The result of `work`, which is cancelled when the client leaves. A thread that runs for it is waited for.
+async def until_disconnect(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
+    """The result of `work`, which is cancelled when the client disconnects. Its running thread is still awaited.
 
-    Choice: a scope of anyio, because a cancelled asyncio task would not wait. Its thread would no longer count, and
-    clients that leave could start any number of them.
+    Choice: an anyio cancel scope, because a cancelled asyncio task would not wait for its thread. The thread would no
+    longer count, and disconnecting clients could start any number of them.
 
     Raises:
-        ClientDisconnect: the client has left.
+        ClientDisconnect: the client has disconnected.
     """
     with anyio.CancelScope() as scope:
-        watching = asyncio.create_task(_cancel_when_gone(request, scope))
+        watching = asyncio.create_task(_cancel_at_disconnect(request, scope))
         try:
             return await work
         finally:
@@ -145,7 +145,7 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
     raise ClientDisconnect
 
 
-async def _cancel_when_gone(request: Request, scope: anyio.CancelScope) -> None:
+async def _cancel_at_disconnect(request: Request, scope: anyio.CancelScope) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
     scope.cancel()

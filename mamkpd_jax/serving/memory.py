@@ -1,4 +1,4 @@
-"""Keeps the memory of a process with many threads steady."""
+"""Limits the memory that glibc keeps for a process with many threads."""
 
 import ctypes
 import sys
@@ -8,9 +8,9 @@ _ARENAS = 2
 
 
 def limit_arenas() -> None:
-    """Lets threads share the memory that they free; call it before they start. Only glibc needs it and has it.
+    """Makes all threads share two malloc arenas. Call it before they start; without glibc it has no effect.
 
-    glibc gives threads arenas of their own, up to eight for each core, and each keeps what was freed in it.
+    By default glibc has up to eight arenas per core, and each keeps the memory that was freed in it.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

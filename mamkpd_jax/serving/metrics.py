@@ -1,4 +1,4 @@
-"""What Prometheus can read of the server."""
+"""The server's Prometheus metrics."""
 
 import time
 from collections.abc import Callable
@@ -17,31 +17,31 @@ class Metrics:
         ProcessCollector(registry=registry)
         self._requests = Counter("mamkpd_requests", "Requests for poses.", ["status"], registry=registry)
         self._latency = Histogram(
-            "mamkpd_request_seconds", "Time from a request's header to the end of its answer.",
+            "mamkpd_request_seconds", "Time from a request's header to the end of its response.",
             buckets=_LATENCIES_S, registry=registry,
         )  # fmt: skip
         sizes = [2**i for i in range(batch_size.bit_length()) if 2**i < batch_size]
         self.batch_crops = Histogram(
-            "mamkpd_batch_crops", "Crops of a batch.", buckets=[*sizes, batch_size], registry=registry
+            "mamkpd_batch_crops", "Crops in a batch.", buckets=[*sizes, batch_size], registry=registry
         )
 
     def watch(self, *, waiting_crops: Callable[[], int], running_requests: Callable[[], int]) -> None:
-        """Adds gauges of values that others know."""
+        """Adds gauges whose values these functions return."""
         for name, text, value in (
-            ("mamkpd_waiting_crops", "Crops that no batch has yet.", waiting_crops),
-            ("mamkpd_running_requests", "Requests for poses that run.", running_requests),
+            ("mamkpd_waiting_crops", "Crops that are not yet in a batch.", waiting_crops),
+            ("mamkpd_running_requests", "Requests for poses that are running.", running_requests),
         ):
             Gauge(name, text, registry=self._registry).set_function(value)
 
     def text(self) -> bytes:
-        """The metrics in Prometheus' text form."""
+        """The metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def measured(self, app: ASGIApp, path: str) -> ASGIApp:
-        """The application, whose requests to a path are counted."""
+        """The application, wrapped so that requests to a path are counted and timed."""
 
         async def measure(scope: Scope, receive: Receive, send: Send) -> None:
-            status = 500  # of an exception
+            status = 500  # if the application raises
 
             async def note_status(message: Message) -> None:
                 nonlocal status

@@ -1,4 +1,4 @@
-"""A server as a person starts it, and requests to it."""
+"""A server that runs as a user starts it, and requests to it."""
 
 import contextlib
 import dataclasses
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """Where it listens, and the folder that it runs in, temporary files included."""
+    """A running server. `folder` is its working directory and has its temporary files."""
 
     port: int
     folder: Path
@@ -33,7 +33,7 @@ class Server:
     def ask(
         self, path: str, body: Any = None, *, method: str = "", headers: dict[str, str] | None = None
     ) -> tuple[int, dict[str, str], bytes]:
-        """The status, headers and content of an answer."""
+        """Sends a request, and returns the status, headers and content of the response."""
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
             types = {} if body is None else {"Content-Type": "application/octet-stream"}
             connection.request(method or ("GET" if body is None else "POST"), path, body, types | (headers or {}))
@@ -41,13 +41,13 @@ class Server:
             return response.status, dict(response.headers), response.read()
 
     def poses(self, body: Any, boxes: Any = None, *, query: str = "", **options: Any) -> tuple[int, Any]:
-        """The status and JSON of the answer to a picture."""
+        """Sends a picture, and returns the status and JSON of the response."""
         text = "" if boxes is None else f"&boxes={quote(boxes if isinstance(boxes, str) else json.dumps(boxes))}"
         status, _, content = self.ask(f"/poses?{query}{text}", body, **options)
         return status, json.loads(content)
 
     def metrics(self) -> dict[str, float]:
-        """The values of /metrics by name, without buckets; the requests by status as "200"."""
+        """The values of /metrics by name, without buckets. Request counts have their status as name, such as "200"."""
         families = text_string_to_metric_families(self.ask("/metrics")[2].decode())
         samples = [sample for family in families for sample in family.samples if "le" not in sample.labels]
         return {sample.labels.get("status", sample.name): sample.value for sample in samples if sample.value < 1e9}
@@ -59,7 +59,7 @@ class Server:
 
 @contextlib.contextmanager
 def started(checkpoint: Path, folder: Path, *flags: str, stderr: IO[str] | None = None) -> Iterator[Server]:
-    """A server in a folder, which is ended after use if it still runs."""
+    """Runs a server in a folder, and stops it after use."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     options = {"cwd": folder, "env": environment, "stderr": stderr}
     with load_test.started(f"--checkpoint={checkpoint}", *flags, **options) as server:

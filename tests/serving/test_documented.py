@@ -1,4 +1,4 @@
-"""The commands and the client of docs/serve.md run as they stand there."""
+"""The commands and the client in docs/serve.md run as documented."""
 
 import json
 import re

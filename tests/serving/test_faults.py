@@ -1,4 +1,4 @@
-"""Clients that are slow, leave or ask too much, and the server's end: nothing else is affected."""
+"""Slow, disconnecting or greedy clients affect no others; the server shuts down cleanly."""
 
 import contextlib
 import http.client
@@ -24,14 +24,14 @@ FLAGS = ("--boxes=whole", "--batch_size=4", f"--max_wait_ms={WAIT_S * 1e3}", f"-
 
 @pytest.fixture(scope="module")
 def server(workdir, tmp_path_factory):
-    """A crop waits WAIT_S for the others of its batch, and three requests run at once."""
+    """A server whose crops wait WAIT_S for others, and which runs at most three requests at once."""
     with started(workdir, tmp_path_factory.mktemp("server"), *FLAGS, "--max_requests=3", "--max_mib=1") as server:
         yield server
 
 
 @contextlib.contextmanager
 def connected(server, head="", body=b"", *, length, path="/poses"):
-    """A connection that has sent the header of a request for poses, and a part of its body."""
+    """A connection that has sent a request's header and a part of its body."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         head = head or f"Content-Length: {length}"
         lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Content-Type: image/jpeg", head]
@@ -40,7 +40,7 @@ def connected(server, head="", body=b"", *, length, path="/poses"):
 
 
 def answer_of(connection):
-    """The status, headers and seconds until the answer."""
+    """The status and headers of the response, and the seconds until it arrives."""
     start = time.monotonic()
     response = http.client.HTTPResponse(connection)
     response.begin()
@@ -72,7 +72,7 @@ def test_concurrent_requests_share_a_batch(server, picture):
     assert after["process_resident_memory_bytes"] > 1e8
 
 
-def test_a_crop_alone_waits_until_the_deadline(server, picture):
+def test_a_single_crop_runs_at_its_deadline(server, picture):
     start = time.monotonic()
     assert server.poses(picture.read_bytes())[0] == 200
     assert WAIT_S <= time.monotonic() - start < 2 * WAIT_S
@@ -90,7 +90,7 @@ def test_too_many_requests_are_refused_unread(server, picture):
     assert server.poses(data)[0] == 200
 
 
-def test_a_client_that_leaves_costs_no_batch(server, picture):
+def test_a_disconnected_client_costs_no_batch(server, picture):
     data = picture.read_bytes()
     before = server.metrics()
     with connected(server, body=data, length=len(data)):
@@ -149,7 +149,7 @@ def test_a_refused_request_is_cut_off(server):
     assert time.monotonic() - start < 3 * TIMEOUT_S
 
 
-def test_an_unread_answer_closes_the_connection(server, picture):
+def test_an_unread_response_closes_the_connection(server, picture):
     data, boxes = picture.read_bytes(), [[280, 44, 218, 346]] * 32
     path = f"/poses?heatmaps=true&boxes={quote(json.dumps(boxes))}"
     with connected(server, path=path, body=data, length=len(data)) as connection:
@@ -184,14 +184,14 @@ def test_a_signal_lets_running_requests_finish(number, workdir, picture, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_signal_at_the_start_ends_it(workdir, tmp_path):
+def test_a_signal_during_startup_stops_the_server(workdir, tmp_path):
     with started(workdir, tmp_path, *FLAGS) as server:
-        server.process.terminate()  # perhaps before uvicorn listens to signals
+        server.process.terminate()  # perhaps before uvicorn handles signals
         assert server.process.wait(10) == 0
 
 
 @pytest.mark.slow
-def test_ctrl_c_at_the_start_has_no_traceback(workdir):
+def test_ctrl_c_during_startup_has_no_traceback(workdir):
     command = [sys.executable, "-m", "mamkpd_jax", "serve", f"--checkpoint={workdir}", "--port=0"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "preparing the model\n"
@@ -201,7 +201,7 @@ def test_ctrl_c_at_the_start_has_no_traceback(workdir):
 
 
 @pytest.mark.slow
-def test_the_grace_after_a_signal_has_a_bound(workdir, picture, tmp_path):
+def test_the_time_to_shut_down_is_limited(workdir, picture, tmp_path):
     flags = ("--boxes=whole", "--max_wait_ms=60000", "--grace_s=1")
     with started(workdir, tmp_path, *flags) as server, ThreadPoolExecutor(1) as pool:
         pool.submit(server.ask, "/poses", picture.read_bytes())

@@ -1,4 +1,4 @@
-"""What glibc keeps for the threads of the server."""
+"""The malloc arenas that glibc creates for threads."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""The server's answers to pictures, over HTTP."""
+"""The server's responses to pictures, over HTTP."""
 
 import base64
 import contextlib
@@ -28,7 +28,7 @@ MAX_BOXES, MAX_BYTES = Limits().max_boxes, Limits().max_bytes
 BOX = [280.0, 44.0, 218.0, 346.0]
 
 
-def test_poses_equal_the_predictors(server, picture, predictor):
+def test_poses_equal_those_of_the_predictor(server, picture, predictor):
     status, answer = server.poses(picture.read_bytes(), [BOX, [0, 0, 640, 425]])
     assert status == 200 and (answer["width"], answer["height"]) == (640, 425)
     (expected,) = predictor(picture, np.array([BOX, [0, 0, 640, 425]]))
@@ -58,7 +58,7 @@ def test_broken_pictures_spare_the_others(server, picture, bad_files):
     assert [status for status, _ in answers] == [422, 200] * 12
 
 
-def test_heatmaps_come_when_asked_for(server, picture):
+def test_heatmaps_are_returned_on_request(server, picture):
     (pose,) = server.poses(picture.read_bytes(), query="heatmaps=true")[1]["poses"]
     assert pose["box"] == [0, 0, 640, 425]
     assert len(pose["heatmaps"]) == 1 + len(pose["keypoints"]) == 18
@@ -66,7 +66,7 @@ def test_heatmaps_come_when_asked_for(server, picture):
     assert "heatmaps" not in server.poses(picture.read_bytes())[1]["poses"][0]
 
 
-def test_answers_match_the_description(server, picture):
+def test_responses_match_the_openapi_description(server, picture):
     document = json.loads(server.ask("/openapi.json")[2])
     OpenAPI.model_validate(document)
     assert set(document["paths"]) == {"/poses", "/model", "/health", "/metrics"}
@@ -97,7 +97,7 @@ def test_gray_transparent_and_rotated_pictures_are_read(server, picture):
     image = cv2.cvtColor(read(picture, upright=True), cv2.COLOR_RGB2BGR)
     for view in (cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)):
         assert server.poses(cv2.imencode(".png", view)[1].tobytes())[0] == 200
-    # A JPEG whose EXIF data say that it has to be turned by 90 degrees: big-endian, one entry, orientation 6.
+    # EXIF data with one entry, big-endian: orientation 6, a rotation by 90 degrees.
     turn = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     jpeg = cv2.imencode(".jpg", image)[1].tobytes()
     turned = jpeg[:2] + b"\xff\xe1" + (len(turn) + 2).to_bytes(2, "big") + turn + jpeg[2:]
@@ -136,18 +136,18 @@ def test_animations_are_refused(server, tmp_path):
         ([[0, 0, 10]], "expected [n, 4]"),
         ([], f"there are 0 boxes; give 1 to {MAX_BOXES}"),
         ([BOX] * (MAX_BOXES + 1), f"give 1 to {MAX_BOXES}"),
-        ("[[", "no JSON list"),
+        ("[[", "not a JSON list"),
         ("5", "have the shape ()"),
-        ([[10**400, 0, 5, 5]], "the boxes are no numbers"),
-        ({"x": 1}, "the boxes are no numbers"),
+        ([[10**400, 0, 5, 5]], "the boxes are not numbers"),
+        ({"x": 1}, "the boxes are not numbers"),
     ],
 )
-def test_impossible_boxes_are_refused(server, picture, boxes, line):
+def test_invalid_boxes_are_refused(server, picture, boxes, line):
     status, answer = server.poses(picture.read_bytes(), boxes)
     assert status == 422 and line in answer["error"]
 
 
-def test_files_without_a_picture_are_refused(server, bad_files, picture):
+def test_unreadable_files_are_refused(server, bad_files, picture):
     for content in (bad_files["text"].read_bytes(), b"", picture.read_bytes()[:300]):
         status, answer = server.poses(content)
         assert status == 422
@@ -163,7 +163,7 @@ def test_too_many_pixels_are_refused_before_decoding(server, bad_files):
     before_kb = server.peak_memory_kb()
     status, answer = server.poses(content)
     assert status == 422 and "more than 64 million pixels; make it smaller" in answer["error"]
-    assert server.peak_memory_kb() - before_kb < 50_000, "unpacked it takes 1.2 GB"
+    assert server.peak_memory_kb() - before_kb < 50_000, "decoded, it takes 1.2 GB"
 
 
 def test_a_file_of_too_many_bytes_is_refused(server):
@@ -171,7 +171,7 @@ def test_a_file_of_too_many_bytes_is_refused(server):
     assert (status, answer["error"]) == (413, "The file is larger than 20 MiB. Choose a smaller one.")
 
 
-def test_other_sites_can_not_use_the_server(server):
+def test_other_sites_cannot_use_the_server(server):
     status, answer = server.poses(b"picture", headers={"Content-Type": "text/plain"})
     assert status == 415 and answer["error"].startswith("Content-Type is 'text/plain'; send the picture's bytes as")
     status, headers, _ = server.ask("/poses", method="OPTIONS", headers={"Origin": "http://example.com"})
@@ -198,7 +198,7 @@ def test_only_the_pages_own_files_are_served(server):
         assert server.ask(path)[0] == 404, path
 
 
-def test_it_listens_on_one_address_of_this_machine(server):
+def test_the_server_listens_on_one_address_only(server):
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.2", server.port), timeout=5)
 
@@ -220,14 +220,14 @@ def test_a_port_in_use_is_refused(server, workdir):
         ("--read_timeout_s=nan", "flag --read_timeout_s=nan: give a finite number"),
     ],
 )
-def test_impossible_flags_are_refused(workdir, flag, line):
+def test_invalid_flags_are_refused(workdir, flag, line):
     command = [sys.executable, "-m", "mamkpd_jax", "serve", f"--checkpoint={workdir}", flag]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith(f"error: {line}")
 
 
 @pytest.mark.slow  # starts a server
-def test_it_listens_on_ipv6_loopback(workdir, tmp_path):
+def test_the_server_listens_on_ipv6_loopback(workdir, tmp_path):
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
@@ -251,6 +251,6 @@ def test_refused_requests_are_not_logged(workdir, tmp_path):
         assert os.fstat(log.fileno()).st_size == before
 
 
-def test_nothing_is_written(server, picture):
+def test_the_server_writes_no_files(server, picture):
     assert server.poses(picture.read_bytes())[0] == 200
     assert not [name for _, folders, files in os.walk(server.folder) for name in folders + files]

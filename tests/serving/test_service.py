@@ -1,4 +1,4 @@
-"""The service with detectors of its caller, in this process."""
+"""The service in this process, with detectors of the tests."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ BOX = [280.0, 44.0, 218.0, 346.0]
 
 @pytest.fixture
 def service_with(predictor):
-    """A service with a detector."""
+    """A function that creates a service with a detector."""
     with contextlib.ExitStack() as stack:
 
         def make(detector, **limits):
@@ -38,7 +38,7 @@ def _poses(service, picture):
     return asyncio.run(service.poses(picture.read_bytes(), None, heatmaps=False))
 
 
-def test_impossible_boxes_of_a_detector_are_left_out(service_with, picture):
+def test_invalid_boxes_of_a_detector_are_left_out(service_with, picture):
     found = [[700.0, 0, 10, 10], [0.0, 0, 640, 425], BOX], [0.9, 0.5, 0.8]
     answer = _poses(service_with(lambda image: found), picture)
     assert [(list(pose.box), pose.box_score) for pose in answer.poses] == [(BOX, 0.8), ([0, 0, 640, 425], 0.5)]
@@ -56,7 +56,7 @@ def test_the_best_boxes_of_a_detector_are_kept(service_with, picture):
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".ras"])  # Pillow does not read the second one's header
-def test_the_limit_of_pixels_holds_for_any_format(service_with, picture, suffix):
+def test_the_pixel_limit_holds_for_any_format(service_with, picture, suffix):
     service = service_with(whole_image, max_pixels=640 * 425 - 1)
     data = cv2.imencode(suffix, cv2.imread(str(picture)))[1].tobytes()
     with pytest.raises(UserError, match="more than 0.271999 million pixels; make it smaller"):
@@ -68,7 +68,7 @@ def test_a_failure_is_logged_and_answered(service_with, picture, caplog):
         raise RuntimeError("the detector broke")
 
     app, sent = make_app(service_with(broken), metrics := Metrics(4), name="tiny", hosts=None), []
-    with pytest.raises(RuntimeError):  # starlette raises it again
+    with pytest.raises(RuntimeError):  # starlette raises it again after responding
         asyncio.run(_request(app, picture, sent))
     assert sent[0]["status"] == 500
     assert sent[1]["body"] == b'{"error":"The server failed. Its log in the terminal has the reason."}'
@@ -76,7 +76,7 @@ def test_a_failure_is_logged_and_answered(service_with, picture, caplog):
     assert b'mamkpd_requests_total{status="500"} 1.0' in metrics.text()
 
 
-def test_clients_that_leave_start_no_more_threads(service_with, picture):
+def test_disconnecting_clients_do_not_pile_up_threads(service_with, picture):
     running, sizes = [], []
 
     def slow(image):
@@ -103,7 +103,7 @@ def test_clients_that_leave_start_no_more_threads(service_with, picture):
 
 
 async def _request(app, picture, sent, *, stays_s=60.0):
-    """Sends a picture, and disconnects some time later."""
+    """Sends a picture, and disconnects after `stays_s`."""
     headers = [(b"host", b"localhost"), (b"content-type", b"image/jpeg")]
     scope = {"type": "http", "method": "POST", "path": "/poses", "query_string": b"", "headers": headers}
     messages = iter([{"type": "http.request", "body": picture.read_bytes()}])
@@ -120,7 +120,7 @@ async def _request(app, picture, sent, *, stays_s=60.0):
     await app(scope, receive, send)
 
 
-def test_an_answer_runs_the_network_once(workdir, picture):
+def test_a_request_runs_the_network_once(workdir, picture):
     predictor, sizes = Predictor.from_pretrained(workdir, batch_size=1), []
     batcher = predictor.batcher(max_wait_ms=0.0, observe=sizes.append)
     service = PoseService(predictor, batcher, lambda image: ([BOX], [1.0]), Limits())
