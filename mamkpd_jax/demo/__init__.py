@@ -1,1 +1,1 @@
-"""A local page on which a person tries a trained model on a picture."""
+"""A web page for trying trained models on pictures and the camera."""

@@ -1,4 +1,4 @@
-"""What the demo's page needs to know of a model's keypoints, with either backend."""
+"""The description of a model's keypoints for the demo's page, with either backend."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The demo as a folder of static files: the browser itself runs the models, by onnxruntime-web."""
+"""Writes the demo as a folder of static files: the browser itself runs the models, with onnxruntime-web."""
 
 import base64
 import hashlib
@@ -49,10 +49,10 @@ def save(
     """Writes the page, the models and the detector as ONNX, and onnxruntime-web's files to a new folder.
 
     Args:
-        models: by the names that the page shows; the first is chosen when the page opens.
-        flip_test: whether each crop is seen in the mirror too.
-        precision: of the models, as `onnx.save` takes it.
-        calibrate: for int8 the crops of a model, as `onnx.save` takes them.
+        models: by the names that the page shows; the first is the page's default.
+        flip_test: whether the models apply the flip test.
+        precision: the models' precision, as in `onnx.save`.
+        calibrate: for int8, returns the calibration crops for a model, as in `onnx.save`.
 
     Raises:
         UserError: the folder exists, or npm is missing or fails, or what it downloaded is damaged.
@@ -61,7 +61,7 @@ def save(
         raise UserError(f"{folder} is there already; give a new folder")
     with atomic_folder(folder) as partial:
         _fetch_runtime(partial / "ort")
-        for source in (_HERE / "page", _HERE / "web"):  # the second replaces what asks the server
+        for source in (_HERE / "page", _HERE / "web"):  # the second replaces backend.js, which asks a server
             shutil.copytree(source, partial, dirs_exist_ok=True)
         shutil.copy(nanodet.FILE, partial)
         notice = nanodet.FILE.with_name("NOTICE").read_text(encoding="utf-8")
@@ -69,7 +69,7 @@ def save(
         described = []
         for i, (name, artifact) in enumerate(models.items()):
             file = f"{re.sub(r'[^A-Za-z0-9_.-]', '-', name)}.onnx"
-            if (partial / file).exists():  # the detector's, or that of a name with another odd character
+            if (partial / file).exists():  # the detector's, or that of a similar name
                 file = f"{i}-{file}"
             crops = calibrate(artifact) if calibrate else None
             onnx.save(artifact, partial / file, Options(flip_test=flip_test), precision, calibration=crops)
@@ -80,7 +80,7 @@ def save(
 
 
 def _description(artifact: Artifact) -> dict[str, Any]:
-    """What the page has to know of a model."""
+    """The description of a model for the page."""
     subject = subject_of(artifact.skeleton)
     return {
         "input_hw": artifact.config.data.input_hw,
@@ -92,7 +92,7 @@ def _description(artifact: Artifact) -> dict[str, Any]:
 
 
 def _fetch_runtime(folder: Path) -> None:
-    """Takes onnxruntime-web's files from its npm package."""
+    """Downloads onnxruntime-web's npm package, and writes its files to a new folder."""
     npm = shutil.which("npm")
     if npm is None:
         raise UserError(f"npm is not installed, and --web takes {_RUNTIME} from it; install Node.js, which has npm")
@@ -111,5 +111,5 @@ def _fetch_runtime(folder: Path) -> None:
         with tarfile.open(package) as archive:
             for name in _RUNTIME_FILES:
                 source = archive.extractfile(f"package/dist/{name}")
-                assert source is not None  # as the package is the one that was checked
+                assert source is not None  # the package's digest was checked
                 (folder / name).write_bytes(source.read())

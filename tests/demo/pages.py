@@ -1,4 +1,4 @@
-"""What tests do with the demo's page, whichever backend it has."""
+"""The steps of tests on the demo's page, with either backend."""
 
 import contextlib
 import re
@@ -9,18 +9,18 @@ import pytest
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 WAIT_MS = 120_000  # a software GPU takes half a minute for a picture on an idle machine
-NO_ADAPTER = "No available adapters"  # a complaint of Chromium without a GPU, when a page asks for WebGPU
+NO_ADAPTER = "No available adapters"  # Chromium's message without a GPU, when a page asks for WebGPU
 sync_api.expect.set_options(timeout=WAIT_MS)
 
 
 @contextlib.contextmanager
 def watched(browser, url, *, expected=r"status of 4", script="", **options):
-    """The page, freshly opened; complaints of the browser, and requests to anywhere else, fail the test.
+    """A newly opened page. Errors and warnings in the browser, and requests to other hosts, fail the test.
 
     Args:
-        expected: complaints that match it don't count; the browser itself notes that a request was refused.
-        script: runs in the page before its own.
-        options: of playwright's new_page.
+        expected: a pattern of messages that are allowed, such as the browser's about refused requests.
+        script: runs in the page before the page's scripts.
+        options: those of playwright's new_page.
     """
     page = browser.new_page(**{"viewport": {"width": 1200, "height": 900}} | options)
     page.set_default_timeout(WAIT_MS)
@@ -31,7 +31,7 @@ def watched(browser, url, *, expected=r"status of 4", script="", **options):
     )
     own = (url, "data:", f"blob:{url}")
     page.on("request", lambda request: foreign.append(request.url) if not request.url.startswith(own) else None)
-    # Playwright takes over the file dialog when this is first asked for, and does not wait until it has.
+    # Playwright starts to intercept file dialogs at the first such listener, and does not wait until it does.
     page.on("filechooser", lambda _: None)
     page.add_init_script(script)
     page.goto(url)
@@ -42,7 +42,7 @@ def watched(browser, url, *, expected=r"status of 4", script="", **options):
 
 
 def runs(page):
-    """The input's shape of each run of a model until now, where `log_runs` has changed the demo."""
+    """The input shape of each model run so far, in a demo that `log_runs` has changed."""
     return [m.text.removeprefix("ran ") for m in page.console_messages() if m.text.startswith("ran ")]
 
 
@@ -60,23 +60,23 @@ def choose_by_keyboard(page, path):
 
 
 def drop(page, path):
-    """Drops a file or folder on the page, as the browser gets it from the system."""
+    """Drops a file or folder on the page, as the operating system does."""
     data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
     session = page.context.new_cdp_session(page)
-    page.evaluate("() => new Promise(requestAnimationFrame)")  # what lies under a drop is known once it is drawn
+    page.evaluate("() => new Promise(requestAnimationFrame)")  # a drop needs a drawn page to find its target
     for kind in ("dragEnter", "dragOver", "drop"):
         session.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data})
 
 
 def expect_found(page, boxes):
-    """Waits for the poses in a number of boxes, whatever the scores of their joints."""
+    """Waits for the poses in this number of boxes, whatever their joints' scores."""
     where = f"{boxes} {'box' if boxes == 1 else 'boxes'}"
     found = rf"Found joints in (\d+ of )?{where}\.|No joint in {where} has a score above 0\.2\."
     sync_api.expect(page.get_by_role("status")).to_have_text(re.compile(found))
 
 
 def tab_to(page, name):
-    """Presses Tab until what has the focus is a control of a name."""
+    """Presses Tab until a control with this name has the focus."""
     for _ in range(60):
         if page.evaluate("(document.activeElement.labels?.[0] ?? document.activeElement).textContent").startswith(name):
             return
@@ -85,7 +85,7 @@ def tab_to(page, name):
 
 
 def expect_readable(page, selectors):
-    """Every control has a name, and each text a contrast of at least 4.5, in the light and in the dark."""
+    """Checks that every control has a name, and each text a contrast of at least 4.5 in light and dark mode."""
     for role in ("button", "spinbutton", "combobox"):
         for control in page.get_by_role(role).all():
             assert page.evaluate(
@@ -99,7 +99,7 @@ def expect_readable(page, selectors):
 
 
 def _contrast(element):
-    """The ratio of WCAG 2.1 between a text and what is behind it."""
+    """The contrast ratio of WCAG 2.1 between a text and its background."""
     colours = element.evaluate(
         """element => {
             const colours = [getComputedStyle(element).color];

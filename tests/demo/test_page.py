@@ -1,4 +1,4 @@
-"""The demo's page in a real browser without a window."""
+"""The demo's page in a real, headless browser."""
 
 import cv2
 import numpy as np
@@ -51,7 +51,7 @@ def test_an_early_picture_waits_for_the_model(page, picture):
     expect_found(page, 1)
 
 
-def test_the_joints_of_the_picture_lie_where_the_table_says(page, picture):
+def test_drawn_joints_match_the_table(page, picture):
     choose(page, picture)
     expect_found(page, 1)
     rows = [[float(n) for n in row.inner_text().split("\t")[1:]] for row in page.locator("#joints tr").all()]
@@ -96,7 +96,7 @@ def test_a_new_picture_ends_a_drag(page, picture):
     assert page.locator("#overlay rect.under").count() == 1
 
 
-def test_all_of_it_works_by_keyboard(page, picture):
+def test_the_page_works_by_keyboard(page, picture):
     choose_by_keyboard(page, picture)
     expect_found(page, 1)
     tab_to(page, "Add a box")
@@ -112,12 +112,12 @@ def test_all_of_it_works_by_keyboard(page, picture):
     expect_found(page, 1)
 
 
-def test_a_dropped_picture_is_taken(page, picture):
+def test_a_dropped_picture_is_predicted(page, picture):
     drop(page, picture)
     expect_found(page, 1)
 
 
-def test_bad_files_get_a_clear_message_and_the_next_picture_is_shown(page, bad_files, picture, tmp_path):
+def test_bad_files_are_reported_and_the_next_works(page, bad_files, picture, tmp_path):
     status = page.get_by_role("status")
     choose(page, bad_files["text"])
     sync_api.expect(status).to_have_text(

@@ -1,4 +1,4 @@
-"""The web demo's camera: Chromium's fake one, which shows a photo."""
+"""The web demo's camera mode, with Chromium's fake camera, which shows a photo."""
 
 import contextlib
 import re
@@ -22,12 +22,12 @@ FAKE_CAMERA = "--use-fake-device-for-media-stream"
 
 @pytest.fixture(scope="module")
 def film(shared_data, tmp_path_factory):
-    """Makes a film in MJPEG of a photo: one picture after the other."""
+    """A function that makes an MJPEG film of a photo, which is a sequence of JPEG files."""
 
     def make(name):
         path = tmp_path_factory.mktemp("film") / "film.mjpeg"
         image = cv2.imread(str(shared_data / "coco_mini" / name))
-        even = image[: image.shape[0] // 2 * 2]  # Chromium takes no others
+        even = image[: image.shape[0] // 2 * 2]  # Chromium refuses odd heights
         path.write_bytes(cv2.imencode(".jpg", even)[1].tobytes() * 2)
         return path
 
@@ -86,8 +86,8 @@ def test_the_camera_detects_in_every_fifth_frame(web_demo, film, tmp_path):
     assert np.median(distances_px) < 5
 
 
-def test_boxes_follow_poses_as_the_trackers_do(page):
-    """Poses: one to follow, one with two joints, one of a point, and one that leaves the picture."""
+def test_boxes_follow_poses_as_in_the_tracker(page):
+    """The poses: a usual one, one with two joints, one with all joints in a point, and one outside the picture."""
     rng = np.random.default_rng(0)
     keypoints = rng.uniform(100, 200, (4, 17, 2)) + np.array([0, 0, 0, 900])[:, None, None]
     scores = np.where(rng.uniform(size=(4, 17)) < 0.3, 0.2, 0.9)

@@ -1,4 +1,4 @@
-"""What the web demo's page reports when something is wrong."""
+"""The web demo's error messages."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_bad_files_are_reported_and_the_next_works(offline, web_demo, bad_files,
     (tmp_path / "cut.jpg").write_bytes(picture.read_bytes()[:60_000])
     (tmp_path / "long.jpg").write_bytes(picture.read_bytes() + bytes(100 * 2**20))
     messages = {
-        bad_files["text"]: "The file of 360 bytes is no picture that this browser can read. "
+        bad_files["text"]: "The file of 360 bytes is not a picture that this browser can read. "
         "Choose a JPEG, PNG or WebP picture.",
         bad_files["huge"]: "The picture has 400 million pixels. Choose one of at most 100 million.",
         tmp_path / "cut.jpg": "The picture can't be decoded. Copy its file again if it is damaged, "

@@ -75,7 +75,7 @@ def test_mistakes_get_one_line(tmp_path, flags, environment, message):
 
 
 def test_a_damaged_download_is_refused(tmp_path):
-    """By a stand-in for npm that downloads zeros."""
+    """A fake npm downloads zeros."""
     npm = tmp_path / "bin" / "npm"
     npm.parent.mkdir()
     npm.write_text('#!/bin/sh\nhead -c 9999 /dev/zero > "$5/onnxruntime-web-1.30.0.tgz"\n', encoding="utf-8")
@@ -86,9 +86,9 @@ def test_a_damaged_download_is_refused(tmp_path):
     assert not list(tmp_path.glob("new*"))
 
 
-@pytest.mark.usefixtures("web_demo")  # for what it needs
-def test_odd_model_names_get_files_of_their_own(random_weights, config, tmp_path):
-    """Names that differ in odd characters alone, and the detector's."""
+@pytest.mark.usefixtures("web_demo")  # skips without its requirements
+def test_odd_model_names_get_separate_files(random_weights, config, tmp_path):
+    """Names that differ only in characters that are replaced, and the detector's name."""
     names = ["a horse", "a+horse", "nanodet_g"]
     models = {name: random_weights(config) for name in names}
     web_folder.save(models, tmp_path / "demo")

@@ -1,4 +1,4 @@
-"""The web demo on WebGPU, by Chromium's software adapter, which takes half a minute for a detection."""
+"""The web demo on WebGPU, with Chromium's software adapter, which takes half a minute per detection."""
 
 import json
 
@@ -14,11 +14,11 @@ __all__ = ["web_demo"]
 SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan")
 
 
-def test_webgpu_poses_are_the_predictors(web_demo, shared_data, tmp_path):
+def test_webgpu_poses_equal_the_predictors(web_demo, shared_data, tmp_path):
     picture = shared_data / "coco_mini" / "000000000785.jpg"
     folder = copy(web_demo, tmp_path)
     about = json.loads((folder / "models.json").read_text(encoding="utf-8"))
-    about["models"][0]["classes"] = None  # a model for something that the detector does not know
+    about["models"][0]["classes"] = None  # a model for a class that the detector does not know
     (folder / "models.json").unlink()
     (folder / "models.json").write_text(json.dumps(about), encoding="utf-8")
     with chromium(OFFLINE, *SOFTWARE_GPU) as browser, serve(folder) as url, watched(browser, url) as page:

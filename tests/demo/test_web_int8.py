@@ -20,7 +20,7 @@ pytest.importorskip("torch", reason="the extra `onnx` is not installed")
 _ROOT = Path(__file__).parents[2]
 
 
-def test_poses_in_int8_are_the_predictors(offline, shared_data, tmp_path):
+def test_poses_in_int8_equal_the_predictors(offline, shared_data, tmp_path):
     folder, picture = tmp_path / "demo", shared_data / "coco_mini" / "000000000785.jpg"
     flags = ["--checkpoint=people", "--precision=int8", f"--calibration={shared_data / 'coco_mini'}"]
     command = [sys.executable, "-m", "mamkpd_jax", "export", "--web", f"--output={folder}", *flags]
@@ -32,6 +32,6 @@ def test_poses_in_int8_are_the_predictors(offline, shared_data, tmp_path):
         expect_found(page, len(expected.boxes))
         rows = [row.inner_text().split("\t")[1:] for row in page.locator("#joints tr").all()]
     found = np.array(rows, np.float64)
-    # Its convolutions round differently, by which a value may fall on the next step of int8.
+    # onnxruntime-web's convolutions round differently, so a value may fall on the next int8 step.
     np.testing.assert_allclose(found[:, 2], expected.scores[0], atol=0.03)
     assert np.median(np.linalg.norm(found[:, :2] - expected.keypoints[0], axis=1)) < 0.5

@@ -1,4 +1,4 @@
-"""What the web demo loads before the first picture, so that no time that it shows has compilation."""
+"""The web demo loads and runs its models before the first picture, so that displayed times exclude compilation."""
 
 import re
 
@@ -11,7 +11,7 @@ from tests.demo.web_demo import copy, log_runs, serve, web_demo
 __all__ = ["offline", "web_demo"]
 
 CROP, SQUARE = "1x128x128x3", "1x3x416x416"
-# A browser whose page reports an adapter that its worker does not have.
+# Makes the page report a WebGPU adapter that its worker does not have.
 ADAPTER = "Object.defineProperty(navigator, 'gpu', {value: {requestAdapter: async () => ({})}})"
 
 

@@ -1,4 +1,4 @@
-"""The web demo's page in a real browser that can reach no other machine: it finds the poses itself."""
+"""The web demo's page in a real browser that is offline: it finds the poses itself."""
 
 import functools
 import re
@@ -36,7 +36,7 @@ def page(offline, web_demo):
 
 @pytest.fixture(scope="module")
 def predictor():
-    """The Predictor of a named model, made once."""
+    """A function that returns the Predictor of a named model, created once."""
     return functools.cache(Predictor.from_pretrained)
 
 
@@ -45,7 +45,7 @@ def _status(page):
 
 
 def _poses(page):
-    """Boxes [n, 4] and joints [n, j, 3] as the page shows them, to a tenth of a pixel."""
+    """The boxes [n, 4] and joints [n, j, 3] that the page shows, rounded to a tenth of a pixel."""
     boxes, joints = [], []
     for i in range(page.locator("#pose option").count()):
         page.get_by_label("Box", exact=True).select_option(index=i)
@@ -69,14 +69,14 @@ def _expect_predictors_poses(page, predictor, path):
 @pytest.mark.parametrize(
     ("model", "name"), [*(("people", name) for name in PEOPLE), *(("animals", name) for name in ANIMALS)]
 )
-def test_poses_are_the_predictors(page, predictor, shared_data, model, name):
+def test_poses_equal_those_of_the_predictor(page, predictor, shared_data, model, name):
     page.get_by_label("Model").select_option(model)
     choose(page, shared_data / name)
     _expect_predictors_poses(page, predictor(model), shared_data / name)
 
 
-def test_turned_gray_pictures_are_read_upright(page, predictor, picture, tmp_path):
-    # EXIF data with one entry, big-endian: orientation 6, to be turned by 90 degrees.
+def test_rotated_gray_pictures_are_read_upright(page, predictor, picture, tmp_path):
+    # EXIF data with one entry, big-endian: orientation 6, a rotation by 90 degrees.
     turn = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     image = cv2.rotate(cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE), cv2.ROTATE_90_COUNTERCLOCKWISE)
     jpeg = cv2.imencode(".jpg", image)[1].tobytes()
@@ -85,7 +85,7 @@ def test_turned_gray_pictures_are_read_upright(page, predictor, picture, tmp_pat
     _expect_predictors_poses(page, predictor("people"), tmp_path / "turned.jpg")
 
 
-def test_poses_in_given_boxes_are_the_predictors(page, predictor, picture):
+def test_poses_in_given_boxes_equal_the_predictors(page, predictor, picture):
     choose(page, picture)
     page.get_by_role("button", name="Add a box").click()
     box = [250, -12.5, 420.5, 300]  # partly outside
@@ -102,7 +102,7 @@ def test_poses_in_given_boxes_are_the_predictors(page, predictor, picture):
     )
 
 
-def test_another_model_looks_at_the_picture_again(page, shared_data):
+def test_another_model_predicts_the_picture_again(page, shared_data):
     choose(page, shared_data / ANIMALS[0])
     sync_api.expect(_status(page)).to_have_text(NOTHING)
     page.get_by_label("Model").select_option("animals")
@@ -117,7 +117,7 @@ def test_the_times_of_detector_and_pose_are_shown(page, picture):
     assert re.fullmatch(speed, page.locator("#speed").inner_text())
 
 
-def test_boxes_without_joints_are_counted_apart(page, predictor, shared_data):
+def test_boxes_without_joints_are_counted_separately(page, predictor, shared_data):
     (expected,) = predictor("people")(shared_data / PEOPLE[0], "nanodet")
     found = int((expected.scores > 0.2).any(axis=1).sum())
     assert 0 < found < 3 == len(expected)
@@ -156,7 +156,7 @@ def test_an_isolated_page_uses_threads(offline, web_demo, predictor, shared_data
 
 
 def test_the_policy_blocks_requests_to_other_machines(offline, web_demo, picture, tmp_path):
-    """By a worker that asks another server, which would answer."""
+    """The worker is replaced by one that requests another server, which would respond."""
     folder = copy(web_demo, tmp_path)
     with serve(tmp_path) as elsewhere:
         worker = folder / "worker.js"
@@ -173,7 +173,7 @@ def test_the_policy_blocks_requests_to_other_machines(offline, web_demo, picture
             assert page.evaluate(f"fetch('{elsewhere}').then(() => 'sent', () => 'kept')") == "kept"
 
 
-def test_all_of_it_works_by_keyboard(page, picture):
+def test_the_page_works_by_keyboard(page, picture):
     choose_by_keyboard(page, picture)
     expect_found(page, 1)
     tab_to(page, "Model")

@@ -1,4 +1,4 @@
-"""The web demo in a folder, on two static servers of this machine."""
+"""The web demo in a folder, on two local static servers."""
 
 import contextlib
 import dataclasses
@@ -17,7 +17,7 @@ from tests import static_server
 _ROOT = Path(__file__).parents[2]
 
 
-# Around onnxruntime-web's script, which it calls.
+# Wraps onnxruntime-web's script.
 _LOGGING_RUNTIME = """
 import * as ort from "./runtime.mjs";
 export * from "./runtime.mjs";
@@ -54,19 +54,19 @@ class _IsolatedHandler(_Handler):
 
 
 def copy(web_demo: WebDemo, folder: Path) -> Path:
-    """A copy of the demo in a new folder. A test changes its files by unlinking them first."""
+    """A copy of the demo, of hard links. Tests must unlink a file before they change it."""
     return Path(shutil.copytree(web_demo.folder, folder / "copy", copy_function=os.link))
 
 
 def log_runs(folder: Path) -> None:
-    """Has a copy of the demo write each run of a model to the console, with the shape of its input."""
+    """Makes a copy of the demo log each model run to the console, with its input shape."""
     script = folder / "ort" / "ort.wasm.min.mjs"
     script.rename(script.with_name("runtime.mjs"))
     script.write_text(_LOGGING_RUNTIME, encoding="utf-8")
 
 
 def serve(folder: Path, *, isolated: bool = False) -> contextlib.AbstractContextManager[str]:
-    """The address of a static server of a folder."""
+    """Serves a folder; yields its address."""
     return static_server.serve(folder, _IsolatedHandler if isolated else _Handler)
 
 

@@ -3,7 +3,7 @@
 const UNREACHABLE = "The server can't be reached. Start it again, then retry.";
 
 /**
- * What the page has to know of the models, and what it offers.
+ * The models, and what this backend supports.
  *
  * @throws {Error} the server can't be reached.
  */
@@ -12,15 +12,15 @@ export async function about() {
   return { models: [model], max_bytes, engines: [], live: false };
 }
 
-/** Nothing has to be prepared: the server has done it. */
+/** Prepares nothing: the server is ready. */
 export const prepare = async () => ({});
 
 /**
  * The poses of a picture.
  *
  * @param {File} picture
- * @param boxes x, y, width, height of each; null: those that the server proposes.
- * @param options a signal to abort by.
+ * @param boxes x, y, width, height of each; null: those that the server detects.
+ * @param options a signal that aborts the request.
  * @throws {Error} the picture or a box can't be used, or the server can't be reached.
  */
 export async function poses(picture, boxes, { signal }) {

@@ -3,17 +3,17 @@
 const at = (id) => document.getElementById(id);
 
 let size = null; // the picture's width and height in pixels
-let drawn = false; // whether the boxes are the person's own, not the proposed ones
+let drawn = false; // whether the user made the boxes, not the detector
 let corner = null; // where the drag began
 let changed; // called after each change, with the box that is being drawn or null
-let asked; // called when the person wants the joints in the boxes
+let asked; // called when the user asks for the joints in the boxes
 
 /** Connects the boxes' controls with the page. */
 export function listen(functions) {
   ({ changed, asked } = functions);
 }
 
-/** Takes all boxes away, and allows new ones in a picture of a size; null: there is no picture. */
+/** Removes all boxes, and allows new ones in a picture of this size; null: there is no picture. */
 export function reset(pictureSize) {
   size = pictureSize;
   drawn = false;
@@ -22,7 +22,7 @@ export function reset(pictureSize) {
   for (const id of ["add", "whole", "find"]) at(id).disabled = !size;
 }
 
-/** Shows boxes, unless the person has made some. */
+/** Shows detected boxes, unless the user has made some. */
 export function propose(boxes) {
   if (ownBoxes()) return;
   drawn = false;
@@ -37,7 +37,7 @@ export function boxes() {
     .filter((box) => box.every(Number.isFinite) && box[2] > 0 && box[3] > 0);
 }
 
-/** The person's own boxes; null: there are none. */
+/** The user's boxes; null: there are none. */
 export const ownBoxes = () => (drawn && boxes().length ? boxes() : null);
 
 // ---- typed
@@ -70,14 +70,14 @@ function number() {
   });
 }
 
-/** Proposed boxes give way to the person's first own one. */
-function own() {
+/** Removes detected boxes before the user's first box. */
+function takeOver() {
   if (!drawn) at("boxes").replaceChildren();
   drawn = true;
 }
 
 at("add").addEventListener("click", () => {
-  own();
+  takeOver();
   const box = [size.width / 4, size.height / 4, size.width / 2, size.height / 2];
   addBox(box).querySelector("input").focus();
   changed();
@@ -123,9 +123,9 @@ at("overlay").addEventListener("pointerup", (event) => {
   if (!corner) return;
   const box = dragged(event);
   corner = null;
-  // A click is no box.
+  // A click is not a box.
   if (Math.min(box[2], box[3]) >= Math.max(size.width, size.height) / 100) {
-    own();
+    takeOver();
     addBox(box);
     asked();
   }

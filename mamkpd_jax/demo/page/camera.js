@@ -1,4 +1,4 @@
-// The camera's pictures, one at a time.
+// The camera's frames, one at a time.
 
 const FAULTS = {
   NotAllowedError: "The camera was refused. Allow it for this page in the browser's settings, or choose a picture.",
@@ -11,8 +11,8 @@ const INSECURE =
 /**
  * Shows the camera in a video until a signal aborts it.
  *
- * @param ended is called when the camera stops by itself, as when it is unplugged.
- * @throws {Error} there is none, or it can't be used.
+ * @param ended called when the camera stops by itself, such as when it is unplugged.
+ * @throws {Error} there is no camera, or it can't be used.
  */
 export async function openCamera(video, signal, ended) {
   if (!navigator.mediaDevices) throw new Error(INSECURE);
@@ -39,7 +39,7 @@ async function allowed() {
   }
 }
 
-/** The next picture, as a bitmap. A page that can't be seen gets none until it is seen again. */
+/** The next frame, as a bitmap. A hidden page gets none until it is visible again. */
 export async function nextFrame(video) {
   await new Promise(requestAnimationFrame);
   return createImageBitmap(video);

@@ -5,7 +5,7 @@ const SVG = "http://www.w3.org/2000/svg";
 /** Whether a keypoint x, y, score counts as found. */
 export const seen = (keypoint, model) => keypoint[2] > model.keypoint_threshold;
 
-/** Replaces what is drawn. */
+/** Draws poses and boxes, and removes earlier ones. */
 export function draw(overlay, { size, model, poses, boxes }) {
   overlay.setAttribute("viewBox", `0 0 ${size.width} ${size.height}`);
   overlay.replaceChildren(...poses.flatMap((pose) => shapesOf(pose, size, model)), ...boxes.flatMap(outline));

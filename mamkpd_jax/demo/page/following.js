@@ -3,9 +3,9 @@
 import { seen } from "./drawing.js";
 
 const MIN_JOINTS = 3;
-const GROWTH = 1.3; // of the box around the joints, beyond which heads and feet reach
+const GROWTH = 1.3; // enlarges the box around the joints, because heads and feet extend beyond them
 
-/** Boxes x, y, width, height around the poses' joints, except those that have left the picture. */
+/** Boxes x, y, width, height around the poses' joints, without those outside the picture. */
 export function boxesAround(poses, model, { width, height }) {
   return poses
     .map(({ keypoints }) => keypoints.filter((keypoint) => seen(keypoint, model)))
@@ -17,9 +17,9 @@ export function boxesAround(poses, model, { width, height }) {
     .filter(([x, y, w, h]) => w > 0 && h > 0 && x < width && y < height && x + w > 0 && y + h > 0);
 }
 
-/** The lower end and the length of places' extent, grown from its middle. */
-function extentOf(places) {
-  const [low, high] = [Math.min(...places), Math.max(...places)];
+/** The start and length of the interval of some coordinates, enlarged about its centre. */
+function extentOf(coordinates) {
+  const [low, high] = [Math.min(...coordinates), Math.max(...coordinates)];
   const length = (high - low) * GROWTH;
   return [(low + high - length) / 2, length];
 }

@@ -17,7 +17,7 @@ let file = null; // the picture
 let size = null; // its width and height in pixels, or the camera's
 let poses = []; // the last answer
 let asking = null; // aborts the request or the camera under way
-let message = null; // what the status line shows when no long step is under way; null: what index.html has there
+let message = null; // the status line when no long step is under way; null: the text in index.html
 
 // ---- starting
 
@@ -46,7 +46,7 @@ at("model").addEventListener("change", () => {
 });
 at("engine").addEventListener("change", again);
 
-/** Follows a choice: looks for joints again, or prepares for a picture. The camera's next frame follows anyway. */
+/** Applies a new choice: finds the joints again, or prepares for a picture. The camera applies it in its next frame. */
 function again() {
   showPoses([]);
   at("speed").textContent = "";
@@ -92,7 +92,7 @@ function take({ files, items }) {
 async function choose(chosen) {
   clear();
   try {
-    await started; // a person can be quicker than the backend
+    await started; // a user can be quicker than the backend
   } catch {
     return; // its message is on the page
   }
@@ -132,7 +132,7 @@ async function ask(wanted) {
   }
 }
 
-/** The signal of a new request, which ends the one under way. */
+/** Aborts the request under way, and returns the signal of a new one. */
 function begin() {
   asking?.abort();
   asking = new AbortController();
@@ -141,7 +141,7 @@ function begin() {
 
 const options = (signal) => ({ model, engine: at("engine").value, signal, report });
 
-/** Chooses the engine that was used, and returns why if it is not the wanted one. */
+/** Shows the engine that was used, and returns why if it is not the chosen one. */
 function note({ engine, failed }) {
   if (failed) at("engine").value = engine;
   return failed ?? "";

@@ -1,4 +1,4 @@
-// One pose in numbers: its joints with scores and, where the backend gives them, heatmaps.
+// The table of one pose: its joints with scores and, if the backend returns them, heatmaps.
 
 import { seen } from "./drawing.js";
 
@@ -7,7 +7,7 @@ const readable = (name) => name.replaceAll("_", " ");
 
 let shown = { poses: [], model: null };
 
-/** Names the joints of a model. */
+/** Shows the names of a model's joints, and its threshold. */
 export function nameJoints(model) {
   at("threshold").textContent = model.keypoint_threshold;
   at("joint").replaceChildren(new Option("all joints"), ...model.keypoints.map((name) => new Option(readable(name))));
@@ -40,7 +40,7 @@ function show() {
   if (!pose.heatmaps) return;
   at("heatmap").src = pose.heatmaps[at("joint").selectedIndex];
   const where = `${at("joint").value} in box ${Number(at("pose").value) + 1}`;
-  at("heatmap").alt = `Heatmap of ${where}: it shines where the joint is likely`;
+  at("heatmap").alt = `Heatmap of ${where}: bright where the joint is likely`;
 }
 
 function cell(text) {

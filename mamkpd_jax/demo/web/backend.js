@@ -9,12 +9,12 @@ const NO_WASM = "This browser has no WebAssembly, or it is switched off. Switch 
 let settings; // models.json
 let worker = null;
 let last = Promise.resolve(); // the newest request, answered or not: the worker gets one at a time
-let pending = null; // what the worker's messages lead to
+let pending = null; // the callbacks for the worker's messages
 
 /**
- * What the page has to know of the models, and what it offers.
+ * The models, and what this backend supports.
  *
- * @throws {Error} nothing can run here.
+ * @throws {Error} this browser can't run models, or models.json can't be loaded.
  */
 export async function about() {
   if (typeof WebAssembly !== "object") throw new Error(NO_WASM);
@@ -28,11 +28,11 @@ export async function about() {
 }
 
 /**
- * Loads the runtime, a model and the detector, and runs each once: the first picture does not wait for that.
+ * Loads the runtime, a model and the detector, and runs each once, so that the first picture need not wait.
  *
- * @param options the model, the engine, a signal to abort by, and `report`: it gets the name of each long step, and
- *     null when the last one is over.
- * @returns the engine that was prepared, and why it is not the wanted one.
+ * @param options the model, the engine, a signal that aborts the request, and `report`: it is called with the name of
+ *     each long step, and with null when the last one is over.
+ * @returns the engine that was prepared, and why it is not the chosen one.
  * @throws {Error} a file can't be loaded or run.
  */
 export const prepare = (options) => inTurn({}, options);
@@ -40,9 +40,9 @@ export const prepare = (options) => inTurn({}, options);
 /**
  * The poses of a picture.
  *
- * @param {File | ImageBitmap} picture a bitmap is used up.
+ * @param {File | ImageBitmap} picture a bitmap can't be used again.
  * @param boxes x, y, width, height of each; null: those that the detector finds.
- * @param options as those of `prepare`.
+ * @param options as in `prepare`.
  * @throws {Error} the picture or a box can't be used, or a file can't be loaded or run.
  */
 export async function poses(picture, boxes, options) {
@@ -55,7 +55,7 @@ async function inTurn(request, { model, engine, signal, report }) {
     signal.throwIfAborted();
     return send({ ...request, model, engine, detector: settings.detector }, report);
   });
-  last = turn.catch(() => {}); // the next one does not care how this one ends
+  last = turn.catch(() => {}); // the next request runs even if this one fails
   const answer = await turn;
   signal.throwIfAborted();
   return answer;
@@ -69,7 +69,7 @@ function send(request, report) {
   });
 }
 
-/** Starts the worker from a blob: it then has the page's Content-Security-Policy, which one from a file would not. */
+/** Starts the worker from a blob: unlike one from a file, it inherits the page's Content-Security-Policy. */
 function startWorker() {
   const script = URL.createObjectURL(
     new Blob([`import ${JSON.stringify(address("worker.js"))};`], { type: "text/javascript" }),

@@ -1,13 +1,13 @@
-// From boxes to the crops that a pose model takes, and from its points back to the picture.
+// Cuts the crops of boxes for a pose model, and maps its points back to the picture.
 
 import { makeTaps, round, sample, setTaps } from "./sampling.js";
 
-const PARTS = 32; // of a pixel: OpenCV's warpAffine rounds places to these
+const PARTS = 32; // per pixel: OpenCV's warpAffine rounds coordinates to these
 const join = (above, near, below, far) => (above * near + below * far + 512) >> 10;
 
 /**
- * Where a box x, y, width, height lies in its crop: a picture's x becomes `scale[0] * x + shift[0]`, and y likewise.
- * The crop is padded, and one side grows to the model's aspect.
+ * The transform from the picture to the crop of a box x, y, width, height: x becomes `scale[0] * x + shift[0]`, and y
+ * likewise. The crop is padded, and one side grows to the model's aspect ratio.
  */
 export function placeCrop([x, y, width, height], { input_hw: [rows, columns], box_padding, udp }) {
   const extent = [columns - Number(udp), rows - Number(udp)];
@@ -17,7 +17,7 @@ export function placeCrop([x, y, width, height], { input_hw: [rows, columns], bo
   return { scale, shift: [extent[0] / 2 - scale[0] * (x + width / 2), extent[1] / 2 - scale[1] * (y + height / 2)] };
 }
 
-/** Writes the crop of a place, black outside the picture, as RGB bytes [rows, columns, 3] to `target`. */
+/** Writes the crop of a transform, black outside the picture, as RGB bytes [rows, columns, 3] to `target`. */
 export function cutCrop(picture, { scale, shift }, [rows, columns], target) {
   const [stepX, stepY] = scale.map((factor) => 1 / factor);
   const [startX, startY] = [-stepX * shift[0], -stepY * shift[1]];
@@ -27,7 +27,7 @@ export function cutCrop(picture, { scale, shift }, [rows, columns], target) {
   sample(picture, across, down, join, target);
 }
 
-/** The taps of places in 1024ths of a pixel. */
+/** The taps at coordinates in 1024ths of a pixel. */
 function tapsOf(n, placeOf, size) {
   const taps = makeTaps(n);
   for (let i = 0; i < n; i++) {

@@ -1,14 +1,14 @@
-// NanoDet's input of a picture, and the boxes of its outputs: what mamkpd_jax/inference/nanodet.py does in Python.
+// NanoDet's input from a picture, and boxes from its outputs: the same as mamkpd_jax/inference/nanodet.py.
 
 import { makeTaps, round, sample, setTaps } from "./sampling.js";
 
-const WHOLE = 2048; // of a weight: OpenCV's resize has 11 bits
+const ONE = 2048; // the weight 1: OpenCV's resize has 11-bit weights
 const join = (above, near, below, far) => ((((above >> 4) * near) >> 16) + (((below >> 4) * far) >> 16) + 2) >> 2;
 
 /**
- * The picture in the upper left of a grey square, as large as it fits.
+ * The picture, scaled to fit, in the upper left of a grey square.
  *
- * @returns {{input: Float32Array, scale: number}} normalised BGR [3, side, side], and the scale that this took.
+ * @returns {{input: Float32Array, scale: number}} normalised BGR [3, side, side], and the scale factor.
  */
 export function letterbox(picture, { side, grey, mean, std }) {
   const scale = Math.min(side / picture.height, side / picture.width);
@@ -26,19 +26,19 @@ export function letterbox(picture, { side, grey, mean, std }) {
   return { input, scale };
 }
 
-/** The taps of pixels whose centres lie at halves. */
+/** The taps of pixels whose centres have half-integer coordinates. */
 function tapsOf(from, to) {
   const taps = makeTaps(to);
   for (let i = 0; i < to; i++) {
     const place = Math.fround(Math.min(Math.max(((i + 0.5) * from) / to - 0.5, 0), from - 1));
     const at = Math.floor(place);
-    setTaps(taps, i, at, round((place - at) * WHOLE), WHOLE, from);
+    setTaps(taps, i, at, round((place - at) * ONE), ONE, from);
   }
   return taps;
 }
 
 /**
- * The boxes x, y, width, height in the picture of those classes that count, the best first.
+ * The boxes x, y, width, height of these classes in pixels of the picture, best first.
  *
  * @param {Float32Array[]} outputs class scores [n, classes] of each stride, then each stride's distances [n, 4 * bins].
  */
@@ -55,7 +55,7 @@ export function boxesOf(outputs, detector, classes, { width, height }, scale) {
       const [x, y] = [(cell % side) + 0.5, Math.floor(cell / side) + 0.5];
       const corners = [x - left, y - top, x + right, y + bottom].map((place) => (place * stride) / scale);
       const [x1, y1, x2, y2] = corners.map((place, i) => Math.min(Math.max(place, 0), i % 2 ? height : width));
-      if (x2 > x1 && y2 > y1) found.push({ box: [x1, y1, x2 - x1, y2 - y1], score }); // padding has cells too
+      if (x2 > x1 && y2 > y1) found.push({ box: [x1, y1, x2 - x1, y2 - y1], score }); // the padding gives boxes too
     }
   });
   return suppress(found, detector.nms_iou).map(({ box }) => box);
@@ -74,7 +74,7 @@ function meansOf(logits, bins) {
   });
 }
 
-/** Leaves out boxes that overlap a better one. */
+/** Non-maximum suppression: leaves out boxes that overlap a better one. */
 function suppress(found, iou) {
   const kept = [];
   for (const candidate of found.sort((a, b) => b.score - a.score)) {
@@ -83,7 +83,7 @@ function suppress(found, iou) {
   return kept;
 }
 
-/** The intersection of two boxes over their union. */
+/** The intersection over union (IoU) of two boxes. */
 function overlap(a, b) {
   const sides = [0, 1].map((i) => Math.min(a[i] + a[i + 2], b[i] + b[i + 2]) - Math.max(a[i], b[i]));
   const both = Math.max(sides[0], 0) * Math.max(sides[1], 0);

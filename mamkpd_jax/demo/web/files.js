@@ -1,6 +1,6 @@
 // The files beside the page.
 
-/** What to do where one is missing. */
+/** What to do if a file is missing. */
 export const REMEDY = "Copy the whole folder that was exported, then reload the page.";
 
 export const address = (file) => new URL(file, import.meta.url).href;
@@ -8,8 +8,8 @@ export const address = (file) => new URL(file, import.meta.url).href;
 /**
  * The response with a file.
  *
- * @param options of fetch.
- * @throws {Error} it can't be loaded.
+ * @param options those of fetch.
+ * @throws {Error} the file can't be loaded.
  */
 export async function load(file, options) {
   const response = await fetch(address(file), options).catch(() => null);

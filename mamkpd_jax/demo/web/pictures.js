@@ -1,14 +1,14 @@
-// Picture files: whether they can be used, and their pixels as they are stored, without conversion of colours.
+// Checks picture files, and reads their pixels as stored, without colour conversion.
 
 const MAX_PIXELS = 100e6; // 400 MB of RGBA
 
 /**
- * The width and height of a picture file, before it is decoded.
+ * Checks the type and size of a picture file, before its pixels are read.
  *
- * @throws {Error} it is no picture, cut off or too large.
+ * @throws {Error} it is not a picture, or is too large.
  */
 export async function checkPicture(file) {
-  const unreadable = "is no picture that this browser can read. Choose a JPEG, PNG or WebP picture.";
+  const unreadable = "is not a picture that this browser can read. Choose a JPEG, PNG or WebP picture.";
   const image = new Image();
   image.src = URL.createObjectURL(file);
   const { naturalWidth: width, naturalHeight: height } = await new Promise((resolve, reject) => {
@@ -24,7 +24,7 @@ export async function checkPicture(file) {
 /**
  * The pixels of a picture file or bitmap, upright, as ImageData.
  *
- * Choice: transparent pixels are black: a canvas has no colours under them.
+ * Choice: transparent pixels are black, because a canvas does not keep their colours.
  */
 export async function pixelsOf(picture) {
   const bitmap = picture instanceof ImageBitmap ? picture : await decode(picture);

@@ -1,25 +1,25 @@
-// Bilinear sampling of bytes, rounded as OpenCV rounds it, so that crops equal those that the models were trained with.
+// Bilinear sampling of bytes, rounded as in OpenCV, so that crops equal those that the models were trained with.
 
-/** The nearest integer; of two equally near ones the even one. */
+/** The nearest integer; halves are rounded to even. */
 export function round(value) {
   const up = Math.round(value);
   return up - value === 0.5 && up % 2 ? up - 1 : up;
 }
 
 /**
- * The two pixels and their weights along one axis, for each place of the result.
+ * Arrays for the two pixels and their weights along one axis, for each of n sampled coordinates.
  * A pixel outside the picture has the weight 0.
  */
 export function makeTaps(n) {
   return { first: new Int32Array(n), second: new Int32Array(n), near: new Int32Array(n), far: new Int32Array(n) };
 }
 
-/** Sets the taps at index i: the pixels `at` and `at + 1` of `size`, the second with `far` of the `whole` weight. */
-export function setTaps(taps, i, at, far, whole, size) {
+/** Sets the taps at index i: the pixels `at` and `at + 1` of `size`, with the weights `one - far` and `far`. */
+export function setTaps(taps, i, at, far, one, size) {
   const inside = (pixel) => pixel >= 0 && pixel < size;
   taps.first[i] = Math.min(Math.max(at, 0), size - 1);
   taps.second[i] = Math.min(Math.max(at + 1, 0), size - 1);
-  taps.near[i] = inside(at) ? whole - far : 0;
+  taps.near[i] = inside(at) ? one - far : 0;
   taps.far[i] = inside(at + 1) ? far : 0;
 }
 
@@ -27,7 +27,7 @@ export function setTaps(taps, i, at, far, whole, size) {
  * Samples an RGBA picture at the crossings of columns and rows.
  *
  * @param {{data: Uint8ClampedArray, width: number}} picture
- * @param join makes a byte of the sums of the upper and lower row, and of those rows' weights.
+ * @param join combines the sums of the upper and lower row, with those rows' weights, into a byte.
  * @param {Uint8Array} target gets RGB bytes [rows, columns, 3].
  */
 export function sample({ data, width }, columns, rows, join, target) {

@@ -1,4 +1,4 @@
-// Runs the models, apart from the page, so that the page stays usable. One request at a time: see backend.js.
+// Runs the models in a worker, so that the page stays responsive. One request at a time: see backend.js.
 
 import { cutCrop, placeCrop, toPicture } from "./crops.js";
 import { boxesOf, letterbox } from "./detector.js";
@@ -22,7 +22,7 @@ self.addEventListener("message", async ({ data }) => {
   }
 });
 
-/** Loads what a request needs and, if it has a picture, finds the poses: how long they took, and what ran them. */
+/** Loads what a request needs. If it has a picture, returns its poses, their times, and what ran them. */
 async function answer({ picture, engine, ...request }, report) {
   const pixels = picture && (await pixelsOf(picture));
   if (pixels) checkBoxes(request.boxes ?? [], pixels);
@@ -94,7 +94,7 @@ async function posesIn({ ort, session }, pixels, boxes, model) {
 
 // ---- loading
 
-/** The sessions of a model and, if its boxes are to be found, of the detector. */
+/** The sessions of a model and, unless it takes whole pictures, of the detector. */
 async function sessionsOf(engine, { model, detector }, report) {
   return {
     model: await sessionOf(engine, model.file, report),
@@ -102,7 +102,7 @@ async function sessionsOf(engine, { model, detector }, report) {
   };
 }
 
-/** The runtime of an engine with a file's session. It has run once, so that no time that is shown has compilation. */
+/** An engine's runtime and a file's session. It has run once, so that displayed times exclude compilation. */
 function sessionOf(engine, file, report) {
   return once(`${engine} ${file}`, async () => {
     try {
@@ -130,7 +130,7 @@ function once(name, load) {
 async function loadRuntime(engine, report) {
   report("Loading the runtime …");
   const [script, binary] = RUNTIMES[engine];
-  await load(binary, { method: "HEAD" }); // without it the runtime's own error does not name the file
+  await load(binary, { method: "HEAD" }); // the runtime's error for a missing file does not name it
   const ort = await import(address(script)).catch(() => {
     throw new Error(`${script} can't be loaded. ${REMEDY}`);
   });
