@@ -92,7 +92,7 @@ def _description(artifact: Artifact) -> dict[str, Any]:
 
 
 def _fetch_runtime(folder: Path) -> None:
-    """Downloads onnxruntime-web's npm package, and writes its files to a new folder."""
+    """Downloads onnxruntime-web's npm package, and writes the files that the page needs to a new folder."""
     npm = shutil.which("npm")
     if npm is None:
         raise UserError(f"npm is not installed, and --web takes {_RUNTIME} from it; install Node.js, which has npm")

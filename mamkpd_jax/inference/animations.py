@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-FORMATS = ("GIF", "WEBP", "PNG", "AVIF")  # not TIFF: its pages are a scan
+FORMATS = ("GIF", "WEBP", "PNG", "AVIF")  # not TIFF, whose pages are usually scans
 
 
 def animated_frames(picture: Path | bytes) -> int:

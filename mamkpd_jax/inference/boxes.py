@@ -36,7 +36,7 @@ def whole_image(image: UInt8[np.ndarray, "h w 3"]) -> Boxes:
 def letterbox(
     image: UInt8[np.ndarray, "h w 3"], output_hw: tuple[int, int]
 ) -> tuple[UInt8[np.ndarray, "h2 w2 3"], float]:
-    """The image, scaled to fit `output_hw`, in the upper left of a grey canvas; and the scale factor."""
+    """The image, scaled to fit `output_hw` and padded with grey on the right and at the bottom; and the scale."""
     scale = min(output_hw[0] / image.shape[0], output_hw[1] / image.shape[1])
     height, width = (max(1, int(side * scale)) for side in image.shape[:2])
     letter = np.full((*output_hw, 3), GREY, np.uint8)

@@ -51,7 +51,7 @@ class BoxesFile:
         content = read_json(path)
         images, entries = [], content
         if isinstance(content, dict):
-            images, entries = self._annotated(content, category_id, skeleton)
+            images, entries = self._read_annotations(content, category_id, skeleton)
         entries = detections_of(path, entries, by_name=True)
         self._named = not by_number and any(_name(entry) for entry in [*images, *entries])
         self._images: dict[str | int, _Image] = {}  # by file name where the file has names, else by image_id
@@ -115,7 +115,7 @@ class BoxesFile:
             image.ids.add(entry["image_id"])
         return image
 
-    def _annotated(
+    def _read_annotations(
         self, content: dict[str, Any], category_id: int, skeleton: Skeleton
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """The images of an annotation file, and its annotations as detections."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 # Formats without a packet index. Damage removes packets there, which only a gap in the times reveals.
 _UNLISTED = ("matroska,webm", "mpegts", "mpeg")
-_REGULAR = 4  # the frame rate counts as constant if there are this many equal intervals per different one
+_REGULAR = 4  # the frame rate counts as constant with at least this many equal intervals per different one
 _MATROSKA_HEADERS = 128  # the most header bytes between two packets
 _AVI_HEADER = 8  # bytes between the position in an AVI's index and the packet
 _VP8_SHOWN = 0x10  # bit in a packet's first byte: the frame is shown

@@ -39,7 +39,7 @@ def name_of(image: Image) -> str:
 
 
 def reread_from(image: Image, pixels: UInt8[np.ndarray, "h w 3"]) -> Image:
-    """The source to read an image from again: its path, else its pixels, because an address may change."""
+    """The source to read an image from again: its path, else its pixels, because what an address serves may change."""
     return image if isinstance(image, Path) or (isinstance(image, str) and not is_address(image)) else pixels
 
 

@@ -22,7 +22,7 @@ def parts_of(name: str) -> Parts:
 
 
 def match_paths(folder: Path, pictures: Sequence[str], names: Iterable[str]) -> dict[str, Any]:
-    """The image name of each picture that has one: the name that shares the longest ending with the picture's path.
+    """The image name that matches each picture, if any: the one that shares the longest ending with its path.
 
     Choice: in a tie, the picture whose path in `folder` equals the image's name wins. The file name alone decides only
     for names without a folder, or if no pair shares a longer ending: cam0/1.jpg must not match cam1/1.jpg.

@@ -39,10 +39,10 @@ class OnnxEngine(Engine):
         self._compiles = runtime == "openvino"
         self._session = _open(path, runtime)
         self._digest = hashlib.sha256(path.read_bytes() + runtime.encode()).hexdigest()
-        model, self._inside = _described(path, self._session)
-        _check_shapes(path, self._session, model, self._inside)
-        flip_test = _flip_test(path, flip_test, self._inside)
-        self._mirrors = flip_test and not self._inside.flip_test
+        model, self._in_file = _described(path, self._session)
+        _check_shapes(path, self._session, model, self._in_file)
+        flip_test = _flip_test(path, flip_test, self._in_file)
+        self._mirrors = flip_test and not self._in_file.flip_test
         self.model = dataclasses.replace(model, config=with_flip_test(model.config, flip_test))
         self._head = head_of(model.config, model.skeleton)
         self._image = self._session.get_inputs()[0].name
@@ -62,10 +62,10 @@ class OnnxEngine(Engine):
         return (outputs + self._head.flip(self._run(crops[:, :, ::-1]))) / 2 if self._mirrors else outputs
 
     def decode(self, outputs: Any) -> tuple[Any, Any]:
-        return outputs if self._inside.decode else self._head.decode(outputs)
+        return outputs if self._in_file.decode else self._head.decode(outputs)
 
     def maps(self, outputs: Any) -> Any:
-        if self._inside.decode:
+        if self._in_file.decode:
             return np.zeros((len(outputs[0]), 1, 1, self.model.skeleton.n_joints), np.float32)
         return self._head.maps(outputs)
 
@@ -75,9 +75,9 @@ class OnnxEngine(Engine):
 
     def _run(self, crops: Batch) -> Any:
         """The file's points and scores, or its head's outputs with the channels last."""
-        images = crops if self._inside.normalize else normalize(crops).transpose(0, 3, 1, 2)
+        images = crops if self._in_file.normalize else normalize(crops).transpose(0, 3, 1, 2)
         outputs = self._session.run(None, {self._image: images})
-        if self._inside.decode:
+        if self._in_file.decode:
             return tuple(outputs)
         return outputs[0].transpose(0, 2, 3, 1) if outputs[0].ndim == 4 else outputs[0]
 
@@ -108,15 +108,15 @@ def _described(path: Path, session: Any) -> tuple[Description, Options]:
     return model, Options(**{name: parts[name] for name in names})
 
 
-def _check_shapes(path: Path, session: Any, model: Description, inside: Options) -> None:
+def _check_shapes(path: Path, session: Any, model: Description, in_file: Options) -> None:
     """Raises UserError if the graph's inputs and outputs differ from its description."""
     (height, width), joints = model.config.data.input_hw, model.skeleton.n_joints
-    image = ("tensor(uint8)", [height, width, 3]) if inside.normalize else ("tensor(float)", [3, height, width])
-    names = ["points", "scores"] if inside.decode else [HEADS[model.config.head.kind].output]
+    image = ("tensor(uint8)", [height, width, 3]) if in_file.normalize else ("tensor(float)", [3, height, width])
+    names = ["points", "scores"] if in_file.decode else [HEADS[model.config.head.kind].output]
     inputs, outputs = session.get_inputs(), session.get_outputs()
     found = [(i.type, i.shape[1:]) for i in inputs], [output.name for output in outputs]
     # Of a head's outputs only maps are known to have the joints on the second axis.
-    by_joint = {size for output in outputs if inside.decode or len(output.shape) == 4 for size in output.shape[1:2]}
+    by_joint = {size for output in outputs if in_file.decode or len(output.shape) == 4 for size in output.shape[1:2]}
     other = {size for size in by_joint if isinstance(size, int)} - {joints}
     if found != ([image], names) or inputs[0].shape[0] == 0 or other:
         raise UserError(
@@ -125,15 +125,15 @@ def _check_shapes(path: Path, session: Any, model: Description, inside: Options)
         )
 
 
-def _flip_test(path: Path, wanted: bool | None, inside: Options) -> bool:
+def _flip_test(path: Path, wanted: bool | None, in_file: Options) -> bool:
     """Whether to apply the flip test, in the file or around it."""
-    if wanted is False and inside.flip_test:
+    if wanted is False and in_file.flip_test:
         raise UserError(
             f"{path} was exported with the flip test, which can't be left out; export it without --flip_test"
         )
-    if wanted and not inside.flip_test and inside.decode:
+    if wanted and not in_file.flip_test and in_file.decode:
         raise UserError(
             f"{path} was exported with --decode and without the flip test, which can't be added to points; export it "
             "with --flip_test"
         )
-    return inside.flip_test if wanted is None else wanted
+    return in_file.flip_test if wanted is None else wanted

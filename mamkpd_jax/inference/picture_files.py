@@ -17,7 +17,7 @@ from mamkpd_jax.inference.images import SUFFIXES
 
 # What a run writes into the output folder.
 POSES, DRAWN, RESULTS, RUN = "poses", "pictures", "results.json", "run.json"
-_ALONE = " (give it as --input)"
+_AS_INPUT = " (give it as --input)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ def find_pictures(pattern: str, output: Path | None = None, *, flag: str = "inpu
         found = _without_results(found, output, f"--{flag}={pattern}")
     others = ", ".join(f"{n} {kind}" for kind, n in skipped.most_common())
     if flag != "input":  # programs with other flags take no videos
-        others = others.replace(_ALONE, "")
+        others = others.replace(_AS_INPUT, "")
     if not found:
         others = f"; there are {others}" if others else ""
         raise UserError(
@@ -82,7 +82,7 @@ def _below(folder: Path, skipped: Counter[str]) -> list[Path]:
 
     for parent, folders, files in os.walk(folder, onerror=unreadable):
         here = Path(parent)
-        skipped[f"linked folder{_ALONE}"] += sum((here / name).is_symlink() for name in folders)
+        skipped[f"linked folder{_AS_INPUT}"] += sum((here / name).is_symlink() for name in folders)
         is_run = has_results(here)
         folders[:] = [n for n in folders if not n.startswith(".") and not (is_run and n in (POSES, DRAWN))]
         own = (RUN, RESULTS) if is_run else ()
@@ -103,11 +103,11 @@ def _left_out(file: Path, skipped: Counter[str], *, known_kinds: bool = True) ->
     elif file.exists() and not file.is_file():  # such as a pipe; a broken link is a picture that can't be read
         kind = "no regular file"
     elif suffix in sources.SUFFIXES:
-        kind = f"{suffix}{_ALONE}"
+        kind = f"{suffix}{_AS_INPUT}"
     elif suffix in heic.SUFFIXES:
         kind = "" if importlib.util.find_spec("pillow_heif") else f"{suffix} (pip install pillow-heif)"
     elif suffix in SUFFIXES:
-        kind = f"animated {suffix}{_ALONE}" if animated_frames(file) > 1 else ""
+        kind = f"animated {suffix}{_AS_INPUT}" if animated_frames(file) > 1 else ""
     else:
         kind = (suffix or "without suffix") if known_kinds else ""
     skipped.update([kind] if kind else [])

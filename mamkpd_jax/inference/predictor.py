@@ -209,7 +209,7 @@ class Predictor:
     def crops(
         self, image: Image, boxes: BoxesOf = AUTO, *, box_threshold: float | None = None, keep_pixels: bool = False
     ) -> Crops:
-        """The crops of an image, as the network gets them; the options are those of `stream`.
+        """The crops of an image, which are the network's input; the options are those of `stream`.
 
         Raises:
             UserError: as in `__call__`.

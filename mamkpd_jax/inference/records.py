@@ -84,7 +84,7 @@ class Records:
         return found
 
     def remove(self, name: str) -> None:
-        """Removes a picture's result, the record first."""
+        """Removes a picture's record, then its drawing, so that no record is left without its drawing."""
         self._path(name).unlink(missing_ok=True)
         self._drawings[name].unlink(missing_ok=True)
 

@@ -41,7 +41,7 @@ class PoseResult:
         return rescore(self.box_scores, self.scores)
 
     def without_duplicates(self) -> "PoseResult":
-        """The poses after OKS-based NMS, as in eval.py: the best of those with an OKS above 0.9, best first."""
+        """The poses after OKS-based NMS with a threshold of 0.9, as in eval.py; best first."""
         kept = oks_nms(self.keypoints, self.pose_scores, self.areas_px, self.skeleton.sigmas, NMS_THRESHOLD)
         names = ("keypoints", "scores", "boxes", "box_scores", "areas_px")
         return dataclasses.replace(self, **{name: getattr(self, name)[kept] for name in names})

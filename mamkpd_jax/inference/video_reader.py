@@ -177,7 +177,7 @@ class _Encoded(VideoReader):
 
 
 def _upright(decoded: Any) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture, rotated and mirrored by the video's display matrix."""
+    """The picture as RGB, rotated and mirrored by the video's display matrix."""
     image = decoded.to_ndarray(format="rgb24")
     noted = decoded.side_data.get("DISPLAYMATRIX")
     if noted is None:

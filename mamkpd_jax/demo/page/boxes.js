@@ -71,13 +71,13 @@ function number() {
 }
 
 /** Removes detected boxes before the user's first box. */
-function takeOver() {
+function discardDetected() {
   if (!drawn) at("boxes").replaceChildren();
   drawn = true;
 }
 
 at("add").addEventListener("click", () => {
-  takeOver();
+  discardDetected();
   const box = [size.width / 4, size.height / 4, size.width / 2, size.height / 2];
   addBox(box).querySelector("input").focus();
   changed();
@@ -125,7 +125,7 @@ at("overlay").addEventListener("pointerup", (event) => {
   corner = null;
   // A click is not a box.
   if (Math.min(box[2], box[3]) >= Math.max(size.width, size.height) / 100) {
-    takeOver();
+    discardDetected();
     addBox(box);
     asked();
   }
