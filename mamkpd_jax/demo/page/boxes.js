@@ -1,4 +1,4 @@
-// The boxes: proposed, typed, or drawn on the picture.
+// The boxes: detected, typed, or drawn on the picture.
 
 const at = (id) => document.getElementById(id);
 
