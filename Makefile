@@ -24,12 +24,13 @@ WORK ?= runs/gpu$(if $(REHEARSE),_rehearsal)/work
 WHEELS ?= wheels
 GPU_VENV := .venv-gpu
 
-.PHONY: help train test check kernel-report gpu wheels clean
+.PHONY: help train test check docs kernel-report gpu wheels clean
 
 help:
 	@echo "make train   set up, train the quickstart model on synthetic people, evaluate it (WORKDIR=$(WORKDIR), FLAGS=--config...)"
 	@echo "make test    set up, run the tests (TESTS='-m slow tests/ops' selects some)"
-	@echo "make check   linters, types, and the tests with torch, onnx, openvino and the compiled kernels"
+	@echo "make docs    build the documentation site in site/; broken links are errors"
+	@echo "make check   linters, types, the site, and the tests with torch, onnx, openvino and the compiled kernels"
 	@echo "make kernel-report   what the scan's kernels compile to: instructions, registers, spills; needs no GPU"
 	@echo "make gpu     measure on this machine's GPU in SECONDS=$(SECONDS), results in OUT=$(OUT); PART=peers measures peers"
 	@echo "make wheels  download what 'make gpu' needs on a machine without network, for this Python, to WHEELS=$(WHEELS)"
@@ -53,15 +54,25 @@ train: $(READY)
 test: $(VENV)/.dev
 	JAX_PLATFORMS=cpu $(RUN) -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(TESTS)
 
+$(VENV)/.docs: $(READY)
+	$(RUN) -m pip install --quiet --editable '.[docs]'
+	@touch $@
+
+# The variable leaves out a notice about other generators.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --strict
+	@echo "site/index.html is built; $(RUN) -m http.server --directory site serves it, with the search"
+
 # With the extras for conversion and the compiled kernels, without which their tests are skipped.
 $(VENV)/.all: $(READY)
-	$(RUN) -m pip install --quiet --editable '.[dev,onnx,openvino,kernel-report]'
-	@touch $(VENV)/.dev $@
+	$(RUN) -m pip install --quiet --editable '.[dev,docs,onnx,openvino,kernel-report]'
+	@touch $(VENV)/.dev $(VENV)/.docs $@
 
 check: $(VENV)/.all
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m pyright --pythonpath $(RUN)
+	$(MAKE) docs
 	$(MAKE) test
 
 kernel-report: $(READY)

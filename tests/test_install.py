@@ -65,6 +65,7 @@ _ELSEWHERE = {
     "heic": "tests/inference/test_images.py",
     "onnxruntime": "test_onnxruntime_alone_runs_exported_files",
     "dev": "`make test` is run with it",
+    "docs": "`make docs` is run with it",
     "cuda12": "it needs a GPU, and takes 5.5 GB",
     "cuda13": "as cuda12",
 }

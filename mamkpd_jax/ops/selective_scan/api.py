@@ -27,7 +27,8 @@ def ss2d_scan(
 
     Args:
         proj: low-rank delta (r), B (n) and C (n) of the four directions, by position.
-        dt_weight, dt_bias: delta = softplus(low-rank delta @ dt_weight + dt_bias).
+        dt_weight: delta = softplus(low-rank delta @ dt_weight + dt_bias).
+        dt_bias: as in `dt_weight`.
         A_log: A = -exp(A_log), with 1 to 16 states n.
         implementation: a module of `implementations/`; None chooses the best one for this process's devices. Programs
             that are exported have to name a serializable one, such as "portable".

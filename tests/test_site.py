@@ -1,0 +1,92 @@
+"""The documentation site: its navigation, and the check of links to files outside docs/."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+_CONFIG = """
+site_name: test
+theme: {name: material, font: false}
+hooks: [docs/site_hooks.py]
+exclude_docs: "*.py"
+validation: {anchors: warn}
+nav: [index.md, page.md]
+"""
+
+
+def _pages(entry) -> set[str]:
+    if isinstance(entry, str):
+        return {entry}
+    return set().union(*map(_pages, entry.values() if isinstance(entry, dict) else entry))
+
+
+def test_navigation_has_every_page():
+    named = _pages(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert named == pages | {"index.md"}, "index.md is README.md"
+
+
+@pytest.fixture
+def site(tmp_path):
+    """A function that builds a site of README.md, docs/page.md and two files beside docs/."""
+    for module in ("mkdocs", "material"):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed: it is in the extra docs")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "site_hooks.py").write_bytes((ROOT / "docs" / "site_hooks.py").read_bytes())
+    (tmp_path / "mkdocs.yml").write_text(_CONFIG)
+    (tmp_path / "source.py").write_text("# The source\n")
+    (tmp_path / "notes.md").write_text("# Notes\n\n## A part\n\n[data](data.json)\n")
+    (tmp_path / "data.json").write_text("{}")
+
+    def build(readme: str, page: str) -> tuple[bool, str]:
+        (tmp_path / "README.md").write_text(readme)
+        (tmp_path / "docs" / "page.md").write_text(page)
+        command = [sys.executable, "-m", "mkdocs", "build", "--strict"]
+        environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        return done.returncode == 0, done.stderr
+
+    build.folder = tmp_path / "site"
+    return build
+
+
+def test_links_outside_docs_work(site):
+    readme = "# Front\n\n[page](docs/page.md#top)\n\n```sh\ncat [x](docs/nothing.md)\n```\n"
+    passed, log = site(readme, "# Top\n\n[source](../source.py), [part](../notes.md#a-part), [front](../README.md)\n")
+    assert passed, log
+    html = (site.folder / "page" / "index.html").read_text(encoding="utf-8")
+    targets = ("../repository/source.py/", "../repository/notes/#a-part", '".."')
+    assert all(target in html for target in targets), html
+    front = (site.folder / "index.html").read_text(encoding="utf-8")
+    assert "page/#top" in front and "cat [x](docs/nothing.md)" in re.sub("<[^>]*>", "", front)
+    assert (site.folder / "repository" / "data.json").read_text() == "{}"
+
+
+def test_site_loads_nothing_from_other_hosts(site):
+    passed, log = site("# Front\n", "# Top\n")
+    assert passed, log
+    html = (site.folder / "index.html").read_text(encoding="utf-8")
+    assert not re.findall(r"<(?:script|img|iframe)[^>]*src=[\"']?(?:https?:)?//|url\((?:https?:)?//", html)
+    assert not re.findall(r"<link[^>]*rel=[\"']?(?:stylesheet|preconnect|icon)[^>]*(?:https?:)?//[^>]*", html)
+
+
+@pytest.mark.parametrize(
+    ("link", "named"),
+    [
+        ("../missing.py", "missing.py"),
+        ("../notes.md#no-such-part", "#no-such-part"),
+        ("nowhere.md", "nowhere.md"),
+        ("#nowhere", "#nowhere"),
+    ],
+)
+def test_broken_link_fails_the_build(site, link, named):
+    passed, log = site("# Front\n", f"# Top\n\n[text]({link})\n")
+    assert not passed and named in log, log
