@@ -30,7 +30,7 @@ help:
 	@echo "make train   set up, train the quickstart model on synthetic people, evaluate it (WORKDIR=$(WORKDIR), FLAGS=--config...)"
 	@echo "make test    set up, run the tests (TESTS='-m slow tests/ops' selects some)"
 	@echo "make docs    build the documentation site in site/; broken links are errors"
-	@echo "make check   linters, types, the site, and the tests with torch, onnx, openvino and the compiled kernels"
+	@echo "make check   linters, types, spelling, the site, and the tests with torch, onnx, openvino and the compiled kernels"
 	@echo "make kernel-report   what the scan's kernels compile to: instructions, registers, spills; needs no GPU"
 	@echo "make gpu     measure on this machine's GPU in SECONDS=$(SECONDS), results in OUT=$(OUT); PART=peers measures peers"
 	@echo "make wheels  download what 'make gpu' needs on a machine without network, for this Python, to WHEELS=$(WHEELS)"
@@ -72,6 +72,7 @@ check: $(VENV)/.all
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m pyright --pythonpath $(RUN)
+	$(RUN) .ci/prose.py
 	$(MAKE) docs
 	$(MAKE) test
 
