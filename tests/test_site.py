@@ -1,4 +1,4 @@
-"""The documentation site: its navigation, and the check of links to files outside docs/."""
+"""The documentation site: its navigation, and the check of links to files outside docs/; the issue forms."""
 
 import importlib.util
 import os
@@ -31,6 +31,15 @@ def test_navigation_has_every_page():
     named = _pages(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     assert named == pages | {"index.md"}, "index.md is README.md"
+
+
+@pytest.mark.parametrize("name", ["bug", "feature", "question"])
+def test_issue_form_is_complete(name):
+    form = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / f"{name}.yml").read_text(encoding="utf-8"))
+    assert form["name"] and form["description"]
+    fields = [field for field in form["body"] if field["type"] != "markdown"]
+    assert all(field["attributes"]["label"] for field in fields)
+    assert len({field["id"] for field in fields}) == len(fields) > 0
 
 
 @pytest.fixture
