@@ -7,7 +7,7 @@ missing file is a warning, which `mkdocs build --strict` turns into a failure.
 
 import posixpath
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,10 +17,12 @@ from mkdocs.structure.files import File, Files, InclusionLevel
 from pymdownx.slugs import slugify
 
 _log = get_plugin_logger("site_hooks")
+_ROOT = Path(__file__).resolve().parents[1]
 # A code block, code within a line, a comment; or the target of a link or image, in Markdown or HTML.
 _LINK = re.compile(
     r"^(?P<fence>`{3,}|~{3,}).*?^(?P=fence)[ \t]*$|(?P<code>`+)[^`].*?(?P=code)|<!--.*?-->"
-    r"|(?P<before>\]\(<?|<(?:a|img|source)\b[^>]*?\s(?:href|src|srcset)=[\"'])(?P<target>[^)>\s\"']+)",
+    r"|(?P<before>\]\(<?|^\[[^\]\n]+\]:[ \t]+|<(?:a|img|source)\b[^>]*?\s(?:href|src|srcset)=[\"'])"
+    r"(?P<target>[^)>\s\"']+)",
     re.MULTILINE | re.DOTALL,
 )
 # Languages of the code blocks that source files are shown in.
@@ -37,15 +39,18 @@ _LANGUAGES = {
 _FOLDER = "repository"
 
 
-def rewrite_links(text: str, change: Callable[[str], str]) -> str:
-    """The Markdown text with each relative link target passed through `change`; code blocks stay as they are."""
+def rewrite_links(text: str, change: Callable[[str, bool], str]) -> str:
+    """The Markdown text with the path of each relative link passed through `change`; code blocks stay as they are.
+
+    The second argument of `change` is whether the link is in an HTML tag, where MkDocs neither checks nor changes it.
+    """
 
     def replace(match: re.Match[str]) -> str:
         target = match["target"]
         if target is None or target.startswith(("#", "/")) or re.match(r"[a-z]+:", target):
             return match[0]
         path, mark, anchor = target.partition("#")
-        return match["before"] + change(path) + mark + anchor
+        return match["before"] + change(path, match["before"].startswith("<")) + mark + anchor
 
     return _LINK.sub(replace, text)
 
@@ -64,21 +69,33 @@ def site_path(path: str) -> str:
     return f"{_FOLDER}/{path}.md" if shown else f"{_FOLDER}/{path}"
 
 
-def links_of(text: str, path: str) -> Iterator[str]:
-    """Yields the paths in the repository that a page links to; `path` is the page's own."""
+def links_of(text: str, path: str) -> list[str]:
+    """The paths in the repository that a page links to; `path` is the page's own."""
     found: list[str] = []
-    rewrite_links(text, lambda target: found.append(_joined(path, target)) or target)
-    yield from found
+
+    def note(target: str, in_html: bool) -> str:
+        linked = _joined(path, target)
+        found.append(linked)
+        if in_html and linked.endswith(".md"):
+            _log.warning(f"{path} links to {linked} in HTML, which has no effect in the site; use Markdown")
+        elif in_html and not (_ROOT / linked).exists():
+            _log.warning(f"{path} links to {linked}, which is missing")
+        return target
+
+    rewrite_links(text, note)
+    return found
 
 
 def page_text(text: str, path: str) -> str:
     """A Markdown file of the repository as the text of a page of the site, with its links rewritten."""
     folder = posixpath.dirname(site_path(path))
-    return rewrite_links(text, lambda target: posixpath.relpath(site_path(_joined(path, target)), folder or "."))
+    return rewrite_links(text, lambda target, _: posixpath.relpath(site_path(_joined(path, target)), folder or "."))
 
 
 def _joined(path: str, target: str) -> str:
-    return posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+    """The path in the repository that a page's link leads to; of a folder, its README.md."""
+    linked = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+    return posixpath.normpath(f"{linked}/README.md") if (_ROOT / linked / "README.md").is_file() else linked
 
 
 def _source_page(path: str, text: str) -> str:
@@ -94,19 +111,19 @@ def on_config(config: MkDocsConfig) -> None:
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
     """Adds README.md and all files that pages link to outside docs/, directly or through other such files."""
-    root = Path(config.docs_dir).parent
     pages = [f"docs/{file.src_uri}" for file in files.documentation_pages()]
-    waiting = ["README.md", *(path for page in pages for path in links_of((root / page).read_text("utf-8"), page))]
+    waiting = ["README.md", *(path for page in pages for path in links_of((_ROOT / page).read_text("utf-8"), page))]
     while waiting:
         path = waiting.pop()
-        file, name = root / path, site_path(path)
+        file, name = _ROOT / path, site_path(path)
         if path.startswith(("docs/", "..")) or files.get_file_from_path(name):
             continue  # MkDocs checks links within docs/
         if not file.is_file():
             if not file.is_dir():
                 continue  # the link's page names it in MkDocs's warning
-            readme = f"{path}/README.md"
-            _log.warning(f"a link to the folder {path} can't work in the site; link to a file in it, such as {readme}")
+            _log.warning(
+                f"a link to the folder {path} can't work in the site; add a README.md to it, or link to a file"
+            )
             continue
         added = {"inclusion": InclusionLevel.INCLUDED if name == "index.md" else InclusionLevel.NOT_IN_NAV}
         if name.endswith(".md"):

@@ -44,7 +44,7 @@ def test_issue_form_is_complete(name):
 
 @pytest.fixture
 def site(tmp_path):
-    """A function that builds a site of README.md, docs/page.md and two files beside docs/."""
+    """A function that builds a site of README.md, docs/page.md and files beside docs/."""
     for module in ("mkdocs", "material"):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed: it is in the extra docs")
@@ -54,6 +54,8 @@ def site(tmp_path):
     (tmp_path / "source.py").write_text("# The source\n")
     (tmp_path / "notes.md").write_text("# Notes\n\n## A part\n\n[data](data.json)\n")
     (tmp_path / "data.json").write_text("{}")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "README.md").write_text("# A folder\n")
 
     def build(readme: str, page: str) -> tuple[bool, str]:
         (tmp_path / "README.md").write_text(readme)
@@ -69,10 +71,11 @@ def site(tmp_path):
 
 def test_links_outside_docs_work(site):
     readme = "# Front\n\n[page](docs/page.md#top)\n\n```sh\ncat [x](docs/nothing.md)\n```\n"
-    passed, log = site(readme, "# Top\n\n[source](../source.py), [part](../notes.md#a-part), [front](../README.md)\n")
+    page = "# Top\n\n[source](../source.py), [part](../notes.md#a-part), [front](../README.md), [folder](../folder/)\n"
+    passed, log = site(readme, page)
     assert passed, log
     html = (site.folder / "page" / "index.html").read_text(encoding="utf-8")
-    targets = ("../repository/source.py/", "../repository/notes/#a-part", '".."')
+    targets = ("../repository/source.py/", "../repository/notes/#a-part", '".."', "../repository/folder/")
     assert all(target in html for target in targets), html
     front = (site.folder / "index.html").read_text(encoding="utf-8")
     assert "page/#top" in front and "cat [x](docs/nothing.md)" in re.sub("<[^>]*>", "", front)
@@ -96,6 +99,23 @@ def test_site_loads_nothing_from_other_hosts(site):
         ("#nowhere", "#nowhere"),
     ],
 )
-def test_broken_link_fails_the_build(site, link, named):
-    passed, log = site("# Front\n", f"# Top\n\n[text]({link})\n")
+@pytest.mark.parametrize("form", ["[text]({})", "[text][x]\n\n[x]: {}"])
+def test_broken_link_fails_the_build(site, form, link, named):
+    passed, log = site("# Front\n", f"# Top\n\n{form.format(link)}\n")
     assert not passed and named in log, log
+
+
+@pytest.mark.parametrize(
+    ("html", "named"),
+    [('<img src="docs/missing.jpg">', "docs/missing.jpg"), ('<a href="docs/page.md">page</a>', "docs/page.md")],
+)
+def test_html_link_that_can_not_work_fails_the_build(site, html, named):
+    passed, log = site(f"# Front\n\n{html}\n", "# Top\n")
+    assert not passed and named in log, log
+
+
+def test_html_image_of_the_readme_works(site):
+    (site.folder.parent / "docs" / "photo.jpg").write_bytes(b"a picture")
+    passed, log = site('# Front\n\n<p>\n<img alt="a" src="docs/photo.jpg" width="9">\n</p>\n', "# Top\n")
+    assert passed, log
+    assert 'src="photo.jpg"' in (site.folder / "index.html").read_text(encoding="utf-8")
