@@ -54,15 +54,6 @@ train: $(READY)
 test: $(VENV)/.dev
 	JAX_PLATFORMS=cpu $(RUN) -m pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(TESTS)
 
-$(VENV)/.docs: $(READY)
-	$(RUN) -m pip install --quiet --editable '.[docs]'
-	@touch $@
-
-# The variable leaves out a notice about other generators.
-docs: $(VENV)/.docs
-	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --strict
-	@echo "site/index.html is built; $(RUN) -m http.server --directory site serves it, with the search"
-
 # With the extras for conversion and the compiled kernels, without which their tests are skipped.
 $(VENV)/.all: $(READY)
 	$(RUN) -m pip install --quiet --editable '.[dev,docs,onnx,openvino,kernel-report]'
@@ -75,6 +66,15 @@ check: $(VENV)/.all
 	$(RUN) .ci/prose.py
 	$(MAKE) docs
 	$(MAKE) test
+
+$(VENV)/.docs: $(READY)
+	$(RUN) -m pip install --quiet --editable '.[docs]'
+	@touch $@
+
+# The variable leaves out a notice about other generators.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --strict
+	@echo "site/index.html is built; $(RUN) -m http.server --directory site serves it, with the search"
 
 kernel-report: $(READY)
 	$(RUN) -m pip install --quiet --editable '.[kernel-report]'

@@ -1,4 +1,4 @@
-"""Adds the comments beside a dataclass's fields to the API reference, and shows the plain defaults of config fields."""
+"""Adapts docstrings for the API reference: comments beside a dataclass's fields, and arguments described together."""
 
 import re
 
@@ -8,8 +8,18 @@ import griffe
 _HELPERS = ("_number", "_choice", "_named")
 
 
+# The entry of arguments that are described together in an `Args:` section: `best, ema: TEXT`.
+_TOGETHER = re.compile(r"^( {4})(\w+(?:, \w+)+)(: .+(?:\n {5,}.+)*)", re.MULTILINE)
+
+
 class Fields(griffe.Extension):
-    """A class docstring gets an `Attributes:` section with the comment of each field that has one."""
+    """Adds an `Attributes:` section with the fields' comments to class docstrings, and an entry for each argument."""
+
+    def on_function_instance(self, *, func: griffe.Function, **_: object) -> None:
+        if func.docstring and "Args:\n" in func.docstring.value:
+            before, mark, entries = func.docstring.value.partition("Args:\n")
+            entries = _TOGETHER.sub(_one_by_one, entries)
+            func.docstring.value = before + mark + entries
 
     def on_class_members(self, *, cls: griffe.Class, **_: object) -> None:
         if not cls.docstring or not any(str(d.value).startswith("dataclasses.dataclass") for d in cls.decorators):
@@ -25,6 +35,10 @@ class Fields(griffe.Extension):
                 described.append(f"    {name}: {comment}")
         if described:
             cls.docstring.value += "\n\nAttributes:\n" + "\n".join(described)
+
+
+def _one_by_one(entry: re.Match[str]) -> str:
+    return "\n".join(f"{entry[1]}{name}{entry[3]}" for name in entry[2].split(", "))
 
 
 def _comment(lines: list[str], first: int, last: int) -> str:

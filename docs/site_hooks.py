@@ -25,6 +25,10 @@ _LINK = re.compile(
     r"(?P<target>[^)>\s\"']+)",
     re.MULTILINE | re.DOTALL,
 )
+# A code block, code within a line; or the second part of `H[y][x]`, which MkDocs takes for a link to the heading x.
+_INDEX = re.compile(
+    r"^(`{3,}|~{3,}).*?^\1[ \t]*$|(`+)[^`].*?\2|(?<=\])(?P<index>\[[^\]\n]+\])", re.MULTILINE | re.DOTALL
+)
 # Languages of the code blocks that source files are shown in.
 _LANGUAGES = {
     ".py": "python",
@@ -89,6 +93,8 @@ def links_of(text: str, path: str) -> list[str]:
 def page_text(text: str, path: str) -> str:
     """A Markdown file of the repository as the text of a page of the site, with its links rewritten."""
     folder = posixpath.dirname(site_path(path))
+    if not re.search(r"^\[[^\]\n]+\]:", text, re.MULTILINE):  # there are no reference links
+        text = _INDEX.sub(lambda match: f"\\{match[0]}" if match["index"] else match[0], text)
     return rewrite_links(text, lambda target, _: posixpath.relpath(site_path(_joined(path, target)), folder or "."))
 
 

@@ -18,6 +18,7 @@ hooks: [docs/site_hooks.py]
 exclude_docs: "*.py"
 validation: {anchors: warn}
 nav: [index.md, page.md]
+plugins: [search, autorefs]
 """
 
 
@@ -119,3 +120,10 @@ def test_html_image_of_the_readme_works(site):
     passed, log = site('# Front\n\n<p>\n<img alt="a" src="docs/photo.jpg" width="9">\n</p>\n', "# Top\n")
     assert passed, log
     assert 'src="photo.jpg"' in (site.folder / "index.html").read_text(encoding="utf-8")
+
+
+def test_indices_are_not_links(site):
+    passed, log = site("# Front\n", "# Top\n\nS[y + k][x + i] and `H[y][x]`\n")
+    assert passed, log
+    html = (site.folder / "page" / "index.html").read_text(encoding="utf-8")
+    assert "S[y + k][x + i] and <code>H[y][x]</code>" in html
