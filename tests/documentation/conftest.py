@@ -19,7 +19,7 @@ from tests.documentation.blocks import ROOT, Block, blocks_of
 from tests.documentation.stand_ins import STARTED
 
 RUN = ("sh", "python")
-_TIMEOUT_S = 300
+_TIMEOUT_S = 600
 
 
 @dataclasses.dataclass
@@ -55,6 +55,7 @@ class Page:
                 ).returncode
             except subprocess.TimeoutExpired:
                 status = -signal.SIGKILL
+                output.write(f"\nno end after {_TIMEOUT_S} s\n")
             output.seek(0)
             return status, output.read()
 

@@ -14,6 +14,7 @@ import pytest
 from tests.documentation import shell
 from tests.documentation.blocks import ROOT, blocks_of, marks, outside_blocks, pages, parse
 from tests.documentation.conftest import RUN
+from tests.documentation.stand_ins import ADDED
 
 _ALL = [block for page in pages() for block in blocks_of(page)]
 _CODE = [block for block in _ALL if block.language in RUN]
@@ -109,6 +110,12 @@ def test_a_wrong_flag_is_found():
     assert "Unknown command line flag 'inputs'" in wrong
     assert "did you mean 'predict'" in unknown
     assert not right
+
+
+def test_added_flags_exist():
+    commands = [[*words, *flags] for words, flags in ADDED.items()]
+    for words, message in zip(commands, _messages(commands), strict=True):
+        assert not re.search(_WRONG, message), f"mamkpd {' '.join(words)}\n{message}"
 
 
 def test_a_mark_keeps_its_reason():

@@ -30,7 +30,7 @@ from typing import Any
 
 from tests.copying import copy_folder
 from tests.documentation.blocks import ROOT
-from tests.documentation.stand_ins import PORT
+from tests.documentation.stand_ins import PORT, PROGRAMS
 
 _PHOTOS = ("000000040083.jpg", "000000196141.jpg", "000000197388.jpg")
 _PER_SPLIT = {"train2017": 60, "val2017": 40}  # `mamkpd bench own-data` needs as many
@@ -77,7 +77,7 @@ def environment(folder: Path, port: int) -> dict[str, str]:
     """The variables of a block: the stand-ins come first in PATH, and no other host can be reached."""
     programs = folder / ".venv" / "bin"
     programs.mkdir(parents=True, exist_ok=True)
-    for name in ("mamkpd", "pip", "python", "python3"):
+    for name in PROGRAMS:
         script = Path(__file__).with_name("stand_ins.py")
         (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" {name} "$@"\n', encoding="utf-8")
         (programs / name).chmod(0o755)
