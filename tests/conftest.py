@@ -29,6 +29,7 @@ from mamkpd_jax.config import Config, DataConfig, EvalConfig, ModelConfig, Optim
 from tests.copying import copy_folder  # noqa: E402
 
 _LONGEST = (
+    "test_blocks.py",
     "test_compiled_kernels.py",
     "test_install.py",
     "test_selective_scan.py",
