@@ -21,6 +21,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -53,8 +54,11 @@ def fill(folder: Path, shared_data: Path) -> None:
 
 
 def adapt(folder: Path, text: str) -> None:
-    """Gives a page that converts a release the release, and any other page the annotation files."""
+    """Removes the run of a page that trains it, and gives a page that converts a release the release."""
     from scipy.io import savemat
+
+    if re.search(r"mamkpd train .*--workdir=runs/quickstart", text):
+        shutil.rmtree(folder / "runs" / "quickstart")
 
     for name in ("lspet", "animalpose"):
         root = folder / "data" / name
