@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import shutil
 import signal
 import socket
@@ -57,7 +58,7 @@ class Page:
                 status = -signal.SIGKILL
                 output.write(f"\nno end after {_TIMEOUT_S} s\n")
             output.seek(0)
-            return status, output.read()
+            return status, re.sub(r"[^\n]*\r", "", output.read())  # without the states of progress bars
 
     def _needed_by(self, block: Block) -> str:
         """The text of the page's earlier Python blocks that define names that this one takes from them."""
