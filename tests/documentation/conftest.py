@@ -48,7 +48,7 @@ class Page:
         else:
             command = [sys.executable, "-c", self._needed_by(block) + text]
         # Into a file: a server that the block starts would keep a pipe open.
-        with open(self.folder / f"output_{block.line}.txt", "w+", encoding="utf-8") as output:
+        with open(self.folder / f"output_{block.line}.txt", "w+", encoding="utf-8", newline="\n") as output:
             options = {"stdout": output, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
             try:
                 status = subprocess.run(
