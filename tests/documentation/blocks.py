@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+RUN = ("sh", "python")  # the languages whose blocks are run
 _FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<language>[\w+-]*)")
 _MARK = re.compile(r"^ *<!-- not run: *(?P<reason>.*?) *-->$")
 

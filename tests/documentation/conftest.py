@@ -16,10 +16,9 @@ import pytest
 
 from tests.copying import copy_folder
 from tests.documentation import workspace
-from tests.documentation.blocks import ROOT, Block, blocks_of
+from tests.documentation.blocks import ROOT, RUN, Block, blocks_of
 from tests.documentation.stand_ins import STARTED
 
-RUN = ("sh", "python")
 _TIMEOUT_S = 600
 
 

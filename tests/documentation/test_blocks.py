@@ -12,8 +12,7 @@ import sys
 import pytest
 
 from tests.documentation import shell
-from tests.documentation.blocks import ROOT, blocks_of, marks, outside_blocks, pages, parse
-from tests.documentation.conftest import RUN
+from tests.documentation.blocks import ROOT, RUN, blocks_of, marks, outside_blocks, pages, parse
 from tests.documentation.stand_ins import ADDED
 
 _ALL = [block for page in pages() for block in blocks_of(page)]
