@@ -50,7 +50,7 @@ def enable(value: str | None) -> None:
 def use(folder: Path) -> None:
     """Makes JAX cache compiled programs in `folder`, which several processes may share.
 
-    Deletes incomplete entries, so nothing but this module may write to the folder.
+    Deletes incomplete entries, so only this module may write to the folder.
 
     Raises:
         OSError: the folder can't be written.

@@ -44,7 +44,7 @@ def convert(release: Path, root: Path, validation: Path | None = None) -> dict[s
     """
     annot = root / "annot"
     if annot.exists():
-        raise UserError(f"{annot} is there already; move it away, or give another folder by --root")
+        raise UserError(f"{annot} already exists; move it away, or give another folder by --root")
     persons, dropped = read_release(release)
     if validation is None:
         valid = [person for person in persons if zlib.crc32(person.video.encode()) % _VALIDATION_EVERY == 0]

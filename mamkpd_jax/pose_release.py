@@ -53,7 +53,7 @@ def convert(folder: Path, root: Path) -> dict[str, int]:
     paths = {split: root / f"{release.skeleton.name}_{split}.json" for split in ("train", "val")}
     for path in paths.values():
         if path.exists():
-            raise UserError(f"{path} is there already; move it away, or give another folder by --root")
+            raise UserError(f"{path} already exists; move it away, or give another folder by --root")
     if not (folder / "images").is_dir():
         raise UserError(f"the image folder {folder / 'images'} is missing; unpack the release's images there")
     ids = {name: i for i, name in enumerate(sorted(set(release.images)), start=1)}

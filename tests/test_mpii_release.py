@@ -136,7 +136,7 @@ def test_the_command_prints_what_was_kept(release, tmp_path):
     done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
     assert "     10 dropped: no joints\n" in done.stdout
     again = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
-    assert again.returncode == 1 and again.stderr.startswith("error: ") and "is there already" in again.stderr
+    assert again.returncode == 1 and again.stderr.startswith("error: ") and "already exists" in again.stderr
 
 
 @pytest.mark.parametrize("content", [None, b"no", {"RELEASE": {"annolist": 1}}, {"other": 1}])

@@ -146,7 +146,7 @@ def test_command_prints_counts_and_refuses_to_overwrite(animals, tmp_path):
     assert "    197 train\n     40 val\n" in done.stdout
     assert f"move or link {animals / 'images'} to {tmp_path / 'images'}" in done.stdout
     again = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
-    assert again.returncode == 1 and again.stderr.startswith("error: ") and "is there already" in again.stderr
+    assert again.returncode == 1 and again.stderr.startswith("error: ") and "already exists" in again.stderr
 
 
 def _refused(release: Path, root: Path, match: str) -> None:

@@ -16,7 +16,7 @@ from mamkpd_jax.model.mamkpd import VARIANTS
 _MODELS = ("small", "base", "large", *PEERS)
 _ABLATIONS = ("base", "without_stem", "without_cmm", "patch_merging", "without_stem_and_cmm")
 _ABLATIONS += tuple(f"ablation_{letter}" for letter in "abcd")
-# Fitted by hand to the paper's seven counts: see docs/paper.md.
+# Fitted to the seven counts of the paper: see docs/paper.md.
 STEM_GFLOPS_PER_CHANNEL = 0.0266
 
 

@@ -25,7 +25,7 @@ def config_of(name: str, input_hw: tuple[int, int] = INPUT_HW, **changes: Any) -
 
 
 def random_weights(name: str, input_hw: tuple[int, int] = INPUT_HW, **changes: Any) -> Artifact:
-    """A randomly initialized variant of the model for COCO's keypoints, with the config of `config_of`."""
+    """A randomly initialised variant of the model for COCO's keypoints, with the config of `config_of`."""
     config = config_of(name, input_hw, **changes)
     _, params, batch_stats = split(MamKPD(config, COCO, rngs=ParamKeys(0)))
     return Artifact(config=config, skeleton=COCO, step=0, params=params, batch_stats=batch_stats)

@@ -41,7 +41,7 @@ def export_yolo(
         UserError: a file is missing or invalid, or the folder exists already. Then it writes nothing.
     """
     if output.exists():
-        raise UserError(f"{output} is there already; move it away, or give another folder by --output")
+        raise UserError(f"{output} already exists; move it away, or give another folder by --output")
     categories, skeleton = _categories(files, skeleton_name)
     counts, copies, texts = Counter[str](), {}, {}
     for split, path in files.items():

@@ -58,7 +58,7 @@ def save(
         UserError: the folder exists, or npm is missing or fails, or what it downloaded is damaged.
     """
     if folder.exists():
-        raise UserError(f"{folder} is there already; give a new folder")
+        raise UserError(f"{folder} already exists; give a new folder")
     with atomic_folder(folder) as partial:
         _fetch_runtime(partial / "ort")
         for source in (_HERE / "page", _HERE / "web"):  # the second replaces backend.js, which asks a server

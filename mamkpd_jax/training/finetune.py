@@ -31,7 +31,7 @@ def start_from(state: TrainState, artifact: Artifact, source: str, joint_layers:
     ours, theirs = traverse_util.flatten_dict(state.params), traverse_util.flatten_dict(params)
     other = _differing(ours, theirs, source, joint_layers)
     if other:
-        logging.info("the last layer is initialised anew: %s has other joints than this data set", source)
+        logging.info("the last layer is reinitialised: %s has other joints than this data set", source)
     taken = {name: value if name in other else theirs[name] for name, value in ours.items()}
     place = jax.tree.map(_placed, traverse_util.unflatten_dict(taken), state.params)
     average = None if state.ema is None else jax.tree.map(jnp.copy, place)  # a copy, as a step donates both

@@ -118,7 +118,7 @@ def test_both_readings_of_an_unclear_rotation_are_drawn(folder):
     assert "read stored because of config.data.exif=stored (0.jpg)" in _check(folder, "--exif=stored").stdout
     tile = cv2.imread(str(folder / "out" / "samples.png"))[:, :360]
     rows = np.flatnonzero((tile < 250).any(axis=(1, 2)))
-    assert len(rows) == 135  # two pictures of 80 x 60 beside each other, in a square of 360
+    assert len(rows) == 135  # two pictures of 80 x 60 side by side, in a square of 360
     nose = (tile[..., 2] > 200) & (tile[..., 1] < 60) & (tile[..., 0] < 60)
     y, x = (int(places.mean()) - start for places, start in zip(np.nonzero(nose[:, :180]), (rows[0], 0), strict=True))
     assert abs(x - 22) < 5 and abs(y - 22) < 5, "the stored pixels are at the left: the red disc is at its upper left"

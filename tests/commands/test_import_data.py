@@ -31,7 +31,7 @@ def test_import_prints_counts_folder_and_next_command(tmp_path):
     annotations, skeleton = f"--annotations={output / 'train.json'}", f"--skeleton={output / 'skeleton.json'}"
     assert done.stdout.endswith(f"next:\nmamkpd check-data {annotations} '--images={folder}' {skeleton}\n")
     again = _run("--from=yolo", f"--input={root}", f"--output={output}")
-    assert again.returncode == 1 and again.stderr.startswith(f"error: {output / 'train.json'} is there already")
+    assert again.returncode == 1 and again.stderr.startswith(f"error: {output / 'train.json'} already exists")
 
 
 def test_import_uses_images_flag_and_counts_skipped_shapes(tmp_path):

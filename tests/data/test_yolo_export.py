@@ -141,7 +141,7 @@ def test_different_categories_and_existing_folders_are_refused(tmp_path):
     val = _written(tmp_path, _without(_content(), "categories", 0, name="duck"), "val.json")
     with pytest.raises(UserError, match="all.json and .*val.json have different categories"):
         export_yolo({"train": train, "val": val}, tmp_path / "images", tmp_path / "yolo")
-    with pytest.raises(UserError, match="images is there already; move it away, or give another folder by --output"):
+    with pytest.raises(UserError, match="images already exists; move it away, or give another folder by --output"):
         export_yolo({"train": train}, tmp_path / "images", tmp_path / "images")
 
 

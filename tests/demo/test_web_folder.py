@@ -54,7 +54,7 @@ def test_the_folder_has_every_listed_file(web_demo):
             },
             "error: npm could not download onnxruntime-web 1.30.0 (npm error code ECONNREFUSED); check the network",
         ),
-        (["--output={old}"], {}, "error: {old} is there already; give a new folder"),
+        (["--output={old}"], {}, "error: {old} already exists; give a new folder"),
         (["--output={new}", "--checkpoint=people,people"], {}, "error: --checkpoint has two models called people;"),
         (
             ["--output={new}", "--checkpoint=,"],

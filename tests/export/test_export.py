@@ -162,5 +162,5 @@ def test_a_folder_describes_inputs_and_outputs(tmp_path, random_weights, crops):
     points, scores = jax.export.deserialize(bytearray((folder / "model.stablehlo").read_bytes())).call(images)
     expected = jax.jit(program_of(weights, options))(jnp.asarray(images))
     _close([np.asarray(points), np.asarray(scores)], [np.asarray(x) for x in expected], 1e-6)
-    with pytest.raises(UserError, match="model is there already"):
+    with pytest.raises(UserError, match="model already exists"):
         stablehlo.save(weights, folder, options)

@@ -33,7 +33,7 @@ def test_other_joints_make_only_the_head_new(caplog):
     caplog.set_level("INFO", logger="absl")
     before, start = state(5, seed=1), state(7, seed=2)
     tuned = start_from(start, _artifact(before), "runs/before", HeatmapHead.joint_layers)
-    assert "the last layer is initialised anew: runs/before has other joints" in caplog.text
+    assert "the last layer is reinitialised: runs/before has other joints" in caplog.text
     head, fresh = tuned.params["decoder"].pop("head"), start.params["decoder"].pop("head")
     np.testing.assert_array_equal(head["kernel"], fresh["kernel"])
     assert head["kernel"].shape[-1] == 7
@@ -47,7 +47,7 @@ def test_the_same_joints_keep_the_head(caplog):
     caplog.set_level("INFO", logger="absl")
     before, start = state(5, seed=1), state(5, seed=2)
     tuned = start_from(start, _artifact(before), "runs/before", HeatmapHead.joint_layers)
-    assert "anew" not in caplog.text
+    assert "reinitialised" not in caplog.text
     for a, b in zip(jax.tree.leaves(tuned.params), jax.tree.leaves(before.params), strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -125,7 +125,7 @@ def _write_new(output: Path, contents: dict[str, Any]) -> None:
     """Writes all JSON files, or none if one of them exists or can't be written."""
     for name in contents:
         if (output / name).exists():
-            raise UserError(f"{output / name} is there already; move it away, or give another folder by --output")
+            raise UserError(f"{output / name} already exists; move it away, or give another folder by --output")
     with contextlib.ExitStack() as files:
         for name, content in contents.items():
             temporary = files.enter_context(atomic_write(output / name))

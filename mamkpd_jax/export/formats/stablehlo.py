@@ -40,7 +40,7 @@ def save(artifact: Artifact, path: Path, options: Options, precision: str = "fp3
             temporary.write_bytes(_exported(artifact, options, batch).serialize())
         return
     if path.exists():
-        raise UserError(f"{path} is there already; give a new folder")
+        raise UserError(f"{path} already exists; give a new folder")
     exported = _exported(artifact, options, batch)
     description = {
         **artifact.description(),

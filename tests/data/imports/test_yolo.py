@@ -164,6 +164,6 @@ def test_nothing_is_overwritten(tmp_path):
     root = _data_set(tmp_path / "set")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "val.json").write_text("mine", encoding="utf-8")
-    with pytest.raises(UserError, match="val.json is there already; move it away, or give another folder by --output"):
+    with pytest.raises(UserError, match="val.json already exists; move it away, or give another folder by --output"):
         imported("yolo", root, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["val.json"]
