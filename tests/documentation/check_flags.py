@@ -1,4 +1,4 @@
-"""Parses command lines by the package's own parsers without running them: JSON lists of words in, a message for each out.
+"""Parses command lines by the package's own parsers without running them. JSON lists of words in, messages out.
 
 Each is parsed in a separate process, because flags of all commands share one namespace. The processes are forks of
 one that has imported the command, because imports take most of the time.
