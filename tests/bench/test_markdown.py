@@ -53,3 +53,18 @@ def test_unknown_column_is_refused():
 def test_export_page_has_the_results(name, columns):
     result = json.loads((_ROOT / "benchmarks" / "results" / name).read_bytes())
     assert table(result, columns) in (_ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [
+        ("people", "pck_torso@0.2/mean"),
+        ("people_flip_test", "pck_torso@0.2/mean"),
+        ("animals", "pck_box@0.1/mean"),
+        ("animals_flip_test", "pck_box@0.1/mean"),
+    ],
+)
+def test_the_page_on_models_has_the_scores(name, metric):
+    score = json.loads((_ROOT / "benchmarks" / "results" / f"{name}.json").read_bytes())[metric]
+    page = (_ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert f"results/{name}.json" in page and f"{score:.1f}%" in page
