@@ -105,7 +105,7 @@ def rows() -> list[dict]:
 
 def format_table(table: list[dict]) -> str:
     """The rows as text: a line for each variant, followed by a line for each of its parts."""
-    lines = [f"{'one 256x192 crop, 17 joints':28}{'params':>12}{'paper':>9}{'GMACs':>8}{'paper GFLOPs':>14}"]
+    lines = [f"{'256x192 crop, 17 keypoints':28}{'params':>12}{'paper':>9}{'GMACs':>8}{'paper GFLOPs':>14}"]
     for row in table:
         paper_params = "" if row["paper_params"] is None else f"{row['paper_params'] / 1e6:.1f} M"
         paper_gflops = "" if row["paper_gflops"] is None else f"{row['paper_gflops']:.1f}"

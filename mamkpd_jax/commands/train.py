@@ -42,7 +42,7 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run: checkpoints, logs, report.", required=True, allow_override=True
 )
 _DRY_RUN = flags.DEFINE_bool(
-    "dry_run", False, "Compile, run one step, print the run's time and memory, and write nothing."
+    "dry_run", False, "Compile, run two steps, print the run's time and memory, and write no run directory."
 )
 _CACHE = compilation_cache.define_flag()
 _DISTRIBUTED = flags.DEFINE_bool(
@@ -57,7 +57,7 @@ def train(config: Config, workdir: Path, *, only_dry: bool = False) -> dict[str,
     """Trains to the last epoch, from the newest checkpoint of `workdir` if there is one, and evaluates.
 
     Args:
-        only_dry: compile and run one step, print the time and memory that the run would take, and write nothing.
+        only_dry: compile, run two steps on one batch, print the time and memory of the run, and write no run directory.
 
     Returns:
         The metrics of the validation split, as in `workdir`/report.json; empty if the run was dry or interrupted.
@@ -86,7 +86,10 @@ def train(config: Config, workdir: Path, *, only_dry: bool = False) -> dict[str,
         state = start_from(state, start, config.init_from, head_of(config, skeleton).joint_layers)
     train_step = make_train_step(state, adam, config, skeleton, mesh)
     if only_dry:
-        print(dry_run(config, train_step, state, feed({})[1], schedule.last_step))
+        try:
+            print(dry_run(config, train_step, state, feed({})[1], schedule.last_step))
+        finally:
+            batches.close()
         return {}
 
     with sole_training(workdir):

@@ -10,6 +10,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from mamkpd_jax.errors import UserError
 
 Source = grain.sources.RandomAccessDataSource[Item]
 _MAX_DAMAGED_SHARE = 0.01
+_LEAK_FILTER = "ignore:resource_tracker:UserWarning"
 _IN_THREADS = grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
 
 
@@ -73,6 +75,10 @@ def train_batches(
     workers = config.data.workers
     if not workers:
         return iter(batches.to_iter_dataset(_IN_THREADS))
+    # Stopped workers leave the batches that they loaded ahead in shared memory. Python's resource tracker removes them,
+    # but warns of a leak. It runs in a separate process, which takes its filters from this list.
+    if _LEAK_FILTER not in sys.warnoptions:
+        sys.warnoptions.append(_LEAK_FILTER)
     in_worker = batches.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))
     return iter(in_worker.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers), _start_worker))
 

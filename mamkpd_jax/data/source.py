@@ -109,7 +109,7 @@ def read_detections(source: InstanceSource, path: Path) -> list[SplitBox]:
         known = ", ".join(map(str, sorted(categories)))
         raise UserError(f"config.eval.detections: {path} has no box of category {known}; give a detections file")
     if left_out := len(entries) - len(boxes):
-        logging.info("%s: %d of %d boxes left out; the split lacks their category", path, left_out, len(entries))
+        logging.info("%s: %d of %d boxes left out: their category is not in the split", path, left_out, len(entries))
     records = {image["id"]: (record, image) for record, image in enumerate(truth["images"])}
     if unknown := [box["image_id"] for box in boxes if box["image_id"] not in records]:
         raise UserError(

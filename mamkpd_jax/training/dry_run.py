@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from mamkpd_jax.config import Config
 from mamkpd_jax.environment import peak_memory_bytes
+from mamkpd_jax.errors import UserError
 from mamkpd_jax.training.state import TrainState
 from mamkpd_jax.training.step import Batch, TrainStep
 
@@ -15,19 +16,30 @@ def dry_run(config: Config, train_step: TrainStep, state: TrainState, batch: Bat
     """Compiles the step, runs it twice on one batch, and returns a report of time and memory in several lines.
 
     The second run is the one that is timed.
+
+    Raises:
+        UserError: the step needs more memory than the devices have.
     """
     start = time.monotonic()
     compiled = train_step.lower(state, batch).compile()  # type: ignore[attr-defined]
     compile_s = time.monotonic() - start
-    for _ in range(2):
-        start = time.monotonic()
-        state, metrics = compiled(state, batch)
-        loss = float(metrics["loss"])
-        step_s = time.monotonic() - start
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    saved_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     analysis = compiled.memory_analysis()
     needed_gib = (analysis.temp_size_in_bytes + analysis.argument_size_in_bytes) / 2**30
+    try:
+        for _ in range(2):
+            start = time.monotonic()
+            state, metrics = compiled(state, batch)
+            loss = float(metrics["loss"])
+            step_s = time.monotonic() - start
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise UserError(
+            f"config.optim.batch_size={config.optim.batch_size}: a step needs {needed_gib:.2f} GiB a device "
+            "(compiler's estimate), more than is free; lower it, or see Out of memory in docs/troubleshooting.md"
+        ) from error
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    saved_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     run = tqdm.format_interval(steps_left * step_s)
     return "\n".join(
         (

@@ -4,13 +4,17 @@ import dataclasses
 import functools
 import json
 import re
+from unittest import mock
 
+import jax
 import numpy as np
 import pytest
 
 from mamkpd_jax.commands import train
 from mamkpd_jax.config import Config, DataConfig, EvalConfig, HeatmapConfig, ModelConfig, OptimConfig
 from mamkpd_jax.errors import UserError
+from mamkpd_jax.training.dry_run import dry_run
+from mamkpd_jax.training.state import TrainState
 
 
 @pytest.mark.slow  # a minute; with XLA's optimizations, because it has many steps
@@ -77,8 +81,10 @@ def test_a_checkpoint_of_another_variant_is_refused(tiny, tmp_path, run):
 
 
 def test_dry_run_prints_costs_and_writes_nothing(tiny, tmp_path, run):
+    tiny.data.workers = 1
     status, out, err = run("train.py", tiny, tmp_path / "new", "--dry_run")
     assert status == 0 and not (tmp_path / "new").exists(), err
+    assert "leaked" not in err, "stopping the loader processes gives no warning"
     assert [line.split()[0] for line in out.splitlines()] == [
         "devices",
         "parameters",
@@ -88,6 +94,21 @@ def test_dry_run_prints_costs_and_writes_nothing(tiny, tmp_path, run):
         "the",
     ]
     assert "9 steps" in out
+
+
+@pytest.mark.parametrize(
+    ("message", "raised", "line"),
+    [
+        ("RESOURCE_EXHAUSTED: Out of memory", UserError, "batch_size=4: a step needs 3.00 GiB a device"),
+        ("INTERNAL: other", jax.errors.JaxRuntimeError, "INTERNAL: other"),
+    ],
+)
+def test_dry_run_out_of_memory_names_the_need(message, raised, line, tiny):
+    step = mock.Mock(side_effect=jax.errors.JaxRuntimeError(message))
+    step.lower.return_value.compile.return_value = step
+    step.memory_analysis.return_value = mock.Mock(temp_size_in_bytes=2**31, argument_size_in_bytes=2**30)
+    with pytest.raises(raised, match=line):
+        dry_run(tiny, step, mock.Mock(spec=TrainState), {}, 9)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_real_detections_are_read_unchanged(val, shared_data, tmp_path, caplog):
     other = {**ours[0], "category_id": 18}
     boxes = read_detections(val, _write(tmp_path / "boxes.json", [*ours, other]))
     assert len(boxes) == len(ours) > 0, "only persons are read"
-    assert f"1 of {len(ours) + 1} boxes left out; the split lacks their category" in caplog.text
+    assert f"1 of {len(ours) + 1} boxes left out: their category is not in the split" in caplog.text
     np.testing.assert_array_equal([box.xywh for box in boxes], [box["bbox"] for box in ours])
     assert [box.image_id for box in boxes] == [box["image_id"] for box in ours]
     assert [box.score for box in boxes] == [box["score"] for box in ours]
