@@ -19,9 +19,9 @@ _LEAST_COMPILE_S = 0.1
 def define_flag() -> flags.FlagHolder[str | None]:
     """Defines the flag `--compilation_cache=DIR|off`."""
     text = (
-        "Folder in which mamkpd_jax/ keeps compiled programs for later starts, at most 2 GiB: the least recently used "
-        f"are deleted first. '{_OFF}' compiles at each start. Default: JAX_COMPILATION_CACHE_DIR as JAX uses it, else "
-        "the user's cache folder."
+        "Folder for compiled programs, which later starts load. They are in its subfolder mamkpd_jax, at most 2 GiB; "
+        f"the least recently used are deleted first. '{_OFF}' compiles at each start. Default: "
+        "JAX_COMPILATION_CACHE_DIR as JAX uses it, else the user's cache folder."
     )
     # Tests import several programs into one process.
     return flags.DEFINE_string("compilation_cache", None, text, allow_override=True)

@@ -9,7 +9,7 @@ mamkpd predict --input=FILE|FOLDER|GLOB|VIDEO|ADDRESS|camera [--checkpoint=NAME|
   boxes from a file                 --input=val2017 --boxes=detections.json
   an exported model                 --input=photos --checkpoint=model.onnx
   one person fills the picture      --input=photo.jpg --boxes=whole
-  a video, joints smoothed          --input=clip.mp4 --detect_every=5 --smooth
+  a video, keypoints smoothed       --input=clip.mp4 --detect_every=5 --smooth
   an animated GIF, WebP or PNG      --input=moving.gif
   a network camera, until Ctrl-C    --input=rtsp://user:password@192.168.1.9/stream
   the second camera, until Ctrl-C   --input=camera:1
@@ -21,10 +21,11 @@ poses.jsonl gets a line per finished frame, and NAME.unfinished.mp4 plays even a
 unusable boxes and lost frames are listed at the end, and the exit status is 3. Frames after a lost one keep their
 numbers. `mamkpd models` lists the names for --checkpoint.
 
-Boxes from a file are matched by file_name: to the picture whose path has the longest ending in common with it. If the
-file has only image_ids, as COCO's detections do, pictures must be named by the number, such as 000000000785.jpg;
+Boxes from a file are matched by file_name: to the picture whose path shares the longest ending with it. If the file
+has only image_ids, as COCO's detections do, pictures must be named by the number, such as 000000000785.jpg;
 --match=number matches the number at the end of any file name. Results have the image_ids of the file. Without one, an
-image_id is the number at the end of the file name if all pictures have different ones, else the position from 1.
+image_id is the number at the end of the file name if every picture has a different one. Otherwise it is the picture's
+position in the sorted list, from 1.
 """
 
 import hashlib
@@ -108,16 +109,19 @@ _FLIP_TEST = flags.DEFINE_bool(
 )
 _BATCH = flags.DEFINE_integer("batch_size", 8, "Crops per batch.", lower_bound=1)
 _UPRIGHT = flags.DEFINE_bool(
-    "upright", True, "Apply the EXIF rotation of pictures. Boxes and points refer to the picture as it is read."
+    "upright",
+    True,
+    "Apply the EXIF rotation of pictures. Boxes and points refer to the upright picture; with --noupright to the "
+    "stored pixels.",
 )
 _SUPPRESS = flags.DEFINE_bool("suppress", True, "Keep only the best of nearly equal poses, as `mamkpd eval` does.")
 _DRAW = flags.DEFINE_bool("draw", True, "Write pictures or the video with the poses drawn.")
-_PRINT = flags.DEFINE_bool("print", False, "Print the keypoints of each pose.")
-_JOINTS = flags.DEFINE_float("joint_threshold", JOINT_THRESHOLD, "Joints that score at most this are not drawn.")
+_PRINT = flags.DEFINE_bool("print", False, "Print the name, x, y and score of each keypoint.")
+_JOINTS = flags.DEFINE_float("joint_threshold", JOINT_THRESHOLD, "Keypoints that score at most this are not drawn.")
 _EVERY = flags.DEFINE_integer(
     "detect_every", 1, "For videos: detect in every N-th frame; in between, boxes follow the poses.", lower_bound=1
 )
-_SMOOTH = flags.DEFINE_bool("smooth", False, "For videos: smooth the joints with the One-Euro filter.")
+_SMOOTH = flags.DEFINE_bool("smooth", False, "For videos: smooth the keypoints with the One-Euro filter.")
 _FRAMES = flags.DEFINE_integer(
     "max_frames", None, "For videos and cameras: stop after this many frames.", lower_bound=1
 )

@@ -151,7 +151,8 @@ class BoxesFile:
         except UserError as error:
             raise UserError(
                 f"{self.path}: category {category['id']} has the {len(joints)} keypoints {', '.join(joints)}; the "
-                f"model predicts the {skeleton.n_joints} of {skeleton.name}; give a model for the file's keypoints"
+                f"model predicts the {skeleton.n_joints} of {skeleton.name}; give a model for the file's keypoints, or "
+                "detections (boxes without keypoints)"
             ) from error
         if places != tuple(range(skeleton.n_joints)):
             logging.warning("%s has the keypoints in another order; results have the model's order", self.path)
