@@ -284,7 +284,7 @@ def _guarded(main: Callable[[], None]) -> None:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        _fail(f"{error}; install it with: pip install -e '.[{extra}]' in the repository")
+        _fail(f"{error}; install it with: pip install '.[{extra}]' in the repository")
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _reader_has_left():
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes its buffer at exit

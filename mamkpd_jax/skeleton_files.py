@@ -65,13 +65,19 @@ def indices_by_name(names: Sequence[str], skeleton: Skeleton) -> tuple[int, ...]
         ours, theirs = skeleton.meanings, sides(theirs).meanings
     if sorted(ours) == sorted(theirs) and len(set(ours)) == len(ours):
         return tuple(map(theirs.index, ours))
-    other = [f"has {name!r}" for name, key in zip(names, theirs, strict=True) if key not in ours]
-    lacking = [f"lacks {name!r}" for name, key in zip(skeleton.joints, ours, strict=True) if key not in theirs]
-    reason = " and ".join(other[:1] + lacking[:1]) or "has two keypoints that mean the same"
+    other = [name for name, key in zip(names, theirs, strict=True) if key not in ours]
+    lacking = [name for name, key in zip(skeleton.joints, ours, strict=True) if key not in theirs]
+    reasons = [f"{verb} {_first_of(found)}" for verb, found in (("have", other), ("lack", lacking)) if found]
     raise UserError(
-        f"the keypoints are not those of the skeleton {skeleton.name}: the list {reason}; give the skeleton of these "
-        "labels, or rename the keypoints of the category"
+        f"the keypoints are not those of the skeleton {skeleton.name!r}: the labels "
+        f"{' and '.join(reasons) or 'have two keypoints that mean the same'}; give the skeleton of these labels, or "
+        "rename the keypoints of the category"
     )
+
+
+def _first_of(names: Sequence[str]) -> str:
+    """The first name, and how many others there are."""
+    return repr(names[0]) + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
 
 
 def skeleton_of_category(category: Any) -> Skeleton:
@@ -193,8 +199,8 @@ def check_skeleton(skeleton: Skeleton) -> None:
     name, n = skeleton.name, skeleton.n_joints
     mirrored = [joint for pair in skeleton.flip_pairs for joint in pair]
     drawn = [joint for edge in skeleton.edges for joint in edge]
-    if len(set(skeleton.joints)) != n:
-        raise UserError(f"the skeleton {name} has two joints of one name; names must be unique")
+    if repeated := [joint for joint in skeleton.joints if skeleton.joints.count(joint) > 1]:
+        raise UserError(f"the skeleton {name!r} has two keypoints named {repeated[0]!r}; give each its own name")
     precise = [0 < sigma < math.inf for sigma in skeleton.sigmas]  # False for NaN, which JSON files can hold
     if precise != [True] * n:
         raise UserError(f"the skeleton {name} has the sigmas {skeleton.sigmas}; expected {n} numbers above 0")

@@ -103,7 +103,7 @@ def test_missing_extra_prints_one_line(package, extra, command, tmp_path, random
     done = _without(package, *(word.format(run=tmp_path / "run", new=tmp_path / "new") for word in command.split()))
     last = done.stderr.splitlines()[-1]
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
-    assert last.startswith("error: ") and package in last and f"pip install -e '.[{extra}]'" in last
+    assert last.startswith("error: ") and package in last and f"pip install '.[{extra}]'" in last
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 

@@ -112,7 +112,7 @@ def test_skeleton_file_is_read(tmp_path):
     [
         ({}, "expected a list of joints"),
         ({"joints": ["a"], "bones": []}, "bones.*expected a list of joints"),
-        ({"joints": ["a", "a"]}, "two joints of one name"),
+        ({"joints": ["a", "a"]}, "two keypoints named 'a'"),
         ({"joints": ["a", "b"], "sigmas": [0.1]}, "expected 2 numbers above 0"),
         ({"joints": ["a", "b"], "sigmas": [0.1, 0.0]}, "expected 2 numbers above 0"),
         ({"joints": ["a", "b"], "sigmas": [0.1, float("nan")]}, "expected 2 numbers above 0"),

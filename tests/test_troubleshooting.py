@@ -30,6 +30,7 @@ COMMANDS = {
     "The weights are damaged": ("predict", "--input=wall.png", "--checkpoint=model.safetensors"),
     "The annotation file has another form": ("check-data", "--annotations=list.json", "--images=."),
     "The keypoints have no names": ("check-data", "--annotations=labels.json", "--images=."),
+    "The labels have another skeleton": ("check-data", "--annotations=boxes.json", "--images=.", "--skeleton=coco"),
     "The model finds other keypoints": ("predict", "--input=wall.png", "--boxes=boxes.json"),
     "The image folder is missing": ("finetune", "--annotations=labels.json", "--images=photos"),
     "The data set is missing": ("train", "--config=coco_base", "--workdir=runs/new"),

@@ -141,7 +141,7 @@ def _torch(path: Path) -> Any:
         import torch
     except ModuleNotFoundError as error:
         raise UserError(
-            f"{path}: {error}; .pth and .pt files need `pip install -e '.[torch]'` in the repository, .safetensors none"
+            f"{path}: {error}; .pth and .pt files need `pip install '.[torch]'` in the repository, .safetensors none"
         ) from error
     return torch
 

@@ -143,7 +143,7 @@ def cuda_folder() -> Path:
         import jax_plugins.xla_cuda13  # type: ignore[import-not-found]  # noqa: F401
         import nvidia.cu13 as cuda  # type: ignore[import-not-found]
     except ImportError as error:
-        raise UserError(f"{error}; install it with: pip install -e '.[kernel-report]'") from error
+        raise UserError(f"{error}; install it with: pip install '.[kernel-report]'") from error
     return Path(next(iter(cuda.__path__)))
 
 

@@ -1,4 +1,4 @@
-"""Trains a model for your own keypoints, from a labelled folder, in one command.
+"""Trains a model for your own keypoints, from an annotation file and a folder of images.
 
 mamkpd finetune --annotations=FILE --images=DIR [--workdir=runs/finetune]
 

@@ -97,14 +97,18 @@ def train(config: Config, workdir: Path, *, only_dry: bool = False) -> dict[str,
         checkpointer = Checkpointer(workdir, config, skeleton, before_save=guard.flush)
         if checkpointer.latest_step is not None:
             state = checkpointer.restore(state, batches)
-            progress = "done" if state.step >= schedule.last_step else f"resuming from step {state.step}"
-            logging.info("%s: %s, of %d steps", workdir, progress, schedule.last_step)
+            if state.step >= schedule.last_step:
+                logging.info("%s: training is complete (%d steps)", workdir, schedule.last_step)
+            else:
+                logging.info("%s: resuming from step %d, of %d steps", workdir, state.step, schedule.last_step)
         logger = Logger(workdir, config, schedule, int(state.step))
         options = Options(flip_test=config.eval.flip_test, scan=config.model.scan)
         predict = compiled(make_program(config, skeleton, options), data_mesh())
         evaluator = Evaluator(dataset, config)
 
         metrics = {}
+        if state.step < schedule.last_step:
+            logging.info("compiling the training step, which can take minutes")
         with Interruption() as interruption:
             try:
                 for stop in schedule.evaluations(int(state.step)):

@@ -65,7 +65,7 @@ def check(annotations: Path, folder: Path, skeleton: Skeleton | None, exif: str)
     """
     labels = usable_labels(annotations, read_json(annotations), skeleton)
     if not os.path.isdir(folder):
-        raise UserError(f"the image folder {folder} is missing; give it by --images")
+        raise UserError(f"--images: {folder} is not a folder; give the folder of the annotated images")
     for name in [] if skeleton else one_sided(labels.skeleton):
         labels.findings.add("refused", "keypoint with a side: expected its mirror image, or a skeleton file", name)
     images = _read_images(labels, folder, exif)

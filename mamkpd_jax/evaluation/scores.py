@@ -46,7 +46,8 @@ class Metric:
         needs = f"config.eval.metrics names {self.name}, which needs"
         if missing := [joint for joint in self.joints if meaning(joint) not in skeleton.meanings]:
             raise UserError(
-                f"{needs} the joint {missing[0]}, and {skeleton.name} has none, in any spelling; give another metric"
+                f"{needs} the keypoint {missing[0]}; the skeleton {skeleton.name!r} lacks it, in any spelling; give "
+                "another metric"
             )
         for annotation in ground_truth["annotations"]:
             if missing := [field for field in self.fields if field not in annotation]:

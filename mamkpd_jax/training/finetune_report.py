@@ -13,11 +13,11 @@ from mamkpd_jax.training.logs import METRICS
 from mamkpd_jax.training.schedule import Schedule
 
 REPORT = "report.md"
-_PICTURES = {PICTURE: "Labelled poses at the left, predicted ones at the right", WORST: "The lowest scores first"}
+_PICTURES = {PICTURE: "Labelled poses on the left, predicted ones on the right", WORST: "The lowest scores first"}
 # How the starting weights relate to the data set's keypoints, by the state of the last layer.
 LAST_LAYER = {
-    "kept": "They have the same keypoints: the scores before training are those of these weights.",
-    "fitted": "They have other keypoints: the scores before training are those of a last layer fitted to these.",
+    "kept": "They have the same keypoints, so the column 'before' has their scores.",
+    "fitted": "They have other keypoints. The column 'before' has the scores after fitting the last layer to yours.",
     "new": "They have other keypoints, so the last layer starts from random values: no scores before training.",
     "random": "They are random: no scores before training.",
 }
@@ -35,7 +35,7 @@ def write_report(
     steps = Schedule.of(config, len(dataset.train)).last_step
     optim = config.optim
     lines = [
-        f"# Fine-tuning {workdir.name}",
+        f"# Fine-tuning: {workdir.name}",
         "",
         f"Starting weights: {before['init_from']}. {LAST_LAYER[before['last_layer']]}",
         "",
@@ -47,7 +47,7 @@ def write_report(
         f"learning rate {optim.learning_rate:g}, augmentation {config.data.augmentation}",
         f"- time: {_minutes(workdir):.1f} minutes of training",
         "",
-        "Scores on the validation split; PCK in percent. -1: no such keypoint is labelled.",
+        "Scores on the validation split; PCK in percent. -1 means that no such keypoint is labelled.",
         "",
         "| | before | after |",
         "|---|---|---|",

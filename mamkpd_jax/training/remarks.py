@@ -30,9 +30,9 @@ def remarks(config: Config, schedule: Schedule, dataset: PoseData) -> Iterator[t
     if augmentation is not None and augmentation.half_body_p and not augmentation.has_half_bodies(skeleton):
         yield (
             logging.INFO,
-            f"config.data.augmentation={config.data.augmentation} makes no half-body crops here: too few joints of the "
-            f"skeleton {skeleton.name} are in its upper_body and lower_body; a skeleton file (config.data.skeleton) "
-            "with these fields turns them on",
+            f"config.data.augmentation={config.data.augmentation} makes no half-body crops here: too few keypoints "
+            f"of the skeleton {skeleton.name!r} are in its upper_body and lower_body; a skeleton file with these "
+            "fields turns them on",
         )
 
 

@@ -65,7 +65,7 @@ def test_a_labelled_folder_becomes_a_model(tiny, labelled, tmp_path, capsys, cap
     rates = re.findall(r"^\| pck_box@0.1/(\S+) \| ([-\d.]+) \| ([-\d.]+) \|$", report, re.MULTILINE)
     assert [name for name, *_ in rates] == ["mean", *_OWN.values()]
     assert rates[0][2] == f"{after['pck_box@0.1/mean']:.3g}" and float(rates[0][1]) >= 0
-    assert "flip pairs: Hand_L - Hand_R" in report and "a last layer fitted to these" in report
+    assert "flip pairs: Hand_L - Hand_R" in report and "after fitting the last layer" in report
     for picture in re.findall(r"!\[.*\]\((.*)\)", report):
         assert (workdir / picture).exists()
     assert read_artifact(workdir).skeleton.joints == tuple(_OWN.values())
@@ -73,7 +73,7 @@ def test_a_labelled_folder_becomes_a_model(tiny, labelled, tmp_path, capsys, cap
     assert config.model.dims == (8,) and config.optim.epochs == 3, "an epoch is one batch here"
 
     again = finetune(_data(labelled, workdir), workdir, start, steps=3)
-    assert "done, of" in caplog.text and again["pck_box@0.1/mean"] == pytest.approx(after["pck_box@0.1/mean"])
+    assert "is complete" in caplog.text and again["pck_box@0.1/mean"] == pytest.approx(after["pck_box@0.1/mean"])
     with pytest.raises(UserError, match="has a run with another --init_from; give another --workdir"):
         finetune(_data(labelled, workdir), workdir, "none", steps=3)
 
@@ -87,7 +87,7 @@ def test_known_keypoints_keep_their_last_layer(tiny, labelled, tmp_path):
     kernel = read_artifact(tmp_path / "start.safetensors").params["decoder"]["head"]["kernel"]
     np.testing.assert_array_equal(kernel, read_artifact(start).params["decoder"]["head"]["kernel"])
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "the scores before training are those of these weights" in report
+    assert "the column 'before' has their scores" in report
 
 
 def _run(*flags: str) -> tuple[int, str]:

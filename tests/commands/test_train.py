@@ -68,7 +68,7 @@ def test_a_run_of_two_devices_resumes_on_one(tiny, tmp_path, run, devices, caplo
 
     caplog.set_level("INFO", logger="absl")
     train.train(tiny, tmp_path)
-    assert "done, of 6 steps" in caplog.text
+    assert "training is complete (6 steps)" in caplog.text
 
 
 def test_a_checkpoint_of_another_variant_is_refused(tiny, tmp_path, run):

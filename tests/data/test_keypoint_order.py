@@ -99,15 +99,15 @@ def test_labels_in_skeleton_order_are_unchanged(folder):
 @pytest.mark.parametrize(
     ("names", "line"),
     [
-        (("L_Horn", *MMPOSE[1:]), "the list has 'L_Horn' and lacks 'left_eye'; give the skeleton of these labels"),
-        (MMPOSE[:-1], "the list lacks 'right_back_paw'"),
-        ((*MMPOSE, "tongue"), "the list has 'tongue';"),
-        (("left_eye", *MMPOSE[1:4], "LeftEye", *MMPOSE[5:]), "the list lacks 'nose'"),
-        (tuple(f"point{i}" for i in range(20)), "the list has 'point0' and lacks 'left_eye'"),
+        (("L_Horn", *MMPOSE[1:]), "the labels have 'L_Horn' and lack 'left_eye'; give the skeleton of these labels"),
+        (MMPOSE[:-1], "the labels lack 'right_back_paw'"),
+        ((*MMPOSE, "tongue"), "the labels have 'tongue';"),
+        (("left_eye", *MMPOSE[1:4], "LeftEye", *MMPOSE[5:]), "the labels lack 'nose'"),
+        (tuple(f"point{i}" for i in range(20)), r"the labels have 'point0' \(and 19 more\) and lack 'left_eye' \("),
     ],
 )
 def test_other_keypoints_are_refused(names, line):
-    with pytest.raises(UserError, match=f"labels.json: the keypoints are not those of .* animalpose: {line}"):
+    with pytest.raises(UserError, match=f"labels.json: the keypoints are not those of .* 'animalpose': {line}"):
         usable_labels(Path("labels.json"), _content(names), ANIMALPOSE)
 
 
@@ -126,7 +126,7 @@ def test_check_data_reports_the_mapping(folder):
     assert "skeleton animalpose: mapped by name (dog)" in done.stdout
     done = _mamkpd("check-data", *flags, "--skeleton=coco")
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-    assert "are not those of the skeleton coco: the list has 'Throat' and lacks" in done.stderr, done.stderr
+    assert "are not those of the skeleton 'coco': the labels have 'Throat'" in done.stderr, done.stderr
 
 
 def test_results_are_scored_against_mapped_labels(folder):

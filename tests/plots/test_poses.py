@@ -48,7 +48,7 @@ def test_ground_truth_left_and_prediction_right(coco, workdir):
 def test_labels_of_another_skeleton_are_refused(shared_data):
     folder = shared_data / "ap10k"
     assert len(samples(folder / "test_ap10k.json", folder / "images", AP10K, 12)) == 2
-    with pytest.raises(UserError, match="not those of the skeleton coco: the list has 'neck' and lacks"):
+    with pytest.raises(UserError, match="not those of the skeleton 'coco': the labels have 'neck'"):
         samples(folder / "test_ap10k.json", folder / "images", COCO, 12)
 
 

@@ -77,7 +77,7 @@ def test_a_skeleton_without_halves_is_logged(remarks_on):
     for fields, logged in (({}, True), ({"upper_body": [0]}, True), (halves, False)):
         lines = remarks_on(_PLAIN, make_skeleton("bird", {"joints": [f"joint_{i}" for i in range(17)], **fields}))
         assert [level for level, _ in lines] == [logging.INFO] * logged
-        assert not logged or "mmpose makes no half-body crops here: too few joints of the skeleton bird" in lines[0][1]
+        assert not logged or "makes no half-body crops here: too few keypoints of the skeleton 'bird'" in lines[0][1]
 
 
 def test_a_batch_that_is_never_full_is_refused(tiny):

@@ -35,5 +35,5 @@ def check(peer: str) -> tuple[str, float]:
     elif width != 1:
         raise UserError(f"{peer!r}: {name} takes no width; only {RESIZABLE} does")
     if not find_spec(PEERS[name]):
-        raise UserError(f"{name} needs {PEERS[name]}, which is not installed; run: pip install -e '.[peers]'")
+        raise UserError(f"{name} needs {PEERS[name]}, which is not installed; run: pip install '.[peers]'")
     return name, width

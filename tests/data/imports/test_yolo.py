@@ -110,7 +110,7 @@ def test_sizes_are_those_of_upright_images(tmp_path):
         ({"flip_idx": [1, 2, 0]}, r"flip_idx \[1, 2, 0\], expected the mirror keypoint of each of 3"),
         ({"names": ["a", "a"]}, "two classes of one name"),
         ({"kpt_names": {0: ["a"]}}, "1 names for class 0 and kpt_shape 3"),
-        ({"kpt_names": {0: ["a", "a", "b"]}}, "two joints of one name"),
+        ({"kpt_names": {0: ["a", "a", "b"]}}, "two keypoints named 'a'"),
         ({"names": ["a", "b"], "kpt_names": {0: ["x", "y", "z"]}}, "categories a and b have different keypoints"),
         ({"train": None, "val": None}, "none of train, val, test is given"),
         ({"train": "gone"}, "set/gone does not exist"),
