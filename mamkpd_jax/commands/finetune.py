@@ -60,7 +60,9 @@ _INIT_FROM = flags.DEFINE_string(
     "Weights to start from: auto (the nearest shipped model), none (random weights), a model's name, a run directory "
     "or a file.",
 )
-_STEPS = flags.DEFINE_integer("steps", 0, "Training steps. 0: as many as suit the data set.", lower_bound=0)
+_STEPS = flags.DEFINE_integer(
+    "steps", 0, "Training steps, rounded up to whole epochs. 0: as many as suit the data set.", lower_bound=0
+)
 _CACHE = compilation_cache.define_flag()
 
 _FIT_BATCHES = 20  # batches of training crops that the last layer is fitted to
