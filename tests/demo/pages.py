@@ -71,7 +71,7 @@ def drop(page, path):
 def expect_found(page, boxes):
     """Waits for the poses in this number of boxes, whatever their joints' scores."""
     where = f"{boxes} {'box' if boxes == 1 else 'boxes'}"
-    found = rf"Found joints in (\d+ of )?{where}\.|No joint in {where} has a score above 0\.2\."
+    found = rf"Found keypoints in (\d+ of )?{where}\.|No keypoint in {where} has a score above 0\.2\."
     sync_api.expect(page.get_by_role("status")).to_have_text(re.compile(found))
 
 

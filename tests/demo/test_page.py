@@ -32,7 +32,7 @@ def test_a_chosen_picture_shows_joints_scores_and_heatmaps(page, picture):
     found = sum(float(row[3]) > 0.2 for row in rows)
     assert page.locator("#overlay circle").count() == found > 0
     assert page.evaluate("document.getElementById('picture').naturalWidth") == 640
-    heatmap = page.get_by_role("img", name="Heatmap of all joints in box 1")
+    heatmap = page.get_by_role("img", name="Heatmap of all keypoints in box 1")
     assert heatmap.evaluate("image => image.complete && image.naturalHeight") == 320
     before = heatmap.get_attribute("src")
     page.get_by_label("Heatmap of", exact=True).select_option("left wrist")
@@ -80,7 +80,7 @@ def test_boxes_are_drawn_by_dragging(page, picture):
     expect_found(page, 2)
     page.get_by_label("Box", exact=True).select_option("2")
     page.get_by_role("button", name="Remove box 1").click()
-    page.get_by_role("button", name="Find joints").click()
+    page.get_by_role("button", name="Find keypoints").click()
     expect_found(page, 1)
 
 
@@ -106,7 +106,7 @@ def test_the_page_works_by_keyboard(page, picture):
         page.keyboard.type(value)
         page.keyboard.press("Tab")
     with page.expect_request(lambda request: "/poses" in request.url) as sent:
-        tab_to(page, "Find joints")
+        tab_to(page, "Find keypoints")
         page.keyboard.press("Enter")
     assert sent.value.url.endswith("&boxes=%5B%5B280%2C44%2C218%2C346%5D%5D")
     expect_found(page, 1)

@@ -52,7 +52,8 @@ def test_joints_follow_the_camera_until_it_stops(page):
     page.get_by_role("button", name="Start the camera").press("Enter")
     sync_api.expect(page.get_by_role("status")).to_have_text("The camera is on.")
     speed = (
-        r"[\d.]+ frames a second · detector [\d.]+ ms · joints [\d.]+ ms per person or animal · WebAssembly, 1 thread"
+        r"[\d.]+ frames a second · detector [\d.]+ ms · keypoints [\d.]+ ms per person or animal · "
+        "WebAssembly, 1 thread"
     )
     sync_api.expect(page.locator("#speed")).to_have_text(re.compile(speed))
     sync_api.expect(page.locator("#overlay circle").nth(30)).to_be_attached()
@@ -76,7 +77,7 @@ def test_the_camera_detects_in_every_fifth_frame(web_demo, film, tmp_path):
                 break
             page.wait_for_timeout(100)
         assert shapes[: len(frames)] == frames
-        sync_api.expect(page.locator("#speed")).to_contain_text(re.compile(r"detector [\d.]+ ms · joints"))
+        sync_api.expect(page.locator("#speed")).to_contain_text(re.compile(r"detector [\d.]+ ms · keypoints"))
         circles = page.locator("#overlay circle").evaluate_all(
             "all => all.map((c) => [c.cx, c.cy].map((n) => n.baseVal.value))"
         )

@@ -57,7 +57,7 @@ def test_the_status_names_what_loads(offline, web_demo, picture):
         status = page.get_by_role("status")
         sync_api.expect(status).to_have_text("Loading people.onnx …")
         choose(page, picture)
-        sync_api.expect(status).to_have_text("Looking for joints …")
+        sync_api.expect(status).to_have_text("Looking for keypoints …")
         [route] = held
         route.continue_()
         expect_found(page, 1)

@@ -91,12 +91,12 @@ def test_poses_in_given_boxes_equal_the_predictors(page, predictor, picture):
     box = [250, -12.5, 420.5, 300]  # partly outside
     for number, value in zip(page.get_by_role("spinbutton").all(), box, strict=True):
         number.fill(str(value))
-    page.get_by_role("button", name="Find joints").click()
+    page.get_by_role("button", name="Find keypoints").click()
     expect_found(page, 1)
     (expected,) = predictor("people")(picture, np.array([box]))
     np.testing.assert_allclose(_poses(page)[1][..., :2], expected.keypoints, atol=0.5)
     page.get_by_role("spinbutton", name="x").fill("640")
-    page.get_by_role("button", name="Find joints").click()
+    page.get_by_role("button", name="Find keypoints").click()
     sync_api.expect(_status(page)).to_have_text(
         "Box 1 lies outside the picture of 640x425 pixels. Move it, or remove it."
     )
@@ -113,7 +113,7 @@ def test_another_model_predicts_the_picture_again(page, shared_data):
 def test_the_times_of_detector_and_pose_are_shown(page, picture):
     choose(page, picture)
     expect_found(page, 1)
-    speed = r"detector [\d.]+ ms · joints [\d.]+ ms per person or animal · WebAssembly, 1 thread"
+    speed = r"detector [\d.]+ ms · keypoints [\d.]+ ms per person or animal · WebAssembly, 1 thread"
     assert re.fullmatch(speed, page.locator("#speed").inner_text())
 
 
@@ -122,10 +122,10 @@ def test_boxes_without_joints_are_counted_separately(page, predictor, shared_dat
     found = int((expected.scores > 0.2).any(axis=1).sum())
     assert 0 < found < 3 == len(expected)
     choose(page, shared_data / PEOPLE[0])
-    sync_api.expect(_status(page)).to_have_text(f"Found joints in {found} of 3 boxes.")
+    sync_api.expect(_status(page)).to_have_text(f"Found keypoints in {found} of 3 boxes.")
     page.get_by_role("button", name="Remove box 3").click()
-    page.get_by_role("button", name="Find joints").click()
-    sync_api.expect(_status(page)).to_have_text("No joint in 2 boxes has a score above 0.2.")
+    page.get_by_role("button", name="Find keypoints").click()
+    sync_api.expect(_status(page)).to_have_text("No keypoint in 2 boxes has a score above 0.2.")
 
 
 def test_a_choice_of_one_is_not_offered(page):
@@ -182,7 +182,7 @@ def test_the_page_works_by_keyboard(page, picture):
     tab_to(page, "Whole picture")
     page.keyboard.press("Enter")
     expect_found(page, 1)
-    for name in ("Find joints", "Box", "Choose a picture", "Start the camera"):
+    for name in ("Find keypoints", "Box", "Choose a picture", "Start the camera"):
         tab_to(page, name)
 
 

@@ -118,7 +118,7 @@ function clear() {
 async function ask(wanted) {
   const signal = begin();
   const picture = file;
-  say("Looking for joints …");
+  say("Looking for keypoints …");
   try {
     const answer = await backend.poses(picture, wanted, options(signal));
     showPicture(answer, picture);
@@ -154,9 +154,9 @@ function summary(leftOut) {
   }
   const found = poses.filter(({ keypoints }) => keypoints.some((keypoint) => seen(keypoint, model))).length;
   const where = poses.length === 1 ? "1 box" : `${poses.length} boxes`;
-  if (!found) return `No joint in ${where} has a score above ${model.keypoint_threshold}.`;
+  if (!found) return `No keypoint in ${where} has a score above ${model.keypoint_threshold}.`;
   const more = leftOut ? ` Another ${leftOut} with lower scores were left out: draw boxes around them.` : "";
-  return `Found joints in ${found < poses.length ? `${found} of ` : ""}${where}.${more}`;
+  return `Found keypoints in ${found < poses.length ? `${found} of ` : ""}${where}.${more}`;
 }
 
 function say(text, bad = false) {
@@ -217,7 +217,7 @@ function showSpeed({ times, engine, threads }, frames_s = null) {
   const parts = [
     frames_s && `${frames_s.toFixed(1)} frames a second`,
     detector && `detector ${detector} ms`,
-    pose && `joints ${pose} ms per person or animal`,
+    pose && `keypoints ${pose} ms per person or animal`,
     `${ENGINES[engine]}, ${threads === 1 ? "1 thread" : `${threads} threads`}`,
   ];
   at("speed").textContent = parts.filter(Boolean).join(" · ");

@@ -10,7 +10,7 @@ let shown = { poses: [], model: null };
 /** Shows the names of a model's joints, and its threshold. */
 export function nameJoints(model) {
   at("threshold").textContent = model.keypoint_threshold;
-  at("joint").replaceChildren(new Option("all joints"), ...model.keypoints.map((name) => new Option(readable(name))));
+  at("joint").replaceChildren(new Option("all keypoints"), ...model.keypoints.map((name) => new Option(readable(name))));
 }
 
 /** Shows the first of a picture's poses; the others can be chosen. */
@@ -40,7 +40,7 @@ function show() {
   if (!pose.heatmaps) return;
   at("heatmap").src = pose.heatmaps[at("joint").selectedIndex];
   const where = `${at("joint").value} in box ${Number(at("pose").value) + 1}`;
-  at("heatmap").alt = `Heatmap of ${where}: bright where the joint is likely`;
+  at("heatmap").alt = `Heatmap of ${where}: bright where the keypoint is likely`;
 }
 
 function cell(text) {
