@@ -51,7 +51,7 @@ def test_frames_of_animated_pictures_are_counted(tmp_path, suffix):
     assert find_video(str(path)) == VideoSource(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
     if suffix == "webp":  # no library opens a truncated one
-        with pytest.raises(UserError, match="moving.webp is .* no image"):
+        with pytest.raises(UserError, match="moving.webp is .* not an image"):
             read(path, upright=True)
     else:
         assert 1 < animated_frames(path) <= 7
