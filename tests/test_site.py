@@ -110,7 +110,7 @@ def test_broken_link_fails_the_build(site, form, link, named):
     ("html", "named"),
     [('<img src="docs/missing.jpg">', "docs/missing.jpg"), ('<a href="docs/page.md">page</a>', "docs/page.md")],
 )
-def test_html_link_that_can_not_work_fails_the_build(site, html, named):
+def test_broken_html_link_fails_the_build(site, html, named):
     passed, log = site(f"# Front\n\n{html}\n", "# Top\n")
     assert not passed and named in log, log
 
