@@ -127,7 +127,7 @@ def test_both_readings_of_an_unclear_rotation_are_drawn(folder):
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
-        (lambda folder: (folder / "images").rename(folder / "away"), "the image folder .*images is missing"),
+        (lambda folder: (folder / "images").rename(folder / "away"), "--images: .*images is not a folder"),
         (lambda folder: _write(folder, []), "labels.json has no list 'images'"),
         (lambda folder: (folder / "labels.json").write_text("{"), "labels.json is not complete JSON"),
     ],
