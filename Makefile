@@ -71,9 +71,9 @@ $(VENV)/.docs: $(READY)
 	$(RUN) -m pip install --quiet --editable '.[docs]'
 	@touch $@
 
-# The variable leaves out a notice about other generators.
+# Not --quiet: it hides the warnings from --strict too. The variable leaves out a notice about other generators.
 docs: $(VENV)/.docs
-	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 	@echo "site/index.html is built; $(RUN) -m http.server --directory site serves it, with the search"
 
 kernel-report: $(READY)

@@ -84,17 +84,23 @@ def _stride(names: list, config: Config, head: Head) -> int:
             return head.stride(names[1:])
 
 
+def total(parts: dict[str, Cost]) -> Cost:
+    """The cost of all parts together."""
+    return Cost(params=sum(part.params for part in parts.values()), macs=sum(part.macs for part in parts.values()))
+
+
 def rows() -> list[dict]:
     """One row per variant: name, params, macs, the paper's values (None if it gives none), and both counts by part."""
     table = []
     for name, model in VARIANTS.items():
         parts = costs(Config(model=model), COCO)
+        cost = total(parts)
         paper_params, paper_gflops = PAPER.get(name, (None, None))
         table.append(
             {
                 "name": name,
-                "params": sum(part.params for part in parts.values()),
-                "macs": sum(part.macs for part in parts.values()),
+                "params": cost.params,
+                "macs": cost.macs,
                 "paper_params": paper_params,
                 "paper_gflops": paper_gflops,
                 "parts": {part: dataclasses.asdict(cost) for part, cost in parts.items()},

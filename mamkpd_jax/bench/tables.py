@@ -156,7 +156,7 @@ def _goals(results: Path) -> str:
     """The measured goals as a table, and the others in a list below it."""
     rows = [goal.row(results) for goal in GOALS]
     measured = [row for row in rows if row["measured"] != NOT_MEASURED]
-    others = [f"- {row['goal']}: {row['bound']}" for row in rows if row["measured"] == NOT_MEASURED]
+    others = [f"- {row['goal']} ({row['bound']})" for row in rows if row["measured"] == NOT_MEASURED]
     parts = [table({"rows": measured})] if measured else []
     return "\n\n".join([*parts, "Not measured yet:", "\n".join(others)] if others else parts)
 
@@ -176,9 +176,9 @@ def _models() -> list[dict[str, str]]:
     for name in ("people", "animals"):
         card = read_card(name)
         artifact = load(card.path)
-        parts = complexity.costs(artifact.config, artifact.skeleton).values()
-        params, macs = sum(part.params for part in parts), sum(part.macs for part in parts)
-        rows.append(_model(f"`{name}`", card.about["finds"], artifact.config.data.input_hw, params, macs, "shipped"))
+        cost = complexity.total(complexity.costs(artifact.config, artifact.skeleton))
+        finds = card.about["finds"].replace(" keypoints", "")
+        rows.append(_model(f"`{name}`", finds, artifact.config.data.input_hw, cost.params, cost.macs, "shipped"))
     for row in complexity.rows()[:3]:
         finds = "17 of COCO, or yours"
         rows.append(_model(row["name"].title(), finds, (256, 192), row["params"], row["macs"], "train your own"))
@@ -188,7 +188,7 @@ def _models() -> list[dict[str, str]]:
 def _model(name: str, finds: str, hw: tuple[int, int], params: int, macs: int, weights: str) -> dict[str, str]:
     crop = f"{hw[0]}x{hw[1]}"
     cost = {"parameters": f"{params / 1e6:.2f} M", "GMACs": f"{macs / 1e9:.3g}"}
-    return {"model": name, "keypoints": finds.replace("keypoints of ", ""), "crop": crop, **cost, "weights": weights}
+    return {"model": name, "keypoints": finds, "crop": crop, **cost, "weights": weights}
 
 
 def _sizes() -> list[dict[str, str]]:

@@ -48,7 +48,7 @@ def test_unmeasured_cells_are_left_out(tmp_path):
 
 def test_unmeasured_goals_are_listed_below_the_table(tmp_path, made):
     text = tables(tmp_path)["goals"]
-    assert "|" not in text and all(f"- {goal.what}: at " in text for goal in goals.GOALS)
+    assert "|" not in text and all(f"- {goal.what} (at " in text for goal in goals.GOALS)
     assert "not measured |" not in made["goals"]
 
 

@@ -104,6 +104,7 @@ def test_dry_run_prints_costs_and_writes_nothing(tiny, tmp_path, run):
     ],
 )
 def test_dry_run_out_of_memory_names_the_need(message, raised, line, tiny):
+    """The step is a mock: a real one would have to exhaust the memory of the machine that runs the tests."""
     step = mock.Mock(side_effect=jax.errors.JaxRuntimeError(message))
     step.lower.return_value.compile.return_value = step
     step.memory_analysis.return_value = mock.Mock(temp_size_in_bytes=2**31, argument_size_in_bytes=2**30)
