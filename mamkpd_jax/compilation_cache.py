@@ -1,11 +1,16 @@
 """Caches the programs that XLA compiles in a folder, so that later starts don't compile them again."""
 
+import contextlib
+import functools
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
 import jax
 import platformdirs
 from absl import flags, logging
+from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
 from mamkpd_jax.errors import UserError
 
@@ -14,6 +19,11 @@ _OFF = "off"
 _MAX_BYTES = 2 * 2**30
 _LOCK_TIMEOUT_S = 10
 _LEAST_COMPILE_S = 0.1
+_SETTINGS = (
+    "jax_compilation_cache_dir",
+    "jax_compilation_cache_max_size",
+    "jax_persistent_cache_min_compile_time_secs",
+)
 
 
 def define_flag() -> flags.FlagHolder[str | None]:
@@ -28,23 +38,64 @@ def define_flag() -> flags.FlagHolder[str | None]:
 
 
 def enable(value: str | None) -> None:
-    """Applies the flag's value to JAX. If the default folder can't be written, logs a warning and caches nothing.
+    """Applies the flag's value to JAX. If the default folder can't be written, warns once and caches nothing.
 
     Raises:
         UserError: the folder that `value` names can't be written.
     """
     if value == _OFF:
         jax.config.update("jax_enable_compilation_cache", False)
-    elif value or not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
-        # A subfolder, because `use` would delete entries that JAX itself has written to the named folder.
-        folder = Path(value) / "mamkpd_jax" if value else platformdirs.user_cache_path("mamkpd_jax") / "compiled"
+    elif value:
+        folder = Path(value) / "mamkpd_jax"  # a subfolder, because `use` would delete entries of JAX itself
         try:
             use(folder)
         except OSError as error:
             problem = f"{folder} can't be written ({error.strerror or error})"
-            if value:
-                raise UserError(f"--compilation_cache: {problem}; give another folder, or {_OFF}") from error
-            logging.warning("%s: everything is compiled again at each start; see --compilation_cache", problem)
+            raise UserError(f"--compilation_cache: {problem}; give another folder, or {_OFF}") from error
+    elif not _chosen():
+        _use_default()
+
+
+@contextlib.contextmanager
+def default() -> Iterator[None]:
+    """Caches what the block compiles in the default folder, unless JAX has a folder or its cache is off.
+
+    Other programs of the process are not cached, because JAX's settings return to their former values at the end.
+    """
+    if _chosen():
+        yield
+        return
+    before = {name: getattr(jax.config, name) for name in _SETTINGS}
+    _use_default()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+        jax_cache.reset_cache()
+
+
+def _chosen() -> bool:
+    """Whether the user or the program has chosen a folder, or to cache nothing."""
+    config: Any = jax.config
+    return bool(config.jax_compilation_cache_dir) or not config.jax_enable_compilation_cache
+
+
+def _use_default() -> None:
+    folder = platformdirs.user_cache_path("mamkpd_jax") / "compiled"
+    try:
+        use(folder)
+    except OSError as error:
+        _warn(f"{folder} can't be written ({error.strerror or error})")
+
+
+@functools.cache  # once
+def _warn(problem: str) -> None:
+    logging.warning(
+        "%s: everything is compiled again at each start; choose another folder by --compilation_cache or "
+        "JAX_COMPILATION_CACHE_DIR",
+        problem,
+    )
 
 
 def use(folder: Path) -> None:
@@ -61,6 +112,5 @@ def use(folder: Path) -> None:
             # JAX writes the access time last. An entry without one may be truncated, and makes every later write fail.
             if not entry.with_name(f"{entry.name.removesuffix('-cache')}-atime").exists():
                 entry.unlink()
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_compilation_cache_max_size", _MAX_BYTES)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_COMPILE_S)
+    for name, value in zip(_SETTINGS, (str(folder), _MAX_BYTES, _LEAST_COMPILE_S), strict=True):
+        jax.config.update(name, value)

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+_ENABLED = "compilation_cache.enable(sys.argv[1] if len(sys.argv) > 1 else None); block = contextlib.nullcontext()"
+_BLOCK = "block = compilation_cache.default()"
 _PROGRAM = """
-import sys
+import contextlib, sys
 from mamkpd_jax import compilation_cache
-compilation_cache.enable(sys.argv[1] if len(sys.argv) > 1 else None)
+{how}
 import jax
 ones = jax.numpy.ones((3, 3))  # before hits are counted: a slow machine caches this program too
 hits = []
@@ -23,17 +25,20 @@ def slow_to_compile(x):
         x = jax.numpy.sin(x @ x)
     return x
 
-slow_to_compile(ones).block_until_ready()
+with block:
+    slow_to_compile(ones)
 print("read" if any(hits) else "compiled")
 """
 
 
-def _start(cache_home: Path, *arguments: str) -> tuple[str, str]:
+def _start(
+    cache_home: Path, *arguments: str, program: str = _PROGRAM.replace("{how}", _ENABLED), **variables: str
+) -> tuple[str, str]:
     """Runs a program that compiles; returns its output and errors. `cache_home` is the user's cache folder."""
     of_tests = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE")
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(of_tests)}
-    variables |= {"XDG_CACHE_HOME": str(cache_home), "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", _PROGRAM, *arguments]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(of_tests)}
+    variables = inherited | {"XDG_CACHE_HOME": str(cache_home), "JAX_PLATFORMS": "cpu"} | variables
+    command = [sys.executable, "-c", program, *arguments]
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
     return done.stdout.strip(), done.stderr
 
@@ -64,7 +69,11 @@ def test_off_writes_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "printed", "message"),
     [
-        ((), "compiled", "everything is compiled again at each start; see --compilation_cache"),
+        (
+            (),
+            "compiled",
+            "compiled again at each start; choose another folder by --compilation_cache or ",
+        ),
         (
             ("{file}/named",),
             "",
@@ -77,3 +86,30 @@ def test_unwritable_folder(arguments, printed, message, tmp_path):
     file.touch()
     out, err = _start(file, *(argument.format(file=file) for argument in arguments))
     assert out == printed and message.format(file=file) in err, err
+
+
+_OF_A_BLOCK = _PROGRAM.replace("{how}", _BLOCK)
+
+
+def test_block_caches_its_own_programs_only(tmp_path):
+    later = "\njax.jit(lambda x: slow_to_compile(x + 1))(ones)"  # compiled after the block
+    assert _start(tmp_path, program=_OF_A_BLOCK + later) == ("compiled", "")
+    assert len(list((tmp_path / "mamkpd_jax" / "compiled").glob("*-cache"))) == 1
+    assert _start(tmp_path, program=_OF_A_BLOCK) == ("read", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "folders"),
+    [("JAX_ENABLE_COMPILATION_CACHE", "false", []), ("JAX_COMPILATION_CACHE_DIR", "{home}/mine", ["mine"])],
+)
+def test_block_respects_jax_settings(name, value, folders, tmp_path):
+    chosen = {name: value.format(home=tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
+    assert _start(tmp_path, program=_OF_A_BLOCK, **chosen) == ("compiled", "")
+    assert [folder.name for folder in tmp_path.iterdir()] == folders
+    assert _start(tmp_path, program=_OF_A_BLOCK, **chosen)[0] == ("read" if folders else "compiled")
+
+
+def test_block_without_a_writable_folder(tmp_path):
+    (tmp_path / "file").touch()
+    out, err = _start(tmp_path / "file", program=_OF_A_BLOCK)
+    assert out == "compiled" and "everything is compiled again at each start" in err

@@ -1,5 +1,6 @@
 """The engine that runs an artifact in JAX."""
 
+import contextlib
 import dataclasses
 import hashlib
 from typing import Any
@@ -7,16 +8,19 @@ from typing import Any
 import jax
 import numpy as np
 
+from mamkpd_jax import compilation_cache
 from mamkpd_jax.artifact.artifact import Artifact, Description
 from mamkpd_jax.compilation import jit
 from mamkpd_jax.heads._head import head_of
 from mamkpd_jax.inference.engine import Batch, Engine, padded, with_flip_test
-from mamkpd_jax.program import Options, cast_once, compiled, make_program
+from mamkpd_jax.program import Options, Program, cast_once, compiled, make_program
 from mamkpd_jax.sharding import data_mesh, replicated
 
 
 class JaxEngine(Engine):
     """Runs an artifact on JAX's first device. It compiles two shapes on first use: one crop, and a full batch.
+
+    Compiled programs are cached as in `compilation_cache.default`.
 
     Args:
         flip_test: whether to apply the flip test; None: as in the model's evaluation.
@@ -36,14 +40,21 @@ class JaxEngine(Engine):
         self._predict = compiled(make_program(config, skeleton, options), mesh)
         self._outputs = compiled(make_program(config, skeleton, dataclasses.replace(options, decode=False)), mesh)
         self._decode: Any = jit(self._head.decode)
+        self._called: set[tuple[Program, int]] = set()  # functions and the numbers of crops they are compiled for
 
     def predict(self, crops: Batch, *, alone: bool) -> tuple[Any, Any]:
         # Another shape may round differently, so a last crop after full batches is padded, as in eval.py.
-        return self._predict(self._params, self._batch_stats, crops if alone else padded(crops, self.batch_size))
+        return self._run(self._predict, crops if alone else padded(crops, self.batch_size))
 
     def outputs(self, crops: Batch) -> Any:
-        batch = crops if len(crops) == 1 else padded(crops, self.batch_size)
-        return self._outputs(self._params, self._batch_stats, batch)
+        return self._run(self._outputs, crops if len(crops) == 1 else padded(crops, self.batch_size))
+
+    def _run(self, program: Program, crops: Batch) -> Any:
+        call = program, len(crops)
+        with contextlib.nullcontext() if call in self._called else compilation_cache.default():
+            result = program(self._params, self._batch_stats, crops)
+        self._called.add(call)
+        return result
 
     def decode(self, outputs: Any) -> tuple[Any, Any]:
         return self._decode(outputs)

@@ -35,7 +35,8 @@ class Predictor:
     """Predicts the keypoints of the people or animals in boxes of images.
 
     JAX compiles the network on first use for two shapes: one crop, and `batch_size` crops. Incomplete batches are
-    padded. onnxruntime compiles nothing.
+    padded. The compiled programs are cached in the user's cache folder, unless JAX has a folder for them
+    (JAX_COMPILATION_CACHE_DIR). onnxruntime compiles nothing.
 
     Args:
         model: an artifact, which JAX runs, or the path of an ONNX file of `mamkpd export`.

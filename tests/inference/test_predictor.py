@@ -1,6 +1,7 @@
 """The predictor on real images: equal to eval.py, independent of batching, and strict about its inputs."""
 
 import dataclasses
+import os
 import struct
 import subprocess
 import sys
@@ -88,6 +89,24 @@ def test_the_network_is_compiled_for_two_shapes_only(workdir, pictures):
         results = predictor([cv2.resize(image, size) for size in sizes], "whole")
         assert [result.image_hw[::-1] for result in results] == sizes
     assert predictor._engine._predict._cache_size() == 2
+
+
+def test_a_later_start_reads_compiled_programs(workdir, pictures, tmp_path):
+    """Also without any setting, as in a user's program."""
+    program = """
+import sys, jax
+from mamkpd_jax import Predictor
+events = []
+jax.monitoring.register_event_listener(lambda event, **_: events.append(event.rpartition("/")[2]))
+Predictor.from_pretrained(sys.argv[1])(sys.argv[2], "whole")
+print("cache_hits" in events, "cache_misses" in events)
+"""
+    settings = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE")
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
+    variables |= {"XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", program, str(workdir), str(pictures[0][0])]
+    printed = [subprocess.check_output(command, env=variables, text=True).strip() for _ in range(2)]
+    assert printed == ["False True", "True False"]
 
 
 def test_a_weights_file_gives_the_same_poses(workdir, predictor, pictures, tmp_path):
