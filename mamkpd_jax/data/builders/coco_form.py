@@ -10,6 +10,7 @@ import io
 import json
 import re
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,6 +173,8 @@ def prepare(builder: CocoFormBuilder) -> CocoFormBuilder:
                 builder.info.read_from_directory(path)
             else:
                 logging.info("building %s in %s", builder.name, path)
+                if not sys.stderr.isatty():  # a log file would get a line for each state of the progress bars
+                    tfds.disable_progress_bar()
                 # TFDS prints that it downloads a data set of unknown size, which is false here.
                 with contextlib.redirect_stdout(io.StringIO()):
                     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))

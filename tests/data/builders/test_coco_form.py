@@ -54,6 +54,20 @@ def test_a_killed_build_is_built_again(tmp_path):
     assert not list(tmp_path.rglob("*incomplete*"))
 
 
+def test_redirected_build_draws_no_progress_bars(tmp_path):
+    build = """
+import sys
+from mamkpd_jax.config import DataConfig
+from mamkpd_jax.data.builders.coco_form import prepare
+from mamkpd_jax.data.datasets.synthetic_people import SyntheticPeople
+
+prepare(SyntheticPeople(DataConfig(build_dir=sys.argv[1], synthetic_train_images=2, synthetic_val_images=2)))
+"""
+    done = subprocess.run([sys.executable, "-c", build, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert "examples/s" not in done.stderr and "splits" not in done.stderr, done.stderr
+    assert list(tmp_path.rglob("*.array_record*"))
+
+
 def test_prepare_waits_for_another_process(tmp_path):
     """A lock and a copy of a finished build simulate the other process."""
     finished = Path(prepare(SyntheticPeople(_few(2, 2, tmp_path / "finished"))).data_path)
