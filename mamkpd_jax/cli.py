@@ -169,15 +169,17 @@ class Choice:
         known = {name.replace("_", "-"): name for name in self._programs}
         name = typed.replace("_", "-")
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            _fail(f"there is no {self._kind} {typed!r}; did you mean {near!r}? (--help lists all)")
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}? (--help lists all)" if near else f"expected one of {', '.join(known)}"
+            _fail(f"there is no {self._kind} {typed!r}; {hint}")
         return self._programs[known[name]]
 
 
 def run(main: Callable[[], None] | Choice) -> None:
     """Parses the flags and calls `main`.
 
-    A wrong flag, a `UserError`, a missing extra or an unwritable output prints one line and exits with status 1.
+    A wrong flag, a `UserError`, a missing extra or device, too little memory or an unwritable output prints one line
+    and exits with status 1.
     """
     while isinstance(main, Choice):
         main = main.take()
@@ -285,6 +287,13 @@ def _guarded(main: Callable[[], None]) -> None:
         if extra is None:
             raise
         _fail(f"{error}; install it with: pip install '.[{extra}]' in the repository")
+    except (MemoryError, RuntimeError) as error:
+        text = str(error).partition("\n")[0]
+        if isinstance(error, MemoryError) or text.startswith("RESOURCE_EXHAUSTED"):
+            _fail(f"not enough memory ({text}); lower the batch size, or see Out of memory in docs/troubleshooting.md")
+        if not text.startswith("Unable to initialize backend"):
+            raise
+        _fail(f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: {text}")
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _reader_has_left():
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes its buffer at exit

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from mamkpd_jax.artifact.checkpoints import write_checkpoint
@@ -58,6 +60,33 @@ def test_too_large_output_prints_one_line(tmp_path, capsys):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "can't be written (File too large); free space or give another folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "allocate", [lambda: jnp.zeros(2**45).block_until_ready(), lambda: np.zeros(2**50)], ids=["jax", "numpy"]
+)
+def test_too_little_memory_prints_one_line(allocate, capsys):
+    with pytest.raises(SystemExit) as end:
+        _guarded(allocate)
+    printed = capsys.readouterr().err
+    assert end.value.code == 1 and printed.startswith("error: not enough memory (") and printed.count("\n") == 1
+    assert "; lower the batch size, or see Out of memory in docs/troubleshooting.md" in printed
+
+
+def test_missing_device_prints_one_line():
+    command = [sys.executable, "-m", "mamkpd_jax", "predict", "--input=examples/skier.jpg", "--boxes=whole"]
+    done = subprocess.run(command, env=os.environ | {"JAX_PLATFORMS": "other"}, capture_output=True, text=True)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert last.startswith("error: JAX_PLATFORMS=other: Unable to initialize backend 'other'")
+
+
+def test_other_errors_keep_their_traceback():
+    def fail():
+        raise RuntimeError("a fault of the program")
+
+    with pytest.raises(RuntimeError, match="a fault of the program"):
+        _guarded(fail)
 
 
 def _without(package: str, *command: str) -> subprocess.CompletedProcess:

@@ -56,11 +56,19 @@ def test_one_process_imports_all_commands():
     assert all(COMMANDS[name] for name in COMMANDS)
 
 
-@pytest.mark.parametrize(("typed", "near"), [("trian", "train"), ("showdata", "show-data"), ("-x", "export")])
+@pytest.mark.parametrize(("typed", "near"), [("trian", "train"), ("showdata", "show-data")])
 def test_unknown_command_names_the_nearest(typed, near):
     done = _mamkpd(typed)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr == f"error: there is no command {typed!r}; did you mean {near!r}? (--help lists all)\n"
+
+
+@pytest.mark.parametrize("typed", ["demo", "-x"])
+def test_unknown_command_lists_all_if_none_is_near(typed):
+    done = _mamkpd(typed)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith(f"error: there is no command {typed!r}; expected one of bench, check-data, ")
+    assert done.stderr.count("\n") == 1 and "train" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ ELSEWHERE = {
     "The GPU is not used": "it needs a GPU, and JAX without CUDA",
     "CUDA can't be initialised": "it needs a GPU, and another CUDA",
     "HEIC pictures are left out": "tests/inference/test_images.py has it",
-    "Out of memory": "it needs a model that fills the memory",
+    "Out of memory": "tests/test_cli.py has it",
     "The batch is larger than the data set": "tests/training/test_remarks.py has it",
     "Another training uses the run directory": "tests/training/test_lock.py has it",
     "The run directory has another run": "it needs a trained run",
