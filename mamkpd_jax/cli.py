@@ -179,8 +179,16 @@ def run(main: Callable[[], None] | Choice) -> None:
     """Parses the flags and calls `main`.
 
     A wrong flag, a `UserError`, a missing extra or device, too little memory or an unwritable output prints one line
-    and exits with status 1.
+    and exits with status 1; Ctrl-C prints one line and exits with status 130.
     """
+    try:
+        _run(main)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+
+
+def _run(main: Callable[[], None] | Choice) -> None:
     while isinstance(main, Choice):
         main = main.take()
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]  # for file names in any script

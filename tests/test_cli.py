@@ -81,6 +81,18 @@ def test_missing_device_prints_one_line():
     assert last.startswith("error: JAX_PLATFORMS=other: Unable to initialize backend 'other'")
 
 
+def test_interrupted_prediction_prints_one_line(tmp_path):
+    """Also during the imports, which is when the signal comes here."""
+    command = [sys.executable, "-X", "importtime", "-m", "mamkpd_jax", "predict", "--input=examples/skier.jpg"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        while "mamkpd_jax.compilation_cache" not in process.stderr.readline():  # importtime prints finished imports
+            pass
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130 and rest.endswith("interrupted\n") and "Traceback" not in rest, rest[-500:]
+
+
 def test_other_errors_keep_their_traceback():
     def fail():
         raise RuntimeError("a fault of the program")
