@@ -102,7 +102,7 @@ class DataConfig:
     exif: str = _choice("auto", "upright", "stored")
     build_dir: str = "data/tfds"  # the folder in which the data set is built
     input_hw: tuple[int, int] = (256, 192)
-    augmentation: str = _choice("mmpose", "hrnet", "mmpose_mpii", "hrnet_mpii", "flip", "none")
+    augmentation: str = _choice("mmpose", "hrnet", "mmpose_mpii", "hrnet_mpii", "light", "flip", "none")
     erasing_p: float = _number(0.0, 0.0, 1.0)  # the probability that a random rectangle covers part of a training crop
     workers: int = _number(4, 0)  # loader processes; 0 loads in threads of the training process
     synthetic_train_images: int = _number(4000, 1)

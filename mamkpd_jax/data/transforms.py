@@ -1,7 +1,8 @@
 """Top-down crops with augmentation, on top of the functions in `functional`.
 
 The order is flip, half-body, then scale, rotation and shift in one warp, then erasing. The paper names flip, crop
-(half-body), resize and rotation, but gives no numbers (sec. 4.1). Choice: the presets are those of MMPose and HRNet.
+(half-body), resize and rotation, but gives no numbers (sec. 4.1). Choice: the presets are those of MMPose and HRNet,
+and "light" for runs of few epochs.
 """
 
 import dataclasses
@@ -102,6 +103,7 @@ PRESETS = {
     "hrnet": _HRNET,
     "mmpose_mpii": dataclasses.replace(_MMPOSE, half_body_p=0.0, shift_p=0.0),
     "hrnet_mpii": dataclasses.replace(_HRNET, half_body_p=0.0, scale=0.25, rotation_deg=30.0),
+    "light": dataclasses.replace(_HRNET, half_body_p=0.15, scale=0.2, rotation_deg=15.0, shift=0.05, shift_p=0.3),
     "flip": Augmentation(half_body_p=0.0, scale=0.0, rotation_p=0.0, shift_p=0.0),
     "none": None,
 }

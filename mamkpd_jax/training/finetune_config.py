@@ -70,7 +70,7 @@ def finetune_config(
     return Config(
         model=dataclasses.replace(model, drop_path=0.0),
         head=HeatmapConfig(codec="dark", sigma_px=4.0) if start is None else start.config.head,
-        data=dataclasses.replace(data, input_hw=input_hw, augmentation="mmpose"),
+        data=dataclasses.replace(data, input_hw=input_hw, augmentation="light"),
         optim=OptimConfig(
             batch_size=batch,
             epochs=epochs,

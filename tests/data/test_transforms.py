@@ -47,7 +47,7 @@ def test_every_input_size_keeps_the_aspect(input_hw, udp):
     np.testing.assert_allclose(centre[0], extent / 2)
 
 
-@pytest.mark.parametrize("preset", ["mmpose", "hrnet"])
+@pytest.mark.parametrize("preset", ["mmpose", "hrnet", "light"])
 @pytest.mark.parametrize("seed", range(10))
 def test_inverse_matrix_maps_joints_to_the_image(preset, seed):
     """The inverse matrix maps joints to the image, or to its mirror image if the crop was flipped."""
