@@ -6,6 +6,7 @@ has all annotations of a split, crowds included. It is the ground truth that COC
 
 import abc
 import contextlib
+import hashlib
 import io
 import json
 import re
@@ -61,6 +62,7 @@ class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """
         self.notes: dict[str, list[str]] = {}  # by split: remarks about its files
         self.left_out: dict[str, int] = {}  # by split: number of annotations that `examples` leaves out
+        self._digests: dict[str, set[bytes]] = {}  # by split: of the images' files
         variant = tfds.core.BuilderConfig(name=re.sub(r"[^\w-]+", "_", config, flags=re.ASCII)[-_MAX_NAME_LENGTH:])
         super().__init__(data_dir=Path(build_dir).absolute(), config=variant, file_format="array_record")
 
@@ -124,7 +126,9 @@ class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """
         places, counts = [], Counter[str](dict.fromkeys(_COUNTS, 0))
         truth: dict[str, list[dict[str, Any]]] = {"images": [], "annotations": []}
+        digests = self._digests[split] = set()
         for record, (image, content, annotations) in enumerate(self.examples(split)):
+            digests.add(hashlib.sha256(content).digest())
             instances = []
             for annotation in annotations:
                 kept = {field: value for field, value in annotation.items() if field not in _UNUSED_FIELDS}
@@ -144,7 +148,11 @@ class CocoFormBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self.ground_truth_path(split).write_text(json.dumps(truth), encoding="utf-8")
         metadata: Any = self.info.metadata
         metadata["instances"][split] = places
-        metadata["notes"][split] = self.notes.get(split, [])
+        metadata["notes"][split] = [
+            f"{n} of the images are in {other} too, so scores on {split} are too high after training on {other}"
+            for other, others in self._digests.items()
+            if other != split and (n := len(digests & others))
+        ] + self.notes.get(split, [])
         if self.left_out.get(split):
             counts["left out"] = self.left_out[split]
         metadata["counts"][split] = dict(counts) | {name: len(part) for name, part in truth.items()}

@@ -286,6 +286,22 @@ def test_findings_are_logged_at_every_start(tmp_path, caplog):
         assert "custom_coco val: derived: 1 x area not above 0: 0.53 of the box (annotation 0)" in caplog.text
 
 
+@pytest.mark.parametrize("copied", [False, True])
+def test_images_in_both_splits_are_counted(copied, tmp_path, caplog):
+    """Copies under other names too, as in two folders."""
+    _data_set(tmp_path, {"a.png": IMAGE, "b.png": 255 - IMAGE})
+    labels = json.loads((tmp_path / "all.json").read_bytes())
+    labels["images"][0]["file_name"] = "copy.png" if copied else "a.png"
+    labels["images"][1]["file_name"] = "other.png"
+    cv2.imwrite(str(tmp_path / "copy.png"), IMAGE)
+    cv2.imwrite(str(tmp_path / "other.png"), IMAGE // 2)
+    (tmp_path / "val.json").write_text(json.dumps(labels), encoding="utf-8")
+    caplog.set_level("INFO")
+    files = {"train_annotations": "all.json", "val_annotations": "val.json", "train_images": ".", "val_images": "."}
+    prepare(CustomCoco(data_at(tmp_path, tmp_path / "build", **files)))
+    assert "val: 1 of the images are in train too, so scores on val are too high after training on train" in caplog.text
+
+
 @pytest.mark.parametrize(("augmentation", "flip_test"), [("mmpose", False), ("none", True)])
 def test_flips_refuse_one_sided_keypoints(augmentation, flip_test, tmp_path):
     _data_set(tmp_path, {"a.png": IMAGE}, names=("nose", "left_fin"))
