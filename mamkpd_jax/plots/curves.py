@@ -56,7 +56,7 @@ def read_metrics(workdir: Path) -> Series:
 
 
 def curves(runs: dict[str, Series]) -> Figure:
-    """A panel per metric with a curve per run: all training metrics and the first evaluation metric.
+    """A panel per metric with a curve per run: all training metrics and each run's first evaluation metric.
 
     A non-finite value leaves a gap, marked by a dotted line.
 
@@ -64,8 +64,8 @@ def curves(runs: dict[str, Series]) -> Figure:
         runs: the metrics of each run, by the name in the legend.
     """
     names = list(dict.fromkeys(name for series in runs.values() for name in series))
-    evaluated = [name for name in names if name.startswith("eval/")][:1]
-    panels = [name for name in names if name.startswith("train/")] + evaluated
+    evaluated = [next((name for name in series if name.startswith("eval/")), None) for series in runs.values()]
+    panels = [name for name in names if name.startswith("train/")] + list(dict.fromkeys(filter(None, evaluated)))
     rows = math.ceil(len(panels) / _COLUMNS)
     figure = new_figure(3.6 * _COLUMNS, 2.6 * rows)
     for i, name in enumerate(panels):

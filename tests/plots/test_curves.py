@@ -28,13 +28,14 @@ def _train(step, loss):
 def test_each_metric_has_a_panel_with_all_runs(tmp_path):
     evaluation = {"step": 20, "epoch": 2.0, "eval/coco/AP": 0.5, "eval/coco/AP50": 0.8}
     one = _write(tmp_path / "one", [_train(10, 0.4), _train(20, 0.2), evaluation])
-    two = _write(tmp_path / "two", [_train(10, 0.5)])
+    two = _write(tmp_path / "two", [_train(10, 0.5), {"step": 10, "epoch": 1.0, "eval/pck_box@0.1/mean": 30.0}])
     figure = curves({"one": read_metrics(one), "two": read_metrics(two)})
     lines = {axes.get_title(): {line.get_label(): line for line in axes.get_lines()} for axes in figure.axes}
-    assert list(lines) == ["train/loss", "train/learning_rate", "eval/coco/AP"]
+    assert list(lines) == ["train/loss", "train/learning_rate", "eval/coco/AP", "eval/pck_box@0.1/mean"]
     np.testing.assert_array_equal(lines["train/loss"]["one"].get_xydata(), [[10, 0.4], [20, 0.2]])
     np.testing.assert_array_equal(lines["train/loss"]["two"].get_xydata(), [[10, 0.5]])
     np.testing.assert_array_equal(lines["eval/coco/AP"]["one"].get_xydata(), [[20, 0.5]])
+    np.testing.assert_array_equal(lines["eval/pck_box@0.1/mean"]["two"].get_xydata(), [[10, 30.0]])
 
 
 def test_repeated_steps_and_incomplete_last_line(tmp_path):
