@@ -84,7 +84,13 @@ def test_missing_device_prints_one_line():
 def test_interrupted_prediction_prints_one_line(tmp_path):
     """Also during the imports, which is when the signal comes here."""
     command = [sys.executable, "-X", "importtime", "-m", "mamkpd_jax", "predict", "--input=examples/skier.jpg"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    # Tests that run in the background may have inherited that Ctrl-C is ignored.
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         assert process.stderr is not None
         while "mamkpd_jax.compilation_cache" not in process.stderr.readline():  # importtime prints finished imports
             pass
