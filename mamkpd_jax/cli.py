@@ -179,7 +179,7 @@ def run(main: Callable[[], None] | Choice) -> None:
     """Parses the flags and calls `main`.
 
     A wrong flag, a `UserError`, a missing extra or device, too little memory or an unwritable output prints one line
-    and exits with status 1; Ctrl-C prints one line and exits with status 130.
+    and exits with status 1. Ctrl-C prints one line, or nothing during the imports, and exits with status 130.
     """
     try:
         _run(main)
@@ -189,8 +189,15 @@ def run(main: Callable[[], None] | Choice) -> None:
 
 
 def _run(main: Callable[[], None] | Choice) -> None:
-    while isinstance(main, Choice):
-        main = main.take()
+    # Until the program is imported, Ctrl-C ends the process at once: JAX's imports discard some KeyboardInterrupts.
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        while isinstance(main, Choice):
+            main = main.take()
+    finally:
+        signal.signal(signal.SIGINT, handler)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]  # for file names in any script
     # The --help of absl shows the docstring and the flags of the started script.
     sys.modules["__main__"].__doc__ = sys.modules[main.__module__].__doc__
