@@ -62,7 +62,9 @@ def _expect_predictors_poses(page, predictor, path):
     expect_found(page, len(expected.boxes))
     boxes, joints = _poses(page)
     np.testing.assert_allclose(boxes, expected.boxes, atol=0.5)
-    np.testing.assert_allclose(joints[..., :2], expected.keypoints, atol=0.5)
+    # Within 0.1 pixels of the crop, which is 128 pixels wide, and the page's rounding.
+    tolerances_px = 0.1 * 1.25 * boxes[:, 2:].max(axis=1) / 128 + 0.05
+    assert (np.abs(joints[..., :2] - expected.keypoints).max(axis=(1, 2)) < tolerances_px).all()
     np.testing.assert_allclose(joints[..., 2], expected.scores, atol=0.01)
 
 
@@ -118,14 +120,15 @@ def test_the_times_of_detector_and_pose_are_shown(page, picture):
 
 
 def test_boxes_without_joints_are_counted_separately(page, predictor, shared_data):
-    (expected,) = predictor("people")(shared_data / PEOPLE[0], "nanodet")
-    found = int((expected.scores > 0.2).any(axis=1).sum())
-    assert 0 < found < 3 == len(expected)
-    choose(page, shared_data / PEOPLE[0])
-    sync_api.expect(_status(page)).to_have_text(f"Found keypoints in {found} of 3 boxes.")
-    page.get_by_role("button", name="Remove box 3").click()
+    picture = shared_data / "coco" / "val2017" / "000000349860.jpg"
+    (expected,) = predictor("people")(picture, "nanodet")
+    has_joints = (expected.scores > 0.2).any(axis=1)
+    assert sorted(has_joints) == [False, True]
+    choose(page, picture)
+    sync_api.expect(_status(page)).to_have_text("Found keypoints in 1 of 2 boxes.")
+    page.get_by_role("button", name=f"Remove box {has_joints.argmax() + 1}").click()
     page.get_by_role("button", name="Find keypoints").click()
-    sync_api.expect(_status(page)).to_have_text("No keypoint in 2 boxes has a score above 0.2.")
+    sync_api.expect(_status(page)).to_have_text("No keypoint in 1 box has a score above 0.2.")
 
 
 def test_a_choice_of_one_is_not_offered(page):
