@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates
 
 from mamkpd_jax.data import functional as F
 from tests.data.exif import turned
@@ -78,6 +79,28 @@ def test_image_and_points_are_warped_alike(rotation_deg):
     rows, columns = np.mgrid[:256, :192]
     found = np.array([(crop * columns).sum(), (crop * rows).sum()]) / crop.sum()
     np.testing.assert_allclose(found, F.warp_points(spot[None], matrix)[0], atol=0.1)
+
+
+@pytest.mark.parametrize(("n", "shrinkage"), [(1, 1.0), (1, 1.4), (2, 1.6), (5, 5.0), (16, 16.4), (16, 40.0)])
+def test_shrunk_pixels_are_means_of_samples(n, shrinkage):
+    """The samples of the crop's pixel (0, 0) are centred on (30, 20) in the image."""
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    matrix = np.array([[1 / shrinkage, 0, -30 / shrinkage], [0, 1 / shrinkage, -20 / shrinkage]])
+    pixel = F.warp_image(image, matrix, (1, 1))[0, 0]
+    offsets = (np.arange(n) - (n - 1) / 2) * shrinkage / n
+    at = np.meshgrid(20 + offsets, 30 + offsets, indexing="ij")
+    samples = [map_coordinates(image[..., c].astype(float), at, order=1, mode="grid-constant") for c in range(3)]
+    np.testing.assert_allclose(pixel, np.mean(samples, axis=(1, 2)), atol=2.0)
+
+
+@pytest.mark.parametrize("rotation_deg", [0.0, 20.0])
+def test_moving_a_large_box_changes_crops_little(shared_data, rotation_deg):
+    """The box moves by half a pixel, which is less than a tenth of a pixel of the crop."""
+    image = cv2.imread(str(shared_data / "ap10k" / "images" / "000000000004.jpg"))
+    places = [np.array([512.0, 341.0]), np.array([512.5, 341.5])]
+    matrices = [F.crop_matrix(place, np.array([1000.0, 1000.0]), rotation_deg, (128, 128)) for place in places]
+    still, moved = (F.warp_image(image, matrix, (128, 128)).astype(int) for matrix in matrices)
+    assert np.abs(moved - still).mean() < 1.5 and still.std() > 30
 
 
 @pytest.mark.parametrize(

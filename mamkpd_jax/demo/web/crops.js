@@ -3,6 +3,7 @@
 import { makeTaps, round, sample, setTaps } from "./sampling.js";
 
 const PARTS = 32; // per pixel: OpenCV's warpAffine rounds coordinates to these
+const MAX_SAMPLES = 16; // along each side of a crop's pixel
 const join = (above, near, below, far) => (above * near + below * far + 512) >> 10;
 
 /**
@@ -19,12 +20,31 @@ export function placeCrop([x, y, width, height], { input_hw: [rows, columns], bo
 
 /** Writes the crop of a transform, black outside the picture, as RGB bytes [rows, columns, 3] to `target`. */
 export function cutCrop(picture, { scale, shift }, [rows, columns], target) {
-  const [stepX, stepY] = scale.map((factor) => 1 / factor);
-  const [startX, startY] = [-stepX * shift[0], -stepY * shift[1]];
+  // A picture that shrinks by about n gets n x n samples per pixel of the crop, and their mean.
+  const n = Math.min(Math.max(round(1 / Math.sqrt(scale[0] * scale[1])), 1), MAX_SAMPLES);
+  const [stepX, stepY] = scale.map((factor) => 1 / (n * factor));
+  const [startX, startY] = [stepX, stepY].map((step, i) => -step * (n * shift[i] + (n - 1) / 2));
   // OpenCV rounds twice along a row.
-  const across = tapsOf(columns, (x) => round(stepX * x * 1024) + round(startX * 1024), picture.width);
-  const down = tapsOf(rows, (y) => round((stepY * y + startY) * 1024), picture.height);
-  sample(picture, across, down, join, target);
+  const across = tapsOf(n * columns, (x) => round(stepX * x * 1024) + round(startX * 1024), picture.width);
+  const down = tapsOf(n * rows, (y) => round((stepY * y + startY) * 1024), picture.height);
+  const samples = n === 1 ? target : new Uint8Array(n * n * target.length);
+  sample(picture, across, down, join, samples);
+  if (n > 1) average(samples, n, columns, target);
+}
+
+/** Writes the means of blocks of n x n RGB pixels, rounded as in OpenCV's `resize`. */
+function average(samples, n, columns, target) {
+  const mean = n === 2 ? (sum) => (sum + 2) >> 2 : (sum) => round(sum / (n * n));
+  const sums = new Int32Array(3 * columns);
+  for (let from = 0, out = 0; out < target.length; out += sums.length) {
+    sums.fill(0);
+    for (let row = 0; row < n; row++) {
+      for (let x = 0; x < n * columns; x++) {
+        for (let c = 0; c < 3; c++) sums[3 * Math.floor(x / n) + c] += samples[from++];
+      }
+    }
+    target.set(sums.map(mean), out);
+  }
 }
 
 /** The taps at coordinates in 1024ths of a pixel. */
