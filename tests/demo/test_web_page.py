@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from mamkpd_jax import Predictor
+from mamkpd_jax.data.transforms import BOX_PADDING, TopDownCrop
+from mamkpd_jax.skeletons import COCO
 from tests.browser import offline
 from tests.demo.pages import (
     NO_ADAPTER,
@@ -25,7 +27,7 @@ __all__ = ["offline", "web_demo"]
 
 PEOPLE = ("coco_mini/000000040083.jpg", "coco_mini/000000196141.jpg", "coco_mini/000000197388.jpg")
 NOTHING = "Nothing was found in the picture. Choose another model, draw a box, or type it."
-ANIMALS = ("ap10k/images/000000000004.jpg", "coco/val2017/000000214753.jpg")
+ANIMALS = ("ap10k/images/000000000004.jpg", "ap10k/images/000000037516.jpg")
 
 
 @pytest.fixture
@@ -73,6 +75,26 @@ def test_poses_equal_those_of_the_predictor(page, predictor, shared_data, model,
     page.get_by_label("Model").select_option(model)
     choose(page, shared_data / name)
     _expect_predictors_poses(page, predictor(model), shared_data / name)
+
+
+@pytest.mark.parametrize("shrinkage", [0.7, 1.4, 1.7, 2.6, 3.7, 16.2, 25.0])
+def test_crops_equal_the_predictors(page, shrinkage):
+    image, shape = np.random.default_rng(0).integers(0, 256, (240, 320, 4), np.uint8), (16, 12)
+    box = [40.5, -20.25, 16 * shrinkage, 16 * shrinkage]
+    model = {"input_hw": shape, "box_padding": BOX_PADDING, "udp": False}
+    crop = page.evaluate(
+        """async ([pixels, box, model]) => {
+            const { cutCrop, placeCrop } = await import("./crops.js");
+            const [rows, columns] = model.input_hw;
+            const target = new Uint8Array(rows * columns * 3);
+            const picture = { data: new Uint8ClampedArray(pixels), width: 320, height: 240 };
+            cutCrop(picture, placeCrop(box, model), model.input_hw, target);
+            return [...target];
+        }""",
+        [image.ravel().tolist(), box, model],
+    )
+    images, _ = TopDownCrop(input_hw=shape, skeleton=COCO).of_boxes(image[..., :3].copy(), np.array([box]))
+    np.testing.assert_array_equal(np.reshape(crop, images[0].shape), images[0])
 
 
 def test_rotated_gray_pictures_are_read_upright(page, predictor, picture, tmp_path):
