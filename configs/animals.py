@@ -4,7 +4,7 @@ mamkpd train --config=animals --config.data.root=data/animalpose --workdir=runs/
 mamkpd convert --checkpoint=runs/animals --output=animals.safetensors --dtype=bfloat16
 
 `mamkpd pose-release --release=DIR --root=data/animalpose` makes the annotation files from the official release.
-The shipped weights are from this config: PCK@0.1 of the box 74.4% (docs/models.md).
+The shipped weights are from this config: PCK@0.1 of the box 74.5% (docs/models.md).
 """
 
 from mamkpd_jax.config import Config, DataConfig, EvalConfig, HeatmapConfig, ModelConfig, OptimConfig
