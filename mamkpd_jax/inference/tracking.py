@@ -14,8 +14,6 @@ from mamkpd_jax.skeletons import JOINT_THRESHOLD
 # Choice: a person who moves by a fifth of their height between two frames keeps a similarity of 0.32 to their track.
 _MIN_SIMILARITY = 0.3
 _MAX_UNSEEN_FRAMES = 30
-_MIN_JOINTS = 3
-_GROWTH = 1.3  # Choice: enlarges the box around the joints, because heads and feet extend beyond them
 
 
 class _Track(NamedTuple):
@@ -25,6 +23,7 @@ class _Track(NamedTuple):
     keypoints: Float[np.ndarray, "j 2"]
     scores: Float[np.ndarray, " j"]
     area_px: float
+    detected: "_Track | None" = None  # in the last frame with detected boxes; None if this is it
 
 
 class Tracker:
@@ -39,8 +38,12 @@ class Tracker:
         self._frame = 0
         self._next_id = 1
 
-    def update(self, result: PoseResult) -> Int[np.ndarray, " n"]:
-        """Adds the next frame, and returns the track id of each of its poses."""
+    def update(self, result: PoseResult, *, detected: bool = True) -> Int[np.ndarray, " n"]:
+        """Adds the next frame, and returns the track id of each of its poses.
+
+        Args:
+            detected: the boxes of `result` were detected, and are not those of `boxes`.
+        """
         self._frame += 1
         self._tracks = [t for t in self._tracks if self._frame - t.frame <= _MAX_UNSEEN_FRAMES]
         similarity = np.array([self._similarity(track, result) for track in self._tracks])
@@ -53,7 +56,8 @@ class Tracker:
         ids[new] = np.arange(self._next_id, self._next_id + len(new))
         self._next_id += len(new)
         poses = zip(ids.tolist(), result.boxes, result.keypoints, result.scores, result.areas_px, strict=True)
-        seen = [_Track(track_id, self._frame, *pose) for track_id, *pose in poses]
+        last = {} if detected else {track.id: track.detected or track for track in self._tracks}
+        seen = [_Track(track_id, self._frame, *pose, detected=last.get(track_id)) for track_id, *pose in poses]
         self._tracks = seen + [track for track in self._tracks if track.id not in ids]
         return ids
 
@@ -63,13 +67,18 @@ class Tracker:
         return {track.id for track in self._tracks}
 
     def boxes(self) -> Boxes:
-        """Boxes for the next frame, around those joints of the last frame whose score is above JOINT_THRESHOLD."""
+        """Boxes for the next frame: those of the last detection, moved by the median displacement of the joints since.
+
+        Joints count whose scores were and are above JOINT_THRESHOLD. Choice: a box around the joints shrinks or grows
+        with each wrong one, which makes the next pose worse.
+        """
         found = []
         for track in self._tracks:
-            joints = track.keypoints[track.scores > JOINT_THRESHOLD]
-            if track.frame == self._frame and len(joints) >= _MIN_JOINTS:
-                centre, size = (joints.min(axis=0) + joints.max(axis=0)) / 2, np.ptp(joints, axis=0) * _GROWTH
-                found.append([*(centre - size / 2), *size])
+            start = track.detected or track
+            sure = np.minimum(track.scores, start.scores) > JOINT_THRESHOLD
+            if track.frame == self._frame and sure.any():
+                moved = np.median(track.keypoints[sure] - start.keypoints[sure], axis=0)
+                found.append([*(start.box[:2] + moved), *start.box[2:]])
         return Boxes(np.array(found, np.float64).reshape(-1, 4), np.ones(len(found)))
 
     def _similarity(self, track: _Track, result: PoseResult) -> Float[np.ndarray, " n"]:

@@ -99,7 +99,7 @@ class _People:
         """The poses of a frame, and their track ids."""
         result = self._poses(frame)
         result = result.without_duplicates() if self.options.suppress else result
-        ids = self.tracker.update(result)
+        ids = self.tracker.update(result, detected=self.undetected == 0)
         if not self.tracking.smooth:
             return result, ids
         self.filters = {i: self.filters.get(i, OneEuro()) for i in self.tracker.ids}
@@ -116,8 +116,7 @@ class _People:
             (result,) = self.predictor(frame.image, self.tracker.boxes(), box_threshold=0.0)
             if len(result):
                 return dataclasses.replace(result, left_out=())  # boxes of people who left the frame
-        else:
-            self.undetected = 0
+        self.undetected = 0
         (result,) = self.predictor(frame.image, self.detector, box_threshold=self.options.box_threshold)
         return result
 

@@ -40,8 +40,9 @@ def test_labelled_boxes_are_all_found(shared_data, tmp_path):
     (tmp_path / "val2017").mkdir()
     for image in content["images"]:
         shutil.copy(shared_data / "coco_mini" / image["file_name"], tmp_path / "val2017")
-    labelled, detected = rows(Predictor.from_pretrained("people"), tmp_path)
+    labelled, detected, followed = rows(Predictor.from_pretrained("people"), tmp_path)
     assert (labelled["people"], labelled["recall"]) == (12, 1.0) and 0.5 <= detected["recall"] <= 1
-    for row in (labelled, detected):
+    assert 0.4 <= followed["recall"] <= detected["recall"]
+    for row in (labelled, detected, followed):
         names = {name.partition("/")[2] for name in row if "/" in name} - {"mean", "left_out"}
         assert len(names) == 12 and "neck" not in names and 0 <= row["pck_torso@0.2/mean"] <= 100

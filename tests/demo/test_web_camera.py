@@ -87,12 +87,11 @@ def test_the_camera_detects_in_every_fifth_frame(web_demo, film, tmp_path):
 
 def _five_frames(image):
     """The predictor's poses in five frames of a film that shows an image: a detection, then boxes that follow."""
-    predictor, boxes = Predictor.from_pretrained("people"), "nanodet"
-    for _ in range(5):
+    predictor, tracker, boxes = Predictor.from_pretrained("people"), Tracker(), "nanodet"
+    for number in range(5):
         (result,) = predictor(image, boxes)
         yield result
-        tracker = Tracker()
-        tracker.update(result)
+        tracker.update(result, detected=number == 0)
         boxes = tracker.boxes().xywh
 
 
@@ -103,23 +102,27 @@ def _distance_px(result, circles):
 
 
 def test_boxes_follow_poses_as_in_the_tracker(page):
-    """The poses: a usual one, one with two joints, one with all joints in a point, and one outside the picture."""
+    """The poses: a usual one, one with two sure joints, one without, and one that leaves the picture."""
     rng = np.random.default_rng(0)
-    keypoints = rng.uniform(100, 200, (4, 17, 2)) + np.array([0, 0, 0, 900])[:, None, None]
-    scores = np.where(rng.uniform(size=(4, 17)) < 0.3, 0.2, 0.9)
-    scores[1, 2:] = 0
-    keypoints[2] = 50
-    boxes, ones = np.ones((4, 4)), np.ones(4)
-    found = {"keypoints": keypoints, "scores": scores, "boxes": boxes, "box_scores": ones, "areas_px": ones}
-    tracker = Tracker()
-    tracker.update(PoseResult(**found, image_hw=(480, 640), skeleton=COCO, image="", upright=True))
-    poses = [{"keypoints": points} for points in np.concatenate([keypoints, scores[..., None]], -1).tolist()]
-    boxes = page.evaluate(
-        """async (poses) => (await import("./following.js")).boxesAround(
+    boxes, ones = np.array([[20 + 150 * i, 50, 100, 200] for i in range(4)]) + rng.uniform(0, 1, (4, 4)), np.ones(4)
+    starts = boxes[:, None, :2] + rng.uniform(0, 100, (4, 17, 2))
+    scores = np.where(rng.uniform(size=(2, 4, 17)) < 0.3, 0.2, 0.9)
+    scores[:, 1] = [0.9, 0.9, *[0] * 15]
+    scores[1, 2] = 0
+    tracker, frames = Tracker(), []
+    for number, move in enumerate([0, np.array([12, -8, 3, 500])[:, None, None] + rng.normal(0, 5, (4, 17, 2))]):
+        found = {"keypoints": starts + move, "scores": scores[number], "boxes": boxes}
+        more = {"box_scores": ones, "areas_px": 2e4 * ones, "image_hw": (480, 640), "skeleton": COCO, "image": ""}
+        tracker.update(PoseResult(**found, **more, upright=True), detected=number == 0)
+        frames.append(np.concatenate([starts + move, scores[number][..., None]], axis=-1).tolist())
+    detected = [{"keypoints": points, "box": box} for points, box in zip(frames[0], boxes.tolist(), strict=True)]
+    followed = page.evaluate(
+        """async (poses) => (await import("./following.js")).follow(
             poses, { keypoint_threshold: 0.2 }, { width: 640, height: 480 })""",
-        poses,
+        [{"keypoints": points, "detected": pose} for points, pose in zip(frames[1], detected, strict=True)],
     )
-    np.testing.assert_allclose(boxes, tracker.boxes().xywh[:1])
+    assert [pose["detected"]["box"] for pose in followed] == boxes[:2].tolist()
+    np.testing.assert_allclose([pose["box"] for pose in followed], tracker.boxes().xywh[:2])
 
 
 def test_the_model_can_change_while_the_camera_runs(page):

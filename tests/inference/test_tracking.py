@@ -1,5 +1,7 @@
 """Track ids of people who walk past each other, disappear and return."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -55,12 +57,25 @@ def test_ids_of_ended_tracks_are_not_reused():
     assert tracker.update(_frame(10)).tolist() == [2] and tracker.ids == {2}
 
 
-def test_next_boxes_surround_the_confident_joints():
+def test_boxes_move_with_the_sure_joints():
     tracker = Tracker()
-    tracker.update(_frame(100))
-    (box,), scores = tracker.boxes()
-    assert iou(np.array([[100.0, 10, 40, 100]]), box)[0] > 0.7 and scores == [1.0]
+    tracker.update(_frame(100, 300))
+    np.testing.assert_allclose(tracker.boxes().xywh, [[100, 10, 40, 100], [300, 10, 40, 100]])
+    for step in (1, 2):
+        moved = _frame(310 + 5 * step, 100 - 3 * step)
+        moved.keypoints[:, :5] += 500  # wrong joints
+        moved.scores[:, 5] = 0.1
+        tracker.update(dataclasses.replace(moved, boxes=moved.boxes + 7), detected=False)
+        np.testing.assert_allclose(tracker.boxes().xywh, [[310 + 5 * step, 10, 40, 100], [100 - 3 * step, 10, 40, 100]])
+    tracker.update(_frame(320, 90))
+    np.testing.assert_allclose(tracker.boxes().xywh, [[320, 10, 40, 100], [90, 10, 40, 100]])
+
+
+def test_poses_without_sure_joints_are_not_followed():
+    tracker = Tracker()
     tracker.update(_frame(100, scores=0.1))
+    assert len(tracker.boxes().xywh) == 0
+    tracker.update(_frame(100), detected=False)  # the detection had no sure joint
     assert len(tracker.boxes().xywh) == 0
     tracker.update(_frame())
     assert len(tracker.boxes().xywh) == 0

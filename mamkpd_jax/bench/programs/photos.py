@@ -4,10 +4,11 @@ mamkpd bench photos --coco=data/coco --checkpoint=people --output=benchmarks/res
 
 Only keypoints count whose names the model shares with COCO. Each pose is predicted in the labelled box, and in the
 detected box that has the highest IoU with it. Without a detected box of at least IoU 0.5, all its keypoints count as
-wrong. The timings are of whole runs of `mamkpd predict` with a filled compilation cache, and of further pictures with
-two people.
+wrong. For the third row a pan of four more frames follows the detection, in which the boxes follow the poses. The
+timings are of whole runs of `mamkpd predict` with a filled compilation cache, and of further pictures with two people.
 """
 
+import dataclasses
 import itertools
 import subprocess
 import sys
@@ -16,17 +17,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from absl import flags
 
 from mamkpd_jax import cli
 from mamkpd_jax.bench import measure
+from mamkpd_jax.data.functional import decode_image
 from mamkpd_jax.data.labels import read_labels
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.oks import iou
-from mamkpd_jax.inference.detectors import find_detector
+from mamkpd_jax.inference.detectors import Detector, find_detector
 from mamkpd_jax.inference.predictor import Predictor
 from mamkpd_jax.inference.results import PoseResult
+from mamkpd_jax.inference.tracking import Tracker
 from mamkpd_jax.registry import METRICS
 from mamkpd_jax.skeleton_files import make_skeleton
 from mamkpd_jax.skeletons import COCO
@@ -37,10 +41,12 @@ _STARTS = flags.DEFINE_integer("starts", 5, "Timed runs of the whole program.", 
 _PICTURES = 30  # timed pictures with two people
 _METRIC = "pck_torso@0.2"
 _LEAST_IOU = 0.5
+_PAN = 0.03  # of the picture's shorter side, from frame to frame
+_FOLLOWED_FRAMES = 4
 
 
 def rows(predictor: Predictor, folder: Path) -> list[dict[str, Any]]:
-    """A row for the labelled boxes and one for the detected boxes, each with recall and PCK by keypoint.
+    """A row each for labelled boxes, detected boxes and boxes that follow poses, with recall and PCK by keypoint.
 
     Args:
         folder: the folder with annotations/ and val2017/.
@@ -65,10 +71,16 @@ def rows(predictor: Predictor, folder: Path) -> list[dict[str, Any]]:
 
     given = ((files[i], np.array([a["bbox"] for a in by_image[i]], np.float64).reshape(-1, 4)) for i in files)
     detected = ((files[i], detector) for i in files)
+    followed = (_followed(predictor, detector, files[i]) for i in files)
+    sources = {
+        "labelled": predictor.stream(given),
+        "nanodet": predictor.stream(detected),
+        "nanodet, followed": followed,
+    }
     found = []
-    for name, inputs in (("labelled", given), ("nanodet", detected)):
+    for name, poses_of_images in sources.items():
         results, hits = [], 0
-        for i, poses in zip(files, predictor.stream(inputs), strict=True):
+        for i, poses in zip(files, poses_of_images, strict=True):
             if isinstance(poses, UserError):
                 raise poses
             chosen = _poses_of(by_image[i], poses, names)
@@ -78,6 +90,21 @@ def rows(predictor: Predictor, folder: Path) -> list[dict[str, Any]]:
         about = {"boxes": name, "people": len(labels), "recall": hits / len(labels)}
         found.append(about | scores.values)
     return found
+
+
+def _followed(predictor: Predictor, detector: Detector, picture: Path) -> PoseResult:
+    """The poses at the end of a pan over a picture, moved back to their places in it."""
+    image, tracker = decode_image(picture.read_bytes(), upright=True), Tracker()
+    height, width = image.shape[:2]
+    (poses,) = predictor(image, detector)
+    tracker.update(poses)
+    shift = 0
+    for frame in range(1, _FOLLOWED_FRAMES + 1):
+        shift = round(frame * _PAN * min(height, width))
+        seen = cv2.warpAffine(image, np.array([[1.0, 0, shift], [0, 1, 0]]), (width, height))
+        (poses,) = predictor(seen, tracker.boxes(), box_threshold=0.0)
+        tracker.update(poses, detected=False)
+    return dataclasses.replace(poses, keypoints=poses.keypoints - [shift, 0], boxes=poses.boxes - [shift, 0, 0, 0])
 
 
 def _poses_of(annotations: list[dict[str, Any]], poses: PoseResult, names: list[str]) -> list[dict[str, Any]]:

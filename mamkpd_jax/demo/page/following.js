@@ -2,24 +2,28 @@
 
 import { seen } from "./drawing.js";
 
-const MIN_JOINTS = 3;
-const GROWTH = 1.3; // enlarges the box around the joints, because heads and feet extend beyond them
-
-/** Boxes x, y, width, height around the poses' joints, without those outside the picture. */
-export function boxesAround(poses, model, { width, height }) {
-  return poses
-    .map(({ keypoints }) => keypoints.filter((keypoint) => seen(keypoint, model)))
-    .filter((keypoints) => keypoints.length >= MIN_JOINTS)
-    .map((keypoints) => {
-      const [[x, w], [y, h]] = [0, 1].map((axis) => extentOf(keypoints.map((keypoint) => keypoint[axis])));
-      return [x, y, w, h];
-    })
-    .filter(([x, y, w, h]) => w > 0 && h > 0 && x < width && y < height && x + w > 0 && y + h > 0);
+/**
+ * The boxes for the next frame: those of the last detection, moved by the median displacement of the keypoints since.
+ *
+ * @param poses each with `detected`, the same pose in the last frame with detected boxes.
+ * @returns `detected` and the box x, y, width, height of each pose. Boxes outside the picture are left out.
+ */
+export function follow(poses, model, { width, height }) {
+  const isSeen = (keypoint) => seen(keypoint, model);
+  return poses.flatMap(({ keypoints, detected }) => {
+    const starts = detected.keypoints;
+    const moves = keypoints.flatMap(([x, y, score], i) =>
+      isSeen([x, y, score]) && isSeen(starts[i]) ? [[x - starts[i][0], y - starts[i][1]]] : [],
+    );
+    if (!moves.length) return [];
+    const [x, y] = [0, 1].map((axis) => detected.box[axis] + median(moves.map((move) => move[axis])));
+    const [w, h] = detected.box.slice(2);
+    const inside = x < width && y < height && x + w > 0 && y + h > 0;
+    return inside ? [{ detected, box: [x, y, w, h] }] : [];
+  });
 }
 
-/** The start and length of the interval of some coordinates, enlarged about its centre. */
-function extentOf(coordinates) {
-  const [low, high] = [Math.min(...coordinates), Math.max(...coordinates)];
-  const length = (high - low) * GROWTH;
-  return [(low + high - length) / 2, length];
+function median(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
 }

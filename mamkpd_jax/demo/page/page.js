@@ -4,7 +4,7 @@ import * as backend from "./backend.js";
 import { boxes, listen, ownBoxes, propose, reset } from "./boxes.js";
 import { nextFrame, openCamera } from "./camera.js";
 import { draw, seen } from "./drawing.js";
-import { boxesAround } from "./following.js";
+import { follow } from "./following.js";
 import { nameJoints, tabulate } from "./table.js";
 
 const ENGINES = { wasm: "WebAssembly", webgpu: "WebGPU" };
@@ -241,7 +241,7 @@ async function startCamera() {
   say("Waiting for the camera …");
   try {
     await openCamera(at("video"), signal, () => stopCamera("The camera was disconnected."));
-    await follow(signal);
+    await showCamera(signal);
   } catch (error) {
     if (!signal.aborted) stopCamera(error.message, true);
   }
@@ -258,23 +258,24 @@ function showCameraButton(on) {
 }
 
 /** Draws the joints over the video, frame after frame. */
-async function follow(signal) {
+async function showCamera(signal) {
   let [before, meanMs, detectorMs, undetected] = [null, null, null, 0];
   for (;;) {
     const frame = await nextFrame(at("video"));
     signal.throwIfAborted();
     const { width, height } = frame;
     const asked = model;
-    const following = ++undetected < DETECT_EVERY && model.classes ? boxesAround(poses, model, frame) : [];
-    if (!following.length) undetected = 0;
-    const answer = await backend.poses(frame, following.length ? following : null, options(signal));
+    const followed = ++undetected < DETECT_EVERY && model.classes ? follow(poses, model, frame) : [];
+    if (!followed.length) undetected = 0;
+    const given = followed.length ? followed.map(({ box }) => box) : null;
+    const answer = await backend.poses(frame, given, options(signal));
     if (asked !== model) continue;
     if (size?.width !== width || size?.height !== height) showStage({ width, height }, "video");
-    showPoses(answer.poses);
+    showPoses(answer.poses.map((pose, i) => ({ ...pose, detected: followed[i]?.detected ?? pose })));
     if (before === null || answer.failed) say(`${note(answer)} The camera is on.`.trim());
     const now = performance.now();
     if (before !== null) meanMs = 0.9 * (meanMs ?? now - before) + 0.1 * (now - before);
-    if (following.length) answer.times.detectorMs = detectorMs; // that of its last run
+    if (followed.length) answer.times.detectorMs = detectorMs; // that of its last run
     showSpeed(answer, meanMs && 1000 / meanMs);
     [before, detectorMs] = [now, answer.times.detectorMs];
   }
