@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mamkpd_jax import Predictor
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.results import OutputOptions
 from mamkpd_jax.inference.sources import VideoSource
@@ -66,6 +67,19 @@ def test_boxes_follow_the_poses_between_detections(predictor, clip, tmp_path):
     results = json.loads((tmp_path / "results.json").read_bytes())
     assert [r["frame"] for r in results] == [0, 1, 2, 3, 4] and len(calls) < 5
     assert not (tmp_path / "clip.mp4").exists()
+
+
+def test_followed_poses_stay_near_detected_ones(clip, tmp_path):
+    people, found = Predictor.from_pretrained("people"), {}
+    for every in (1, _N):
+        options = OutputOptions(output=tmp_path / str(every), draw=False)
+        tracking = TrackingOptions(detect_every=every)
+        assert predict_video(people, VideoSource(clip), _boxes([], (280, 44, 110, 340)), options, tracking) == []
+        rows = json.loads((options.output / "results.json").read_bytes())
+        found[every] = np.array([row["keypoints"] for row in rows]).reshape(_N, people.skeleton.n_joints, 3)
+    sure = found[1][..., 2] > 0.4
+    distances_px = np.linalg.norm(found[_N][..., :2] - found[1][..., :2], axis=-1)[sure]
+    assert sure.sum() > 40 and np.median(distances_px) < 3  # less than a pixel of the crop
 
 
 def test_smoothing_changes_points_but_no_scores(predictor, clip, tmp_path):
