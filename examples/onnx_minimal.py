@@ -26,7 +26,7 @@ if (image := cv2.imread(picture)) is None:
 x, y, w, h = map(float, more[:4]) if len(more) >= 4 else (0, 0, image.shape[1], image.shape[0])
 centre, extent = np.array([x + w / 2, y + h / 2]), np.array([width, height]) - (codec == "udp")
 scale = extent / (about["box_padding"] * np.maximum([w, h], [h * width / height, w * height / width]))
-n = int(np.clip(np.rint(scale.prod() ** -0.5), 1, 16))  # n x n samples per pixel if the image shrinks
+n = int(np.clip(np.rint(scale.prod() ** -0.5), 1, 8))  # n x n samples per pixel if the image shrinks
 matrix = np.column_stack([n * np.diag(scale), n * (extent / 2 - scale * centre) + (n - 1) / 2])
 crop = cv2.resize(cv2.warpAffine(image, matrix, (n * width, n * height)), (width, height), interpolation=cv2.INTER_AREA)
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
 _MAX_PIXELS = int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"])  # mamkpd_jax/__init__.py sets it
-_MAX_SAMPLES = 16  # along each side of a crop's pixel
+_MAX_SAMPLES = 8  # along each side of a crop's pixel
 BODY_AREA = 0.53  # Choice: the fraction of a box that the body covers, for labels without areas
 
 
@@ -156,11 +156,11 @@ def warp_image(
 ) -> UInt8[np.ndarray, "h2 w2 3"]:
     """Maps an image through an affine map, with bilinear interpolation. Pixels from outside the image are black.
 
-    Choice: an image that shrinks by about n gets n x n samples per pixel, at most 16 x 16, and their mean. MMPose and
-    HRNet take one sample, which leaves out most of a large image: if a box moves by half a pixel, keypoints jump.
+    Choice: an image that shrinks by about n gets n x n samples per pixel, at most 8 x 8, and their mean. MMPose and
+    HRNet take one sample, which leaves out most of a large image: if a box moves by half a pixel, some keypoints jump.
     """
-    shrinkage = 1 / np.sqrt(np.linalg.det(matrix[:, :2]))
-    n = int(np.clip(np.rint(shrinkage), 1, _MAX_SAMPLES))
+    (a, b, _), (c, d, _) = matrix
+    n = int(np.clip(np.rint(1 / np.sqrt(a * d - b * c)), 1, _MAX_SAMPLES))
     samples_hw = n * output_hw[0], n * output_hw[1]
     samples = cv2.warpAffine(image, n * matrix + [0, 0, (n - 1) / 2], samples_hw[::-1], flags=cv2.INTER_LINEAR)
     return cv2.resize(samples, output_hw[::-1], interpolation=cv2.INTER_AREA)

@@ -23,7 +23,6 @@ class _Track(NamedTuple):
     keypoints: Float[np.ndarray, "j 2"]
     scores: Float[np.ndarray, " j"]
     area_px: float
-    detected: "_Track | None" = None  # in the last frame with detected boxes; None if this is it
 
 
 class Tracker:
@@ -35,31 +34,39 @@ class Tracker:
 
     def __init__(self) -> None:
         self._tracks: list[_Track] = []
+        self._starts: dict[int, _Track] = {}  # the tracks seen in the last detection, as they were there, by id
         self._frame = 0
         self._next_id = 1
 
-    def update(self, result: PoseResult, *, detected: bool = True) -> Int[np.ndarray, " n"]:
-        """Adds the next frame, and returns the track id of each of its poses.
-
-        Args:
-            detected: the boxes of `result` were detected, and are not those of `boxes`.
-        """
-        self._frame += 1
-        self._tracks = [t for t in self._tracks if self._frame - t.frame <= _MAX_UNSEEN_FRAMES]
-        similarity = np.array([self._similarity(track, result) for track in self._tracks])
-        similarity = similarity.reshape(len(self._tracks), len(result))
+    def update(self, result: PoseResult) -> Int[np.ndarray, " n"]:
+        """Adds a frame with detected boxes, and returns the track id of each of its poses."""
+        recent = [t for t in self._tracks if self._frame + 1 - t.frame <= _MAX_UNSEEN_FRAMES]
+        similarity = np.array([self._similarity(track, result) for track in recent])
+        similarity = similarity.reshape(len(recent), len(result))
         ids = np.zeros(len(result), np.int64)
         for row, pose in zip(*scipy.optimize.linear_sum_assignment(similarity, maximize=True), strict=True):
             if similarity[row, pose] > _MIN_SIMILARITY:
-                ids[pose] = self._tracks[row].id
+                ids[pose] = recent[row].id
         new = np.flatnonzero(ids == 0)
         ids[new] = np.arange(self._next_id, self._next_id + len(new))
         self._next_id += len(new)
-        poses = zip(ids.tolist(), result.boxes, result.keypoints, result.scores, result.areas_px, strict=True)
-        last = {} if detected else {track.id: track.detected or track for track in self._tracks}
-        seen = [_Track(track_id, self._frame, *pose, detected=last.get(track_id)) for track_id, *pose in poses]
-        self._tracks = seen + [track for track in self._tracks if track.id not in ids]
+        self._add(result, ids)
+        self._starts = {track.id: track for track in self._tracks if track.frame == self._frame}
         return ids
+
+    def follow(self, result: PoseResult) -> Int[np.ndarray, " n"]:
+        """Adds a frame whose boxes are those of `boxes` or some of them, and returns the ids, as `update` does."""
+        ids, boxes = self._moved()
+        ids = ids[np.abs(result.boxes[:, None] - boxes).sum(axis=2).argmin(axis=1)] if len(result) else ids[:0]
+        self._add(result, ids)
+        return ids
+
+    def _add(self, result: PoseResult, ids: Int[np.ndarray, " n"]) -> None:
+        self._frame += 1
+        poses = zip(ids.tolist(), result.boxes, result.keypoints, result.scores, result.areas_px, strict=True)
+        seen = [_Track(track_id, self._frame, *pose) for track_id, *pose in poses]
+        others = [track for track in self._tracks if track.id not in ids]
+        self._tracks = seen + [t for t in others if self._frame - t.frame <= _MAX_UNSEEN_FRAMES]
 
     @property
     def ids(self) -> set[int]:
@@ -69,17 +76,24 @@ class Tracker:
     def boxes(self) -> Boxes:
         """Boxes for the next frame: those of the last detection, moved by the median displacement of the joints since.
 
-        Joints count whose scores were and are above JOINT_THRESHOLD. Choice: a box around the joints shrinks or grows
-        with each wrong one, which makes the next pose worse.
+        Only joints with scores above JOINT_THRESHOLD in both frames count; a pose without any is left out. Choice: a
+        box around the joints shrinks or grows with each wrong one, which makes the next pose worse.
         """
-        found = []
+        _, boxes = self._moved()
+        return Boxes(boxes, np.ones(len(boxes)))
+
+    def _moved(self) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n 4"]]:
+        """The ids and boxes of the tracks that can be followed."""
+        ids, boxes = [], []
         for track in self._tracks:
-            start = track.detected or track
-            sure = np.minimum(track.scores, start.scores) > JOINT_THRESHOLD
-            if track.frame == self._frame and sure.any():
-                moved = np.median(track.keypoints[sure] - start.keypoints[sure], axis=0)
-                found.append([*(start.box[:2] + moved), *start.box[2:]])
-        return Boxes(np.array(found, np.float64).reshape(-1, 4), np.ones(len(found)))
+            if track.frame == self._frame:
+                start = self._starts[track.id]
+                sure = np.minimum(track.scores, start.scores) > JOINT_THRESHOLD
+                if sure.any():
+                    move = np.median(track.keypoints[sure] - start.keypoints[sure], axis=0)
+                    ids.append(track.id)
+                    boxes.append([*(start.box[:2] + move), *start.box[2:]])
+        return np.array(ids, np.int64), np.array(boxes, np.float64).reshape(-1, 4)
 
     def _similarity(self, track: _Track, result: PoseResult) -> Float[np.ndarray, " n"]:
         areas_px = (track.area_px + result.areas_px) / 2

@@ -99,7 +99,7 @@ class _People:
         """The poses of a frame, and their track ids."""
         result = self._poses(frame)
         result = result.without_duplicates() if self.options.suppress else result
-        ids = self.tracker.update(result, detected=self.undetected == 0)
+        ids = self.tracker.follow(result) if self.undetected else self.tracker.update(result)
         if not self.tracking.smooth:
             return result, ids
         self.filters = {i: self.filters.get(i, OneEuro()) for i in self.tracker.ids}

@@ -81,7 +81,7 @@ def test_image_and_points_are_warped_alike(rotation_deg):
     np.testing.assert_allclose(found, F.warp_points(spot[None], matrix)[0], atol=0.1)
 
 
-@pytest.mark.parametrize(("n", "shrinkage"), [(1, 1.0), (1, 1.4), (2, 1.6), (5, 5.0), (16, 16.4), (16, 40.0)])
+@pytest.mark.parametrize(("n", "shrinkage"), [(1, 1.0), (1, 1.4), (2, 1.6), (5, 5.0), (8, 7.5), (8, 8.4), (8, 40.0)])
 def test_shrunk_pixels_are_means_of_samples(n, shrinkage):
     """The samples of the crop's pixel (0, 0) are centred on (30, 20) in the image."""
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)

@@ -91,7 +91,7 @@ def _five_frames(image):
     for number in range(5):
         (result,) = predictor(image, boxes)
         yield result
-        tracker.update(result, detected=number == 0)
+        (tracker.follow if number else tracker.update)(result)
         boxes = tracker.boxes().xywh
 
 
@@ -102,27 +102,32 @@ def _distance_px(result, circles):
 
 
 def test_boxes_follow_poses_as_in_the_tracker(page):
-    """The poses: a usual one, one with two sure joints, one without, and one that leaves the picture."""
+    """The poses: a usual one, one with two sure joints, one that gets unsure, and one that leaves the picture."""
     rng = np.random.default_rng(0)
-    boxes, ones = np.array([[20 + 150 * i, 50, 100, 200] for i in range(4)]) + rng.uniform(0, 1, (4, 4)), np.ones(4)
-    starts = boxes[:, None, :2] + rng.uniform(0, 100, (4, 17, 2))
-    scores = np.where(rng.uniform(size=(2, 4, 17)) < 0.3, 0.2, 0.9)
-    scores[:, 1] = [0.9, 0.9, *[0] * 15]
-    scores[1, 2] = 0
-    tracker, frames = Tracker(), []
-    for number, move in enumerate([0, np.array([12, -8, 3, 500])[:, None, None] + rng.normal(0, 5, (4, 17, 2))]):
-        found = {"keypoints": starts + move, "scores": scores[number], "boxes": boxes}
-        more = {"box_scores": ones, "areas_px": 2e4 * ones, "image_hw": (480, 640), "skeleton": COCO, "image": ""}
-        tracker.update(PoseResult(**found, **more, upright=True), detected=number == 0)
-        frames.append(np.concatenate([starts + move, scores[number][..., None]], axis=-1).tolist())
-    detected = [{"keypoints": points, "box": box} for points, box in zip(frames[0], boxes.tolist(), strict=True)]
-    followed = page.evaluate(
-        """async (poses) => (await import("./following.js")).follow(
-            poses, { keypoint_threshold: 0.2 }, { width: 640, height: 480 })""",
-        [{"keypoints": points, "detected": pose} for points, pose in zip(frames[1], detected, strict=True)],
-    )
-    assert [pose["detected"]["box"] for pose in followed] == boxes[:2].tolist()
-    np.testing.assert_allclose([pose["box"] for pose in followed], tracker.boxes().xywh[:2])
+    starts = np.array([[20.0 + 150 * i, 50, 100, 200] for i in range(4)])
+    joints = starts[:, None, :2] + rng.uniform(0, 100, (4, 17, 2))
+    scores = np.where(rng.uniform(size=(4, 17)) < 0.3, 0.2, 0.9)
+    scores[1] = [0.9, 0.9, *[0] * 15]
+    tracker, followed = Tracker(), [{"start": None, "box": box} for box in starts.tolist()]
+    for number in range(3):
+        n, boxes = len(followed), np.array([pose["box"] for pose in followed], np.float64)
+        more = {"box_scores": np.ones(n), "areas_px": np.full(n, 2e4), "image_hw": (480, 640), "skeleton": COCO}
+        result = PoseResult(keypoints=joints, scores=scores, boxes=boxes, **more, image="", upright=True)
+        (tracker.follow if number else tracker.update)(result)
+        keypoints = np.concatenate([joints, scores[..., None]], axis=-1).tolist()
+        poses = [{"keypoints": k, "box": pose["box"]} for k, pose in zip(keypoints, followed, strict=True)]
+        followed = page.evaluate(
+            """async (poses) => (await import("./following.js")).follow(
+                poses, { keypoint_threshold: 0.2 }, { width: 640, height: 480 })""",
+            [pose | {"start": old["start"] or pose} for pose, old in zip(poses, followed, strict=True)],
+        )
+        inside = tracker.boxes().xywh[: len(followed)]
+        np.testing.assert_allclose([pose["box"] for pose in followed], inside)
+        left = [4, 2, 2][number]
+        assert len(followed) == left
+        scores, joints = scores[:left].copy(), joints[:left] + rng.normal(0, 5, (left, 17, 2)) + [80, -8]
+        if number == 0:
+            scores[2], joints[3] = 0, joints[3] + 500
 
 
 def test_the_model_can_change_while_the_camera_runs(page):

@@ -57,27 +57,46 @@ def test_ids_of_ended_tracks_are_not_reused():
     assert tracker.update(_frame(10)).tolist() == [2] and tracker.ids == {2}
 
 
+def _followed(tracker: Tracker, moves: list[float]) -> PoseResult:
+    """The frame in which the poses are these distances to the right of their boxes' own poses."""
+    boxes = tracker.boxes().xywh
+    moved = _frame(*boxes[:, 0] + moves)
+    return dataclasses.replace(moved, boxes=boxes)
+
+
 def test_boxes_move_with_the_sure_joints():
     tracker = Tracker()
-    tracker.update(_frame(100, 300))
+    assert tracker.update(_frame(100, 300)).tolist() == [1, 2]
     np.testing.assert_allclose(tracker.boxes().xywh, [[100, 10, 40, 100], [300, 10, 40, 100]])
-    for step in (1, 2):
-        moved = _frame(310 + 5 * step, 100 - 3 * step)
-        moved.keypoints[:, :5] += 500  # wrong joints
-        moved.scores[:, 5] = 0.1
-        tracker.update(dataclasses.replace(moved, boxes=moved.boxes + 7), detected=False)
-        np.testing.assert_allclose(tracker.boxes().xywh, [[310 + 5 * step, 10, 40, 100], [100 - 3 * step, 10, 40, 100]])
-    tracker.update(_frame(320, 90))
-    np.testing.assert_allclose(tracker.boxes().xywh, [[320, 10, 40, 100], [90, 10, 40, 100]])
+    for step in (1, 2, 3):
+        result = _followed(tracker, [50, -3])
+        result.keypoints[:, :5] += 500  # wrong joints
+        result.scores[:, 5] = 0.1
+        assert tracker.follow(result).tolist() == [1, 2], "a fast person keeps the id"
+        np.testing.assert_allclose(
+            tracker.boxes().xywh, [[100 + 50 * step, 10, 40, 100], [300 - 3 * step, 10, 40, 100]]
+        )
+    assert tracker.update(_frame(297, 252)).tolist() == [2, 1]
+    np.testing.assert_allclose(tracker.boxes().xywh, [[297, 10, 40, 100], [252, 10, 40, 100]])
+
+
+def test_followed_poses_may_be_fewer_and_in_another_order():
+    tracker = Tracker()
+    tracker.update(_frame(100, 200, 300))
+    boxes = tracker.boxes().xywh[[2, 0]]
+    assert tracker.follow(dataclasses.replace(_frame(305, 105), boxes=boxes)).tolist() == [3, 1]
+    np.testing.assert_allclose(tracker.boxes().xywh[:, 0], [305, 105])
+    assert tracker.follow(_frame()).tolist() == [] and len(tracker.boxes().xywh) == 0
+    assert tracker.update(_frame(205)).tolist() == [2]
 
 
 def test_poses_without_sure_joints_are_not_followed():
     tracker = Tracker()
     tracker.update(_frame(100, scores=0.1))
     assert len(tracker.boxes().xywh) == 0
-    tracker.update(_frame(100), detected=False)  # the detection had no sure joint
-    assert len(tracker.boxes().xywh) == 0
-    tracker.update(_frame())
+    tracker.update(_frame(100))
+    unsure = dataclasses.replace(_followed(tracker, [0]), scores=np.full((1, 17), 0.1))
+    assert tracker.follow(unsure).tolist() == [1]
     assert len(tracker.boxes().xywh) == 0
 
 

@@ -4,7 +4,7 @@ mamkpd bench photos --coco=data/coco --checkpoint=people --output=benchmarks/res
 
 Only keypoints count whose names the model shares with COCO. Each pose is predicted in the labelled box, and in the
 detected box that has the highest IoU with it. Without a detected box of at least IoU 0.5, all its keypoints count as
-wrong. For the third row a pan of four more frames follows the detection, in which the boxes follow the poses. The
+wrong. For the third row the camera then pans for four frames, and the boxes follow the poses. The
 timings are of whole runs of `mamkpd predict` with a filled compilation cache, and of further pictures with two people.
 """
 
@@ -93,18 +93,18 @@ def rows(predictor: Predictor, folder: Path) -> list[dict[str, Any]]:
 
 
 def _followed(predictor: Predictor, detector: Detector, picture: Path) -> PoseResult:
-    """The poses at the end of a pan over a picture, moved back to their places in it."""
+    """The poses at the end of a pan over a picture, moved back to their places in it, with their detected boxes."""
     image, tracker = decode_image(picture.read_bytes(), upright=True), Tracker()
     height, width = image.shape[:2]
     (poses,) = predictor(image, detector)
-    tracker.update(poses)
+    detected, ids = poses.boxes, tracker.update(poses)
     shift = 0
     for frame in range(1, _FOLLOWED_FRAMES + 1):
         shift = round(frame * _PAN * min(height, width))
         seen = cv2.warpAffine(image, np.array([[1.0, 0, shift], [0, 1, 0]]), (width, height))
         (poses,) = predictor(seen, tracker.boxes(), box_threshold=0.0)
-        tracker.update(poses, detected=False)
-    return dataclasses.replace(poses, keypoints=poses.keypoints - [shift, 0], boxes=poses.boxes - [shift, 0, 0, 0])
+        ids = tracker.follow(poses)
+    return dataclasses.replace(poses, keypoints=poses.keypoints - [shift, 0], boxes=detected[ids - 1])
 
 
 def _poses_of(annotations: list[dict[str, Any]], poses: PoseResult, names: list[str]) -> list[dict[str, Any]]:

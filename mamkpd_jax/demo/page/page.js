@@ -271,7 +271,7 @@ async function showCamera(signal) {
     const answer = await backend.poses(frame, given, options(signal));
     if (asked !== model) continue;
     if (size?.width !== width || size?.height !== height) showStage({ width, height }, "video");
-    showPoses(answer.poses.map((pose, i) => ({ ...pose, detected: followed[i]?.detected ?? pose })));
+    showPoses(answer.poses.map((pose, i) => ({ ...pose, start: followed[i]?.start ?? pose })));
     if (before === null || answer.failed) say(`${note(answer)} The camera is on.`.trim());
     const now = performance.now();
     if (before !== null) meanMs = 0.9 * (meanMs ?? now - before) + 0.1 * (now - before);

@@ -3,7 +3,7 @@
 import { makeTaps, round, sample, setTaps } from "./sampling.js";
 
 const PARTS = 32; // per pixel: OpenCV's warpAffine rounds coordinates to these
-const MAX_SAMPLES = 16; // along each side of a crop's pixel
+const MAX_SAMPLES = 8; // along each side of a crop's pixel
 const join = (above, near, below, far) => (above * near + below * far + 512) >> 10;
 
 /**
@@ -26,25 +26,25 @@ export function cutCrop(picture, { scale, shift }, [rows, columns], target) {
   const [startX, startY] = [stepX, stepY].map((step, i) => -step * (n * shift[i] + (n - 1) / 2));
   // OpenCV rounds twice along a row.
   const across = tapsOf(n * columns, (x) => round(stepX * x * 1024) + round(startX * 1024), picture.width);
-  const down = tapsOf(n * rows, (y) => round((stepY * y + startY) * 1024), picture.height);
-  const samples = n === 1 ? target : new Uint8Array(n * n * target.length);
-  sample(picture, across, down, join, samples);
-  if (n > 1) average(samples, n, columns, target);
+  const down = (row) => tapsOf(n, (y) => round((stepY * (n * row + y) + startY) * 1024), picture.height);
+  const samples = new Uint8Array(3 * n * n * columns);
+  for (let row = 0; row < rows; row++) {
+    sample(picture, across, down(row), join, samples);
+    average(samples, n, target.subarray(3 * columns * row, 3 * columns * (row + 1)));
+  }
 }
 
-/** Writes the means of blocks of n x n RGB pixels, rounded as in OpenCV's `resize`. */
-function average(samples, n, columns, target) {
-  const mean = n === 2 ? (sum) => (sum + 2) >> 2 : (sum) => round(sum / (n * n));
-  const sums = new Int32Array(3 * columns);
-  for (let from = 0, out = 0; out < target.length; out += sums.length) {
-    sums.fill(0);
-    for (let row = 0; row < n; row++) {
-      for (let x = 0; x < n * columns; x++) {
-        for (let c = 0; c < 3; c++) sums[3 * Math.floor(x / n) + c] += samples[from++];
+/** Writes the means of blocks of n x n RGB pixels to a row, rounded as in OpenCV's `resize`. */
+function average(samples, n, target) {
+  const sums = new Int32Array(target.length);
+  for (let from = 0; from < samples.length; ) {
+    for (let x = 0; x < sums.length; x += 3) {
+      for (let i = 0; i < n; i++) {
+        for (let c = 0; c < 3; c++) sums[x + c] += samples[from++];
       }
     }
-    target.set(sums.map(mean), out);
   }
+  target.set(sums.map(n === 2 ? (sum) => (sum + 2) >> 2 : (sum) => round(sum / (n * n))));
 }
 
 /** The taps at coordinates in 1024ths of a pixel. */

@@ -1,4 +1,4 @@
-// Bilinear sampling of bytes, rounded as in OpenCV, so that crops equal those that the models were trained with.
+// Bilinear sampling of bytes, rounded as in OpenCV, so that crops equal Predictor's.
 
 /** The nearest integer; halves are rounded to even. */
 export function round(value) {
