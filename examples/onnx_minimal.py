@@ -33,11 +33,10 @@ crop = cv2.resize(cv2.warpAffine(image, matrix, (n * width, n * height)), (width
 # Run: normalised RGB in, heatmaps [joints, rows, columns] out.
 normalised = ((crop[..., ::-1] - about["mean"]) / about["std"]).astype(np.float32)
 heatmaps = np.asarray(session.run(["heatmaps"], {"image": normalised.transpose(2, 0, 1)[None]})[0])[0]
-rows, columns = heatmaps.shape[1:]
+(rows, columns), scores = heatmaps.shape[1:], heatmaps.max(axis=(1, 2))
 
 # Decode: the highest pixel of each heatmap, refined to subpixels.
-reach, k = round(2.5 * about["config"]["head"]["sigma_px"] * columns / width), 2 if codec == "dark" else 1
-points, scores = np.zeros((len(heatmaps), 2)), heatmaps.max(axis=(1, 2))
+reach, k, points = round(2.5 * about["config"]["head"]["sigma_px"] * columns / width), 2 if codec == "dark" else 1, []
 for joint, heatmap in enumerate(heatmaps):
     y, x = divmod(int(heatmap.argmax()), columns)
     if codec != "plain":
@@ -50,13 +49,12 @@ for joint, heatmap in enumerate(heatmaps):
     xy = (v[3, 3] + v[1, 1] - 2 * v[2, 2] - xx - yy) / 2 if k == 1 else (v[3, 3] - v[3, 1] - v[1, 3] + v[1, 1]) / 4
     newton = np.array([xy * dy - yy * dx, xy * dx - xx * dy]) / (xx * yy - xy * xy or np.inf)
     inside = codec == "udp" or (1 < x < columns - k and 1 < y < rows - k)
-    points[joint] = [x, y] + inside * (np.sign([dx, dy]) / 4 if codec == "plain" else newton)
-points = centre + (points * extent / (np.array([columns, rows]) - (codec == "udp")) - extent / 2) / scale
+    points.append([x, y] + inside * (np.sign([dx, dy]) / 4 if codec == "plain" else newton))
+points = centre + (np.array(points) * extent / (np.array([columns, rows]) - (codec == "udp")) - extent / 2) / scale
 
 for name, (x, y), score in zip(about["skeleton"]["joints"], points, scores, strict=True):
     print(f"{name} {x:.3f} {y:.3f} {score:.3f}")
-for a, b in about["skeleton"]["edges"]:
-    if min(scores[a], scores[b]) > 0.2:
-        cv2.polylines(image, [np.rint(points[[a, b]]).astype(np.int32)], False, (0, 200, 255), 2, cv2.LINE_AA)
+lines = [np.rint(points[edge]).astype(np.int32) for edge in about["skeleton"]["edges"] if scores[edge].min() > 0.2]
+cv2.polylines(image, lines, False, (0, 200, 255), 2, cv2.LINE_AA)
 if len(more) % 4:
     cv2.imwrite(more[-1], image)
