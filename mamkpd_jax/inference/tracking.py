@@ -40,13 +40,12 @@ class Tracker:
 
     def update(self, result: PoseResult) -> Int[np.ndarray, " n"]:
         """Adds a frame with detected boxes, and returns the track id of each of its poses."""
-        recent = [t for t in self._tracks if self._frame + 1 - t.frame <= _MAX_UNSEEN_FRAMES]
-        similarity = np.array([self._similarity(track, result) for track in recent])
-        similarity = similarity.reshape(len(recent), len(result))
+        similarity = np.array([self._similarity(track, result) for track in self._tracks])
+        similarity = similarity.reshape(len(self._tracks), len(result))
         ids = np.zeros(len(result), np.int64)
         for row, pose in zip(*scipy.optimize.linear_sum_assignment(similarity, maximize=True), strict=True):
             if similarity[row, pose] > _MIN_SIMILARITY:
-                ids[pose] = recent[row].id
+                ids[pose] = self._tracks[row].id
         new = np.flatnonzero(ids == 0)
         ids[new] = np.arange(self._next_id, self._next_id + len(new))
         self._next_id += len(new)
@@ -55,7 +54,11 @@ class Tracker:
         return ids
 
     def follow(self, result: PoseResult) -> Int[np.ndarray, " n"]:
-        """Adds a frame whose boxes are those of `boxes` or some of them, and returns the ids, as `update` does."""
+        """Adds a frame whose boxes are from `boxes`, and returns the track id of each of its poses.
+
+        Args:
+            result: it may lack some of the boxes, and may have them in another order.
+        """
         ids, boxes = self._moved()
         ids = ids[np.abs(result.boxes[:, None] - boxes).sum(axis=2).argmin(axis=1)] if len(result) else ids[:0]
         self._add(result, ids)
@@ -65,8 +68,8 @@ class Tracker:
         self._frame += 1
         poses = zip(ids.tolist(), result.boxes, result.keypoints, result.scores, result.areas_px, strict=True)
         seen = [_Track(track_id, self._frame, *pose) for track_id, *pose in poses]
-        others = [track for track in self._tracks if track.id not in ids]
-        self._tracks = seen + [t for t in others if self._frame - t.frame <= _MAX_UNSEEN_FRAMES]
+        unseen = [track for track in self._tracks if track.id not in ids]
+        self._tracks = seen + [track for track in unseen if self._frame - track.frame < _MAX_UNSEEN_FRAMES]
 
     @property
     def ids(self) -> set[int]:

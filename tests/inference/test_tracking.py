@@ -80,7 +80,7 @@ def test_boxes_move_with_the_sure_joints():
     np.testing.assert_allclose(tracker.boxes().xywh, [[297, 10, 40, 100], [252, 10, 40, 100]])
 
 
-def test_followed_poses_may_be_fewer_and_in_another_order():
+def test_followed_poses_may_be_fewer_and_reordered():
     tracker = Tracker()
     tracker.update(_frame(100, 200, 300))
     boxes = tracker.boxes().xywh[[2, 0]]

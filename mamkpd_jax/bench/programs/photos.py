@@ -4,8 +4,8 @@ mamkpd bench photos --coco=data/coco --checkpoint=people --output=benchmarks/res
 
 Only keypoints count whose names the model shares with COCO. Each pose is predicted in the labelled box, and in the
 detected box that has the highest IoU with it. Without a detected box of at least IoU 0.5, all its keypoints count as
-wrong. For the third row the camera then pans for four frames, and the boxes follow the poses. The
-timings are of whole runs of `mamkpd predict` with a filled compilation cache, and of further pictures with two people.
+wrong. For the third row the camera then pans for four frames, and the boxes follow the poses. The timings are of whole
+runs of `mamkpd predict` with a filled compilation cache, and of further pictures with two people.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ _FOLLOWED_FRAMES = 4
 
 
 def rows(predictor: Predictor, folder: Path) -> list[dict[str, Any]]:
-    """A row each for labelled boxes, detected boxes and boxes that follow poses, with recall and PCK by keypoint.
+    """Rows with recall and PCK by keypoint: for labelled boxes, detected ones, and ones that then follow the poses.
 
     Args:
         folder: the folder with annotations/ and val2017/.

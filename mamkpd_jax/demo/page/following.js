@@ -12,12 +12,10 @@ import { seen } from "./drawing.js";
 export function follow(poses, model, { width, height }) {
   const isSeen = (keypoint) => seen(keypoint, model);
   return poses.flatMap(({ keypoints, start }) => {
-    const moves = keypoints.flatMap(([x, y, score], i) =>
-      isSeen([x, y, score]) && isSeen(start.keypoints[i]) ? [[x - start.keypoints[i][0], y - start.keypoints[i][1]]] : [],
-    );
-    if (!moves.length) return [];
-    const [x, y] = [0, 1].map((axis) => start.box[axis] + median(moves.map((move) => move[axis])));
-    const [w, h] = start.box.slice(2);
+    const sure = [...keypoints.keys()].filter((i) => isSeen(keypoints[i]) && isSeen(start.keypoints[i]));
+    if (!sure.length) return [];
+    const moved = (axis) => median(sure.map((i) => keypoints[i][axis] - start.keypoints[i][axis]));
+    const [x, y, w, h] = [start.box[0] + moved(0), start.box[1] + moved(1), ...start.box.slice(2)];
     const inside = x < width && y < height && x + w > 0 && y + h > 0;
     return inside ? [{ start, box: [x, y, w, h] }] : [];
   });
