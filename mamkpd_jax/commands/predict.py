@@ -44,8 +44,7 @@ from mamkpd_jax.inference.addresses import Download, download, is_address
 from mamkpd_jax.inference.animations import animated_frames
 from mamkpd_jax.inference.boxes import Detector
 from mamkpd_jax.inference.boxes_file import BoxesFile
-from mamkpd_jax.inference.coco_classes import parse_classes
-from mamkpd_jax.inference.detectors import AUTO, NANODET, WHOLE, automatic, find_detector
+from mamkpd_jax.inference.detectors import AUTO, NANODET, automatic, find_detector
 from mamkpd_jax.inference.onnx_detector import FORMS
 from mamkpd_jax.inference.picture_files import Pictures, find_pictures
 from mamkpd_jax.inference.pictures import predict_pictures
@@ -75,7 +74,7 @@ _BOXES = flags.DEFINE_string(
     AUTO,
     "The source of boxes: 'nanodet' detects people or animals; 'whole' takes each picture as one box; 'auto' is "
     "nanodet, or whole if the model is for something else; a .json file in COCO's detections or annotation form (see "
-    "--match); a detector's .onnx file with the output of YOLOX or RTMDet, which needs pip install onnxruntime. Boxes "
+    "--match); a detector's .onnx file, such as YOLO, YOLOX or RTMDet, which needs pip install onnxruntime. Boxes "
     "should fit tightly: a crop has 1.25 times their width and height.",
     allow_override=True,
 )
@@ -93,13 +92,10 @@ _MATCH = flags.DEFINE_enum(
     ["name", "number"],
     "Match boxes from a file to pictures by file_name, or by image_id and the number at the end of a picture's name.",
 )
-_DETECTOR = flags.DEFINE_enum("detector", "auto", FORMS, "The output form of --boxes=FILE.onnx; auto detects it.")
-_CLASSES = flags.DEFINE_list(
-    "classes",
-    None,
-    "The detector's classes to keep, by name or index, such as dog,cat or 16,15. Default: person or COCO's ten "
-    "animals, as the model needs.",
+_DETECTOR = flags.DEFINE_enum(
+    "detector", "auto", FORMS, "The family of --boxes=FILE.onnx, for files that auto takes for another."
 )
+_CLASSES = cli.define_classes()
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Predict all pictures, even those with up-to-date results.")
 _FLIP_TEST = flags.DEFINE_bool(
     "flip_test",
@@ -140,9 +136,8 @@ def main() -> None:
     source = _source(output)
     _warn_of_flags_without_effect(_is_video(source))
     predictor = _predictor()
-    classes = None if _CLASSES.value is None else parse_classes(_CLASSES.value)
-    name = automatic(predictor.skeleton, classes) if _BOXES.value == AUTO else _BOXES.value
-    boxes = _boxes(name, predictor.skeleton, classes)
+    name = automatic(predictor.skeleton, _CLASSES.value) if _BOXES.value == AUTO else _BOXES.value
+    boxes = _boxes(name, predictor.skeleton)
     if isinstance(boxes, BoxesFile) and _is_video(source):
         raise UserError(f"--boxes={_BOXES.value} has boxes of pictures, but the input is a video; give a detector")
     options = OutputOptions(
@@ -227,13 +222,13 @@ def _predictor() -> Predictor:
     )
 
 
-def _boxes(name: str, skeleton: Skeleton, classes: list[int] | None) -> Detector | BoxesFile:
+def _boxes(name: str, skeleton: Skeleton) -> Detector | BoxesFile:
     path = Path(name)
-    if classes is not None and (name == WHOLE or path.suffix == ".json"):
-        raise UserError(f"--classes has no effect with --boxes={name}; leave one of them out")
     if path.suffix == ".json":
+        if _CLASSES.value is not None:
+            raise UserError(f"--classes has no effect with --boxes={name}; leave one of them out")
         return BoxesFile(path, _CATEGORY.value, skeleton, by_number=_MATCH.value == "number")
-    return find_detector(name, skeleton, classes=classes, threshold=_THRESHOLD.value, form=_DETECTOR.value)
+    return find_detector(name, skeleton, classes=_CLASSES.value, threshold=_THRESHOLD.value, form=_DETECTOR.value)
 
 
 def _box_threshold() -> float:

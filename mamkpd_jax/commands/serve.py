@@ -27,9 +27,10 @@ _BOXES = flags.DEFINE_string(
     AUTO,
     "The source of boxes for requests without any: 'nanodet' detects people or animals, as the model needs; 'whole' "
     "takes the picture as one box; 'auto' is nanodet, or whole if the model is for something else; a detector's .onnx "
-    "file with the output of YOLOX or RTMDet.",
+    "file, such as YOLO, YOLOX or RTMDet.",
     allow_override=True,
 )
+_CLASSES = cli.define_classes()
 _FLIP_TEST = flags.DEFINE_bool(
     "flip_test",
     None,
@@ -88,7 +89,7 @@ def main() -> None:
     predictor = Predictor.from_pretrained(
         _CHECKPOINT.value, flip_test=_FLIP_TEST.value, batch_size=_BATCH.value, runtime=_RUNTIME.value
     )
-    detector = find_detector(_BOXES.value, predictor.skeleton)
+    detector = find_detector(_BOXES.value, predictor.skeleton, classes=_CLASSES.value)
     limits = Limits(
         max_bytes=int(_MIB.value * 2**20),
         max_pixels=int(_MEGAPIXELS.value * 1e6),

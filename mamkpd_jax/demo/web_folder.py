@@ -22,7 +22,7 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.export.formats import onnx
 from mamkpd_jax.files import atomic_folder
 from mamkpd_jax.inference import nanodet
-from mamkpd_jax.inference.coco_classes import subject_of
+from mamkpd_jax.inference.detector_classes import subject_of
 from mamkpd_jax.program import Options
 
 _HERE = Path(__file__).parent

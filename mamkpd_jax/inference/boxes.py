@@ -34,14 +34,42 @@ def whole_image(image: UInt8[np.ndarray, "h w 3"]) -> Boxes:
 
 
 def letterbox(
-    image: UInt8[np.ndarray, "h w 3"], output_hw: tuple[int, int]
-) -> tuple[UInt8[np.ndarray, "h2 w2 3"], float]:
-    """The image, scaled to fit `output_hw` and padded with grey on the right and at the bottom; and the scale."""
+    image: UInt8[np.ndarray, "h w 3"], output_hw: tuple[int, int], *, centred: bool = False
+) -> tuple[UInt8[np.ndarray, "h2 w2 3"], float, tuple[int, int]]:
+    """The image, scaled to fit `output_hw` and padded with grey; the scale; and the pixels of padding left and above.
+
+    The padding is on the right and at the bottom, or on both sides if `centred`.
+    """
     scale = min(output_hw[0] / image.shape[0], output_hw[1] / image.shape[1])
-    height, width = (max(1, int(side * scale)) for side in image.shape[:2])
+    whole = round if centred else int  # as Ultralytics does, and as YOLOX and NanoDet do
+    height, width = (max(1, whole(side * scale)) for side in image.shape[:2])
+    top, left = ((output_hw[0] - height) // 2, (output_hw[1] - width) // 2) if centred else (0, 0)
     letter = np.full((*output_hw, 3), GREY, np.uint8)
-    letter[:height, :width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    return letter, scale
+    letter[top : top + height, left : left + width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return letter, scale, (left, top)
+
+
+def best_boxes(
+    corners: Float[np.ndarray, "n 4"],
+    scores: Float[np.ndarray, " n"],
+    image_hw: tuple[int, int],
+    *,
+    threshold: float,
+    nms_iou: float,
+) -> Boxes:
+    """A detector's boxes, cut at the image's edges, with a score of at least `threshold`.
+
+    Args:
+        corners: left, top, right and bottom in pixels of the image.
+        nms_iou: of boxes with a larger IoU the best is kept.
+    """
+    height, width = image_hw
+    corners = np.clip(corners, 0, [width, height, width, height])
+    xywh = np.column_stack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
+    kept = (scores >= threshold) & (xywh[:, 2:] > 0).all(axis=1)  # the padding gives boxes too
+    xywh, scores = xywh[kept].astype(np.float64), scores[kept].astype(np.float64)
+    kept = np.array(cv2.dnn.NMSBoxes(xywh.tolist(), scores.tolist(), 0.0, nms_iou), np.int64).reshape(-1)
+    return Boxes(xywh[kept], scores[kept])
 
 
 def as_boxes(xywh: ArrayLike, scores: ArrayLike | None = None) -> Boxes:

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.addresses import is_address, without_login
-from mamkpd_jax.inference.coco_classes import subject
+from mamkpd_jax.inference.detector_classes import subject
 from mamkpd_jax.inference.picture_files import Pictures, find_pictures
 from mamkpd_jax.inference.predictor import Predictor
 from mamkpd_jax.inference.sources import find_video

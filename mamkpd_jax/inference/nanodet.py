@@ -14,8 +14,8 @@ from jaxtyping import Float, UInt8
 
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import check_digest
-from mamkpd_jax.inference.boxes import GREY, Boxes, letterbox
-from mamkpd_jax.inference.coco_classes import N_CLASSES
+from mamkpd_jax.inference.boxes import GREY, Boxes, best_boxes, letterbox
+from mamkpd_jax.inference.detector_classes import N_COCO
 
 FILE = Path(__file__).parents[1] / "weights" / "nanodet_g.onnx"
 SHA256 = "c74f86b207db2d0ca265e25b0f93316bba878aea06cef739cdcdde67d1d253e4"
@@ -53,8 +53,8 @@ class NanoDet:
     """
 
     def __init__(self, classes: Sequence[int], *, threshold: float = _THRESHOLD):
-        if not classes or not set(classes) <= set(range(N_CLASSES)):
-            raise UserError(f"the classes are {list(classes)}; expected some of 0 to {N_CLASSES - 1}")
+        if not classes or not set(classes) <= set(range(N_COCO)):
+            raise UserError(f"the classes are {list(classes)}; expected some of 0 to {N_COCO - 1}")
         self._classes = list(classes)
         self._threshold = threshold
         check_digest(FILE, SHA256, "install mamkpd_jax again")
@@ -62,7 +62,7 @@ class NanoDet:
         self._lock = threading.Lock()
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> Boxes:
-        letter, scale = letterbox(image, (_SIDE, _SIDE))
+        letter, scale, _ = letterbox(image, (_SIDE, _SIDE))
         pixels = (letter[:, :, ::-1] - _MEAN) / _STD
         with self._lock:  # the net stores its input and outputs
             self._net.setInput(np.ascontiguousarray(pixels.transpose(2, 0, 1))[None])
@@ -72,13 +72,7 @@ class NanoDet:
         corners = np.concatenate(
             [_corners(level[0], stride) for level, stride in zip(outputs[n:], _STRIDES, strict=True)]
         )
-        height, width = image.shape[:2]
-        corners = np.clip(corners / scale, 0, [width, height, width, height])
-        xywh = np.column_stack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
-        kept = (scores >= self._threshold) & (xywh[:, 2:] > 0).all(axis=1)  # the padding gives boxes too
-        xywh, scores = xywh[kept].astype(np.float64), scores[kept].astype(np.float64)
-        kept = np.array(cv2.dnn.NMSBoxes(xywh.tolist(), scores.tolist(), 0.0, _NMS_IOU), np.int64).reshape(-1)
-        return Boxes(xywh[kept], scores[kept])
+        return best_boxes(corners / scale, scores, image.shape[:2], threshold=self._threshold, nms_iou=_NMS_IOU)
 
 
 def _corners(distances: Float[np.ndarray, "n 44"], stride: int) -> Float[np.ndarray, "n 4"]:

@@ -1,105 +1,159 @@
-"""Runs detectors from ONNX files that have the outputs of YOLOX or RTMDet, in onnxruntime (the extra `onnx`).
+"""Runs detectors from ONNX files, such as YOLO, YOLOX and RTMDet, in onnxruntime (the extra `onnx`).
 
-The user supplies the files; docs/predict.md links to common ones. Both take a letterboxed BGR image [1, 3, h, w].
+The user supplies the files; docs/predict.md links to common ones.
 """
 
+import ast
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
+from absl import logging
 from jaxtyping import Float, UInt8
 
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.inference.boxes import Boxes, letterbox
+from mamkpd_jax.inference.boxes import GREY, Boxes, best_boxes, letterbox
+from mamkpd_jax.inference.detector_classes import COCO_NAMES, N_COCO, select_classes
+from mamkpd_jax.inference.detector_outputs import EXPECTED, FAMILIES, RTMDET, YOLO, form_of
 from mamkpd_jax.inference.onnx_session import open_session
+from mamkpd_jax.skeletons import Skeleton
 
-FORMS = ("auto", "yolox", "rtmdet")
-_STRIDES = (8, 16, 32)
-_NMS_IOU = 0.45
+AUTO = "auto"
+FORMS = (AUTO, *FAMILIES)
 _DYNAMIC_HW = (640, 640)  # for a file without a fixed size
-# For BGR. Source: MMDetection's RTMDet configs. YOLOX takes values from 0 to 255.
-_RTMDET_MEAN, _RTMDET_STD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
+_FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+# For BGR. Source: MMDetection's RTMDet configs.
+_RTMDET_MEAN, _RTMDET_STD = np.array([[103.53, 116.28, 123.675], [57.375, 57.12, 58.395]], np.float32)
 
 
 class OnnxDetector:
-    """A detector from an ONNX file.
-
-    YOLOX's output is one tensor [1, n, 5 + classes]: centre and logarithmic size on the grids of strides 8, 16 and 32,
-    objectness, and class scores. RTMDet, as MMDeploy exports it, has two outputs: dets [1, n, 5] (corners and score)
-    and labels [1, n], after NMS in the graph.
+    """A detector from an ONNX file. At the start it runs once, on a grey image, to find the form of its outputs.
 
     Args:
-        form: "auto" decides by the number of outputs. A YOLOX with RTMDet's two outputs needs "yolox", because its
-            images are not normalised.
-        classes: indices of the classes to detect, in the file's list; in COCO's 80, person is 0.
+        skeleton: that of the pose model, which decides the classes if none are given (see `select_classes`).
+        form: one of FORMS; "auto" decides by the shapes of the outputs (see `detector_outputs.form_of`).
+        classes: names or indices of the classes to detect. The names are those in the file's metadata, as Ultralytics
+            writes them, or COCO's.
         threshold: boxes with a lower score are left out.
 
     Raises:
-        UserError: onnxruntime is not installed, or the file is not such a detector.
-
-    Source: YOLOX, arXiv 2107.08430, and its ONNX demo; RTMDet, arXiv 2212.07784, and MMDeploy.
+        UserError: onnxruntime is not installed, the file is not such a detector, or it lacks a class.
     """
 
-    def __init__(self, path: Path, *, form: str = "auto", classes: Sequence[int] = (0,), threshold: float = 0.3):
-        self._session = open_session(path)
+    def __init__(
+        self,
+        path: Path,
+        skeleton: Skeleton,
+        *,
+        form: str = AUTO,
+        classes: Sequence[str | int] | None = None,
+        threshold: float = 0.3,
+    ):
         self._path = path
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        shape = inputs[0].shape if len(inputs) == 1 else []
-        if len(shape) != 4 or shape[1] != 3 or len(outputs) not in (1, 2):
-            raise UserError(
-                f"{path} takes {[i.shape for i in inputs]} and gives {[o.name for o in outputs]}; expected one image "
-                "[1, 3, h, w], and YOLOX's one output or RTMDet's dets and labels"
-            )
-        self._input = inputs[0].name
-        self._input_hw = tuple(
-            size if isinstance(size, int) else open_size for size, open_size in zip(shape[2:], _DYNAMIC_HW, strict=True)
-        )
-        self._two_outputs = len(outputs) == 2
-        self._normalized = form == "rtmdet" or (form == "auto" and self._two_outputs)
-        self._classes = list(classes)
+        self._session = open_session(path)
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        _check_metadata(path, metadata)
+        self._set_input(metadata)
+        grey = np.full((1, 3, *self._input_hw), GREY / 255, self._type)
+        outputs = self._run(grey)
+        found = form_of(outputs, self._input_hw, None if form == AUTO else form)
+        if found is None:
+            raise UserError(f"{path} gave {' and '.join(str(list(output.shape)) for output in outputs)}; {EXPECTED}")
+        self._form = found
         self._threshold = threshold
+        self._select(_names(metadata), skeleton, classes)
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> Boxes:
-        letter, scale = letterbox(image, (self._input_hw[0], self._input_hw[1]))
-        pixels = letter[:, :, ::-1].astype(np.float32)
-        if self._normalized:
-            pixels = ((pixels - _RTMDET_MEAN) / _RTMDET_STD).astype(np.float32)
-        outputs = self._session.run(None, {self._input: np.ascontiguousarray(pixels.transpose(2, 0, 1))[None]})
-        corners, scores = self._from_two(*outputs) if self._two_outputs else self._from_grids(outputs[0])
-        xywh = np.column_stack([corners[:, :2], corners[:, 2:] - corners[:, :2]]).astype(np.float64) / scale
-        return Boxes(xywh, scores.astype(np.float64))
+        letter, scale, padding = letterbox(image, self._input_hw, centred=self._form.family == YOLO)
+        outputs = self._run(self._pixels(letter).transpose(2, 0, 1)[None])
+        corners, scores, labels = self._form.found(outputs, self._classes, self._input_hw)
+        wanted = np.isin(labels, self._classes)
+        self._warn_of_other_classes(labels[scores >= self._threshold])
+        return best_boxes(
+            (corners[wanted].astype(np.float64) - (padding * 2)) / scale,
+            scores[wanted].astype(np.float64),
+            image.shape[:2],
+            threshold=self._threshold,
+            nms_iou=self._form.nms_iou,
+        )
 
-    def _from_two(self, dets: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if dets.ndim != 3 or dets.shape[2] != 5 or labels.shape != dets.shape[:2]:
-            raise UserError(
-                f"{self._path} gave {dets.shape} and {labels.shape}; expected RTMDet's dets [1, n, 5] and labels [1, n]"
+    def _set_input(self, metadata: dict[str, str]) -> None:
+        inputs = self._session.get_inputs()
+        shape = inputs[0].shape if len(inputs) == 1 else []
+        if len(shape) != 4 or shape[1] not in (3, None) or inputs[0].type not in _FLOATS:
+            found = " and ".join(f"{i.type}{i.shape}" for i in inputs)
+            raise UserError(f"{self._path} takes {found}; {EXPECTED}")
+        if isinstance(shape[0], int) and shape[0] != 1:
+            raise UserError(f"{self._path} takes {shape[0]} images at once; export it for one, with a batch size of 1")
+        self._input, self._type = inputs[0].name, _FLOATS[inputs[0].type]
+        match shape[2:], _literal(metadata.get("imgsz", "")):
+            case ([int(height), int(width)], _) | (_, [int(height), int(width)]):
+                self._input_hw = (height, width)
+            case _:
+                self._input_hw = _DYNAMIC_HW
+
+    def _select(self, names: dict[int, str] | None, skeleton: Skeleton, classes: Sequence[str | int] | None) -> None:
+        """Sets the classes to detect."""
+        n = self._form.n_classes or (N_COCO if names is None else max(names) + 1)
+        self._guesses = names is None and self._form.n_classes is None
+        if names is None:
+            names = COCO_NAMES if n == N_COCO else {}
+        try:
+            self._classes = select_classes(skeleton, classes, names, n)
+        except UserError as error:
+            raise UserError(f"{self._path}: {error}") from error
+        logging.info("%s detects %s", self._path.name, ", ".join(names.get(i, f"class {i}") for i in self._classes))
+
+    def _pixels(self, letter: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
+        """The image in the family's channel order and range: YOLO's is RGB from 0 to 1, YOLOX's BGR from 0 to 255."""
+        pixels = letter.astype(np.float32)
+        if self._form.family == YOLO:
+            return pixels / 255
+        bgr = pixels[:, :, ::-1]
+        return (bgr - _RTMDET_MEAN) / _RTMDET_STD if self._form.family == RTMDET else bgr
+
+    def _run(self, pixels: Float[np.ndarray, "1 3 h w"]) -> list[np.ndarray]:
+        try:
+            return self._session.run(None, {self._input: np.ascontiguousarray(pixels, self._type)})
+        except Exception as error:  # onnxruntime's exceptions have no common base
+            size = f"{self._input_hw[1]}x{self._input_hw[0]}"
+            reason = str(error).splitlines()[0].rpartition(":")[2].strip()
+            raise UserError(f"{self._path} does not take an image of {size} ({reason}); {EXPECTED}") from error
+
+    def _warn_of_other_classes(self, labels: np.ndarray) -> None:
+        """Warns once if there are boxes, but of other classes, and the classes are a guess."""
+        if self._guesses and len(labels) and not np.isin(labels, self._classes).any():
+            self._guesses = False
+            logging.warning(
+                "%s found the classes %s, but none of %s; if its classes are not COCO's, set --classes",
+                self._path.name,
+                ", ".join(map(str, np.unique(labels))),
+                ", ".join(map(str, self._classes)),
             )
-        kept = np.isin(labels[0], self._classes) & (dets[0, :, 4] >= self._threshold)
-        return dets[0, kept, :4], dets[0, kept, 4]
-
-    def _from_grids(self, output: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        cells, strides = _grids(self._input_hw)
-        if output.ndim != 3 or output.shape[1] != len(cells) or output.shape[2] < 6 + max(self._classes):
-            raise UserError(
-                f"{self._path} gave {output.shape}; expected YOLOX's [1, {len(cells)}, 5 + classes] for an image of "
-                f"{self._input_hw[1]}x{self._input_hw[0]}, with class {max(self._classes)} among them"
-            )
-        rows = output[0].astype(np.float64)
-        scores = rows[:, 4] * rows[:, [5 + label for label in self._classes]].max(axis=1)
-        likely = scores >= self._threshold
-        rows, scores, cells, strides = rows[likely], scores[likely], cells[likely], strides[likely]
-        centres, sizes = (rows[:, :2] + cells) * strides, np.exp(rows[:, 2:4]) * strides
-        xywh = np.column_stack([centres - sizes / 2, sizes])
-        kept = np.array(cv2.dnn.NMSBoxes(xywh.tolist(), scores.tolist(), 0.0, _NMS_IOU), np.int64).reshape(-1)
-        return np.column_stack([xywh[kept, :2], xywh[kept, :2] + xywh[kept, 2:]]), scores[kept]
 
 
-def _grids(input_hw: Sequence[int]) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 1"]]:
-    """The column and row of every cell, and its stride: grid by grid, in row-major order."""
-    cells, strides = [], []
-    for stride in _STRIDES:
-        rows, columns = np.mgrid[: input_hw[0] // stride, : input_hw[1] // stride]
-        cells.append(np.column_stack([columns.ravel(), rows.ravel()]).astype(np.float64))
-        strides.append(np.full((rows.size, 1), float(stride)))
-    return np.concatenate(cells), np.concatenate(strides)
+def _check_metadata(path: Path, metadata: dict[str, str]) -> None:
+    """Refuses other models of Ultralytics, whose outputs may have the shape of YOLO's."""
+    if (task := metadata.get("task", "detect")) != "detect":
+        raise UserError(f"{path} is a model for the task {task!r}; expected a detector, with the task 'detect'")
+    if "RTDETR" in metadata.get("head", ""):
+        raise UserError(f"{path} is an RT-DETR, whose boxes are fractions of the image; expected YOLO, YOLOX or RTMDet")
+
+
+def _names(metadata: dict[str, str]) -> dict[int, str] | None:
+    """The class names in a file's metadata; None if there are none."""
+    match _literal(metadata.get("names", "")):
+        case dict(names) if names and all(isinstance(index, int) for index in names):
+            return {index: str(name) for index, name in names.items()}
+        case [*names] if names:
+            return dict(enumerate(map(str, names)))
+    return None
+
+
+def _literal(text: str) -> Any:
+    """The value of a Python literal; None if it is not one."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError):
+        return None

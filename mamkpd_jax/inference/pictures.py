@@ -16,7 +16,7 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.files import write_json
 from mamkpd_jax.inference.boxes import Boxes, Detector
 from mamkpd_jax.inference.boxes_file import BoxesFile, PictureBoxes
-from mamkpd_jax.inference.coco_classes import subject
+from mamkpd_jax.inference.detector_classes import subject
 from mamkpd_jax.inference.matching import trailing_number
 from mamkpd_jax.inference.picture_files import RESULTS, Pictures
 from mamkpd_jax.inference.predictor import Predictor

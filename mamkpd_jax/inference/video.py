@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference.boxes import Detector
-from mamkpd_jax.inference.coco_classes import subject
+from mamkpd_jax.inference.detector_classes import subject
 from mamkpd_jax.inference.predictor import Predictor
 from mamkpd_jax.inference.results import OutputOptions, PoseResult
 from mamkpd_jax.inference.smoothing import OneEuro

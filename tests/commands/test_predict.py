@@ -196,7 +196,7 @@ def test_a_video_needs_no_other_flag(shipped, shared_data, tmp_path):
         ),
         (
             ["--input=docs", "--output=x", "--classes=cats"],
-            "--classes names 'cats'; expected an index, or one of person",
+            "--classes names 'cats'; expected an index below 80, or one of person",
         ),
         (
             ["--input=docs", "--output=x", "--classes=dog", "--boxes=whole"],

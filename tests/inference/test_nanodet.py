@@ -11,7 +11,7 @@ from mamkpd_jax.errors import UserError
 from mamkpd_jax.evaluation.oks import iou
 from mamkpd_jax.inference import nanodet
 from mamkpd_jax.inference.boxes import Boxes, valid_boxes, whole_image
-from mamkpd_jax.inference.coco_classes import ANIMALS, classes_of, parse_classes, subject
+from mamkpd_jax.inference.detector_classes import ANIMALS, select_classes, subject
 from mamkpd_jax.inference.detectors import find_detector
 from mamkpd_jax.inference.nanodet import NanoDet
 from mamkpd_jax.skeleton_files import make_skeleton
@@ -22,7 +22,7 @@ DOG = make_skeleton("dog", {"joints": ["nose"]})
 
 
 def test_people_of_real_photos_are_found(pictures):
-    detector, found, n = NanoDet(classes_of(LSPET)), 0, 0
+    detector, found, n = NanoDet(select_classes(LSPET)), 0, 0
     for path, boxes in pictures:
         image = decode_image(path.read_bytes())
         xywh, scores = detector(image)
@@ -50,7 +50,7 @@ def test_recall_on_coco(shared_data):
 def test_each_animal_has_one_box(shared_data):
     folder = shared_data / "ap10k"
     content = json.loads((folder / "test_ap10k.json").read_bytes())
-    detector = NanoDet(classes_of(ANIMALPOSE))
+    detector = NanoDet(select_classes(ANIMALPOSE))
     for image in content["images"]:
         boxes = np.array([a["bbox"] for a in content["annotations"] if a["image_id"] == image["id"]], np.float64)
         found = detector(decode_image(next(folder.rglob(image["file_name"])).read_bytes())).xywh
@@ -85,17 +85,21 @@ def test_every_box_has_an_area(pictures):
 
 
 def test_classes_follow_the_model():
-    assert classes_of(COCO) == classes_of(LSPET) == [0]
-    assert classes_of(ANIMALPOSE) == list(range(14, 24)) and classes_of(DOG) == list(ANIMALS.values())
-    with pytest.raises(UserError, match="no class of COCO is known for the skeleton hand; set --classes"):
+    assert select_classes(COCO) == select_classes(LSPET) == [0]
+    assert select_classes(ANIMALPOSE) == list(range(14, 24)) and select_classes(DOG) == list(ANIMALS.values())
+    with pytest.raises(UserError, match="no class is known for the skeleton hand .*; set --classes"):
         find_detector("nanodet", HAND)
     assert isinstance(find_detector("nanodet", HAND, classes=[0]), NanoDet)
     assert find_detector("auto", HAND) is whole_image
     assert isinstance(find_detector("auto", HAND, classes=[0]), NanoDet)
     assert isinstance(find_detector("auto", DOG), NanoDet)
-    assert parse_classes(["dog", "person", "79"]) == [16, 0, 79]
-    with pytest.raises(UserError, match="--classes names 'cats'; expected an index, or one of person, bird, cat"):
-        parse_classes(["cats"])
+    assert select_classes(HAND, ["dog", "Person", "79"]) == [16, 0, 79]
+    with pytest.raises(
+        UserError, match="--classes names 'cats'; expected an index below 80, or one of person, bird, cat"
+    ):
+        select_classes(HAND, ["cats"])
+    with pytest.raises(UserError, match="--classes is empty"):
+        select_classes(HAND, [])
     with pytest.raises(UserError, match=r"the classes are \[80\]; expected some of 0 to 79"):
         NanoDet([80])
 

@@ -218,10 +218,12 @@ def test_a_port_in_use_is_refused(server, workdir):
         ("--host=", "--host is empty, which would listen on all addresses; "),
         ("--max_mib=inf", "flag --max_mib=inf: give a finite number"),
         ("--read_timeout_s=nan", "flag --read_timeout_s=nan: give a finite number"),
+        ("--boxes=whole --classes=dog", "--classes has no effect with --boxes=whole"),
+        ("--boxes=nanodet --classes=goat", "--classes names 'goat'; expected an index below 80, or one of person, "),
     ],
 )
 def test_invalid_flags_are_refused(workdir, flag, line):
-    command = [sys.executable, "-m", "mamkpd_jax", "serve", f"--checkpoint={workdir}", flag]
+    command = [sys.executable, "-m", "mamkpd_jax", "serve", f"--checkpoint={workdir}", "--port=0", *flag.split()]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith(f"error: {line}")
 
