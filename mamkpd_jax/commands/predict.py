@@ -28,9 +28,11 @@ image_id is the number at the end of the file name if every picture has a differ
 position in the sorted list, from 1.
 """
 
+import contextlib
 import hashlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ from absl import flags, logging
 import mamkpd_jax
 from mamkpd_jax import cli, compilation_cache
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.inference import nanodet, video
+from mamkpd_jax.inference import nanodet
 from mamkpd_jax.inference.addresses import Download, download, is_address
 from mamkpd_jax.inference.animations import animated_frames
 from mamkpd_jax.inference.boxes import Detector
@@ -132,22 +134,36 @@ def main() -> None:
     compilation_cache.enable(_CACHE.value)
     if _OFFLINE.value:
         os.environ["HF_HUB_OFFLINE"] = "1"  # huggingface_hub then only uses its cache
-    output = Path(_OUTPUT.value) if _OUTPUT.value else None
-    source = _source(output)
+    source = _source()
     _warn_of_flags_without_effect(_is_video(source))
     predictor = _predictor()
     name = automatic(predictor.skeleton, _CLASSES.value) if _BOXES.value == AUTO else _BOXES.value
     boxes = _boxes(name, predictor.skeleton)
     if isinstance(boxes, BoxesFile) and _is_video(source):
         raise UserError(f"--boxes={_BOXES.value} has boxes of pictures, but the input is a video; give a detector")
-    options = OutputOptions(
-        output=output or _new_folder(),
-        category_id=_CATEGORY.value,
-        box_threshold=_box_threshold(),
-        suppress=_SUPPRESS.value,
-        draw=_DRAW.value,
-        joint_threshold=_JOINTS.value,
-    )
+    with _output_folder() as folder:
+        options = OutputOptions(
+            output=folder,
+            category_id=_CATEGORY.value,
+            box_threshold=_box_threshold(),
+            suppress=_SUPPRESS.value,
+            draw=_DRAW.value,
+            joint_threshold=_JOINTS.value,
+        )
+        wrong = _predict(predictor, source, name, boxes, options)
+    if wrong:
+        print("\n".join([f"problems ({len(wrong)}):", *wrong]), file=sys.stderr)
+        sys.exit(3)
+
+
+def _predict(
+    predictor: Predictor,
+    source: VideoSource | Download | Pictures,
+    name: str,
+    boxes: Detector | BoxesFile,
+    options: OutputOptions,
+) -> list[str]:
+    """Predicts the input, with the boxes of this name, and returns what was left out."""
     if isinstance(source, Download):
         path = str(source.save(options.output / "downloads"))
         source = find_video(path) or find_pictures(path)
@@ -164,21 +180,23 @@ def main() -> None:
         )
         drawn = f", drawn in {options.output / 'pictures'}"
     else:
+        from mamkpd_jax.inference import video  # PyAV takes time to import
+
         assert not isinstance(boxes, BoxesFile)
         tracking = video.TrackingOptions(detect_every=_EVERY.value, smooth=_SMOOTH.value, max_frames=_FRAMES.value)
         wrong = video.predict_video(predictor, source, boxes, options, tracking)
         drawn = f", drawn in {options.output}"
     print(f"the poses are in {options.output / 'results.json'}{drawn if options.draw else ''}")
-    if wrong:
-        print("\n".join([f"problems ({len(wrong)}):", *wrong]), file=sys.stderr)
-        sys.exit(3)
+    return wrong
 
 
-def _source(output: Path | None) -> VideoSource | Download | Pictures:
+def _source() -> VideoSource | Download | Pictures:
     """The input: a video, the picture at an address, or picture files."""
     if (found := find_video(_INPUT.value, offline=_OFFLINE.value)) is not None:
         return found
-    return download(_INPUT.value) if is_address(_INPUT.value) else find_pictures(_INPUT.value, output)
+    if is_address(_INPUT.value):
+        return download(_INPUT.value)
+    return find_pictures(_INPUT.value, Path(_OUTPUT.value) if _OUTPUT.value else None)
 
 
 def _is_video(source: VideoSource | Download | Pictures) -> bool:
@@ -236,6 +254,20 @@ def _box_threshold() -> float:
     if _THRESHOLD.value is not None:
         return _THRESHOLD.value
     return _FILE_THRESHOLD if Path(_BOXES.value).suffix == ".json" else 0.0
+
+
+@contextlib.contextmanager
+def _output_folder() -> Iterator[Path]:
+    """The folder of --output, or a new one, which is removed if the run ends before it writes anything."""
+    if _OUTPUT.value:
+        yield Path(_OUTPUT.value)
+        return
+    folder = _new_folder()
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(OSError):  # it is not empty
+            folder.rmdir()
 
 
 def _new_folder() -> Path:

@@ -66,7 +66,6 @@ _GRACE = flags.DEFINE_integer(
     "grace_s", 30, "Seconds that running requests may take to finish after SIGTERM or Ctrl-C.", lower_bound=1
 )
 _CACHE = compilation_cache.define_flag()
-cli.require_finite(_MAX_WAIT, _MIB, _MEGAPIXELS, _READ_TIMEOUT)
 
 _MAX_CONNECTIONS = 1000  # below the usual limit of open files
 

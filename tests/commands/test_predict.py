@@ -142,6 +142,13 @@ def test_a_photo_needs_no_other_flag(shipped, shared_data, tmp_path):
         assert drawn.shape == image.shape and (drawn != image).any()
 
 
+def test_a_refused_video_leaves_no_folder(shipped, tmp_path):
+    (tmp_path / "clip.mp4").write_text("no video")
+    status, _, errors = shipped("--input=clip.mp4")
+    assert status == 1 and "error: clip.mp4 can't be opened as a video" in errors
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
 def test_only_options_that_change_poses_predict_again(shipped, shared_data, tmp_path):
     shutil.copy(shared_data / "coco_mini" / "000000000785.jpg", tmp_path / "写真.jpg")
     status, printed, errors = shipped("--input=.", "--output=runs/mine")
@@ -202,6 +209,8 @@ def test_a_video_needs_no_other_flag(shipped, shared_data, tmp_path):
             ["--input=docs", "--output=x", "--classes=dog", "--boxes=whole"],
             "--classes has no effect with --boxes=whole; leave one of them out",
         ),
+        (["--input=docs", "--output=x", "--box_threshold=nan"], "flag --box_threshold=nan: give a finite number"),
+        (["--input=docs", "--output=x", "--joint_threshold=inf"], "flag --joint_threshold=inf: give a finite number"),
         (["--input=docs", "--output=x", "--boxes=yolo.pt"], "the boxes are 'yolo.pt'; expected auto, nanodet, whole"),
     ],
 )

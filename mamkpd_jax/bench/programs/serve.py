@@ -33,7 +33,6 @@ _CLIENTS = flags.DEFINE_integer("clients", 32, "Number of clients that send good
 _SECONDS = flags.DEFINE_float("seconds", 60.0, "Duration of the load in seconds.", lower_bound=1.0, allow_override=True)
 _BATCH = flags.DEFINE_integer("batch_size", 8, "Crops per batch.", lower_bound=1, allow_override=True)
 _MAX_WAIT = flags.DEFINE_float("max_wait_ms", 5.0, "As in mamkpd serve.", lower_bound=0.0, allow_override=True)
-cli.require_finite(_SECONDS, _MAX_WAIT)
 
 _COLUMNS = (
     *("clients", "seconds", "good", "failures", "pictures_per_s", "share_of_predictor"),
