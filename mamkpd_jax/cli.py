@@ -112,15 +112,6 @@ def define_runtime() -> flags.FlagHolder[str | None]:
     return flags.DEFINE_string("runtime", None, text, allow_override=True)
 
 
-def define_classes() -> flags.FlagHolder[list[str] | None]:
-    """Defines the flag `--classes=NAME,...`, which chooses the classes of a detector."""
-    text = (
-        "The detector's classes to keep, by name or index, such as dog,cat or 16,15. Default: those that the model is "
-        "for, which are people or COCO's ten animals."
-    )
-    return flags.DEFINE_list("classes", None, text, allow_override=True)
-
-
 def define_weights_choice() -> tuple[flags.FlagHolder[bool], flags.FlagHolder[bool]]:
     """Defines the flags `--best` and `--ema`, which choose the weights of a run directory."""
     best = "From a run directory, take the checkpoint with the best evaluation so far, not the newest."

@@ -40,14 +40,14 @@ from absl import flags, logging
 
 import mamkpd_jax
 from mamkpd_jax import cli, compilation_cache
+from mamkpd_jax.commands import _detector
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.inference import nanodet
 from mamkpd_jax.inference.addresses import Download, download, is_address
 from mamkpd_jax.inference.animations import animated_frames
 from mamkpd_jax.inference.boxes import Detector
 from mamkpd_jax.inference.boxes_file import BoxesFile
-from mamkpd_jax.inference.detectors import AUTO, NANODET, automatic, find_detector
-from mamkpd_jax.inference.onnx_detector import FORMS
+from mamkpd_jax.inference.detectors import AUTO, NANODET, automatic
 from mamkpd_jax.inference.picture_files import Pictures, find_pictures
 from mamkpd_jax.inference.pictures import predict_pictures
 from mamkpd_jax.inference.predictor import Predictor
@@ -80,13 +80,6 @@ _BOXES = flags.DEFINE_string(
     "should fit tightly: a crop has 1.25 times their width and height.",
     allow_override=True,
 )
-_THRESHOLD = flags.DEFINE_float(
-    "box_threshold",
-    None,
-    "Boxes with a lower score are ignored; 0 keeps all, as `mamkpd eval` does. Default: 0.29 with nanodet, else 0.3.",
-    0.0,
-    1.0,
-)
 _CATEGORY = flags.DEFINE_integer("category", 1, "The category_id of the boxes to take from a file, and of the results.")
 _MATCH = flags.DEFINE_enum(
     "match",
@@ -94,10 +87,7 @@ _MATCH = flags.DEFINE_enum(
     ["name", "number"],
     "Match boxes from a file to pictures by file_name, or by image_id and the number at the end of a picture's name.",
 )
-_DETECTOR = flags.DEFINE_enum(
-    "detector", "auto", FORMS, "The family of --boxes=FILE.onnx, for files that auto takes for another."
-)
-_CLASSES = cli.define_classes()
+_DETECTOR = _detector.define()
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Predict all pictures, even those with up-to-date results.")
 _FLIP_TEST = flags.DEFINE_bool(
     "flip_test",
@@ -137,7 +127,7 @@ def main() -> None:
     source = _source()
     _warn_of_flags_without_effect(_is_video(source))
     predictor = _predictor()
-    name = automatic(predictor.skeleton, _CLASSES.value) if _BOXES.value == AUTO else _BOXES.value
+    name = automatic(predictor.skeleton, _DETECTOR.classes.value) if _BOXES.value == AUTO else _BOXES.value
     boxes = _boxes(name, predictor.skeleton)
     if isinstance(boxes, BoxesFile) and _is_video(source):
         raise UserError(f"--boxes={_BOXES.value} has boxes of pictures, but the input is a video; give a detector")
@@ -224,8 +214,7 @@ def _settings(predictor: Predictor, options: OutputOptions, detector: str | None
         detector = hashlib.sha256(Path(detector).read_bytes()).hexdigest()
     elif detector == NANODET:
         detector = nanodet.SHA256
-    boxes = {"detector": detector, "form": _DETECTOR.value, "classes": _CLASSES.value, "threshold": _THRESHOLD.value}
-    return {**settings, "boxes": boxes}
+    return {**settings, "boxes": {"detector": detector, **_DETECTOR.options}}
 
 
 def _predictor() -> Predictor:
@@ -243,16 +232,16 @@ def _predictor() -> Predictor:
 def _boxes(name: str, skeleton: Skeleton) -> Detector | BoxesFile:
     path = Path(name)
     if path.suffix == ".json":
-        if _CLASSES.value is not None:
+        if _DETECTOR.classes.value is not None:
             raise UserError(f"--classes has no effect with --boxes={name}; leave one of them out")
         return BoxesFile(path, _CATEGORY.value, skeleton, by_number=_MATCH.value == "number")
-    return find_detector(name, skeleton, classes=_CLASSES.value, threshold=_THRESHOLD.value, form=_DETECTOR.value)
+    return _DETECTOR.find(name, skeleton)
 
 
 def _box_threshold() -> float:
     """The lowest score of a box that is used; 0 for detectors, which apply a threshold themselves."""
-    if _THRESHOLD.value is not None:
-        return _THRESHOLD.value
+    if _DETECTOR.threshold.value is not None:
+        return _DETECTOR.threshold.value
     return _FILE_THRESHOLD if Path(_BOXES.value).suffix == ".json" else 0.0
 
 

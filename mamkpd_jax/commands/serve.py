@@ -17,8 +17,9 @@ import socket
 from absl import flags
 
 from mamkpd_jax import cli, compilation_cache
+from mamkpd_jax.commands import _detector
 from mamkpd_jax.errors import UserError
-from mamkpd_jax.inference.detectors import AUTO, find_detector
+from mamkpd_jax.inference.detectors import AUTO
 
 _CHECKPOINT = cli.define_checkpoint("people", exported=True)
 _RUNTIME = cli.define_runtime()
@@ -30,7 +31,7 @@ _BOXES = flags.DEFINE_string(
     "file, such as YOLO, YOLOX or RTMDet.",
     allow_override=True,
 )
-_CLASSES = cli.define_classes()
+_DETECTOR = _detector.define()
 _FLIP_TEST = flags.DEFINE_bool(
     "flip_test",
     None,
@@ -88,7 +89,7 @@ def main() -> None:
     predictor = Predictor.from_pretrained(
         _CHECKPOINT.value, flip_test=_FLIP_TEST.value, batch_size=_BATCH.value, runtime=_RUNTIME.value
     )
-    detector = find_detector(_BOXES.value, predictor.skeleton, classes=_CLASSES.value)
+    detector = _DETECTOR.find(_BOXES.value, predictor.skeleton)
     limits = Limits(
         max_bytes=int(_MIB.value * 2**20),
         max_pixels=int(_MEGAPIXELS.value * 1e6),
