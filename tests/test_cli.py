@@ -105,6 +105,17 @@ def test_ctrl_c_during_imports_ends_silently():
     assert process.returncode == -signal.SIGINT and all(line.startswith("import time:") for line in rest), rest[-9:]
 
 
+def test_imported_objects_are_not_searched_for_garbage(capfd):
+    """And `mamkpd predict` imports PyAV for videos only."""
+    program = (
+        "import gc, sys; from mamkpd_jax import cli; from mamkpd_jax.registry import COMMANDS; "
+        "sys.argv.append('predict'); cli._imported(cli.Choice('command', COMMANDS, str)); "
+        "print(gc.isenabled(), gc.get_freeze_count() > 10_000, 'av' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert capfd.readouterr().out == "True True False\n"
+
+
 def test_other_errors_keep_their_traceback():
     def fail():
         raise RuntimeError("a fault of the program")

@@ -34,12 +34,12 @@ class DetectorFlags:
 def define() -> DetectorFlags:
     """Defines the flags."""
     classes = (
-        "The detector's classes to keep, by name or index, such as dog,cat or 16,15. Default: those that the model is "
-        "for, which are people or COCO's ten animals."
+        "The detector's classes to keep, by name or index, such as dog,cat or 16,15; an .onnx file may name them. "
+        "Default: people or COCO's ten animals, as the model needs; a class with the skeleton's name; the only class."
     )
     form = "The family of --boxes=FILE.onnx, for a file that auto takes for another."
     threshold = (
-        "Boxes with a lower score are ignored; 0 keeps all, as `mamkpd eval` does. Default: 0.29 with "
+        "Boxes with a lower score are ignored; 0 keeps all that the detector gives. Default: 0.29 with "
         "nanodet, else 0.3."
     )
     return DetectorFlags(

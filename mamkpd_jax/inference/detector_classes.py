@@ -1,18 +1,26 @@
 """The classes of a detector that a pose model is for."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from mamkpd_jax.errors import UserError
 from mamkpd_jax.skeletons import Skeleton
 
-# Source: the order of COCO's 80 detection classes. These are the people and animals among them.
+# Source: COCO's 80 detection classes, in the order of detectors.
+COCO_NAMES = (
+    *("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light"),
+    *("fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow"),
+    *("elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee"),
+    *("skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard"),
+    *("tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple"),
+    *("sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch"),
+    *("potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard", "cell phone"),
+    *("microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear"),
+    *("hair drier", "toothbrush"),
+)
+N_COCO = len(COCO_NAMES)
 PERSON = {"person": 0}
-ANIMALS = {
-    **{"bird": 14, "cat": 15, "dog": 16, "horse": 17, "sheep": 18},
-    **{"cow": 19, "elephant": 20, "bear": 21, "zebra": 22, "giraffe": 23},
-}
-COCO_NAMES = {index: name for name, index in (PERSON | ANIMALS).items()}
-N_COCO = 80
+ANIMALS = {COCO_NAMES[index]: index for index in range(14, 24)}
 _OF_SKELETON = {
     **dict.fromkeys(("coco", "mpii", "lspet"), PERSON),
     **dict.fromkeys(("ap10k", "animalpose"), ANIMALS),
@@ -26,8 +34,8 @@ _SHOWN = 12  # class names in a message
 def select_classes(
     skeleton: Skeleton,
     asked: Sequence[str | int] | None = None,
-    names: Mapping[int, str] = COCO_NAMES,
-    n: int = N_COCO,
+    names: Mapping[int, str] = dict(enumerate(COCO_NAMES)),
+    n: int | None = N_COCO,
 ) -> list[int]:
     """The indices of the classes that a detector should detect.
 
@@ -35,29 +43,38 @@ def select_classes(
     model is for (people, or COCO's animals); a detector with one class detects that.
 
     Args:
-        asked: names or indices; None: those for the skeleton.
+        asked: names or indices; None: those for the skeleton. A class may have a number as its name.
         names: those that are known of the detector's n classes, by index.
+        n: None if the number is unknown.
 
     Raises:
         UserError: a name or index is unknown, or no class is known for the skeleton.
     """
-    indices = {name.lower(): index for index, name in names.items() if index < n}
+    indices: dict[str, list[int]] = {}
+    for index, name in names.items():
+        if n is None or index < n:
+            indices.setdefault(name.lower(), []).append(index)
     known = ", ".join([*indices][:_SHOWN]) + (f" and {len(indices) - _SHOWN} more" if len(indices) > _SHOWN else "")
     if asked is None:
         subjects = {skeleton.name.lower(), *(subject_of(skeleton) or {})}
-        found = [index for name, index in indices.items() if name in subjects] or [0] * (n == 1)
-        if not found:
+        found = [index for name, several in indices.items() if name in subjects for index in several]
+        if not found and n != 1:
             raise UserError(
-                f"no class is known for the skeleton {skeleton.name} (the detector's {n} classes: "
-                f"{known or 'without names'}); set --classes, or --boxes=whole to take each picture as one box"
+                f"no class is known for the skeleton {skeleton.name} (the detector's classes: {known or 'no names'}); "
+                "set --classes, or --boxes=whole to take each picture as one box"
             )
-        return found
-    found = [indices.get(str(name).lower(), int(name) if str(name).isdecimal() else n) for name in asked]
-    for name, index in zip(asked, found, strict=True):
-        if index >= n:
+        return found or [0]
+    found = []
+    for name in asked:
+        several = indices.get(name.lower(), []) if isinstance(name, str) else []
+        if not several and re.fullmatch(r"\d{1,9}", str(name)) and (n is None or int(name) < n):
+            several = [int(name)]
+        if not several:
+            below = "" if n is None else f" below {n}"
             raise UserError(
-                f"--classes names {str(name)!r}; expected an index below {n}{f', or one of {known}' if known else ''}"
+                f"--classes names {str(name)!r}; expected an index{below}{f', or one of {known}' if known else ''}"
             )
+        found += several
     if not found:
         raise UserError("--classes is empty; give at least one class, or leave it out")
     return found

@@ -35,6 +35,8 @@ def find_detector(
     """
     if name == AUTO:
         name = automatic(skeleton, classes)
+    if form != AUTO and Path(name).suffix != ".onnx":
+        raise UserError(f"--detector has no effect with --boxes={name}; leave it out")
     if name == WHOLE:
         if classes is not None:
             raise UserError("--classes has no effect with --boxes=whole; leave one of them out")

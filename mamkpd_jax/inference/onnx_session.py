@@ -19,6 +19,8 @@ def open_session(path: Path) -> Any:
         import onnxruntime
     except ModuleNotFoundError as error:
         raise UserError(f"{path}: {error}; .onnx files need `pip install onnxruntime`") from error
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; give the path of an .onnx file")
     available = onnxruntime.get_available_providers()
     try:
         return onnxruntime.InferenceSession(path, providers=[name for name in _PROVIDERS if name in available])

@@ -143,6 +143,7 @@ def test_yolo_boxes_of_each_form(tmp_path):
         "p2": (_columns(CELLS + 16 * 16), {}),
         "p6": (_columns(CELLS + 1), {}),
         "5": (_rows(), {}),
+        "6": (_rows(CELLS), {}),  # of YOLOX's shape, with sizes in pixels
         "half": (_columns(), {"dtype": np.float16}),
         "dynamic": (_columns(), {"image": ["batch", 3, "height", "width"]}),
         "10": (_final_rows(), {}),  # its second box has another class
@@ -154,11 +155,18 @@ def test_yolo_boxes_of_each_form(tmp_path):
         np.testing.assert_allclose(scores, [0.8], atol=1e-3, err_msg=name)
 
 
-def test_yolov6_needs_its_family(tmp_path):
-    path = _constant(tmp_path / "yolov6.onnx", _rows(CELLS))
-    boxes, scores = OnnxDetector(path, LSPET, form="yolo", classes=[0])(np.zeros((SIDE, SIDE, 3), np.uint8))
-    np.testing.assert_allclose(_xyxy(boxes), [[40, 30, 60, 50]], rtol=1e-6)
-    np.testing.assert_allclose(scores, [0.9], rtol=1e-6)
+def test_one_fixed_side_is_kept(tmp_path):
+    path = _constant(tmp_path / "wide.onnx", _columns(), image=[1, 3, SIDE, "w"], metadata={"imgsz": f"[32, {SIDE}]"})
+    boxes, _ = OnnxDetector(path, LSPET, classes=[0])(np.zeros((SIDE, SIDE, 3), np.uint8))
+    np.testing.assert_allclose(_xyxy(boxes), [[40, 30, 60, 50]], atol=1e-3)
+
+
+@pytest.mark.parametrize("size", ["[-5, 64]", "[0, 0]", "[1000000, 1000000]", "640", "[64]", "1+" * 9999 + "1"])
+def test_impossible_sizes_in_metadata_are_ignored(tmp_path, size):
+    cells = 80 * 80 + 40 * 40 + 20 * 20  # of 640x640
+    path = _constant(tmp_path / "any.onnx", _columns(cells), image=["b", "c", "h", "w"], metadata={"imgsz": size})
+    boxes, _ = OnnxDetector(path, LSPET, classes=[0])(np.zeros((640, 640, 3), np.uint8))
+    np.testing.assert_allclose(_xyxy(boxes), [[40, 30, 60, 50]], atol=1e-3)
 
 
 def test_yolo_takes_rgb_from_zero_to_one(tmp_path):
@@ -177,10 +185,11 @@ def test_yolo_takes_rgb_from_zero_to_one(tmp_path):
         "boxes": np.full((1, 4, CELLS), 8, np.float32),
     }
     path = _save(tmp_path / "yolo.onnx", nodes, {"output": [1, 7, CELLS]}, constants)
-    image = np.full((SIDE, SIDE, 3), (51, 102, 255), np.uint8)
-    for label, score in enumerate([0.2, 0.4, 1.0]):
+    for label in range(3):
+        image = np.full((SIDE, SIDE, 3), 51, np.uint8)
+        image[:, :, label] = 102
         _, scores = OnnxDetector(path, LSPET, classes=[label], threshold=0.1)(image)
-        np.testing.assert_allclose(scores, [score], rtol=1e-5)
+        np.testing.assert_allclose(scores, [0.4], rtol=1e-5)
 
 
 @pytest.mark.parametrize(("form", "normalized"), [("auto", True), ("rtmdet", True), ("yolox", False)])
@@ -213,13 +222,18 @@ def test_classes_come_from_the_file(tmp_path):
     only = _constant(tmp_path / "only.onnx", _columns()[:, :5] + 0.1, metadata={"names": "['fish']"})
     assert len(OnnxDetector(only, LSPET, threshold=0.15)(image)[0]) > 0
     fish = _constant(tmp_path / "fish.onnx", _columns(), metadata={"names": "{0: 'net', 1: 'fish', 2: 'boat'}"})
-    expected = r"no class is known for the skeleton lspet \(the detector's 3 classes: net, fish, boat\); set --classes"
+    expected = r"no class is known for the skeleton lspet \(the detector's classes: net, fish, boat\); set --classes"
     with pytest.raises(UserError, match=rf"fish\.onnx: {expected}"):
         OnnxDetector(fish, LSPET)
     with pytest.raises(UserError, match="names 'dog'; expected an index below 3, or one of net, fish, boat"):
         OnnxDetector(fish, LSPET, classes=["dog"])
+    twice = _constant(tmp_path / "twice.onnx", _columns(), metadata={"names": "['cow', 'Cow\\n', 'sheep']"})
+    assert len(OnnxDetector(twice, LSPET, classes=["cow"])(image)[0]) == 2
+    negative = _constant(tmp_path / "negative.onnx", _columns(), metadata={"names": "{-1: 'person', 0: 'cow'}"})
+    with pytest.raises(UserError, match="no names"):
+        OnnxDetector(negative, LSPET)
     unnamed = _constant(tmp_path / "unnamed.onnx", _columns(), metadata={"names": "no literal"})
-    with pytest.raises(UserError, match=r"the detector's 3 classes: without names\)"):
+    with pytest.raises(UserError, match=r"the detector's classes: no names\)"):
         OnnxDetector(unnamed, LSPET)
     with pytest.raises(UserError, match="names '3'; expected an index below 3$"):
         OnnxDetector(unnamed, LSPET, classes=[3])
@@ -229,11 +243,25 @@ def test_boxes_of_other_classes_are_reported(tmp_path, caplog):
     """A file that does not show its classes may have others than COCO's."""
     path = _rtmdet(tmp_path / "rtmdet.onnx")  # gives class 0
     with caplog.at_level(logging.WARNING, logger="absl"):
-        detector = OnnxDetector(path, ANIMALPOSE, classes=["dog", "cat"])
+        detector = OnnxDetector(path, ANIMALPOSE)
         for _ in range(2):
             assert len(detector(np.zeros((SIDE, SIDE, 3), np.uint8))[0]) == 0
-    expected = "rtmdet.onnx found the classes 0, but none of 16, 15; if its classes are not COCO's, set --classes"
-    assert [record.getMessage() for record in caplog.records] == [expected]
+    (record,) = caplog.records
+    expected = "rtmdet.onnx found the classes 0, but none of 14, 15, 16, 17, 18, 19, 20, 21, 22, 23; if its classes are"
+    assert record.getMessage().startswith(expected)
+
+
+def test_a_file_of_unknown_classes_takes_any_index(tmp_path):
+    path = _rtmdet(tmp_path / "rtmdet.onnx")
+    for classes, n in (["100"], 0), (["0", "300"], 2), (["person"], 2):
+        assert len(OnnxDetector(path, LSPET, classes=classes)(np.zeros((SIDE, SIDE, 3), np.uint8))[0]) == n
+
+
+def test_a_box_has_its_best_class_only(tmp_path):
+    output = _columns()
+    output[0, 4:, 0] = [0.0, 0.8, 0.7]  # the cow could be a sheep
+    path = _constant(tmp_path / "own.onnx", output, metadata=_METADATA)
+    assert len(OnnxDetector(path, LSPET, classes=["sheep"])(np.zeros((SIDE, SIDE, 3), np.uint8))[0]) == 0
 
 
 def test_other_files_are_refused(tmp_path):
@@ -245,17 +273,24 @@ def test_other_files_are_refused(tmp_path):
     other = _save(tmp_path / "other.onnx", nodes, {"output": [1, 3, SIDE, SIDE]}, {})
     with pytest.raises(UserError, match=r"gave \[1, 3, 64, 64\]; expected one image .* the output of YOLO or YOLOX"):
         OnnxDetector(other, LSPET)
-    pose = _constant(tmp_path / "pose.onnx", np.zeros((1, 56, CELLS)), metadata={"task": "pose"})
+    pose = _constant(
+        tmp_path / "pose.onnx", np.zeros((1, 56, CELLS)), metadata={"task": "pose", "author": "Ultralytics"}
+    )
     with pytest.raises(UserError, match="is a model for the task 'pose'; expected a detector"):
         OnnxDetector(pose, LSPET)
-    fractions = _constant(tmp_path / "rtdetr.onnx", _final_rows() / SIDE, metadata={"head": "RTDETRDecoder"})
-    with pytest.raises(UserError, match="is an RT-DETR, whose boxes are fractions of the image; expected YOLO"):
-        OnnxDetector(fractions, LSPET)
+    rtdetr = np.tile([0.5, 0.5, 0.2, 0.3, 0.9, 1.0], (1, 300, 1))  # centres and sizes as fractions of the image
+    with pytest.raises(UserError, match=r"gave \[1, 300, 6\]; expected"):
+        OnnxDetector(_constant(tmp_path / "rtdetr.onnx", rtdetr), LSPET)
+    one_class = np.tile([30.0, 20.0, 40.0, 40.0, 0.9, 0.8], (1, 20, 1))  # YOLOv3-tiny: strides of 16 and 32
+    with pytest.raises(UserError, match=r"gave \[1, 20, 6\]; expected"):
+        OnnxDetector(_constant(tmp_path / "tiny.onnx", one_class), LSPET)
+    with pytest.raises(UserError, match="nosuch.onnx does not exist; give the path"):
+        OnnxDetector(tmp_path / "nosuch.onnx", LSPET)
     batch = _constant(tmp_path / "batch.onnx", _columns(), image=[8, 3, SIDE, SIDE])
     with pytest.raises(UserError, match="takes 8 images at once; export it for one"):
         OnnxDetector(batch, LSPET)
     gray = _constant(tmp_path / "gray.onnx", _columns(), image=[1, 1, SIDE, SIDE])
     with pytest.raises(UserError, match=r"takes tensor\(float\)\[1, 1, 64, 64\]; expected one image \[1, 3, h, w\]"):
         OnnxDetector(gray, LSPET)
-    with pytest.raises(UserError, match=r"gave \[1, 7, 84\]; expected"):
+    with pytest.raises(UserError, match=r"gave \[1, 7, 84\]; expected .* \(--detector=rtmdet; without it, other"):
         OnnxDetector(_constant(tmp_path / "yolo.onnx", _columns()), LSPET, form="rtmdet")

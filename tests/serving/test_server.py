@@ -219,6 +219,7 @@ def test_a_port_in_use_is_refused(server, workdir):
         ("--max_mib=inf", "flag --max_mib=inf: give a finite number"),
         ("--read_timeout_s=nan", "flag --read_timeout_s=nan: give a finite number"),
         ("--boxes=whole --classes=dog", "--classes has no effect with --boxes=whole"),
+        ("--boxes=nanodet --detector=yolo", "--detector has no effect with --boxes=nanodet; leave it out"),
         ("--boxes=nanodet --classes=goat", "--classes names 'goat'; expected an index below 80, or one of person, "),
     ],
 )
