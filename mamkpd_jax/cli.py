@@ -242,7 +242,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
     except UserError as error:
         _fail(str(error))
     for name, value in flags.FLAGS.flag_values_dict().items():
-        if isinstance(value, float) and not math.isfinite(value):  # the bounds of flags let them through
+        is_number = isinstance(value, float) and not name.startswith("config.")  # Config checks its fields
+        if is_number and not math.isfinite(value):  # the bounds of flags let them through
             _fail(f"flag --{name}={value}: give a finite number")
     if len(rest) > 1:
         _fail(f"unexpected argument {rest[1]!r}; flags are written --name=value (see --help)")
