@@ -39,8 +39,8 @@ def define() -> DetectorFlags:
     )
     form = "The family of --boxes=FILE.onnx, for a file that auto takes for another."
     threshold = (
-        "Boxes with a lower score are ignored; 0 keeps all that the detector gives. Default: 0.29 with "
-        "nanodet, else 0.3."
+        "Boxes with a lower score are ignored; 0 keeps all that the detector gives. Default: 0.29 with nanodet, else "
+        "0.3."
     )
     return DetectorFlags(
         flags.DEFINE_list("classes", None, classes, allow_override=True),

@@ -64,20 +64,21 @@ def select_classes(
                 "set --classes, or --boxes=whole to take each picture as one box"
             )
         return found or [0]
+    if not asked:
+        raise UserError("--classes is empty; give at least one class, or leave it out")
     found = []
     for name in asked:
         several = indices.get(name.lower(), []) if isinstance(name, str) else []
-        if not several and re.fullmatch(r"\d{1,9}", str(name)) and (n is None or int(name) < n):
-            several = [int(name)]
-        if not several:
-            below = "" if n is None else f" below {n}"
-            raise UserError(
-                f"--classes names {str(name)!r}; expected an index{below}{f', or one of {known}' if known else ''}"
-            )
-        found += several
-    if not found:
-        raise UserError("--classes is empty; give at least one class, or leave it out")
+        found += several or _index(str(name), n, known)
     return found
+
+
+def _index(text: str, n: int | None, known: str) -> list[int]:
+    """The class with this index; `known` are names for the error."""
+    if re.fullmatch(r"\d{1,9}", text) and (n is None or int(text) < n):
+        return [int(text)]
+    below = "" if n is None else f" below {n}"
+    raise UserError(f"--classes names {text!r}; expected an index{below}{f', or one of {known}' if known else ''}")
 
 
 def subject_of(skeleton: Skeleton) -> dict[str, int] | None:

@@ -62,7 +62,7 @@ def form_of(outputs: Sequence[np.ndarray], input_hw: tuple[int, int], family: st
     match [getattr(output, "shape", None) for output in outputs]:  # an output may be a list
         case [(1, n, 5), (1, labels)] if n == labels and family != YOLO:
             return Form(family or RTMDET, None, _NMS_IOU, _dets_and_labels)
-        case [(1, n, channels)] if n == cells and channels > 5 and (family == YOLOX or _has_logs(outputs[0], family)):
+        case [(1, n, channels)] if n == cells and channels > 5 and (family or _family_of(outputs[0])) == YOLOX:
             return Form(YOLOX, channels - 5, _NMS_IOU_OF_YOLOX, _grids)
         case [(1, n, channels)] if n in rows_of_yolo and channels > 5 and family in (None, YOLO):
             return Form(YOLO, channels - 5, _NMS_IOU, _rows)
@@ -73,9 +73,9 @@ def form_of(outputs: Sequence[np.ndarray], input_hw: tuple[int, int], family: st
     return None
 
 
-def _has_logs(output: np.ndarray, family: str | None) -> bool:
-    """Whether the sizes may be logarithmic, as YOLOX's are. YOLOv6's are in pixels, and some are large in any image."""
-    return family is None and bool(output[..., 2:4].max() < _LARGEST_LOG)
+def _family_of(output: np.ndarray) -> str:
+    """YOLOX if the sizes may be logarithmic; YOLOv6 has the same shape and sizes in pixels, some large in any image."""
+    return YOLOX if output[..., 2:4].max() < _LARGEST_LOG else YOLO
 
 
 def _has_corners(output: np.ndarray) -> bool:
